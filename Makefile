@@ -1,0 +1,49 @@
+# Two commands: `make demo` and `make test`. Both set up what they need in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# With a ROS 2 distribution sourced its packages are used; without one, real ROS 2 Jazzy comes as wheels.
+ifdef ROS_DISTRO
+EXTRAS := training,dev
+VENV_FLAGS := --system-site-packages
+else
+EXTRAS := training,ros,dev
+endif
+STAMP := $(VENV)/.set-up
+
+.PHONY: help setup demo test lint format lock clean
+help:
+	@echo "make demo   map a rendered room, train its scene, localize a second recording live, write a report"
+	@echo "make test   all tests"
+	@echo "make lint   ruff;  make format  mends what it can"
+	@echo "make setup  only the environment in $(VENV);  make clean  removes it"
+
+setup: $(STAMP)
+
+$(STAMP): setup.cfg setup.py pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; run make PYTHON=python3.x"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV_FLAGS) $(VENV) || { echo "python3 cannot make environments; run: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock 'setuptools>=61' wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --no-build-isolation -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: setup
+	$(BIN)/python -m geo_training.demo --out demo
+
+test: setup
+	$(BIN)/python -m pytest tests
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pins what .venv holds now: the CUDA packages follow from torch.
+lock: setup
+	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton|geo.perception)' > requirements.lock
+
+clean:
+	rm -rf $(VENV) build install log demo

@@ -1,0 +1,20 @@
+"""Build script: the two package trees and the files that a ROS 2 installation expects. The rest is in setup.cfg."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+ROBOT, TRAINING = "src", "training"
+
+setup(
+    packages=find_packages(ROBOT) + find_packages(TRAINING),
+    package_dir={"geo_perception": f"{ROBOT}/geo_perception", "geo_training": f"{TRAINING}/geo_training"},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/geo_perception"]),
+        ("share/geo_perception", ["package.xml"]),
+        ("share/geo_perception/launch", glob("launch/*.launch.py")),
+        ("share/geo_perception/config", glob("config/*.yaml")),
+        ("share/geo_perception/rviz", glob("rviz/*.rviz")),
+    ],
+    zip_safe=False,
+)

@@ -1,0 +1,27 @@
+"""Cameras, poses and projection: pure functions and small value types, no I/O and no ROS."""
+
+from geo_perception.geometry.camera import Camera
+from geo_perception.geometry.pose import (
+    interpolate_pose,
+    invert_pose,
+    make_pose,
+    pose_error,
+    pose_from_quaternion,
+    pose_to_quaternion,
+    rotation_angle_rad,
+    so3_exp,
+    so3_log,
+)
+
+__all__ = [
+    "Camera",
+    "interpolate_pose",
+    "invert_pose",
+    "make_pose",
+    "pose_error",
+    "pose_from_quaternion",
+    "pose_to_quaternion",
+    "rotation_angle_rad",
+    "so3_exp",
+    "so3_log",
+]

@@ -1,0 +1,148 @@
+"""A camera: image size, focal length, principal point, lens distortion. Pixels are OpenCV's: the centre of the
+top-left pixel is (0, 0)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from geo_perception.errors import InputError
+
+# Distortion models by their ROS names (REP 104), with the number of coefficients OpenCV takes for each.
+DISTORTION_LENGTHS = {"pinhole": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+_UNDISTORT_STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-10)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics in pixels, and the lens model that turns a direction into a pixel.
+
+    `model` is `pinhole` (no distortion), `plumb_bob` (k1 k2 p1 p2 [k3]), `rational_polynomial` (k1 k2 p1 p2 k3 k4 k5 k6
+    ...) or `equidistant` (fisheye, k1..k4), as in sensor_msgs/CameraInfo.
+
+    Raises InputError when the size, a focal length or the number of coefficients cannot be.
+    """
+
+    width_px: int
+    height_px: int
+    fx_px: float
+    fy_px: float
+    cx_px: float
+    cy_px: float
+    model: str = "pinhole"
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        numbers = (self.fx_px, self.fy_px, self.cx_px, self.cy_px, *self.distortion)
+        if self.width_px <= 0 or self.height_px <= 0:
+            raise InputError(f"camera of {self.width_px} x {self.height_px} pixels; give the image's size")
+        if not np.isfinite(numbers).all() or self.fx_px <= 0 or self.fy_px <= 0:
+            raise InputError(
+                f"focal length {self.fx_px:g}, {self.fy_px:g} px is not positive: the camera is not calibrated; "
+                "calibrate it, or give its K"
+            )
+        if self.model not in DISTORTION_LENGTHS:
+            raise InputError(
+                f"distortion model '{self.model}' is not known; use one of {', '.join(sorted(DISTORTION_LENGTHS))}"
+            )
+        if len(self.distortion) not in DISTORTION_LENGTHS[self.model]:
+            raise InputError(
+                f"distortion model {self.model} takes {' or '.join(map(str, DISTORTION_LENGTHS[self.model]))} "
+                f"coefficients, {len(self.distortion)} were given"
+            )
+
+    @classmethod
+    def from_K(cls, K_33, width_px: int, height_px: int, model: str = "pinhole", distortion=()) -> Camera:
+        """The camera with the 3x3 matrix K. A model whose coefficients are all zero (or missing) is a pinhole."""
+        K_33 = np.asarray(K_33, np.float64).reshape(3, 3)
+        distortion = tuple(float(d) for d in distortion)
+        if model != "equidistant" and not any(distortion):
+            model, distortion = "pinhole", ()
+        fx, fy, cx, cy = (float(K_33[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        return cls(int(width_px), int(height_px), fx, fy, cx, cy, model, distortion)
+
+    @property
+    def K(self) -> np.ndarray:
+        """The 3x3 intrinsic matrix."""
+        return np.array([[self.fx_px, 0, self.cx_px], [0, self.fy_px, self.cy_px], [0, 0, 1.0]])
+
+    def resized(self, width_px: int, height_px: int) -> Camera:
+        """The camera of the same image resized. Pixel centres stay where they are on the sensor."""
+        sx, sy = width_px / self.width_px, height_px / self.height_px
+        return replace(
+            self,
+            width_px=int(width_px),
+            height_px=int(height_px),
+            fx_px=self.fx_px * sx,
+            fy_px=self.fy_px * sy,
+            cx_px=(self.cx_px + 0.5) * sx - 0.5,
+            cy_px=(self.cy_px + 0.5) * sy - 0.5,
+        )
+
+    def cropped(self, left_px: int, top_px: int, width_px: int, height_px: int) -> Camera:
+        """The camera of a window of the image."""
+        cx_px, cy_px = self.cx_px - left_px, self.cy_px - top_px
+        return replace(self, width_px=int(width_px), height_px=int(height_px), cx_px=cx_px, cy_px=cy_px)
+
+    def without_distortion(self) -> Camera:
+        """A pinhole of the same size and K: where `undistort_map` leads."""
+        return replace(self, model="pinhole", distortion=())
+
+    def normalize(self, pixels_n2: np.ndarray) -> np.ndarray:
+        """Pixels (N, 2) to undistorted coordinates on the plane z = 1, (N, 2).
+
+        NaN where the lens model has no answer (beyond a fisheye's field of view).
+        """
+        pixels_n2 = np.asarray(pixels_n2, np.float64).reshape(-1, 2)
+        if len(pixels_n2) == 0 or self.model == "pinhole":
+            return (pixels_n2 - [self.cx_px, self.cy_px]) / [self.fx_px, self.fy_px]
+        distortion = np.asarray(self.distortion)
+        if self.model == "equidistant":
+            xy_n2 = cv2.fisheye.undistortPoints(pixels_n2[:, None], self.K, distortion)[:, 0]
+            xy_n2[(np.abs(xy_n2) > 1e5).any(axis=1)] = np.nan
+            return xy_n2
+        return cv2.undistortPoints(pixels_n2[:, None], self.K, distortion, criteria=_UNDISTORT_STEPS)[:, 0]
+
+    def bearings(self, pixels_n2: np.ndarray) -> np.ndarray:
+        """Pixels (N, 2) to unit directions (N, 3) in the camera's optical frame."""
+        xy_n2 = self.normalize(pixels_n2)
+        rays_n3 = np.concatenate([xy_n2, np.ones((len(xy_n2), 1))], axis=1)
+        return rays_n3 / np.linalg.norm(rays_n3, axis=1, keepdims=True)
+
+    def project(self, points_camera_n3: np.ndarray) -> np.ndarray:
+        """Points (N, 3) in the optical frame to pixels (N, 2); NaN for points that are not in front of the camera."""
+        points_camera_n3 = np.asarray(points_camera_n3, np.float64).reshape(-1, 3)
+        pixels_n2 = np.full((len(points_camera_n3), 2), np.nan)
+        front_n = points_camera_n3[:, 2] > 1e-9
+        if not front_n.any():
+            return pixels_n2
+        front_m3 = points_camera_n3[front_n]
+        distortion, zero_3 = np.asarray(self.distortion), np.zeros(3)
+        if self.model == "pinhole":
+            xy_m2 = front_m3[:, :2] / front_m3[:, 2:]
+            pixels_n2[front_n] = xy_m2 * [self.fx_px, self.fy_px] + [self.cx_px, self.cy_px]
+        elif self.model == "equidistant":
+            pixels_n2[front_n] = cv2.fisheye.projectPoints(front_m3[:, None], zero_3, zero_3, self.K, distortion)[0][
+                :, 0
+            ]
+        else:
+            pixels_n2[front_n] = cv2.projectPoints(front_m3[:, None], zero_3, zero_3, self.K, distortion)[0][:, 0]
+        return pixels_n2
+
+    def contains(self, pixels_n2: np.ndarray, border_px: float = 0.0) -> np.ndarray:
+        """Which of the pixels (N, 2) lie in the image, at least `border_px` from its edge. NaN does not."""
+        low = -0.5 + border_px
+        high_2 = np.array([self.width_px, self.height_px]) - 0.5 - border_px
+        with np.errstate(invalid="ignore"):
+            return ((pixels_n2 >= low) & (pixels_n2 <= high_2)).all(axis=-1)
+
+    def remap_to(self, target: Camera) -> tuple[np.ndarray, np.ndarray]:
+        """Maps (H, W) float32 for `cv2.remap` that turn this camera's image into the one `target` would have taken from
+        the same place."""
+        grid_n2 = np.stack(np.meshgrid(np.arange(target.width_px), np.arange(target.height_px)), -1).reshape(-1, 2)
+        rays_n3 = target.bearings(grid_n2)
+        pixels_n2 = self.project(rays_n3).reshape(target.height_px, target.width_px, 2)
+        pixels_hw2 = np.nan_to_num(pixels_n2, nan=-1e4).astype(np.float32)
+        return pixels_hw2[..., 0], pixels_hw2[..., 1]

@@ -1,0 +1,1 @@
+"""Where the camera is: scene landmarks detected in one image, and the pose they give."""

@@ -1,0 +1,1 @@
+"""What every capability runs on: devices, inference, weights and their checksums."""

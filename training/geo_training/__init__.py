@@ -1,0 +1,1 @@
+"""Off the robot: recordings in, datasets, maps, training, measuring. Uses geo_perception, never the reverse."""

@@ -1,0 +1,9 @@
+"""The two console scripts. Each room brings its own commands; here they are only put together."""
+
+from geo_training.console import command_group
+from geo_training.datasets.commands import app as dataset_app
+
+train = command_group("From recordings to scenes: datasets, maps, landmarks, training.")
+train.add_typer(dataset_app, name="dataset")
+
+evaluate = command_group("How good it is: localization, replay of recordings, named benchmarks.")

@@ -1,0 +1,1 @@
+"""Recordings and public formats in, one dataset layout out."""

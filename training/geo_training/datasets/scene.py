@@ -1,0 +1,328 @@
+"""The one dataset layout. Every importer writes it with `SceneWriter`, everything else reads it with `SceneDataset`.
+
+dataset.json                      where it came from, axes, scale and how it is known, gravity
+cameras.json                      intrinsics by camera id; images are stored without lens distortion
+frames.csv                        image, sequence, stamp_ns, split, camera
+poses.csv                         image, tx ty tz qx qy qz qw  (T_world_camera, optional)
+images/<sequence>/<frame>.jpg     depth/<sequence>/<frame>.png  (uint16 millimetres, 0 = unknown, optional)
+colmap/                           a COLMAP model, once `geo-train map` has run
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera, pose_from_quaternion, pose_to_quaternion
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test", "")
+FRAME_COLUMNS = ("image", "sequence", "stamp_ns", "split", "camera")
+POSE_COLUMNS = ("image", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
+DEPTH_UNIT_M = 1e-3
+
+
+class DatasetInfo(BaseModel):
+    """dataset.json. `scale` says whether distances are metres; `scale_source` how that is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    producer: str = "geo_training"
+    sources: list[str] = []
+    axes: str = "camera optical frame: x right, y down, z forward; poses are T_world_camera"
+    scale: Literal["metric", "unknown"] = "unknown"
+    scale_source: str = "no poses were given"
+    gravity_world: tuple[float, float, float] | None = None  # unit vector that points down
+    world_frame: str = "map"
+    notes: list[str] = []  # what an importer left out or changed, one sentence each
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image. `name` is `<sequence>/<file>` below images/, unique in the dataset."""
+
+    name: str
+    sequence: str
+    stamp_ns: int
+    camera_id: str
+    split: str = ""
+    T_world_camera: np.ndarray | None = None
+
+    @property
+    def stamp_s(self) -> float:
+        return self.stamp_ns * 1e-9
+
+
+class SceneDataset:
+    """A dataset on disk, read. Frames come in the order of frames.csv: by sequence, then by stamp.
+
+    Raises InputError when a file is missing, or holds what it should not.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        if not (self.root / "dataset.json").is_file():
+            raise InputError(
+                f"{self.root} is not a dataset: it has no dataset.json; make one with `geo-train dataset from-bag` or "
+                "`geo-train dataset import`"
+            )
+        try:
+            self.info = DatasetInfo.model_validate_json((self.root / "dataset.json").read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "the file"
+            raise InputError(f"{self.root / 'dataset.json'}: {key}: {first['msg']}; make the dataset again") from None
+        if self.info.format_version != FORMAT_VERSION:
+            raise InputError(
+                f"{self.root} has dataset format {self.info.format_version}, this version reads {FORMAT_VERSION}; make "
+                "it again"
+            )
+        self.cameras = _read_cameras(self.root / "cameras.json")
+        self.frames = _read_frames(self.root, set(self.cameras))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def sequences(self) -> list[str]:
+        return list(dict.fromkeys(frame.sequence for frame in self.frames))
+
+    def of_split(self, split: str) -> list[Frame]:
+        return [frame for frame in self.frames if frame.split == split]
+
+    def camera(self, frame: Frame) -> Camera:
+        return self.cameras[frame.camera_id]
+
+    def image_path(self, frame: Frame) -> Path:
+        return self.root / "images" / frame.name
+
+    def image(self, frame: Frame) -> np.ndarray:
+        """The frame as RGB uint8 (H, W, 3)."""
+        image_bgr = cv2.imread(str(self.image_path(frame)), cv2.IMREAD_COLOR)
+        if image_bgr is None:
+            raise InputError(
+                f"{self.image_path(frame)} cannot be read as an image; `geo-train dataset check` lists all"
+            )
+        return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+
+    def depth_m(self, frame: Frame) -> np.ndarray | None:
+        """Depth along z in metres, float32 (H, W), 0 where unknown; None where the frame has none."""
+        path = (self.root / "depth" / frame.name).with_suffix(".png")
+        depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+        return None if depth_mm is None else depth_mm.astype(np.float32) * np.float32(DEPTH_UNIT_M)
+
+    def save_frames(self, frames: list[Frame]) -> None:
+        """Writes frames.csv and poses.csv again (new splits, new poses)."""
+        write_frames(self.root, frames)
+        self.frames = frames
+
+    def save_info(self, info: DatasetInfo) -> None:
+        write_text_atomically(self.root / "dataset.json", info.model_dump_json(indent=2) + "\n")
+        self.info = info
+
+
+class SceneWriter:
+    """Writes a dataset beside its place and moves it there when all is well, so that nothing half-made is left.
+
+        with SceneWriter(out, sources=[...]) as writer:
+            camera_id = writer.add_camera(camera)
+            writer.add_frame(sequence, stamp_ns, camera_id, image_rgb=image, T_world_camera=T)
+
+    Raises InputError when `out` exists and is not empty (and `overwrite` is not set), or when no frame was added.
+    """
+
+    def __init__(self, out: str | Path, sources: list[str], overwrite: bool = False, jpeg_quality: int = 95):
+        self.out = Path(out)
+        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())) and not overwrite:
+            raise InputError(f"{self.out} exists and is not empty; choose another --out, or pass --overwrite")
+        self.info = DatasetInfo(sources=list(sources))
+        self.cameras: dict[str, Camera] = {}
+        self.camera_notes: dict[str, dict] = {}
+        self.frames: list[Frame] = []
+        self._jpeg_quality = jpeg_quality
+        self._work = self.out.with_name(self.out.name + ".partial")
+
+    def __enter__(self) -> SceneWriter:
+        shutil.rmtree(self._work, ignore_errors=True)
+        (self._work / "images").mkdir(parents=True)
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is not None:
+            shutil.rmtree(self._work, ignore_errors=True)
+            return
+        if not self.frames:
+            shutil.rmtree(self._work, ignore_errors=True)
+            raise InputError(f"no frame to write to {self.out}: {'; '.join(self.info.notes) or 'the source is empty'}")
+        write_cameras(self._work, self.cameras, self.camera_notes)
+        write_frames(self._work, self.frames)
+        write_text_atomically(self._work / "dataset.json", self.info.model_dump_json(indent=2) + "\n")
+        if self.out.exists():
+            shutil.rmtree(self.out)
+        os.replace(self._work, self.out)
+
+    def add_camera(
+        self, camera: Camera, camera_id: str | None = None, known: bool = True, recorded: Camera | None = None
+    ):
+        """Adds the camera of the stored (undistorted) images; `recorded` is the lens they were taken with.
+
+        `known=False` marks a guess that mapping has to refine. The same camera twice is stored once. Returns its id.
+        """
+        if camera.model != "pinhole":
+            raise InputError("images are stored without distortion; undistort them and give the pinhole camera")
+        note = {"known": known} | ({"recorded": camera_to_dict(recorded)} if recorded else {})
+        for known_id, known_camera in self.cameras.items():
+            if known_camera == camera and self.camera_notes[known_id] == note and camera_id in (None, known_id):
+                return known_id
+        camera_id = camera_id or f"camera{len(self.cameras)}"
+        if camera_id in self.cameras:
+            camera_id = f"{camera_id}_{len(self.cameras)}"
+        self.cameras[camera_id], self.camera_notes[camera_id] = camera, note
+        return camera_id
+
+    def add_frame(
+        self,
+        sequence: str,
+        stamp_ns: int,
+        camera_id: str,
+        image_rgb: np.ndarray | None = None,
+        image_file: str | Path | None = None,
+        stem: str | None = None,
+        T_world_camera: np.ndarray | None = None,
+        depth_m: np.ndarray | None = None,
+        split: str = "",
+    ) -> Frame:
+        """Adds one image: pixels (encoded as JPEG), or a file that is copied as it is."""
+        stem = stem or f"{len(self.frames):06d}"
+        suffix = Path(image_file).suffix.lower() if image_file is not None else ".jpg"
+        frame = Frame(f"{sequence}/{stem}{suffix}", sequence, int(stamp_ns), camera_id, split, T_world_camera)
+        path = self._work / "images" / frame.name
+        if path.exists():
+            raise InputError(f"two frames are named {frame.name}; give each recording its own sequence name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if image_file is not None:
+            shutil.copyfile(image_file, path)
+        else:
+            image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
+            cv2.imwrite(str(path), image_bgr, [cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality])
+        if depth_m is not None:
+            depth_path = (self._work / "depth" / frame.name).with_suffix(".png")
+            depth_path.parent.mkdir(parents=True, exist_ok=True)
+            depth_mm = np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0) / DEPTH_UNIT_M
+            cv2.imwrite(str(depth_path), np.clip(np.rint(depth_mm), 0, 65535).astype(np.uint16))
+        self.frames.append(frame)
+        return frame
+
+    def note(self, sentence: str) -> None:
+        """Keeps a sentence for dataset.json: what was left out, and why."""
+        self.info = self.info.model_copy(update={"notes": [*self.info.notes, sentence]})
+
+    def describe(self, **changes) -> None:
+        """Sets fields of dataset.json (scale, scale_source, gravity_world, ...)."""
+        self.info = DatasetInfo.model_validate(self.info.model_dump() | changes)
+
+
+def camera_to_dict(camera: Camera) -> dict:
+    """A camera as it stands in cameras.json."""
+    fields = {"width": camera.width_px, "height": camera.height_px, "fx": camera.fx_px, "fy": camera.fy_px}
+    fields |= {"cx": camera.cx_px, "cy": camera.cy_px, "model": camera.model}
+    return fields | ({"distortion": list(camera.distortion)} if camera.distortion else {})
+
+
+def camera_from_dict(fields: dict) -> Camera:
+    """The inverse of `camera_to_dict`. Raises KeyError or InputError."""
+    numbers = [float(fields[key]) for key in ("fx", "fy", "cx", "cy")]
+    model, distortion = fields.get("model", "pinhole"), tuple(fields.get("distortion", ()))
+    return Camera(int(fields["width"]), int(fields["height"]), *numbers, model, distortion)
+
+
+def camera_is_known(root: str | Path, camera_id: str) -> bool:
+    """Whether the intrinsics were given; False for a guess."""
+    return bool(json.loads((Path(root) / "cameras.json").read_text())[camera_id].get("known", True))
+
+
+def write_cameras(root: Path, cameras: dict[str, Camera], notes: dict[str, dict]) -> None:
+    content = {camera_id: camera_to_dict(camera) | notes.get(camera_id, {}) for camera_id, camera in cameras.items()}
+    write_text_atomically(root / "cameras.json", json.dumps(content, indent=2) + "\n")
+
+
+def write_frames(root: Path, frames: list[Frame]) -> None:
+    """frames.csv, and poses.csv where a frame has a pose."""
+    frames = sorted(frames, key=lambda frame: (frame.sequence, frame.stamp_ns, frame.name))
+    rows = [(f.name, f.sequence, f.stamp_ns, f.split, f.camera_id) for f in frames]
+    _write_csv(root / "frames.csv", FRAME_COLUMNS, rows)
+    poses = [
+        (f.name, *np.concatenate(pose_to_quaternion(f.T_world_camera))) for f in frames if f.T_world_camera is not None
+    ]
+    if poses:
+        _write_csv(root / "poses.csv", POSE_COLUMNS, [(name, *(f"{v:.9g}" for v in values)) for name, *values in poses])
+    else:
+        (root / "poses.csv").unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Writes beside the file and moves it there, so that a reader never sees half of it."""
+    work = path.with_name(path.name + ".partial")
+    work.write_text(text)
+    os.replace(work, path)
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
+    work = path.with_name(path.name + ".partial")
+    with work.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    os.replace(work, path)
+
+
+def _read_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise InputError(f"{path} lacks the column {', '.join(sorted(missing))}; it needs {','.join(columns)}")
+        return list(reader)
+
+
+def _read_cameras(path: Path) -> dict[str, Camera]:
+    try:
+        return {camera_id: camera_from_dict(fields) for camera_id, fields in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be used: {error or type(error).__name__}; make the dataset again") from None
+
+
+def _read_frames(root: Path, camera_ids: set[str]) -> list[Frame]:
+    if not (root / "frames.csv").is_file():
+        raise InputError(f"{root} has no frames.csv; make the dataset again")
+    frames = []
+    for line, row in enumerate(_read_csv(root / "frames.csv", FRAME_COLUMNS), start=2):
+        try:
+            frame = Frame(row["image"], row["sequence"], int(row["stamp_ns"]), row["camera"], row["split"])
+        except (ValueError, TypeError):
+            raise InputError(f"{root / 'frames.csv'} line {line} is not a frame; make the dataset again") from None
+        if frame.camera_id not in camera_ids or frame.split not in SPLITS:
+            what = f"camera '{frame.camera_id}'" if frame.camera_id not in camera_ids else f"split '{frame.split}'"
+            raise InputError(f"{root / 'frames.csv'} line {line} names the {what}, which does not exist; mend the line")
+        frames.append(frame)
+    if not (root / "poses.csv").is_file():
+        return frames
+    poses = {}
+    for line, row in enumerate(_read_csv(root / "poses.csv", POSE_COLUMNS), start=2):
+        try:
+            values = [float(row[column]) for column in POSE_COLUMNS[1:]]
+            poses[row["image"]] = pose_from_quaternion(values[:3], values[3:])
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{root / 'poses.csv'} line {line}: {error}") from None
+    return [replace(frame, T_world_camera=poses.get(frame.name)) for frame in frames]

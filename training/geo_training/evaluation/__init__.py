@@ -1,0 +1,1 @@
+"""Metrics, replay, reports and named benchmarks."""

@@ -1,0 +1,1 @@
+"""Training of the landmark detector: data, losses, fit."""

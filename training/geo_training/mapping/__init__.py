@@ -1,0 +1,1 @@
+"""From a dataset to a metric map and the landmarks worth learning."""
