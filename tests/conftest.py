@@ -1,0 +1,15 @@
+"""What tests of every room share."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real recordings for tests; they are not part of the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real recordings for tests are not on this machine")
+    return SHARED_DATA
