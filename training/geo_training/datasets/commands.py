@@ -1,7 +1,6 @@
 """`geo-train dataset`: recordings and public formats in, one layout out."""
 
-from __future__ import annotations
+from geo_training.datasets import import_commands  # noqa: F401  (importing registers the commands)
+from geo_training.datasets.app import app
 
-from geo_training.console import command_group
-
-app = command_group("Recordings and public formats in, one dataset layout out.")
+__all__ = ["app"]

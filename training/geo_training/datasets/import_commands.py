@@ -1,0 +1,3 @@
+"""`geo-train dataset import`, `check` and `split`."""
+
+from __future__ import annotations
