@@ -1,0 +1,154 @@
+"""How good poses are: recall, medians, latency. A frame without a pose counts as a miss, never as absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from geo_perception.geometry import pose_error
+from geo_perception.localization.result import Localization
+
+# (metres, degrees) of the recall table of a metric scene.
+METRIC_THRESHOLDS = ((0.01, 1.0), (0.02, 2.0), (0.05, 5.0), (0.10, 5.0), (0.10, 10.0))
+# (share of the median scene depth, degrees) of a scene of unknown scale.
+RELATIVE_THRESHOLDS = ((0.002, 1.0), (0.005, 2.0), (0.01, 5.0), (0.02, 5.0), (0.05, 10.0))
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What lengths of a scene are measured in.
+
+    A metric scene is measured in centimetres. A scene of unknown scale is measured in percent of its median depth,
+    `scene_depth`: the median distance, in scene units, from a camera to the landmarks in front of it.
+    """
+
+    metric: bool = True
+    scene_depth: float = 1.0
+
+    @property
+    def unit(self) -> str:
+        """The unit as it stands in the keys of the figures: `cm`, or `pct` (of the median scene depth)."""
+        return "cm" if self.metric else "pct"
+
+    @property
+    def unit_words(self) -> str:
+        return "cm" if self.metric else "% of scene depth"
+
+    @property
+    def factor(self) -> float:
+        """From the scene's own units to `unit`."""
+        return 100.0 if self.metric else 100.0 / self.scene_depth
+
+    @property
+    def thresholds(self) -> list[Threshold]:
+        if self.metric:
+            pairs = [(distance_m, degrees) for distance_m, degrees in METRIC_THRESHOLDS]
+        else:
+            pairs = [(share * self.scene_depth, degrees) for share, degrees in RELATIVE_THRESHOLDS]
+        return [self.threshold(distance, degrees) for distance, degrees in pairs]
+
+    def threshold(self, distance: float, degrees: float) -> Threshold:
+        """The threshold at a distance in scene units and an angle in degrees."""
+        number = f"{distance * self.factor:.6g}"
+        key = f"recall_{number.replace('.', 'p')}{self.unit}_{degrees:g}deg"
+        return Threshold(key, f"{number} {self.unit_words} and {degrees:g}°", distance, degrees)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A pose is right where it is off by at most `distance` (scene units) and at most `degrees`."""
+
+    key: str
+    words: str
+    distance: float
+    degrees: float
+
+
+@dataclass(frozen=True)
+class FrameOutcome:
+    """What became of one frame.
+
+    `T_true` is None where the recording does not say; such a frame counts in the latency but in no error. `latency_s`
+    is NaN for a frame that was never answered. `localization` is None for a live frame, which brings no detections.
+    """
+
+    name: str
+    sequence: str
+    stamp_s: float
+    verdict: str
+    T_true: np.ndarray | None = None
+    T_estimated: np.ndarray | None = None
+    covariance_66: np.ndarray | None = None
+    inliers: int = 0
+    detail: str = ""
+    latency_s: float = float("nan")
+    localization: Localization | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def localized(self) -> bool:
+        return self.T_estimated is not None
+
+    @property
+    def error(self) -> tuple[float, float]:
+        """Distance in scene units and angle in degrees; infinite without an estimate, NaN without a true pose."""
+        if self.T_true is None:
+            return float("nan"), float("nan")
+        if self.T_estimated is None:
+            return float("inf"), float("inf")
+        distance, angle_rad = pose_error(self.T_true, self.T_estimated)
+        return distance, float(np.degrees(angle_rad))
+
+
+def errors(outcomes: Sequence[FrameOutcome]) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (scene units) and angles (degrees) of the frames with a true pose, each (N,); infinite for a miss."""
+    pairs_n2 = np.array([o.error for o in outcomes if o.T_true is not None], np.float64).reshape(-1, 2)
+    return pairs_n2[:, 0], pairs_n2[:, 1]
+
+
+def recall(outcomes: Sequence[FrameOutcome], distance: float, degrees: float) -> float:
+    """Share of all frames with a true pose that are right within both limits; NaN where there is no such frame."""
+    distance_n, degrees_n = errors(outcomes)
+    if len(distance_n) == 0:
+        return float("nan")
+    return float(((distance_n <= distance) & (degrees_n <= degrees)).mean())
+
+
+def percentile(values, percent: float) -> float:
+    """The percentile of the finite values, interpolated; NaN where there is none."""
+    values = np.asarray(list(values), np.float64)
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, percent)) if len(values) else float("nan")
+
+
+def pose_figures(outcomes: Sequence[FrameOutcome], ruler: Ruler) -> dict[str, float]:
+    """Recall over all frames with a true pose; medians and 90th percentiles over the localized ones of them."""
+    distance_n, degrees_n = errors(outcomes)
+    truths = [o for o in outcomes if o.T_true is not None]
+    figures: dict[str, float] = {"frames": len(outcomes), "frames_with_truth": len(truths)}
+    figures["localized_share"] = float(np.mean([o.localized for o in outcomes])) if outcomes else float("nan")
+    figures |= {t.key: recall(outcomes, t.distance, t.degrees) for t in ruler.thresholds}
+    for name, percent in (("median", 50), ("p90", 90)):
+        figures[f"{name}_{ruler.unit}"] = percentile(distance_n, percent) * ruler.factor
+        figures[f"{name}_deg"] = percentile(degrees_n, percent)
+    figures["median_inliers"] = percentile([o.inliers for o in outcomes if o.localized], 50)
+    return figures
+
+
+def latency_figures(outcomes: Sequence[FrameOutcome]) -> dict[str, float]:
+    """Milliseconds a frame, over every answered frame, localized or not."""
+    latency_s = [o.latency_s for o in outcomes]
+    return {f"frame_ms_p{percent}": 1e3 * percentile(latency_s, percent) for percent in (50, 99)}
+
+
+def scene_depth(poses_T_map_camera: Sequence[np.ndarray], landmarks_map_l3: np.ndarray) -> float:
+    """The median distance from the cameras to the landmarks in front of them (scene units); NaN where there is none."""
+    if len(landmarks_map_l3) == 0:
+        return float("nan")
+    distances = []
+    for T_map_camera in poses_T_map_camera:
+        offset_l3 = landmarks_map_l3 - T_map_camera[:3, 3]
+        front_l = offset_l3 @ T_map_camera[:3, 2] > 0
+        distances.append(np.linalg.norm(offset_l3[front_l], axis=1))
+    return percentile(np.concatenate(distances), 50) if distances else float("nan")
