@@ -1,0 +1,196 @@
+"""One image to one pose, without ROS: what a node, a notebook, a test and the replay tool all use."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_perception.localization.network import find_peaks
+from geo_perception.localization.pnp import PoseOptions, PoseSolution, solve_pose
+from geo_perception.localization.result import Detections, Localization, Verdict
+from geo_perception.localization.scene import Scene
+from geo_perception.runtime.device import half_precision, pick_device
+
+SIDE_MULTIPLE_PX = 32
+MAX_NETWORK_PIXELS = 1 << 20  # a wide camera is seen at the scene's focal length, but never in more pixels than this
+
+
+@dataclass(frozen=True)
+class LocalizerOptions:
+    """What counts as localized."""
+
+    min_score: float = 0.05  # detections below are not used at all
+    min_inliers: int = 10
+    max_sigma_m: float = 0.5  # of the worst direction
+    max_sigma_rad: float = 0.15
+    pose: PoseOptions = PoseOptions()
+
+
+class Localizer:
+    """Localizes single images in one scene. Not safe to call from several threads at once."""
+
+    def __init__(self, scene: Scene, device: str = "auto", options: LocalizerOptions | None = None):
+        self.scene = scene
+        self.options = options or LocalizerOptions()
+        self.device = pick_device(device)
+        self._half = half_precision(self.device)
+        self._backbone = scene.backbone.to(self.device)
+        self._head = scene.head.to(self.device).eval()
+        self._views: dict[Camera, tuple[Camera, tuple[np.ndarray, np.ndarray] | None]] = {}
+        self.size_bytes = 0
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto", options: LocalizerOptions | None = None, backbone_file=None):
+        """Reads a scene file. Raises InputError when it or the device cannot be used."""
+        localizer = cls(Scene.load(path, backbone_file), device, options)
+        localizer.size_bytes = Path(path).stat().st_size
+        return localizer
+
+    def warm_up(self) -> None:
+        """Runs once, so that the first image does not pay for set-up."""
+        width_px, height_px = self.scene.network_size_px
+        self._network(np.zeros((height_px, width_px, 3), np.uint8))
+
+    @torch.inference_mode()
+    def estimate(self, image_hw3: np.ndarray, camera: Camera, seed: int = 0) -> Localization:
+        """Where `camera` was when it took `image_hw3` (RGB uint8, as it came, with its distortion).
+
+        Never raises on any image: what cannot be used comes back as `Verdict.BAD_IMAGE`. The same image, camera and seed
+        give the same answer.
+        """
+        started_s = time.perf_counter()
+        problem = _image_problem(image_hw3)
+        if problem:
+            return Localization(Verdict.BAD_IMAGE, problem)
+        height_px, width_px = image_hw3.shape[:2]
+        if (width_px, height_px) != (camera.width_px, camera.height_px):
+            camera = camera.resized(width_px, height_px)
+        try:
+            network_camera, maps = self._view_of(camera)
+        except (InputError, cv2.error) as error:
+            return Localization(Verdict.BAD_IMAGE, f"its camera cannot be used: {error}")
+        if maps is not None:
+            view_hw3 = cv2.remap(image_hw3, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        else:
+            view_hw3 = image_hw3
+        prepared_s = time.perf_counter()
+        logits_blhw, invisible_l = self._network(view_hw3)
+        peaks = find_peaks(logits_blhw, invisible_l)
+        pixels_l2 = peaks.pixels_bl2[0].double().cpu().numpy()
+        score_l = peaks.score_bl[0].double().cpu().numpy()
+        detected_s = time.perf_counter()
+        result = self._pose_of(pixels_l2, score_l, camera, network_camera, seed)
+        finished_s = time.perf_counter()
+        timings_s = {
+            "prepare": prepared_s - started_s,
+            "network": detected_s - prepared_s,
+            "pose": finished_s - detected_s,
+            "total": finished_s - started_s,
+        }
+        return replace(result, timings_s=timings_s)
+
+    def network_camera(self, camera: Camera) -> Camera:
+        """The pinhole that the network looks through: the scene's focal length, the live camera's field of view."""
+        corners_n2 = _border_pixels(camera)
+        xy_n2 = camera.normalize(corners_n2)
+        xy_n2 = xy_n2[np.isfinite(xy_n2).all(axis=1) & (np.abs(xy_n2) < 3.0).all(axis=1)]
+        if len(xy_n2) < 4:
+            raise InputError("its lens sees no part of a pinhole's field of view")
+        focal_px = self.scene.network_focal_px
+        low_2, high_2 = xy_n2.min(axis=0) * focal_px, xy_n2.max(axis=0) * focal_px
+        size_2 = np.maximum(high_2 - low_2, SIDE_MULTIPLE_PX)
+        if size_2.prod() > MAX_NETWORK_PIXELS:  # keep the middle, where a lens is sharpest
+            middle_2 = (low_2 + high_2) / 2
+            size_2 = size_2 * np.sqrt(MAX_NETWORK_PIXELS / size_2.prod())
+            low_2 = middle_2 - size_2 / 2
+        width_px, height_px = (int(max(1, round(side / SIDE_MULTIPLE_PX))) * SIDE_MULTIPLE_PX for side in size_2)
+        cx_px, cy_px = -(low_2 + size_2 / 2) + np.array([width_px, height_px]) / 2 - 0.5
+        return Camera(width_px, height_px, focal_px, focal_px, float(cx_px), float(cy_px))
+
+    def _view_of(self, camera: Camera):
+        if camera not in self._views:
+            if len(self._views) > 8:  # a camera whose K changes with every frame must not fill the memory
+                self._views.clear()
+            network_camera = self.network_camera(camera)
+            same = network_camera == camera
+            self._views[camera] = (network_camera, None if same else camera.remap_to(network_camera))
+        return self._views[camera]
+
+    def _network(self, view_hw3: np.ndarray):
+        image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None].float()
+        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+            return self._head(self._backbone(image_b3hw))
+
+    def _pose_of(self, pixels_l2, score_l, camera: Camera, network_camera: Camera, seed: int) -> Localization:
+        options = self.options
+        landmark_n = np.flatnonzero(score_l >= options.min_score)
+        landmark_n = landmark_n[np.argsort(-score_l[landmark_n], kind="stable")]
+        score_n = score_l[landmark_n]
+        sigma_px_n = self.scene.noise.sigma_of(score_n)
+        points_n3 = self.scene.landmarks_map_l3[landmark_n]
+        own_pixels_n2 = camera.project(network_camera.bearings(pixels_l2[landmark_n]))
+        to_own = camera.fx_px / network_camera.fx_px
+        detections = Detections(
+            landmark_n, own_pixels_n2, points_n3, score_n, sigma_px_n * to_own, np.zeros(len(landmark_n), bool)
+        )
+        if len(landmark_n) < options.min_inliers:
+            detail = f"{len(landmark_n)} landmarks seen, {options.min_inliers} are needed"
+            return Localization(Verdict.TOO_FEW_LANDMARKS, detail, detections)
+        solution = solve_pose(pixels_l2[landmark_n], points_n3, score_n, sigma_px_n, network_camera, options.pose, seed)
+        if solution is None:
+            return Localization(
+                Verdict.NO_CONSENSUS, f"no pose agrees with the {len(landmark_n)} landmarks seen", detections
+            )
+        detections = replace(detections, inlier_n=solution.inlier_n)
+        return self._judge(solution, detections, to_own)
+
+    def _judge(self, solution: PoseSolution, detections: Detections, to_own: float) -> Localization:
+        options, noise = self.options, self.scene.noise
+        inliers = int(solution.inlier_n.sum())
+        covariance_66 = solution.covariance_66 * noise.covariance_scale
+        covariance_66 = covariance_66 + np.diag([noise.floor_m**2] * 3 + [noise.floor_rad**2] * 3)
+        sigma_m = float(np.sqrt(np.linalg.eigvalsh(covariance_66[:3, :3])[-1]))
+        sigma_rad = float(np.sqrt(np.linalg.eigvalsh(covariance_66[3:, 3:])[-1]))
+        verdict, detail = Verdict.LOCALIZED, f"{inliers} of {len(detections)} landmarks agree"
+        if inliers < options.min_inliers:
+            verdict, detail = Verdict.NO_CONSENSUS, f"only {detail}, {options.min_inliers} are needed"
+        elif sigma_m > options.max_sigma_m or sigma_rad > options.max_sigma_rad:
+            detail = f"standard deviation {sigma_m:.2f} m and {np.degrees(sigma_rad):.1f} degrees"
+            verdict = Verdict.TOO_UNCERTAIN
+        if verdict is not Verdict.LOCALIZED:
+            return Localization(verdict, detail, detections)
+        reprojection_px = float(np.median(solution.residual_px_n[solution.inlier_n]) * to_own)
+        return Localization(verdict, detail, detections, solution.T_map_camera, covariance_66, reprojection_px)
+
+
+def _image_problem(image_hw3) -> str:
+    """Why this cannot be an image; empty when it can."""
+    if not isinstance(image_hw3, np.ndarray) or image_hw3.dtype != np.uint8:
+        return "it is not an array of uint8"
+    if image_hw3.ndim != 3 or image_hw3.shape[2] != 3:
+        return f"its shape is {image_hw3.shape}, not (height, width, 3)"
+    if min(image_hw3.shape[:2]) < SIDE_MULTIPLE_PX:
+        return f"it has only {image_hw3.shape[1]} x {image_hw3.shape[0]} pixels"
+    if max(image_hw3.shape[:2]) >= 1 << 15:
+        return f"it has {image_hw3.shape[1]} x {image_hw3.shape[0]} pixels, more than can be resampled"
+    return ""
+
+
+def _border_pixels(camera: Camera, steps: int = 16) -> np.ndarray:
+    """Pixels (N, 2) along the image's edge: where the field of view ends."""
+    along_x = np.linspace(-0.5, camera.width_px - 0.5, steps)
+    along_y = np.linspace(-0.5, camera.height_px - 0.5, steps)
+    low, right, bottom = (
+        np.full(steps, -0.5),
+        np.full(steps, camera.width_px - 0.5),
+        np.full(steps, camera.height_px - 0.5),
+    )
+    edges = [(along_x, low), (along_x, bottom), (low, along_y), (right, along_y)]
+    return np.concatenate([np.stack(edge, axis=1) for edge in edges])

@@ -1,0 +1,178 @@
+"""How a node's health is judged and told. The judgement is a pure function of the figures; `status_message` makes it
+a diagnostic_msgs/DiagnosticStatus."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from geo_perception.ros.frame_statistics import Snapshot
+
+MIN_WATCHDOG_S = 0.2  # the watchdog looks five times a second; less than one look is not a stall
+NO_PERIOD_S = 2.0  # what counts as a stop before the rate of the input is known
+NO_INFERENCE_S = 10.0  # and as a stall before one inference has ended
+RECENT_S = 5.0
+LOST_S = 3.0
+
+
+class Level(IntEnum):
+    """The levels of diagnostic_msgs/DiagnosticStatus."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
+class Condition(Enum):
+    """Each state a node's diagnostics can be in: its level, when it is raised, what it means for the robot.
+
+    The table in docs/nodes.md is made from these. Where several hold, the first in this order is told first.
+    """
+
+    FAILED = (Level.ERROR, "a transition failed", "The node does nothing. The message says why and what mends it.")
+    INPUT_STOPPED = (
+        Level.ERROR,
+        f"no image for two frame periods (at least {MIN_WATCHDOG_S} s; {NO_PERIOD_S:g} s before the rate is known)",
+        "No result follows. Look at the camera driver, the topic's name and its QoS.",
+    )
+    INFERENCE_STALLED = (
+        Level.ERROR,
+        "one frame has been worked on for two frame periods longer than the slowest per cent of the frames before "
+        f"({NO_INFERENCE_S:g} s for the first)",
+        "No result follows. The machine is overloaded or the device hangs.",
+    )
+    UNCALIBRATED = (
+        Level.ERROR,
+        f"a frame of the last {RECENT_S:g} s had a CameraInfo whose K is zero, or none at all",
+        "No result follows. Calibrate the camera, remap camera_info, or give the camera.* parameters.",
+    )
+    CLOCK_STANDS = (
+        Level.WARN,
+        "use_sim_time is set, no image arrives and /clock does not advance",
+        "The simulation or the bag is paused.",
+    )
+    QOS = (
+        Level.WARN,
+        "a publisher or subscriber was found whose QoS does not fit",
+        "It is not connected. Let it match: inputs here take best effort, outputs offer reliable.",
+    )
+    REJECTING = (
+        Level.WARN,
+        f"a frame of the last {RECENT_S:g} s was dropped because it could not be used",
+        "Results are missing. `last rejection` says which message was wrong and how to mend it.",
+    )
+    NO_RESULT = (
+        Level.WARN,
+        f"frames are processed and none was good for {LOST_S:g} s",
+        "For localization: not localized, no pose is published. `last verdict` says why.",
+    )
+    WAITING = (Level.OK, "active for less than two seconds, and no image yet", "Nothing yet.")
+    IDLE = (Level.OK, "nobody subscribes to an output, and `lazy` is set", "Nothing is computed until someone does.")
+    INACTIVE = (Level.OK, "the lifecycle state is not active", "Nothing is computed.")
+    RUNNING = (Level.OK, "none of the above", "Results are published.")
+
+    def __init__(self, level: Level, when: str, meaning: str):
+        self.level, self.when, self.meaning = level, when, meaning
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is known about the node besides its frames."""
+
+    state: str = "active"  # unconfigured, inactive or active
+    failure: str = ""  # why the last transition failed
+    demanded: bool = True  # someone listens, or `lazy` is off
+    active_s: float = math.inf  # since the input was opened
+    clock_stands: bool = False
+    incompatible_qos: str = ""  # the topics and policies
+    uncalibrated_age_s: float | None = None
+    input_topic: str = "image"
+
+
+def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
+    """The worst condition that holds, and one sentence about it."""
+    if health.failure:
+        return Condition.FAILED, health.failure
+    if health.state != "active":
+        return Condition.INACTIVE, f"{health.state}"
+    if health.incompatible_qos and not health.demanded:
+        return Condition.QOS, f"incompatible QoS: {health.incompatible_qos}"
+    if not health.demanded:
+        return Condition.IDLE, "nobody listens"
+
+    patience_s = NO_PERIOD_S
+    if not math.isnan(frames.input_period_s):
+        patience_s = max(2 * frames.input_period_s, MIN_WATCHDOG_S)
+    silent_s = health.active_s if frames.input_age_s is None else frames.input_age_s
+    if silent_s > patience_s:
+        if health.clock_stands:
+            return Condition.CLOCK_STANDS, "the simulated clock stands still"
+        if frames.input_age_s is None and health.incompatible_qos:
+            return Condition.QOS, f"no image: incompatible QoS: {health.incompatible_qos}"
+        return Condition.INPUT_STOPPED, f"no image on {health.input_topic} for {silent_s:.1f} s"
+    if frames.busy_s is not None:
+        usual_s = NO_INFERENCE_S if math.isnan(frames.inference_p99_s) else frames.inference_p99_s
+        if frames.busy_s > usual_s + patience_s:
+            return Condition.INFERENCE_STALLED, f"one frame has taken {frames.busy_s:.1f} s so far"
+    if health.uncalibrated_age_s is not None and health.uncalibrated_age_s < RECENT_S:
+        return Condition.UNCALIBRATED, f"uncalibrated: {frames.last_rejection or 'no usable K'}"
+    if health.incompatible_qos:
+        return Condition.QOS, f"incompatible QoS: {health.incompatible_qos}"
+    if frames.last_rejection_age_s is not None and frames.last_rejection_age_s < RECENT_S:
+        return Condition.REJECTING, f"frames are dropped: {frames.last_rejection}"
+    lost_s = health.active_s if frames.good_age_s is None else frames.good_age_s
+    if frames.processed and lost_s > LOST_S:
+        return Condition.NO_RESULT, f"no good result for {lost_s:.1f} s: {frames.last_verdict}"
+    if frames.input_age_s is None:
+        return Condition.WAITING, f"waiting for images on {health.input_topic}"
+    return Condition.RUNNING, frames.last_verdict or "running"
+
+
+def status_values(health: Health, frames: Snapshot, extra: dict[str, str]) -> dict[str, str]:
+    """The figures as the words of a diagnostic status, in reading order."""
+
+    def number(value: float | None, form: str) -> str:
+        return "none" if value is None or math.isnan(value) else format(value, form)
+
+    values = {
+        "state": health.state,
+        "input rate (Hz)": number(frames.input_hz, ".2f"),
+        "output rate (Hz)": number(frames.output_hz, ".2f"),
+        "latency p50 (ms)": number(1e3 * frames.latency_p50_s, ".1f"),
+        "latency p99 (ms)": number(1e3 * frames.latency_p99_s, ".1f"),
+        "received": str(frames.received),
+        "processed": str(frames.processed),
+        "replaced by a newer frame": str(frames.replaced),
+        "rejected": str(sum(frames.rejected.values())),
+    }
+    values |= {f"rejected: {reason}": str(count) for reason, count in sorted(frames.rejected.items())}
+    return values | {
+        "good share": number(frames.good_share, ".3f"),
+        "time since last good (s)": number(frames.good_age_s, ".2f"),
+        "last verdict": frames.last_verdict or "none",
+        "last rejection": frames.last_rejection or "none",
+        "incompatible QoS": health.incompatible_qos or "none",
+        **extra,
+    }
+
+
+def status_message(name: str, hardware_id: str, health: Health, frames: Snapshot, extra: dict[str, str]):
+    """A diagnostic_msgs/DiagnosticStatus of this moment."""
+    from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+    condition, message = judge(health, frames)
+    return DiagnosticStatus(
+        level=bytes([condition.level]),
+        name=name,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in status_values(health, frames, extra).items()],
+    )
+
+
+def condition_table() -> str:
+    """Every condition as a Markdown table."""
+    rows = ["| diagnostic | level | raised when | meaning |", "|---|---|---|---|"]
+    rows += [f"| `{c.name}` | {c.level.name} | {c.when} | {c.meaning} |" for c in Condition]
+    return "\n".join(rows)

@@ -1,0 +1,165 @@
+"""What a node counts and measures about its frames. No ROS here: times are seconds of one steady clock."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+RATE_WINDOW_S = 5.0
+LATENCY_WINDOW = 300
+SHARE_WINDOW = 100
+_PERIOD_WINDOW = 30
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """The smallest of the values that at least `percent` % of them do not exceed; NaN where there are none.
+
+    By nearest rank, so the answer is always a value that was measured.
+    """
+    ordered = sorted(values)
+    if not ordered:
+        return math.nan
+    return ordered[max(math.ceil(percent / 100 * len(ordered)), 1) - 1]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The figures at one moment. Counts are since the last reset; NaN and None mean "not yet"."""
+
+    received: int = 0
+    processed: int = 0
+    replaced: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    input_hz: float = 0.0
+    output_hz: float = 0.0
+    input_period_s: float = math.nan
+    input_age_s: float | None = None
+    busy_s: float | None = None
+    latency_p50_s: float = math.nan
+    latency_p99_s: float = math.nan
+    inference_p99_s: float = math.nan
+    good_share: float = math.nan
+    good_age_s: float | None = None
+    last_verdict: str = ""
+    last_rejection: str = ""
+    last_rejection_age_s: float | None = None
+
+
+class FrameStatistics:
+    """Counts frames from arrival to result. Every method may be called from any thread."""
+
+    def __init__(self, now_s: float):
+        self._lock = threading.Lock()
+        self.reset(now_s)
+
+    def reset(self, now_s: float) -> None:
+        """Forgets everything, as after a jump of the clock."""
+        with self._lock:
+            self._since_s = now_s
+            self._received = self._processed = self._replaced = 0
+            self._rejected: Counter[str] = Counter()
+            self._arrivals_s: deque[float] = deque(maxlen=1000)
+            self._results_s: deque[float] = deque(maxlen=1000)
+            self._periods_s: deque[float] = deque(maxlen=_PERIOD_WINDOW)
+            self._latencies_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
+            self._inferences_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
+            self._goods: deque[bool] = deque(maxlen=SHARE_WINDOW)
+            self._busy_since_s: float | None = None
+            self._last_good_s: float | None = None
+            self._last_verdict = self._last_rejection = ""
+            self._last_rejection_s: float | None = None
+
+    def received(self, now_s: float) -> None:
+        with self._lock:
+            if self._arrivals_s:
+                self._periods_s.append(now_s - self._arrivals_s[-1])
+            self._received += 1
+            self._arrivals_s.append(now_s)
+
+    def pause_input(self) -> None:
+        """The input was closed on purpose: the gap until the next frame is not a period."""
+        with self._lock:
+            self._arrivals_s.clear()
+
+    def replaced(self) -> None:
+        with self._lock:
+            self._replaced += 1
+
+    def rejected(self, reason: str, detail: str, now_s: float) -> None:
+        """A frame was refused: `reason` is one of a few names to count by, `detail` the sentence for the person."""
+        with self._lock:
+            self._rejected[reason] += 1
+            self._last_rejection, self._last_rejection_s = detail, now_s
+
+    def started(self, now_s: float) -> None:
+        with self._lock:
+            self._busy_since_s = now_s
+
+    def ended(self) -> None:
+        """The frame that was started is done with, whatever came of it."""
+        with self._lock:
+            self._busy_since_s = None
+
+    def finished(self, received_s: float, started_s: float, now_s: float, good: bool, verdict: str) -> None:
+        """A frame has its result: `good` when it was worth publishing, `verdict` says why or why not."""
+        with self._lock:
+            self._processed += 1
+            self._results_s.append(now_s)
+            self._latencies_s.append(now_s - received_s)
+            self._inferences_s.append(now_s - started_s)
+            self._goods.append(good)
+            self._last_verdict = verdict
+            if good:
+                self._last_good_s = now_s
+
+    def snapshot(self, now_s: float) -> Snapshot:
+        with self._lock:
+            span_s = max(min(RATE_WINDOW_S, now_s - self._since_s), 1e-9)
+
+            def rate_hz(times_s: deque[float]) -> float:
+                return sum(t > now_s - span_s for t in times_s) / span_s
+
+            def age_s(then_s: float | None) -> float | None:
+                return None if then_s is None else now_s - then_s
+
+            return Snapshot(
+                received=self._received,
+                processed=self._processed,
+                replaced=self._replaced,
+                rejected=dict(self._rejected),
+                input_hz=rate_hz(self._arrivals_s),
+                output_hz=rate_hz(self._results_s),
+                input_period_s=percentile(self._periods_s, 50),
+                input_age_s=age_s(self._arrivals_s[-1]) if self._arrivals_s else None,
+                busy_s=age_s(self._busy_since_s),
+                latency_p50_s=percentile(self._latencies_s, 50),
+                latency_p99_s=percentile(self._latencies_s, 99),
+                inference_p99_s=percentile(self._inferences_s, 99),
+                good_share=sum(self._goods) / len(self._goods) if self._goods else math.nan,
+                good_age_s=age_s(self._last_good_s),
+                last_verdict=self._last_verdict,
+                last_rejection=self._last_rejection,
+                last_rejection_age_s=age_s(self._last_rejection_s),
+            )
+
+
+class RateLimiter:
+    """Lets through one event of each kind per interval and counts what it held back."""
+
+    def __init__(self, interval_s: float):
+        self._interval_s = interval_s
+        self._lock = threading.Lock()
+        self._last_s: dict[str, float] = {}
+        self._held: Counter[str] = Counter()
+
+    def allow(self, kind: str, now_s: float) -> int | None:
+        """How many events of this kind were held back since the last one let through; None: hold this one, too."""
+        with self._lock:
+            if now_s - self._last_s.get(kind, -math.inf) < self._interval_s:
+                self._held[kind] += 1
+                return None
+            self._last_s[kind] = now_s
+            return self._held.pop(kind, 0)

@@ -1,0 +1,104 @@
+"""Coordinate frames: TF where tf2 is installed, and how a pose and its covariance move from one frame to another."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import invert_pose, pose_from_quaternion, pose_to_quaternion
+
+TF_MODES = ("none", "map_odom", "map_base")
+_LOOK_S = 0.005
+
+
+class NoTransform(InputError):  # noqa: N818  a state of the robot more than an error
+    """TF does not know (yet) how two frames lie to each other at a stamp."""
+
+
+def transport_covariance(T_map_camera: np.ndarray, T_camera_base: np.ndarray, covariance_66: np.ndarray) -> np.ndarray:
+    """The covariance (6, 6) of the pose of `base` from that of the camera it is rigidly fixed to.
+
+    Both are of (x, y, z, rotation about x, y, z) along the fixed axes of the map. With the arm p from the camera to the
+    base in map axes, a rotation error e_r moves the base by e_r x p besides the error of the camera's position:
+    J = [[I, -[p]x], [0, I]].
+    """
+    x, y, z = T_map_camera[:3, :3] @ T_camera_base[:3, 3]
+    J_66 = np.eye(6)
+    J_66[:3, 3:] = -np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return J_66 @ covariance_66 @ J_66.T
+
+
+class Transforms:
+    """Looks up and broadcasts transforms of a node.
+
+    `listen` also fills a buffer from /tf. Raises InputError when tf2 is not installed.
+    """
+
+    def __init__(self, node, listen: bool, broadcast: bool):
+        try:
+            import tf2_ros
+        except ImportError as error:
+            raise InputError(
+                f"TF needs the ROS package tf2_ros ({error}); install ros-<distribution>-tf2-ros-py, or set tf_mode to "
+                "none and base_frame to nothing"
+            ) from None
+        self._node = node
+        self._tf2 = tf2_ros
+        self._buffer = tf2_ros.Buffer() if listen else None
+        self._listener = tf2_ros.TransformListener(self._buffer, node) if listen else None
+        self._broadcaster = tf2_ros.TransformBroadcaster(node) if broadcast else None
+
+    def lookup(self, target: str, source: str, stamp, tolerance_s: float) -> np.ndarray:
+        """T_target_source at a stamp (builtin_interfaces/Time). Waits up to `tolerance_s` for a transform that is still
+        on its way, so it must not run in the executor's thread.
+
+        Raises NoTransform when it does not come.
+        """
+        if target == source:
+            return np.eye(4)
+        from rclpy.time import Time
+
+        deadline_s = time.monotonic() + tolerance_s
+        while True:
+            try:
+                moved = self._buffer.lookup_transform(target, source, Time.from_msg(stamp)).transform
+            except self._tf2.TransformException as error:
+                if time.monotonic() >= deadline_s:
+                    raise NoTransform(f"no transform from {source} to {target}: {' '.join(str(error).split())}") from None
+                time.sleep(_LOOK_S)
+                continue
+            t, q = moved.translation, moved.rotation
+            return pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+
+    def broadcast(self, parent: str, child: str, T_parent_child: np.ndarray, stamp) -> None:
+        from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+
+        t_3, q_xyzw = (values.tolist() for values in pose_to_quaternion(T_parent_child))
+        message = TransformStamped(child_frame_id=child)
+        message.header.stamp, message.header.frame_id = stamp, parent
+        message.transform = Transform(
+            translation=Vector3(x=t_3[0], y=t_3[1], z=t_3[2]),
+            rotation=Quaternion(x=q_xyzw[0], y=q_xyzw[1], z=q_xyzw[2], w=q_xyzw[3]),
+        )
+        self._broadcaster.sendTransform(message)
+
+    def clear(self) -> None:
+        """Forgets every transform, as after a jump of the clock."""
+        if self._buffer is not None:
+            self._buffer.clear()
+
+    def close(self) -> None:
+        """Ends the subscriptions and the publisher."""
+        if self._listener is not None:
+            for name in ("tf_sub", "tf_static_sub"):
+                if (subscription := getattr(self._listener, name, None)) is not None:
+                    self._node.destroy_subscription(subscription)
+        if self._broadcaster is not None and (publisher := getattr(self._broadcaster, "pub_tf", None)) is not None:
+            self._node.destroy_publisher(publisher)
+
+
+def map_to_odom(T_map_camera: np.ndarray, T_odom_camera: np.ndarray) -> np.ndarray:
+    """T_map_odom: where odometry's origin lies in the map, from where both say the camera was at one stamp."""
+    return T_map_camera @ invert_pose(T_odom_camera)

@@ -1,0 +1,42 @@
+"""The QoS profiles of all nodes by name, and the events that tell who is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+# A camera's newest image; best effort connects to every publisher.
+IMAGE_IN = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+CAMERA_INFO_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+# Results: reliable connects to every subscriber.
+RESULT_OUT = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
+# What is published once and kept for whoever comes later.
+LATCHED_OUT = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def policy_name(event) -> str:
+    """The policy an incompatible-QoS event is about."""
+    try:
+        from rclpy.qos import qos_policy_name_from_kind
+    except ImportError:
+        return f"policy {event.last_policy_kind}"
+    return str(qos_policy_name_from_kind(event.last_policy_kind))
+
+
+def publisher_events(on_incompatible: Callable, on_matched: Callable):
+    """Event callbacks of a publisher. Before rclpy 4.0 there are no matched events; count subscribers there."""
+    try:
+        return PublisherEventCallbacks(incompatible_qos=on_incompatible, matched=on_matched)
+    except TypeError:
+        return PublisherEventCallbacks(incompatible_qos=on_incompatible)
+
+
+def subscription_events(on_incompatible: Callable):
+    """Event callbacks of a subscription."""
+    return SubscriptionEventCallbacks(incompatible_qos=on_incompatible)

@@ -1,0 +1,71 @@
+"""Weights on disk: safetensors with a JSON header. Nothing that can run code is ever loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from geo_perception.errors import InputError
+
+HEADER_KEY = "geo_perception"
+CHECKSUM_KEY = "sha256"
+
+
+def checksum(tensors: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict) -> None:
+    """Writes tensors and header, with a checksum over both, beside `path` and moves them there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(header, sort_keys=True)
+    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    work = path.with_name(path.name + ".partial")
+    save_file(tensors, str(work), {HEADER_KEY: text, CHECKSUM_KEY: _checksum_of(tensors, text)})
+    os.replace(work, path)
+
+
+def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict[str, np.ndarray], dict]:
+    """Reads what `save_weights` wrote; the header's `kind` and `format_version` must be the ones given.
+
+    Raises InputError when the file is missing, is not of this kind or version, or has changed since it was written.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give the path of a {kind} file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        header = json.loads(metadata[HEADER_KEY])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+        raise InputError(
+            f"{path} is not a {kind} file of geo_perception, or it is damaged; make or copy it again"
+        ) from None
+    if header.get("kind") != kind:
+        raise InputError(f"{path} is a {header.get('kind')} file; a {kind} file is needed here")
+    if header.get("format_version") != format_version:
+        raise InputError(
+            f"{path} has {kind} format {header.get('format_version')}, this version reads {format_version}; make it again "
+            "with this version"
+        )
+    if metadata.get(CHECKSUM_KEY) != _checksum_of(tensors, metadata[HEADER_KEY]):
+        raise InputError(f"{path} has changed since it was written (its checksum does not match); copy it again")
+    return tensors, header
+
+
+def _checksum_of(tensors: dict[str, np.ndarray], header_text: str) -> str:
+    return hashlib.sha256((checksum(tensors) + header_text).encode()).hexdigest()
