@@ -65,6 +65,7 @@ def outcome_of(query: Query, result: Localization, latency_s: float) -> FrameOut
         int(np.sum(result.detections.inlier_n)),
         result.detail,
         latency_s,
+        query.camera,
         result,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from geo_perception.geometry import pose_error
+from geo_perception.geometry import Camera, pose_error
 from geo_perception.localization.result import Localization
 
 # (metres, degrees) of the recall table of a metric scene.
@@ -84,6 +84,7 @@ class FrameOutcome:
     inliers: int = 0
     detail: str = ""
     latency_s: float = float("nan")
+    camera: Camera | None = None
     localization: Localization | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -17,8 +17,8 @@ class Evaluation:
     """Everything a report shows.
 
     `figures` is flat; `by_sequence` holds the same for each sequence. `landmarks_map_l3` are the scene's landmarks.
-    `load_images` gives the RGB images of the named frames, for pictures. `facts` are lines for the reader: the scene,
-    the data, the command.
+    `up_map_3` points away from gravity, where that is known. `load_images` gives the RGB images of the named frames,
+    for pictures. `facts` are lines for the reader: the scene, the data, the command.
     """
 
     title: str
@@ -28,6 +28,7 @@ class Evaluation:
     by_sequence: dict[str, dict[str, float]]
     coverage_rows: list[dict[str, float]]
     landmarks_map_l3: np.ndarray
+    up_map_3: np.ndarray | None = None
     facts: dict[str, str] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     load_images: Callable[[list[str]], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)

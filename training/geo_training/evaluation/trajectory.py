@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from geo_perception.geometry import pose_to_quaternion
 from geo_training.evaluation.metrics import FrameOutcome, Ruler
 
 # A pair of frames further apart than this many median intervals is not "one frame to the next".
@@ -89,11 +90,15 @@ def neighbour_runs(ordered: Sequence[FrameOutcome]) -> list[list[FrameOutcome]]:
 
 
 def _trajectories(outcomes: Sequence[FrameOutcome]):
+    """The true and the estimated trajectory as evo's. Quaternions go in, since evo refuses a rounded matrix."""
     from evo.core.trajectory import PoseTrajectory3D
 
     stamps_s = np.array([o.stamp_s for o in outcomes])
-    true = PoseTrajectory3D(poses_se3=[o.T_true for o in outcomes], timestamps=stamps_s)
-    return true, PoseTrajectory3D(poses_se3=[o.T_estimated for o in outcomes], timestamps=stamps_s)
+    trajectories = []
+    for poses in ([o.T_true for o in outcomes], [o.T_estimated for o in outcomes]):
+        positions_n3, quaternions_n4 = map(np.array, zip(*map(pose_to_quaternion, poses), strict=True))
+        trajectories.append(PoseTrajectory3D(positions_n3, np.roll(quaternions_n4, 1, axis=1), stamps_s))
+    return tuple(trajectories)
 
 
 def _rmse(parts: list[np.ndarray]) -> float:
