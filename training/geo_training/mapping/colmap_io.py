@@ -1,0 +1,95 @@
+"""Between our cameras and poses and COLMAP's: models, the pixel centre, the direction of a pose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera, invert_pose, make_pose
+
+# The centre of the top-left pixel is (0.5, 0.5) in COLMAP and (0, 0) here.
+PIXEL_CENTRE = 0.5
+
+pycolmap.logging.minloglevel = 3  # glog's warnings are about COLMAP's own doings; what matters is in our report
+
+
+def to_pycolmap(camera: Camera, known: bool = True) -> pycolmap.Camera:
+    """COLMAP's form of a camera.
+
+    A camera that is not `known` is a guess: it becomes SIMPLE_RADIAL, to be refined, and COLMAP is told that its focal
+    length is no prior.
+    """
+    cx, cy = camera.cx_px + PIXEL_CENTRE, camera.cy_px + PIXEL_CENTRE
+    if not known:
+        model, params = "SIMPLE_RADIAL", [(camera.fx_px + camera.fy_px) / 2, cx, cy, 0.0]
+    else:
+        K = [camera.fx_px, camera.fy_px, cx, cy]
+        d = camera.distortion
+        if camera.model == "pinhole":
+            model, params = "PINHOLE", K
+        elif camera.model == "equidistant":
+            model, params = "OPENCV_FISHEYE", [*K, *d]
+        elif len(d) == 4:
+            model, params = "OPENCV", [*K, *d]
+        elif len(d) in (5, 8):
+            model, params = "FULL_OPENCV", [*K, *d, *([0.0] * (8 - len(d)))]
+        else:
+            raise InputError(f"COLMAP has no {len(d)}-coefficient {camera.model} lens; undistort the images first")
+    result = pycolmap.Camera(model=model, width=camera.width_px, height=camera.height_px, params=params)
+    result.has_prior_focal_length = known
+    return result
+
+
+def from_pycolmap(camera: pycolmap.Camera) -> Camera:
+    """Our form of COLMAP's camera. Raises InputError for a lens model that ROS has no name for."""
+    p = list(camera.params)
+    lenses = {
+        "SIMPLE_PINHOLE": lambda: (p[0], p[0], p[1], p[2], "pinhole", ()),
+        "PINHOLE": lambda: (*p[:4], "pinhole", ()),
+        "SIMPLE_RADIAL": lambda: (p[0], p[0], p[1], p[2], "plumb_bob", (p[3], 0.0, 0.0, 0.0)),
+        "RADIAL": lambda: (p[0], p[0], p[1], p[2], "plumb_bob", (p[3], p[4], 0.0, 0.0)),
+        "OPENCV": lambda: (*p[:4], "plumb_bob", tuple(p[4:8])),
+        "FULL_OPENCV": lambda: (*p[:4], "rational_polynomial", tuple(p[4:12])),
+        "OPENCV_FISHEYE": lambda: (*p[:4], "equidistant", tuple(p[4:8])),
+        "SIMPLE_RADIAL_FISHEYE": lambda: (p[0], p[0], p[1], p[2], "equidistant", (p[3], 0.0, 0.0, 0.0)),
+        "RADIAL_FISHEYE": lambda: (p[0], p[0], p[1], p[2], "equidistant", (p[3], p[4], 0.0, 0.0)),
+    }
+    if camera.model.name not in lenses:
+        raise InputError(f"COLMAP's lens model {camera.model.name} is not supported; use one of {', '.join(lenses)}")
+    fx, fy, cx, cy, model, distortion = lenses[camera.model.name]()
+    if model != "equidistant" and not any(distortion):
+        model, distortion = "pinhole", ()
+    return Camera(
+        camera.width, camera.height, fx, fy, cx - PIXEL_CENTRE, cy - PIXEL_CENTRE, model, tuple(map(float, distortion))
+    )
+
+
+def to_rigid(T_world_camera: np.ndarray) -> pycolmap.Rigid3d:
+    """COLMAP's cam_from_world of a 4x4 pose."""
+    T_camera_world = invert_pose(T_world_camera)
+    return pycolmap.Rigid3d(pycolmap.Rotation3d(T_camera_world[:3, :3]), T_camera_world[:3, 3])
+
+
+def from_rigid(cam_from_world: pycolmap.Rigid3d) -> np.ndarray:
+    """The 4x4 T_world_camera of COLMAP's cam_from_world."""
+    return invert_pose(make_pose(cam_from_world.rotation.matrix(), cam_from_world.translation))
+
+
+def registered_poses(reconstruction: pycolmap.Reconstruction) -> dict[str, np.ndarray]:
+    """T_world_camera (4, 4) of every image that has a pose, by name."""
+    images = (image for image in reconstruction.images.values() if image.has_pose)
+    return {image.name: from_rigid(image.cam_from_world()) for image in sorted(images, key=lambda image: image.name)}
+
+
+def read_model(folder: Path) -> pycolmap.Reconstruction:
+    """A COLMAP model from disk, text or binary. Raises InputError when there is none, or it cannot be read."""
+    if not any((folder / name).is_file() for name in ("images.bin", "images.txt")):
+        raise InputError(f"{folder} holds no COLMAP model; run `geo-train map` on the dataset first")
+    try:
+        return pycolmap.Reconstruction(folder)
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder} cannot be read ({reason}); run `geo-train map` again") from None

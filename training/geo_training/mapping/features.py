@@ -1,0 +1,177 @@
+"""SIFT features and verified matches of a dataset, kept in a database below the dataset so that they are made once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+
+from geo_perception.errors import InputError
+from geo_training.console import progress_bar
+from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict, write_text_atomically
+from geo_training.mapping.colmap_io import to_pycolmap
+
+EXTRACT_BATCH = 8  # images between two steps of the progress bar, and at most so many lost by an interruption
+MATCH_BATCH = 256
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """`max_image_size` is the longer side in pixels before features are looked for, 0 for the size as it is."""
+
+    max_image_size: int = 0
+    max_features: int = 4096
+    peak_threshold: float = 0.004
+    num_threads: int = -1
+
+
+class FeatureStore:
+    """The database of one dataset: opened where it fits the dataset and the options, begun anew where it does not."""
+
+    def __init__(self, dataset: SceneDataset, options: FeatureOptions = FeatureOptions()):
+        self.dataset, self.options = dataset, options
+        self.folder = dataset.root / ".cache" / "map"
+        self.path = self.folder / "database.db"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        signature = self._signature()
+        signature_path = self.folder / "signature.json"
+        if not signature_path.is_file() or signature_path.read_text() != signature or not self.path.is_file():
+            for stale in self.folder.glob("database.db*"):
+                stale.unlink()
+            self._begin()
+            write_text_atomically(signature_path, signature)
+
+    def _signature(self) -> str:
+        """What the features depend on, but for the images: those are only ever replaced with the whole dataset."""
+        options = {key: value for key, value in asdict(self.options).items() if key != "num_threads"}
+        cameras = {
+            camera_id: camera_to_dict(camera) | {"known": camera_is_known(self.dataset.root, camera_id)}
+            for camera_id, camera in self.dataset.cameras.items()
+        }
+        return json.dumps({"options": options, "cameras": cameras}, indent=2, sort_keys=True) + "\n"
+
+    def _begin(self) -> None:
+        """Writes the cameras. COLMAP numbers them from 1 in the order of cameras.json."""
+        with pycolmap.Database.open(self.path) as database:
+            for camera_id, camera in self.dataset.cameras.items():
+                number = database.write_camera(to_pycolmap(camera, camera_is_known(self.dataset.root, camera_id)))
+                rig = pycolmap.Rig()
+                rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, number))
+                database.write_rig(rig)
+
+    def camera_number(self, camera_id: str) -> int:
+        """COLMAP's number of a camera of the dataset."""
+        return list(self.dataset.cameras).index(camera_id) + 1
+
+    def extract(self, frames: list[Frame]) -> dict[str, int]:
+        """Extracts what is missing; returns COLMAP's image number by frame name.
+
+        Raises InputError when no image could be read.
+        """
+        known = self.image_numbers()
+        missing = [frame for frame in frames if frame.name not in known]
+        settings = pycolmap.FeatureExtractionOptions()
+        settings.use_gpu, settings.num_threads = False, self.options.num_threads
+        settings.max_image_size = self.options.max_image_size or -1
+        settings.sift.max_num_features = self.options.max_features
+        settings.sift.peak_threshold = self.options.peak_threshold
+        with progress_bar("features", len(missing)) as advance:
+            for camera_id in dict.fromkeys(frame.camera_id for frame in missing):
+                names = [frame.name for frame in missing if frame.camera_id == camera_id]
+                reader = pycolmap.ImageReaderOptions()
+                reader.existing_camera_id = self.camera_number(camera_id)
+                for start in range(0, len(names), EXTRACT_BATCH):
+                    batch = names[start : start + EXTRACT_BATCH]
+                    pycolmap.extract_features(
+                        self.path,
+                        self.dataset.root / "images",
+                        image_names=batch,
+                        camera_mode=pycolmap.CameraMode.SINGLE,
+                        reader_options=reader,
+                        extraction_options=settings,
+                        device=pycolmap.Device.cpu,
+                    )
+                    advance(len(batch))
+        known = self.image_numbers()
+        numbers = {frame.name: known[frame.name] for frame in frames if frame.name in known}
+        if not numbers:
+            raise InputError(
+                f"no image of {self.dataset.root} can be read, or none fits its camera; "
+                "run `geo-train dataset check` on it"
+            )
+        return numbers
+
+    def image_numbers(self) -> dict[str, int]:
+        """COLMAP's image number by frame name, of the frames that are in the database."""
+        with pycolmap.Database.open(self.path) as database:
+            return {image.name: image.image_id for image in database.read_all_images()}
+
+    def features(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (N, 2) in COLMAP's pixels and descriptors (N, 128) uint8 of one frame."""
+        number = self.image_numbers()[name]
+        with pycolmap.Database.open(self.path) as database:
+            return _read_features(database, number)
+
+    def all_features(self, names: list[str]):
+        """Yields (keypoints (N, 2), descriptors (N, 128)) of the frames, in order."""
+        numbers = self.image_numbers()
+        with pycolmap.Database.open(self.path) as database:
+            for name in names:
+                yield _read_features(database, numbers[name])
+
+    def match(self, pairs: list[tuple[str, str]]) -> int:
+        """Matches and verifies what is missing of `pairs` (frame names); returns how many pairs were new."""
+        numbers = self.image_numbers()
+        with pycolmap.Database.open(self.path) as database:
+            missing = [
+                (a, b)
+                for a, b in dict.fromkeys(pairs)
+                if not database.exists_two_view_geometry(numbers[a], numbers[b])
+            ]
+        settings = pycolmap.FeatureMatchingOptions()
+        settings.use_gpu, settings.num_threads = False, self.options.num_threads
+        verification = pycolmap.TwoViewGeometryOptions()
+        verification.ransac.random_seed = 0
+        pairing = pycolmap.ImportedPairingOptions()
+        list_path = self.folder / "pairs.txt"
+        pairing.match_list_path = list_path
+        with progress_bar("matches", len(missing)) as advance:
+            for start in range(0, len(missing), MATCH_BATCH):
+                batch = missing[start : start + MATCH_BATCH]
+                list_path.write_text("".join(f"{a} {b}\n" for a, b in batch))
+                pycolmap.match_image_pairs(
+                    self.path,
+                    matching_options=settings,
+                    pairing_options=pairing,
+                    verification_options=verification,
+                    device=pycolmap.Device.cpu,
+                )
+                advance(len(batch))
+        list_path.unlink(missing_ok=True)
+        return len(missing)
+
+    def inlier_matches(self, pairs: list[tuple[str, str]]):
+        """Yields (name a, name b, indices (M, 2) of keypoints in a and b) of the pairs that were verified."""
+        numbers = self.image_numbers()
+        with pycolmap.Database.open(self.path) as database:
+            for a, b in pairs:
+                if database.exists_two_view_geometry(numbers[a], numbers[b]):
+                    matches_m2 = database.read_two_view_geometry(numbers[a], numbers[b]).inlier_matches
+                    if len(matches_m2):
+                        yield a, b, matches_m2
+
+
+def fingerprint(*parts: object) -> str:
+    """A short digest of settings, to tell whether something cached still fits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _read_features(database: pycolmap.Database, number: int) -> tuple[np.ndarray, np.ndarray]:
+    keypoints_nk = np.asarray(database.read_keypoints(number), np.float32)
+    if len(keypoints_nk) == 0:
+        return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8)
+    return keypoints_nk[:, :2], np.asarray(database.read_descriptors(number).data)

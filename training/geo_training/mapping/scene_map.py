@@ -1,0 +1,87 @@
+"""The map of a dataset, read: poses, cameras, points and the tracks that tie them together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_training.mapping.colmap_io import PIXEL_CENTRE, from_pycolmap, read_model, registered_poses
+
+REPORT_NAME = "map.json"
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Which frame saw which point where: one row an observation, rows ordered by point.
+
+    `point_m` indexes the map's points, `frame_m` its frame names, `pixels_m2` is where the feature was, in our pixels.
+    """
+
+    point_m: np.ndarray
+    frame_m: np.ndarray
+    pixels_m2: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.point_m)
+
+
+@dataclass(frozen=True)
+class SceneMap:
+    """A map: `T_world_camera` (4, 4) and `cameras` by frame name, `points_world_n3`, their mean reprojection errors
+    `error_px_n`, and the tracks. Distances are metres when `metric`, else of unknown scale."""
+
+    T_world_camera: dict[str, np.ndarray]
+    cameras: dict[str, Camera]
+    points_world_n3: np.ndarray
+    error_px_n: np.ndarray
+    tracks: Tracks
+    metric: bool
+    report: dict = field(default_factory=dict)
+
+    @property
+    def frame_names(self) -> list[str]:
+        """The frames of the map; `tracks.frame_m` counts in this order."""
+        return list(self.T_world_camera)
+
+    @classmethod
+    def load(cls, root: str | Path) -> SceneMap:
+        """Reads the map of the dataset at `root`. Raises InputError when there is none."""
+        root = Path(root)
+        try:
+            report = json.loads((root / REPORT_NAME).read_text())
+            metric = bool(report["metric"])
+        except FileNotFoundError:
+            raise InputError(f"{root} has no map; run `geo-train map {root}` first") from None
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{root / REPORT_NAME} is damaged; run `geo-train map {root}` again") from None
+        return cls.from_reconstruction(read_model(root / "colmap"), metric, report)
+
+    @classmethod
+    def from_reconstruction(cls, reconstruction, metric: bool, report: dict | None = None) -> SceneMap:
+        """The map in a pycolmap.Reconstruction."""
+        poses = registered_poses(reconstruction)
+        frame_of = {name: index for index, name in enumerate(poses)}
+        by_number = {number: from_pycolmap(camera) for number, camera in reconstruction.cameras.items()}
+        cameras = {}
+        observations: dict[int, list[tuple[int, float, float]]] = {}
+        for image in sorted(reconstruction.images.values(), key=lambda image: image.name):
+            if image.name not in poses:
+                continue
+            cameras[image.name] = by_number[image.camera_id]
+            for point2D in image.get_observation_points2D():
+                observations.setdefault(point2D.point3D_id, []).append((frame_of[image.name], *point2D.xy))
+        ids = sorted(observations)
+        rows = [(point, *row) for point, number in enumerate(ids) for row in observations[number]]
+        rows_m4 = np.array(rows, np.float64).reshape(-1, 4)
+        tracks = Tracks(
+            rows_m4[:, 0].astype(np.int32), rows_m4[:, 1].astype(np.int32), rows_m4[:, 2:] - PIXEL_CENTRE
+        )
+        points = [reconstruction.point3D(number) for number in ids]
+        points_n3 = np.array([point.xyz for point in points], np.float64).reshape(-1, 3)
+        error_px_n = np.array([point.error for point in points], np.float64)
+        return cls(poses, cameras, points_n3, error_px_n, tracks, metric, report or {})
