@@ -9,7 +9,8 @@ from geo_perception.geometry import Camera
 
 # Names that drivers use for the models of REP 104.
 _MODEL_NAMES = {
-    "": "", "none": "", "pinhole": "", "plumb_bob": "plumb_bob", "radtan": "plumb_bob", "radial-tangential": "plumb_bob",
+    "": "", "none": "", "pinhole": "",
+    "plumb_bob": "plumb_bob", "radtan": "plumb_bob", "radial-tangential": "plumb_bob",
     "rational_polynomial": "rational_polynomial", "equidistant": "equidistant", "fisheye": "equidistant",
     "kannala_brandt": "equidistant", "kannala_brandt4": "equidistant",
 }  # fmt: skip
@@ -38,7 +39,7 @@ def camera_from_info(info) -> Camera:
         raise InputError("camera is uncalibrated: CameraInfo holds a K of zeros; calibrate the camera, or give its K")
     if name.lower() not in _MODEL_NAMES:
         raise InputError(
-            f"distortion model '{name[:40]}' is not known; use plumb_bob, rational_polynomial or equidistant"
+            f"distortion model {name[:40]!r} is not known; use plumb_bob, rational_polynomial or equidistant"
         )
     model, distortion = _model_and_distortion(_MODEL_NAMES[name.lower()], distortion)
     camera = Camera.from_K(K_33, width, height, model, distortion)

@@ -135,7 +135,7 @@ def _decode_raw(msg) -> np.ndarray:
         raise InputError("image message has no encoding; check the camera driver")
     encoding = msg.encoding.strip().lower()
     if encoding not in _LAYOUTS and encoding not in _PLANAR:
-        raise InputError(f"image encoding '{msg.encoding[:40]}' is not supported; use one of {', '.join(ENCODINGS)}")
+        raise InputError(f"image encoding {msg.encoding[:40]!r} is not supported; use one of {', '.join(ENCODINGS)}")
     if height <= 0 or width <= 0 or height * width > MAX_PIXELS:
         raise InputError(f"image of {width} x {height} pixels cannot be used; check the camera driver")
     layout, sample_bytes, samples = _LAYOUTS.get(encoding, ("", 1, 1))
@@ -147,7 +147,7 @@ def _decode_raw(msg) -> np.ndarray:
     needed = step * (rows - 1) + row_bytes
     if len(buffer) < needed:
         raise InputError(
-            f"image buffer of {len(buffer)} bytes is too short for {width} x {height} {encoding}, which needs {needed}; "
+            f"image buffer of {len(buffer)} bytes is too short: {width} x {height} {encoding} needs {needed}; "
             "check the camera driver"
         )
     rows_hb = np.lib.stride_tricks.as_strided(buffer, (rows, row_bytes), (step, 1), writeable=False)
@@ -164,7 +164,7 @@ def _decode_raw(msg) -> np.ndarray:
 def _decode_compressed(msg) -> np.ndarray:
     label = msg.format if isinstance(msg.format, str) else ""
     if "compresseddepth" in label.lower():
-        raise InputError(f"'{label[:60]}' is a depth image, not a picture; give the topic of the colour image")
+        raise InputError(f"{label[:60]!r} is a depth image, not a picture; give the topic of the colour image")
     data = _bytes_of(msg.data)
     width, height = compressed_size(data.tobytes())
     if width <= 0 or height <= 0 or width * height > MAX_PIXELS:
@@ -249,7 +249,7 @@ def _cv_bridge_backend() -> Callable[[_PlainImage], np.ndarray]:
 
 
 def _cv_bridge_works() -> bool:
-    """Tried in a process of its own: a cv_bridge built for another NumPy does not always raise, it may end the process."""
+    """Tried in a process of its own: a cv_bridge built for another NumPy may end the process instead of raising."""
     if importlib.util.find_spec("cv_bridge") is None:
         return False
     command = [sys.executable, "-c", f"from {__name__} import _probe; _probe()"]
