@@ -1,0 +1,172 @@
+"""The one training loop. A capability brings a `Task`; devices, precision, several GPUs, schedules, averaged weights,
+checkpoints and the history are here."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from geo_perception.runtime.device import half_precision
+from geo_training.console import progress_bar
+from geo_training.engine.checkpoint import load_checkpoint, save_checkpoint
+
+
+class Task(Protocol):
+    """What is trained, and on what."""
+
+    network: torch.nn.Module
+    loss_weights: dict[str, float]  # of the terms that `losses` returns; a term without one is only logged
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """One epoch's batches, the same ones for the same epoch, on the training device."""
+
+    def losses(self, network: torch.nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        """Named scalar terms of one batch."""
+
+    def evaluate(self, network: torch.nn.Module) -> dict[str, float]:
+        """Named figures on held-out data; may be empty."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how fast."""
+
+    steps: int
+    learning_rate: float
+    weight_decay: float = 1e-2
+    warm_up: float = 0.05  # share of the steps
+    ema: float = 0.0  # decay of the averaged weights; 0 keeps the plain ones
+    gradient_norm: float = 5.0
+    evaluations: int = 5
+    seed: int = 0
+
+
+@dataclass
+class LoopResult:
+    """`network` holds the averaged weights; `history` one dict for each evaluation."""
+
+    network: torch.nn.Module
+    history: list[dict]
+    seconds: float
+
+
+def make_accelerator(device: torch.device) -> Accelerator:
+    """Precision and processes for `device`; several GPUs are used when started by `accelerate launch`."""
+    half = half_precision(device)
+    precision = {torch.float16: "fp16", torch.bfloat16: "bf16", None: "no"}[half]
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+
+
+def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Accelerator, fingerprint: str) -> LoopResult:
+    """Trains `task.network` with AdamW, a linear warm-up and a cosine to zero.
+
+    An interrupted run with the same `fingerprint` goes on where its last checkpoint in `run_dir` was written. The history
+    is in `history.jsonl` there.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    set_seed(config.seed)
+    network = task.network.to(accelerator.device)
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    path = run_dir / "checkpoint.safetensors"
+    facts = load_checkpoint(path, {"network": network, "average": average}, optimizer, fingerprint)
+    step, history, before_s = (facts["step"], facts["history"], facts["seconds"]) if facts else (0, [], 0.0)
+    _write_history(run_dir, history)
+    network, optimizer = accelerator.prepare(network, optimizer)
+    due = {round(config.steps * (n + 1) / max(1, config.evaluations)) for n in range(config.evaluations)} | {
+        config.steps
+    }
+    started_s, sums = time.perf_counter(), _Means()
+    with progress_bar("training", config.steps) as advance:
+        advance(step)
+        for batch in _batches_from(task, step):
+            if step >= config.steps:
+                break
+            torch.manual_seed((config.seed << 32) + step)  # so that a resumed run draws what the first would have drawn
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * _schedule(step / config.steps, config.warm_up)
+            network.train()
+            with accelerator.autocast():
+                terms = task.losses(network, batch)
+            loss = sum(weight * terms[name] for name, weight in task.loss_weights.items())
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(network.parameters(), config.gradient_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            # Early on the average follows closely; a fixed decay would keep the random start for long.
+            _follow(average, accelerator.unwrap_model(network), min(config.ema, step / (step + 10.0)))
+            sums.add(terms, loss)
+            advance(1, f"loss {float(loss):.3f}")
+            if step in due:
+                seconds = before_s + time.perf_counter() - started_s
+                record = {"step": step, "seconds": round(seconds, 1)} | sums.take() | task.evaluate(average)
+                history.append(record)
+                if accelerator.is_main_process:
+                    _write_history(run_dir, history)
+                    facts = {"fingerprint": fingerprint, "step": step, "history": history, "seconds": seconds}
+                    networks = {"network": accelerator.unwrap_model(network), "average": average}
+                    save_checkpoint(path, networks, getattr(optimizer, "optimizer", optimizer), facts)
+    return LoopResult(average, history, before_s + time.perf_counter() - started_s)
+
+
+def _batches_from(task: Task, step: int) -> Iterator[Any]:
+    """Batches of epoch after epoch, without the first `step`."""
+    epoch, skipped = 0, 0
+    while True:
+        count = 0
+        for batch in task.batches(epoch):
+            count += 1
+            if skipped < step:
+                skipped += 1
+                continue
+            yield batch
+        if count == 0:
+            return
+        epoch += 1
+
+
+def _schedule(share: float, warm_up: float) -> float:
+    if share < warm_up:
+        return (share + 1e-3) / (warm_up + 1e-3)
+    return float(0.5 * (1 + torch.cos(torch.tensor(torch.pi * (share - warm_up) / (1 - warm_up)))))
+
+
+@torch.no_grad()
+def _follow(average: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
+    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new.to(kept.dtype), 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+class _Means:
+    """Running means of the terms since the last look."""
+
+    def __init__(self):
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
+        for name, value in {"loss": loss, **terms}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.count += 1
+
+    def take(self) -> dict[str, float]:
+        means = {name: total / max(self.count, 1) for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+
+def _write_history(run_dir: Path, history: list[dict]) -> None:
+    (run_dir / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in history))

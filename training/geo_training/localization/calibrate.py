@@ -1,0 +1,103 @@
+"""How sure the localizer may be: its noise model, fitted on frames that training did not see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2
+
+from geo_perception.geometry import pose_error, so3_log
+from geo_perception.localization.pnp import solve_pose
+from geo_perception.localization.scene import NoiseModel
+
+SCORE_KNOTS = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
+_GROSS_PX = 24.0  # beyond this a detection is a confusion, which the search rejects, not noise
+_MIN_IN_BIN = 20
+_RAYLEIGH_MEDIAN = np.sqrt(2 * np.log(2))
+
+
+@dataclass(frozen=True)
+class HeldOutView:
+    """What the network found in one held-out view, and the truth."""
+
+    pixels_l2: np.ndarray
+    score_l: np.ndarray
+    true_pixels_l2: np.ndarray
+    state_l: np.ndarray
+    camera: object
+    T_world_camera: np.ndarray
+
+
+def pixel_errors(views: list[HeldOutView], min_score: float) -> tuple[np.ndarray, np.ndarray]:
+    """Errors in network pixels (M,) and scores (M,) of the detections of landmarks that are in view."""
+    errors, scores = [np.zeros(0)], [np.zeros(0)]
+    for view in views:
+        used_l = (view.score_l >= min_score) & (view.state_l >= 0)
+        errors.append(np.linalg.norm(view.pixels_l2[used_l] - view.true_pixels_l2[used_l], axis=1))
+        scores.append(view.score_l[used_l])
+    return np.concatenate(errors), np.concatenate(scores)
+
+
+def fit_pixel_noise(views: list[HeldOutView], start: NoiseModel, min_score: float) -> NoiseModel:
+    """Pixel sigma as a function of the score: robust deviation of the errors in each band of scores, never rising."""
+    error_px_m, score_m = pixel_errors(views, min_score)
+    close_m = error_px_m < _GROSS_PX
+    knots, sigmas = [], []
+    for low, high in zip(SCORE_KNOTS, (*SCORE_KNOTS[1:], 1.01), strict=True):
+        band_m = close_m & (score_m >= low) & (score_m < high)
+        if band_m.sum() >= _MIN_IN_BIN:
+            knots.append(float(score_m[band_m].mean()))
+            sigmas.append(float(np.median(error_px_m[band_m]) / _RAYLEIGH_MEDIAN))
+    if len(knots) < 2:
+        return start
+    sigmas = np.minimum.accumulate(np.maximum(sigmas, 0.3))
+    return NoiseModel(tuple(knots), tuple(float(s) for s in sigmas), 1.0, start.floor_m, start.floor_rad)
+
+
+def normalized_errors(
+    views: list[HeldOutView], landmarks_l3, noise: NoiseModel, options
+) -> tuple[np.ndarray, np.ndarray, list]:
+    """For each view that localizes: error vectors (M, 6) in the convention of `Localization`, stated covariances
+    (M, 6, 6) before scale and floor, and (metres, degrees) of every view (infinite where it does not localize)."""
+    error_m6, covariance_m66, distances = [], [], []
+    for view in views:
+        found = np.flatnonzero(view.score_l >= options.min_score)
+        solution = None
+        if len(found) >= options.min_inliers:
+            sigma_px_n = noise.sigma_of(view.score_l[found])
+            solution = solve_pose(view.pixels_l2[found], landmarks_l3[found], view.score_l[found], sigma_px_n, view.camera, options.pose)  # fmt: skip
+        if solution is None or solution.inlier_n.sum() < options.min_inliers:
+            distances.append((np.inf, np.inf))
+            continue
+        T_true, T = view.T_world_camera, solution.T_map_camera
+        distance_m, angle_rad = pose_error(T_true, T)
+        distances.append((distance_m, float(np.degrees(angle_rad))))
+        error_m6.append(np.concatenate([T[:3, 3] - T_true[:3, 3], so3_log(T[:3, :3] @ T_true[:3, :3].T)]))
+        covariance_m66.append(solution.covariance_66)
+    return np.reshape(error_m6, (-1, 6)), np.reshape(covariance_m66, (-1, 6, 6)), distances
+
+
+def fit_covariance(error_m6: np.ndarray, covariance_m66: np.ndarray, noise: NoiseModel) -> NoiseModel:
+    """Scale and floors such that the squared normalized error has the 50 % and 90 % quantiles of a chi-square.
+
+    Errors without a bound (a wrong pose) are the verdict's business: quantiles do not see their size. Few views leave the
+    model as it is.
+    """
+    if len(error_m6) < 8:
+        return noise
+    best, best_cost = noise, np.inf
+    quantiles = np.array([0.5, 0.8, 0.9])
+    wanted = chi2.ppf(quantiles, 6)
+    typical_m, typical_rad = np.median(np.abs(error_m6[:, :3])), np.median(np.abs(error_m6[:, 3:]))
+    for floor_share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        floor_m, floor_rad = max(1e-4, floor_share * typical_m), max(1e-4, floor_share * typical_rad)
+        floor_66 = np.diag([floor_m**2] * 3 + [floor_rad**2] * 3)
+        for scale in np.geomspace(0.25, 64, 49):
+            total_m66 = covariance_m66 * scale + floor_66
+            nees_m = np.einsum("mi,mij,mj->m", error_m6, np.linalg.inv(total_m66), error_m6)
+            cost = float(np.sum(np.log(np.quantile(nees_m, quantiles) / wanted) ** 2))
+            if cost < best_cost:
+                best_cost = cost
+                best = NoiseModel(noise.score_knots, noise.sigma_px, float(scale), float(floor_m), float(floor_rad))
+    return best

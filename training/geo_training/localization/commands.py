@@ -1,0 +1,63 @@
+"""`geo-train localization`: the networks that find landmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geo_perception.runtime.backbone import DEFAULT_BACKBONE
+from geo_training.console import JsonOption, command_group, say, write_json
+
+app = command_group("Train what finds a scene's landmarks.")
+
+
+@app.callback()
+def _group() -> None:
+    """Train what finds a scene's landmarks."""
+
+
+@app.command("head")
+def head(
+    dataset: Annotated[Path, typer.Argument(help="A dataset with a map and landmarks.", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", help="The scene file to write.", metavar="SCENE.safetensors")],
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file of training options.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help=f"timm name, or a safetensors file of weights as NAME=FILE; default {DEFAULT_BACKBONE}.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Views a step.", min=1)] = None,
+    buffer_gib: Annotated[float | None, typer.Option("--buffer-gib", help="Memory for features.", min=0.01)] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    embed_backbone: Annotated[
+        bool, typer.Option("--embed-backbone", help="Put the backbone into the scene file, so that it needs nothing else.")
+    ] = False,
+    json_path: JsonOption = None,
+) -> None:
+    """Train the head that finds a dataset's landmarks, and write the scene file that the robot loads.
+
+    The same command goes on after an interruption. Loss, pixel error and recall on held-out frames are drawn in
+    `<out>.run/curves.html`.
+
+    Example: `geo-train localization head office --out office.safetensors`
+    """  # fmt: skip
+    from geo_training.localization.config import load_config
+    from geo_training.localization.fit import fit_head
+
+    name, _, weights = (backbone or "").partition("=")
+    resolved = load_config(
+        config, backbone=name or None, backbone_file=weights or None, steps=steps, batch=batch, buffer_gib=buffer_gib,
+        device=device, seed=seed,
+    )  # fmt: skip
+    result = fit_head(dataset, out, resolved, embed_backbone)
+    figures = result.figures
+    write_json(json_path, {"scene": str(result.scene_path), "figures": figures, "config": resolved.model_dump(mode="json")})
+    say(f"{result.scene_path}: {figures['scene_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
+    if "held_out_recall_5cm_5deg" in figures:
+        say(
+            f"held-out frames: {figures['held_out_recall_5cm_5deg']:.0%} within 5 cm and 5 degrees, median "
+            f"{figures['held_out_median_cm']:.1f} cm and {figures['held_out_median_deg']:.2f} degrees, landmarks off by "
+            f"{figures['held_out_px']:.1f} px"
+        )

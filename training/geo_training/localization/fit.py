@@ -1,0 +1,247 @@
+"""Trains one scene's head: `geo-train localization head`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geo_perception.errors import InputError
+from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.network import HeadConfig, LandmarkHead, find_peaks
+from geo_perception.localization.scene import NoiseModel, Scene
+from geo_perception.runtime.backbone import create_backbone
+from geo_perception.runtime.device import half_precision, pick_device
+from geo_training.console import say, track, warn
+from geo_training.datasets.scene import SceneDataset
+from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
+from geo_training.localization.buffer import FeatureBatch, FeatureBuffer
+from geo_training.localization.calibrate import (
+    HeldOutView,
+    fit_covariance,
+    fit_pixel_noise,
+    normalized_errors,
+    pixel_errors,
+)
+from geo_training.localization.config import HeadTrainingConfig
+from geo_training.localization.losses import heatmap_loss
+from geo_training.localization.views import View, make_view, network_camera_for
+from geo_training.mapping.landmark_set import LandmarkSet
+from geo_training.mapping.scene_map import SceneMap
+
+LANDMARKS_FILE = "landmarks.safetensors"
+_MIN_FRAMES = 8
+_CALIBRATION_VIEWS = 4  # the plain view of a held-out frame, and augmented ones
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training gave. `figures` is flat: name to number."""
+
+    scene_path: Path
+    run_dir: Path
+    figures: dict[str, float]
+    history: list[dict]
+
+
+class HeadData:
+    """Frames, landmarks and views of one dataset, as the head's training needs them."""
+
+    def __init__(self, root: Path, config: HeadTrainingConfig):
+        self.dataset, self.config = SceneDataset(root), config
+        self.landmarks = LandmarkSet.load(root / LANDMARKS_FILE)
+        self.map = SceneMap.load(root)
+        by_name = {frame.name: frame for frame in self.dataset.frames}
+        rows = {name: row for row, name in enumerate(self.landmarks.frame_names)}
+        self.frames = [by_name[name] for name in self.landmarks.frame_names if name in by_name and name in self.map.T_world_camera]  # fmt: skip
+        if len(self.frames) < _MIN_FRAMES:
+            raise InputError(f"{root}: only {len(self.frames)} mapped frames; map more of the recording first")
+        self.rows = [rows[frame.name] for frame in self.frames]
+        self.held_out = held_out_frames(len(self.frames), config.held_out)
+        held = set(self.held_out)
+        self.training = [index for index in range(len(self.frames)) if index not in held]
+
+    def view(self, frame_index: int, view_index: int, generation: int) -> View:
+        """View `view_index` of a frame; view 0 of generation 0 is the plain one."""
+        frame = self.frames[frame_index]
+        plain = view_index == 0 and generation == 0
+        rng = np.random.default_rng([self.config.seed, frame_index, view_index, generation])
+        camera = self.map.cameras[frame.name]
+        return make_view(
+            self.dataset.image(frame), camera, self.map.T_world_camera[frame.name], self.landmarks.points_world_l3.astype(float),
+            self.landmarks.visibility_fl[self.rows[frame_index]], network_camera_for(camera, self.config.network_width_px),
+            None if plain else self.config.augmentation, rng,
+        )  # fmt: skip
+
+
+class HeadTask:
+    """The head's training as the loop takes it."""
+
+    def __init__(self, data: HeadData, backbone, device: torch.device, rank: int = 0, world: int = 1):
+        config = data.config
+        self.data, self.config, self.backbone, self.device = data, config, backbone, device
+        self.rank, self.world = rank, world
+        head = HeadConfig(len(data.landmarks.points_world_l3), tuple(backbone.strides), tuple(backbone.channels),
+                          config.width, config.dilations)  # fmt: skip
+        torch.manual_seed(config.seed)
+        self.network = LandmarkHead(head)
+        self.loss_weights = {"seen": 1.0, "unseen": config.negative_weight}
+        self.options = LocalizerOptions()
+        budget_bytes = int(config.buffer_gib * 2**30)
+        self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g), len(data.training),
+                                    config.views, budget_bytes, config.refresh, device, config.seed)  # fmt: skip
+        self._held_out: list[tuple[View, list[torch.Tensor]]] = []
+
+    def fill(self) -> float:
+        """Makes every slot's features; seconds taken."""
+        started_s = time.perf_counter()
+        if self.buffer.left_out:
+            warn(f"the feature buffer holds {self.buffer.views} of {self.config.views} views a frame; raise buffer_gib for all")  # fmt: skip
+        for number in track(range(self.rank, len(self.buffer), self.world), "features"):
+            self.buffer.slot(number, 0)
+        return time.perf_counter() - started_s
+
+    def batches(self, epoch: int):
+        return self.buffer.batches(epoch, self.config.batch, self.rank, self.world)
+
+    def losses(self, network, batch: FeatureBatch) -> dict[str, torch.Tensor]:
+        drop = self.config.feature_dropout
+        features = [torch.nn.functional.dropout2d(feature, drop) for feature in batch.features]
+        logits_blhw, invisible_l = network(features)
+        return heatmap_loss(logits_blhw, invisible_l, batch.pixels_bl2, batch.state_bl, self.config.label_sigma_cells)
+
+    def evaluate(self, network) -> dict[str, float]:
+        """Pixel error and recall on the plain views of the held-out frames."""
+        views = self.held_out_views(network, plain=True)
+        if not views:
+            return {}
+        error_px, _ = pixel_errors(views, 0.3)
+        landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
+        _, _, distances = normalized_errors(views, landmarks_l3, NoiseModel(), self.options)
+        distance_m, angle_deg = np.array(distances).T
+        return {
+            "held_out_px": float(np.median(error_px)) if len(error_px) else float("nan"),
+            "held_out_recall_5cm_5deg": float(np.mean((distance_m <= 0.05) & (angle_deg <= 5))),
+            "held_out_median_cm": float(np.median(distance_m) * 100),
+            "held_out_median_deg": float(np.median(angle_deg)),
+        }
+
+    @torch.no_grad()
+    def held_out_views(self, network, plain: bool = False) -> list[HeldOutView]:
+        """What `network` finds in every held-out view, or only in the plain ones."""
+        if not self._held_out:
+            for index in self.data.held_out:
+                for number in range(_CALIBRATION_VIEWS):
+                    view = self.data.view(index, number, 0)
+                    image_b3hw = torch.from_numpy(view.image_hw3).to(self.device).permute(2, 0, 1)[None].float()
+                    with self._autocast():
+                        features = [feature.half() for feature in self.backbone(image_b3hw)]
+                    self._held_out.append((view, features))
+        found = []
+        for view, features in self._held_out[:: _CALIBRATION_VIEWS if plain else 1]:
+            with self._autocast():
+                logits_blhw, invisible_l = network([feature.float() for feature in features])
+            peaks = find_peaks(logits_blhw, invisible_l)
+            pixels_l2, score_l = peaks.pixels_bl2[0].double().cpu().numpy(), peaks.score_bl[0].double().cpu().numpy()
+            found.append(
+                HeldOutView(pixels_l2, score_l, view.pixels_l2, view.state_l, view.camera, view.T_world_camera)
+            )
+        return found
+
+    def _autocast(self):
+        half = half_precision(self.device)
+        return torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None)
+
+    def noise_model(self, network) -> NoiseModel:
+        """Pixel noise and covariance, calibrated on the held-out views."""
+        views = self.held_out_views(network)
+        noise = fit_pixel_noise(views, NoiseModel(), self.options.min_score)
+        landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
+        error_m6, covariance_m66, _ = normalized_errors(views, landmarks_l3, noise, self.options)
+        return fit_covariance(error_m6, covariance_m66, noise)
+
+
+def held_out_frames(frames: int, share: float, blocks: int = 5) -> list[int]:
+    """Indices of `share` of the frames, in up to `blocks` runs of neighbours spread over the recording."""
+    count = round(frames * share)
+    if count == 0:
+        return []
+    blocks = min(blocks, count)
+    sizes = np.diff(np.linspace(0, count, blocks + 1).round().astype(int))
+    middles = (np.arange(blocks) + 0.5) * frames / blocks
+    return sorted(
+        {int(middle - size / 2) + n for middle, size in zip(middles, sizes, strict=True) for n in range(size)}
+    )
+
+
+def fit_head(
+    dataset_root: str | Path, out: str | Path, config: HeadTrainingConfig, embed_backbone: bool = False
+) -> FitResult:
+    """Trains a head for the dataset's landmarks and writes the scene file `out`.
+
+    The run's folder (`<out>.run`) keeps the config, the history and, until it is done, a checkpoint: the same call goes
+    on after an interruption. Raises InputError when the dataset is not mapped or has no landmarks.
+    """
+    root, out = Path(dataset_root), Path(out)
+    run_dir = out.with_name(out.name + ".run")
+    device = pick_device(config.device)
+    backbone = create_backbone(config.backbone, config.backbone_file)
+    data = HeadData(root, config)
+    fingerprint = _fingerprint(config, data, backbone)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+    accelerator = make_accelerator(device)
+    task = HeadTask(data, backbone, device, accelerator.process_index, accelerator.num_processes)
+    say(
+        f"{len(data.training)} frames to learn from, {len(data.held_out)} held out, {len(data.landmarks.points_world_l3)} landmarks"
+    )
+    buffer_s = task.fill()
+    loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, ema=config.ema,
+                      evaluations=config.evaluations, seed=config.seed)  # fmt: skip
+    result = run_loop(task, loop, run_dir, accelerator, fingerprint)
+    noise = task.noise_model(result.network) if data.held_out else NoiseModel()
+    scene = _scene_of(data, backbone, result.network, noise, config)
+    figures = {
+        "train_s": buffer_s + result.seconds,
+        "buffer_s": buffer_s,
+        **(result.history[-1] if result.history else {}),
+    }
+    scene.header |= {"figures": {k: v for k, v in figures.items() if np.isfinite(v)}}
+    scene.save(out, embed_backbone)
+    figures["scene_bytes"] = out.stat().st_size
+    (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
+    return FitResult(out, run_dir, figures, result.history)
+
+
+def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: HeadTrainingConfig) -> Scene:
+    camera = data.map.cameras[data.frames[0].name]
+    network_camera = network_camera_for(camera, config.network_width_px)
+    info = data.dataset.info
+    facts = {
+        "dataset_sources": info.sources,
+        "scale_source": data.map.report.get("scale", {}).get("source", info.scale_source),
+        "gravity_map": list(info.gravity_world) if info.gravity_world else None,
+        "frames": len(data.frames),
+        "config": json.loads(config.model_dump_json()),
+        "licence": "that of the recordings it was trained on",
+    }
+    mapping_camera = {"width": camera.width_px, "height": camera.height_px, "fx": camera.fx_px, "fy": camera.fy_px,
+                      "cx": camera.cx_px, "cy": camera.cy_px, "model": camera.model, "distortion": list(camera.distortion)}  # fmt: skip
+    return Scene(
+        data.landmarks.points_world_l3.astype(np.float64), network.cpu(), backbone, network_camera.fx_px,
+        (network_camera.width_px, network_camera.height_px), mapping_camera, data.map.metric, noise, info.world_frame, facts,
+    )  # fmt: skip
+
+
+def _fingerprint(config: HeadTrainingConfig, data: HeadData, backbone) -> str:
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    digest.update(backbone.checksum.encode())
+    digest.update(np.ascontiguousarray(data.landmarks.points_world_l3).tobytes())
+    digest.update(np.ascontiguousarray(data.landmarks.visibility_fl).tobytes())
+    digest.update("\n".join(data.landmarks.frame_names).encode())
+    return digest.hexdigest()
