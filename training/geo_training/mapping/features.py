@@ -128,9 +128,7 @@ class FeatureStore:
         numbers = self.image_numbers()
         with pycolmap.Database.open(self.path) as database:
             missing = [
-                (a, b)
-                for a, b in dict.fromkeys(pairs)
-                if not database.exists_two_view_geometry(numbers[a], numbers[b])
+                (a, b) for a, b in dict.fromkeys(pairs) if not database.exists_two_view_geometry(numbers[a], numbers[b])
             ]
         settings = pycolmap.FeatureMatchingOptions()
         settings.use_gpu, settings.num_threads = False, self.options.num_threads

@@ -91,9 +91,7 @@ def _pipeline_options(names: list[str], num_threads: int) -> pycolmap.Incrementa
 
 
 def _known_cameras(dataset: SceneDataset, store: FeatureStore) -> set[int]:
-    return {
-        store.camera_number(camera_id) for camera_id in dataset.cameras if camera_is_known(dataset.root, camera_id)
-    }
+    return {store.camera_number(camera_id) for camera_id in dataset.cameras if camera_is_known(dataset.root, camera_id)}
 
 
 def _largest_first(models: dict[int, pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:

@@ -78,9 +78,7 @@ class SceneMap:
         ids = sorted(observations)
         rows = [(point, *row) for point, number in enumerate(ids) for row in observations[number]]
         rows_m4 = np.array(rows, np.float64).reshape(-1, 4)
-        tracks = Tracks(
-            rows_m4[:, 0].astype(np.int32), rows_m4[:, 1].astype(np.int32), rows_m4[:, 2:] - PIXEL_CENTRE
-        )
+        tracks = Tracks(rows_m4[:, 0].astype(np.int32), rows_m4[:, 1].astype(np.int32), rows_m4[:, 2:] - PIXEL_CENTRE)
         points = [reconstruction.point3D(number) for number in ids]
         points_n3 = np.array([point.xyz for point in points], np.float64).reshape(-1, 3)
         error_px_n = np.array([point.error for point in points], np.float64)

@@ -1,0 +1,264 @@
+"""Which points of the map are worth learning: robust, seen often and from many sides, spread over the scene, and enough
+of them in every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from geo_perception.errors import InputError
+from geo_training.mapping.landmark_set import SEEN, LandmarkSet
+from geo_training.mapping.scene_map import SceneMap
+from geo_training.mapping.visibility import depth_ratio, three_states
+
+MIN_LANDMARKS = 20  # fewer cannot localize a camera reliably
+POOL_PER_FRAME = 3  # candidates that a frame should see for each landmark it should see
+MAX_POOL = 8000
+MAX_RELATIVE_SIGMA = 0.02  # of a point's position, as a share of its mean depth
+# The limits are eased together, step by step, until there are enough candidates.
+TRACK_LENGTHS = (25, 15, 10, 7, 5, 4, 3)
+SPANS_RAD = (0.3, 0.25, 0.2, 0.15, 0.1, 0.06, 0.03)
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """`frame_target`: landmarks that every frame should see. `max_depth` in the unit of the map."""
+
+    count: int = 200
+    max_depth: float = 10.0
+    max_error_px: float = 2.0
+    frame_target: int = 30
+    coverage_weight: float = 6.0
+    shrink: float = 0.5  # of the minimum distance, after each pass
+
+
+@dataclass(frozen=True)
+class PointStatistics:
+    """One value a point of the map. Angles in radians, distances in the unit of the map.
+
+    `sigma_n` is the standard deviation of the position along its worst direction, from the rays that meet there and the
+    point's own reprojection error.
+    """
+
+    track_n: np.ndarray
+    mean_depth_n: np.ndarray
+    depth_spread_n: np.ndarray
+    span_rad_n: np.ndarray
+    sequences_n: np.ndarray
+    sigma_n: np.ndarray
+    error_px_n: np.ndarray
+
+
+def point_statistics(scene: SceneMap) -> PointStatistics:
+    """Statistics of every point's track."""
+    names, tracks, count = scene.frame_names, scene.tracks, len(scene.points_world_n3)
+    centres_f3 = np.stack([scene.T_world_camera[name][:3, 3] for name in names])
+    focal_f = np.array([(scene.cameras[name].fx_px + scene.cameras[name].fy_px) / 2 for name in names])
+    rays_m3 = scene.points_world_n3[tracks.point_m] - centres_f3[tracks.frame_m]
+    depth_m = np.linalg.norm(rays_m3, axis=1)
+    rays_m3 = rays_m3 / np.maximum(depth_m, 1e-12)[:, None]
+    track_n = np.bincount(tracks.point_m, minlength=count)
+    size_n = np.maximum(track_n, 1)
+    mean_depth_n = np.bincount(tracks.point_m, depth_m, count) / size_n
+    variance_n = np.bincount(tracks.point_m, depth_m**2, count) / size_n - mean_depth_n**2
+    sequence_of = {name: number for number, name in enumerate(dict.fromkeys(n.rsplit("/", 1)[0] for n in names))}
+    sequence_f = np.array([sequence_of[name.rsplit("/", 1)[0]] for name in names])
+    seen_in_ns = np.zeros((count, len(sequence_of)), bool)
+    seen_in_ns[tracks.point_m, sequence_f[tracks.frame_m]] = True
+    weight_m = (focal_f[tracks.frame_m] / np.maximum(depth_m, 1e-12)) ** 2
+    across_m33 = weight_m[:, None, None] * (np.eye(3) - rays_m3[:, :, None] * rays_m3[:, None, :])
+    information_n33 = np.zeros((count, 3, 3))
+    np.add.at(information_n33, tracks.point_m, across_m33)
+    weakest_n = np.maximum(np.linalg.eigvalsh(information_n33)[:, 0], 1e-18)
+    error_px_n = np.maximum(scene.error_px_n, 0.3)
+    return PointStatistics(
+        track_n,
+        mean_depth_n,
+        np.sqrt(np.maximum(variance_n, 0)),
+        _angular_span(tracks.point_m, rays_m3, count),
+        seen_in_ns.sum(axis=1) / len(sequence_of),
+        error_px_n / np.sqrt(weakest_n),
+        error_px_n,
+    )
+
+
+def _angular_span(point_m: np.ndarray, rays_m3: np.ndarray, count: int) -> np.ndarray:
+    """The widest angle (N,) between two rays of a point; for long tracks between rays spread over the track."""
+    starts = np.searchsorted(point_m, np.arange(count + 1))
+    span_n = np.zeros(count)
+    for point in range(count):
+        rays_k3 = rays_m3[starts[point] : starts[point + 1]]
+        if len(rays_k3) > 60:
+            rays_k3 = rays_k3[np.linspace(0, len(rays_k3) - 1, 60).astype(int)]
+        if len(rays_k3) > 1:
+            span_n[point] = np.arccos(np.clip((rays_k3 @ rays_k3.T).min(), -1, 1))
+    return span_n
+
+
+def robustness_score(statistics: PointStatistics) -> np.ndarray:
+    """The worth (N,) of each point by itself: seen near and far, long tracks, in many sequences, from many sides, and
+    its place known exactly."""
+    relative_sigma_n = statistics.sigma_n / np.maximum(statistics.mean_depth_n, 1e-12)
+    return (
+        np.minimum(1.0, statistics.depth_spread_n / np.maximum(statistics.mean_depth_n, 1e-12))
+        + 0.25 * np.log2(np.maximum(statistics.track_n, 1))
+        + statistics.sequences_n
+        + np.minimum(statistics.span_rad_n, 1.5)
+        - 0.5 * np.minimum(statistics.error_px_n, 2.0)
+        - np.minimum(relative_sigma_n / 0.005, 1.0)
+    )
+
+
+def candidates(
+    statistics: PointStatistics, score_n: np.ndarray, scene: SceneMap, options: SelectionOptions
+) -> tuple[np.ndarray, dict]:
+    """Indices of the points that may become landmarks, and the limits they passed.
+
+    The limits on track length and angular span are eased only as far as it takes to have three for each landmark
+    wanted. A frame that still sees few of those brings its own best sound points, whatever their track.
+    """
+    sound_n = (
+        (statistics.mean_depth_n <= options.max_depth)
+        & (statistics.error_px_n <= options.max_error_px)
+        & (statistics.sigma_n < MAX_RELATIVE_SIGMA * statistics.mean_depth_n)
+        & (statistics.track_n >= TRACK_LENGTHS[-1])
+        & (statistics.span_rad_n >= SPANS_RAD[-1])
+    )
+    for min_track, min_span_rad in zip(TRACK_LENGTHS, SPANS_RAD):
+        passed_n = sound_n & (statistics.track_n >= min_track) & (statistics.span_rad_n >= min_span_rad)
+        if passed_n.sum() >= 3 * options.count:
+            break
+    keep_n = passed_n.copy()
+    enough = POOL_PER_FRAME * options.frame_target
+    for frame in range(len(scene.frame_names)):
+        mine = np.unique(scene.tracks.point_m[scene.tracks.frame_m == frame])
+        mine = mine[sound_n[mine]]
+        if keep_n[mine].sum() < enough:
+            keep_n[mine[np.argsort(-score_n[mine], kind="stable")][:enough]] = True
+    return np.flatnonzero(keep_n), {"min_track": min_track, "min_span_rad": min_span_rad}
+
+
+def greedy_selection(
+    points_c3: np.ndarray, score_c: np.ndarray, seen_fc: np.ndarray, options: SelectionOptions
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Chooses up to `options.count` of C candidates: each time the one with the best score plus what it adds to frames
+    that do not see `frame_target` landmarks yet, not nearer than the minimum distance to one already chosen. When none
+    is left that far away, the distance shrinks; after the last pass it is zero, so this ends.
+
+    Returns the chosen indices in order, their values when chosen, and the minimum distance reached.
+    """
+    extent = _extent(points_c3)
+    distance, floor = extent / 64, extent / 2000
+    open_c = np.ones(len(points_c3), bool)  # neither chosen nor too near to one that is
+    chosen: list[int] = []
+    values: list[float] = []
+    nearest_c = np.full(len(points_c3), np.inf)
+    count_f = np.zeros(len(seen_fc))
+    seen_float_fc = seen_fc.astype(np.float32)
+    # A candidate that helps as many frames as a point of the longest tracks does has the full weight.
+    per_frame = options.coverage_weight / max(float(np.percentile(seen_fc.sum(axis=0), 90)), 1.0) if seen_fc.size else 0
+    taken_c = np.zeros(len(points_c3), bool)
+    while len(chosen) < options.count:
+        if not open_c.any():
+            if distance == 0 or taken_c.all():
+                break
+            distance = distance * options.shrink if distance * options.shrink > floor else 0.0
+            open_c = ~taken_c & (nearest_c >= distance)
+            continue
+        lack_f = np.clip(1 - count_f / options.frame_target, 0, 1).astype(np.float32)
+        value_c = score_c + per_frame * (lack_f @ seen_float_fc)
+        best = int(np.argmax(np.where(open_c, value_c, -np.inf)))
+        chosen.append(best)
+        values.append(float(value_c[best]))
+        taken_c[best] = True
+        count_f += seen_fc[:, best]
+        nearest_c = np.minimum(nearest_c, np.linalg.norm(points_c3 - points_c3[best], axis=1))
+        open_c &= ~taken_c & (nearest_c >= distance)
+    reached = min_distance(points_c3[chosen])
+    return np.array(chosen, int), np.array(values), reached
+
+
+def select_landmarks(
+    scene: SceneMap,
+    options: SelectionOptions = SelectionOptions(),
+    depth_of: Callable[[str], np.ndarray | None] | None = None,
+) -> LandmarkSet:
+    """Chooses landmarks from the map and says who sees them. `depth_of` gives a frame's measured depth (H, W), 0 where
+    unknown, or None.
+
+    Returns fewer than `options.count` where the map has no more that can be used (the report says so). Raises
+    InputError where there are fewer than MIN_LANDMARKS.
+    """
+    if not scene.frame_names or len(scene.points_world_n3) == 0:
+        raise InputError("the map holds no points; map more or sharper images")
+    statistics = point_statistics(scene)
+    score_n = robustness_score(statistics)
+    pool, limits = candidates(statistics, score_n, scene, options)
+    if len(pool) < MIN_LANDMARKS:
+        raise InputError(
+            f"only {len(pool)} of {len(scene.points_world_n3)} points can serve as landmarks, at least {MIN_LANDMARKS} "
+            f"are needed (track of 3 frames, depth up to {options.max_depth:g}, error up to {options.max_error_px:g} "
+            "px); record more views of the scene, or raise --max-depth"
+        )
+    pool = pool[np.argsort(-score_n[pool], kind="stable")][:MAX_POOL]
+    scaled_depth_of = _depth_in_map_units(scene, depth_of)
+    state_fc, pixels_fc2 = three_states(scene, pool, scaled_depth_of)
+    chosen, values, distance = greedy_selection(scene.points_world_n3[pool], score_n[pool], state_fc == SEEN, options)
+    index_l = pool[chosen]
+    state_fl, pixels_fl2 = state_fc[:, chosen], pixels_fc2[:, chosen]
+    seen_f = (state_fl == SEEN).sum(axis=1)
+    report = {
+        "count": len(chosen),
+        "asked": options.count,
+        "candidates": len(pool),
+        "limits": limits,
+        "frames": len(scene.frame_names),
+        "seen_per_frame_min": int(seen_f.min()),
+        "seen_per_frame_median": float(np.median(seen_f)),
+        "frames_below_10": int((seen_f < 10).sum()),
+        "frames_per_landmark_median": float(np.median((state_fl == SEEN).sum(axis=0))),
+        "track_median": float(np.median(statistics.track_n[index_l])),
+        "error_px_median": float(np.median(statistics.error_px_n[index_l])),
+        "span_rad_median": float(np.median(statistics.span_rad_n[index_l])),
+        "sigma_median": float(np.median(statistics.sigma_n[index_l])),
+        "min_distance": distance,
+        "visibility_from_depth": scaled_depth_of is not None,
+        "metric": scene.metric,
+        "seen_share": float((state_fl == SEEN).mean()),
+        "unknown_share": float((state_fl == 0).mean()),
+    }
+    points_l3 = scene.points_world_n3[index_l].astype(np.float32)
+    return LandmarkSet(points_l3, values.astype(np.float32), scene.frame_names, state_fl, pixels_fl2, report)
+
+
+def min_distance(points_n3: np.ndarray) -> float:
+    """The smallest distance between two of the points; 0 for fewer than two."""
+    if len(points_n3) < 2:
+        return 0.0
+    from scipy.spatial import cKDTree
+
+    return float(cKDTree(points_n3).query(points_n3, k=2)[0][:, 1].min())
+
+
+def _extent(points_n3: np.ndarray) -> float:
+    """The diagonal of the box that holds the middle 90 % of the points along each axis."""
+    low_3, high_3 = np.percentile(points_n3, [5, 95], axis=0)
+    return float(np.linalg.norm(high_3 - low_3))
+
+
+def _depth_in_map_units(scene: SceneMap, depth_of: Callable[[str], np.ndarray | None] | None):
+    if depth_of is None:
+        return None
+    ratio = depth_ratio(scene, depth_of)
+    if ratio is None or ratio <= 0:
+        return None
+    if scene.metric and abs(ratio - 1) < 0.05:
+        return depth_of
+
+    def scaled(name: str) -> np.ndarray | None:
+        depth_hw = depth_of(name)
+        return None if depth_hw is None else depth_hw / np.float32(ratio)
+
+    return scaled

@@ -1,0 +1,150 @@
+"""Which frame sees which point: from the tracks, from the geometry, and from depth where the dataset has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from geo_perception.geometry import Camera, invert_pose
+from geo_training.mapping.landmark_set import HIDDEN, SEEN, UNKNOWN
+from geo_training.mapping.scene_map import SceneMap
+
+BORDER_PX = 4.0  # nearer to the edge than this a point is in view, but not known to be seen
+DEPTH_SHARE = 0.03  # depth agrees within this share of itself ...
+DEPTH_FLOOR_M = 0.03  # ... or within this, whichever is more
+WINDOW_PX = 3  # half the window of depth pixels that is looked at
+MAX_TURN_RAD = 1.2  # seen from further around than this, a point is not believed to be seen by depth alone
+
+
+def project_all(
+    points_world_n3: np.ndarray, T_world_camera_f44: np.ndarray, cameras: list[Camera]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact projections (F, N, 2) in pixels, NaN where not in front, and depths along z (F, N)."""
+    T_camera_world_f44 = invert_pose(T_world_camera_f44)
+    pixels_fn2 = np.full((len(cameras), len(points_world_n3), 2), np.nan)
+    depth_fn = np.empty((len(cameras), len(points_world_n3)))
+    for index, camera in enumerate(cameras):
+        local_n3 = points_world_n3 @ T_camera_world_f44[index, :3, :3].T + T_camera_world_f44[index, :3, 3]
+        pixels_fn2[index] = _project_in_reach(camera, local_n3)
+        depth_fn[index] = local_n3[:, 2]
+    return pixels_fn2, depth_fn
+
+
+def _project_in_reach(camera: Camera, local_n3: np.ndarray) -> np.ndarray:
+    """Projections, NaN also where the lens polynomial folds far outside the image back into it."""
+    pixels_n2 = camera.project(local_n3)
+    if camera.model in ("plumb_bob", "rational_polynomial"):
+        corners_n2 = np.array(
+            [[0, 0], [camera.width_px, 0], [0, camera.height_px], [camera.width_px, camera.height_px]]
+        )
+        reach = 1.3 * np.linalg.norm(camera.normalize(corners_n2), axis=1).max()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            beyond_n = np.linalg.norm(local_n3[:, :2], axis=1) > reach * local_n3[:, 2]
+        pixels_n2[beyond_n] = np.nan
+    return pixels_n2
+
+
+def three_states(
+    scene: SceneMap,
+    point_index_l: np.ndarray,
+    depth_of: Callable[[str], np.ndarray | None] | None = None,
+    border_px: float = BORDER_PX,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Visibility (F, L) int8 and pixels (F, L, 2) float32 of some of the map's points in all its frames.
+
+    +1: in the frame's track, or depth says that nothing stands before it; 0: in view, and nothing is known;
+    -1: outside the image, behind the camera, or behind a surface. `depth_of` gives a frame's depth (H, W) in the unit
+    of the map, 0 where unknown, or None.
+    """
+    names = scene.frame_names
+    T_f44 = np.stack([scene.T_world_camera[name] for name in names])
+    cameras = [scene.cameras[name] for name in names]
+    points_l3 = scene.points_world_n3[point_index_l]
+    pixels_fl2, depth_fl = project_all(points_l3, T_f44, cameras)
+    state_fl = np.full(depth_fl.shape, HIDDEN, np.int8)
+    tracked_fl = _tracked(scene, point_index_l)
+    turn_fl = _turn_from_tracks(points_l3, T_f44[:, :3, 3], tracked_fl)
+    for index, (name, camera) in enumerate(zip(names, cameras)):
+        inside_l = camera.contains(pixels_fl2[index])
+        state_fl[index, inside_l] = UNKNOWN
+        depth_m = depth_of(name) if depth_of is not None else None
+        if depth_m is None:
+            continue
+        known_l = inside_l & camera.contains(pixels_fl2[index], border_px)
+        agrees_l, behind_l = compare_depth(depth_m, camera, pixels_fl2[index], depth_fl[index], inside_l)
+        state_fl[index, known_l & agrees_l & (turn_fl[index] < MAX_TURN_RAD)] = SEEN
+        state_fl[index, behind_l] = HIDDEN
+    state_fl[tracked_fl & np.isfinite(pixels_fl2).all(axis=2)] = SEEN
+    return state_fl, pixels_fl2.astype(np.float32)
+
+
+def compare_depth(
+    depth_hw: np.ndarray, camera: Camera, pixels_n2: np.ndarray, depth_n: np.ndarray, inside_n: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For points at `pixels_n2` and depth `depth_n` (only where `inside_n`): whether the measured depth agrees somewhere
+    in a small window, and whether every measured depth there lies clearly before the point. Both (N,) bool.
+
+    The depth image may be of another size than the camera's.
+    """
+    agrees_n, behind_n = np.zeros(len(depth_n), bool), np.zeros(len(depth_n), bool)
+    chosen = np.flatnonzero(inside_n)
+    if len(chosen) == 0:
+        return agrees_n, behind_n
+    height, width = depth_hw.shape
+    scale_2 = np.array([width / camera.width_px, height / camera.height_px])
+    centre_m2 = np.rint((pixels_n2[chosen] + 0.5) * scale_2 - 0.5).astype(int)
+    reach = np.arange(-WINDOW_PX, WINDOW_PX + 1)
+    du, dv = (offsets.ravel() for offsets in np.meshgrid(reach, reach))
+    u_mw = np.clip(centre_m2[:, :1] + du, 0, width - 1)
+    v_mw = np.clip(centre_m2[:, 1:] + dv, 0, height - 1)
+    window_mw = depth_hw[v_mw, u_mw]
+    measured_mw = window_mw > 0
+    expected_m1 = depth_n[chosen, None]
+    tolerance_m1 = np.maximum(DEPTH_FLOOR_M, DEPTH_SHARE * expected_m1)
+    agrees_m = (measured_mw & (np.abs(window_mw - expected_m1) <= tolerance_m1)).any(axis=1)
+    nearer_mw = window_mw < expected_m1 - 2 * tolerance_m1
+    behind_m = measured_mw.any(axis=1) & (nearer_mw | ~measured_mw).all(axis=1)
+    agrees_n[chosen], behind_n[chosen] = agrees_m, behind_m
+    return agrees_n, behind_n
+
+
+def depth_ratio(scene: SceneMap, depth_of: Callable[[str], np.ndarray | None], max_frames: int = 40) -> float | None:
+    """How many units of the depth images one unit of the map is: the median over the tracks of some frames, or None
+    where too little depth falls on the tracks. 1 for a metric map."""
+    ratios = []
+    names = scene.frame_names
+    for index in range(0, len(names), max(1, len(names) // max_frames)):
+        depth_hw = depth_of(names[index])
+        rows = scene.tracks.frame_m == index
+        if depth_hw is None or not rows.any():
+            continue
+        camera = scene.cameras[names[index]]
+        T_camera_world = invert_pose(scene.T_world_camera[names[index]])
+        z_m = scene.points_world_n3[scene.tracks.point_m[rows]] @ T_camera_world[2, :3] + T_camera_world[2, 3]
+        size_2 = np.array([depth_hw.shape[1], depth_hw.shape[0]])
+        uv_m2 = (scene.tracks.pixels_m2[rows] + 0.5) * size_2 / [camera.width_px, camera.height_px] - 0.5
+        u_m, v_m = np.clip(np.rint(uv_m2).astype(int), 0, size_2 - 1).T
+        measured_m = depth_hw[v_m, u_m]
+        good_m = (measured_m > 0) & (z_m > 0)
+        ratios.append(measured_m[good_m] / z_m[good_m])
+    ratios_m = np.concatenate(ratios) if ratios else np.zeros(0)
+    return float(np.median(ratios_m)) if len(ratios_m) >= 50 else None
+
+
+def _tracked(scene: SceneMap, point_index_l: np.ndarray) -> np.ndarray:
+    column_n = np.full(len(scene.points_world_n3), -1)
+    column_n[point_index_l] = np.arange(len(point_index_l))
+    column_m = column_n[scene.tracks.point_m]
+    tracked_fl = np.zeros((len(scene.frame_names), len(point_index_l)), bool)
+    tracked_fl[scene.tracks.frame_m[column_m >= 0], column_m[column_m >= 0]] = True
+    return tracked_fl
+
+
+def _turn_from_tracks(points_l3: np.ndarray, centres_f3: np.ndarray, tracked_fl: np.ndarray) -> np.ndarray:
+    """Angle (F, L) between the direction from which a frame looks at a point and the mean direction of its track."""
+    rays_fl3 = centres_f3[:, None] - points_l3[None]
+    rays_fl3 /= np.maximum(np.linalg.norm(rays_fl3, axis=2, keepdims=True), 1e-12)
+    mean_l3 = np.einsum("fl,flk->lk", tracked_fl.astype(float), rays_fl3)
+    mean_l3 /= np.maximum(np.linalg.norm(mean_l3, axis=1, keepdims=True), 1e-12)
+    return np.arccos(np.clip(np.einsum("flk,lk->fl", rays_fl3, mean_l3), -1, 1))
