@@ -11,6 +11,7 @@ from geo_training.evaluation.summary import Evaluation
 INK, MUTED, GRID = "#1f2933", "#8896a5", "#e4e9ee"
 TRUE, GOOD, BAD, ACCENT, THIRD = "#7b8794", "#1a8a5a", "#d64545", "#2563a8", "#c98a1b"
 _ERROR_SCALE = [[0.0, "#1a8a5a"], [0.5, "#e0b13c"], [1.0, "#d64545"]]
+_LOG = {"type": "log", "dtick": "D2", "tickfont": {"size": 11}}  # ticks at 1, 2, 5 of each decade
 _LEVELS = np.concatenate([np.arange(0.05, 0.96, 0.05), [0.99]])
 
 
@@ -58,7 +59,7 @@ def from_above(evaluation: Evaluation) -> dict:
     data = []
     if len(evaluation.landmarks_map_l3):
         flat_l2 = evaluation.landmarks_map_l3 @ plane_23.T
-        data.append(_points(flat_l2, "landmarks", GRID, 4, "circle"))
+        data.append(_points(flat_l2, "landmarks", "#b8c4cf", 4, "circle"))
     for index, sequence in enumerate(_sequences(evaluation)):
         truths = [o for o in sequence if o.T_true is not None]
         if truths:
@@ -82,8 +83,14 @@ def from_above(evaluation: Evaluation) -> dict:
         names = [f"{o.name}<br>{o.verdict}" for o in missed]
         marks = _points(_positions(missed, "T_true") @ plane_23.T, "not localized", BAD, 9, "x")
         data.append(marks | {"text": names, "hovertemplate": "%{text}<extra></extra>"})
-    axes = {"xaxis": _axis(f"right ({unit})"), "yaxis": _axis(f"forward ({unit})") | {"scaleanchor": "x"}}
-    return _figure(data, **axes, height=520)
+    # The view holds the path with a margin; landmarks beyond it are found by panning.
+    path_n2 = np.array([T[:3, 3] for o in evaluation.outcomes for T in (o.T_true, o.T_estimated) if T is not None])
+    low_2, high_2 = (path_n2 @ plane_23.T).min(axis=0), (path_n2 @ plane_23.T).max(axis=0)
+    margin = 0.15 * float(np.max(high_2 - low_2)) + 1e-3
+    ranges = [[round(float(a) - margin, 3), round(float(b) + margin, 3)] for a, b in zip(low_2, high_2, strict=True)]
+    horizontal = _axis(f"right ({unit})") | {"range": ranges[0]}
+    vertical = _axis(f"forward ({unit})") | {"range": ranges[1], "scaleanchor": "x"}
+    return _figure(data, xaxis=horizontal, yaxis=vertical, height=520)
 
 
 def error_over_time(evaluation: Evaluation) -> dict:
@@ -107,8 +114,8 @@ def error_over_time(evaluation: Evaluation) -> dict:
                          "text": [f"{o.name}: {o.verdict}" for o in missed],
                          "marker": {"color": BAD, "size": 7, "symbol": "x"},
                          "hovertemplate": "%{text}<extra></extra>"})  # fmt: skip
-    upper = _axis(f"distance ({ruler.unit_words})") | {"type": "log", "domain": [0.55, 1.0]}
-    lower = _axis("angle (°)") | {"type": "log", "domain": [0.0, 0.43]}
+    upper = _axis(f"distance ({ruler.unit_words})") | _LOG | {"domain": [0.55, 1.0]}
+    lower = _axis("angle (°)") | _LOG | {"domain": [0.0, 0.43]}
     return _figure(data, xaxis=_axis("seconds since the first frame") | {"anchor": "y2"}, yaxis=upper, yaxis2=lower,
                    height=460)  # fmt: skip
 
@@ -247,7 +254,7 @@ def _axis(title: str) -> dict:
 def _figure(data: list[dict], height: int = 380, **layout) -> dict:
     base = {
         "height": height, "margin": {"l": 60, "r": 20, "t": 30, "b": 50}, "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "white", "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        "plot_bgcolor": "white", "modebar": {"bgcolor": "white", "color": MUTED, "activecolor": INK}, "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, "hovermode": "closest",
     }  # fmt: skip
     return {"data": data, "layout": base | layout}

@@ -13,7 +13,7 @@ p { margin: .3rem 0 .8rem; max-width: 46rem; }
 .note { color: var(--muted); font-size: .95rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1.25rem 1.4rem;
   margin-top: 1.25rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .8rem; margin-top: 1.25rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: .8rem; margin-top: 1.25rem; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: .9rem 1rem; }
 .tile b { display: block; font-size: 1.65rem; line-height: 1.15; letter-spacing: -.02em; }
 .tile span { color: var(--muted); font-size: .88rem; }
@@ -43,8 +43,7 @@ pre { background: var(--page); border: 1px solid var(--line); border-radius: 8px
 SCRIPT = """
 (function () {
   const charts = JSON.parse(document.getElementById("charts").textContent);
-  const config = {responsive: true, displaylogo: false, displayModeBar: "hover",
-                  modeBarButtonsToRemove: ["lasso2d", "select2d", "sendDataToCloud"]};
+  const config = {responsive: true, displaylogo: false, displayModeBar: false};
   function draw(node) {
     const chart = charts[node.dataset.chart];
     Plotly.newPlot(node, chart.data, chart.layout, config);
