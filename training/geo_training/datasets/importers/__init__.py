@@ -1,0 +1,54 @@
+"""Public formats in: one reader for each, one writer for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geo_perception.errors import InputError
+from geo_training.datasets.importers import colmap, images, indoor6, kitti, seven_scenes, transforms, tum
+from geo_training.datasets.importers.source import ImportOptions
+from geo_training.datasets.importers.write import write_source
+
+# In the order in which they are tried: a plain folder of images last, since most formats hold one.
+READERS = {
+    "transforms": transforms,
+    "indoor6": indoor6,
+    "7scenes": seven_scenes,
+    "tum": tum,
+    "kitti": kitti,
+    "colmap": colmap,
+    "images": images,
+}
+
+__all__ = ["READERS", "ImportOptions", "guess_format", "import_dataset"]
+
+
+def guess_format(path: Path) -> str:
+    """The format whose files `path` holds. Raises InputError when it holds none."""
+    for name, reader in READERS.items():
+        if reader.matches(path):
+            return name
+    raise InputError(
+        f"{path} looks like none of {', '.join(sorted(READERS))}; check the path, or say which by --format"
+    )
+
+
+def import_dataset(
+    path: str | Path,
+    out: str | Path,
+    format_name: str | None = None,
+    options: ImportOptions | None = None,
+    overwrite: bool = False,
+) -> dict:
+    """Turns a data set of a public format into ours. Returns what was done: format, counts, scale, notes.
+
+    Raises InputError when the path or the format is wrong, a file is broken, or `out` exists.
+    """
+    path, options = Path(path), options or ImportOptions()
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path")
+    name = format_name or guess_format(path)
+    if name not in READERS:
+        raise InputError(f"there is no format '{name}'; use one of {', '.join(sorted(READERS))}")
+    source = READERS[name].read(path, options)
+    return {"format": name, **write_source(source, path, Path(out), options, overwrite)}

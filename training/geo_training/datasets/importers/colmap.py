@@ -1,0 +1,133 @@
+"""A COLMAP model (bin or txt) with its images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera, invert_pose, make_pose
+from geo_training.datasets.importers.source import (
+    DEFAULT_RATE_HZ,
+    ImportOptions,
+    Source,
+    SourceFrame,
+    folder_name,
+    natural_key,
+    stamp_at,
+)
+
+_MODEL_FOLDERS = ("sparse", "colmap", "colmap/sparse", "model", ".")
+_IMAGE_FOLDERS = ("images", "../images", "../../images", ".")
+# COLMAP's model: indices of fx, fy, cx, cy in its parameters, then our model and the indices of its coefficients
+# (None: zero).
+_MODELS = {
+    "SIMPLE_PINHOLE": ((0, 0, 1, 2), "pinhole", ()),
+    "PINHOLE": ((0, 1, 2, 3), "pinhole", ()),
+    "SIMPLE_RADIAL": ((0, 0, 1, 2), "plumb_bob", (3, None, None, None)),
+    "RADIAL": ((0, 0, 1, 2), "plumb_bob", (3, 4, None, None)),
+    "OPENCV": ((0, 1, 2, 3), "plumb_bob", (4, 5, 6, 7)),
+    "FULL_OPENCV": ((0, 1, 2, 3), "rational_polynomial", (4, 5, 6, 7, 8, 9, 10, 11)),
+    "SIMPLE_RADIAL_FISHEYE": ((0, 0, 1, 2), "equidistant", (3, None, None, None)),
+    "RADIAL_FISHEYE": ((0, 0, 1, 2), "equidistant", (3, 4, None, None)),
+    "OPENCV_FISHEYE": ((0, 1, 2, 3), "equidistant", (4, 5, 6, 7)),
+}
+
+
+def camera_from_colmap(camera) -> Camera:
+    """The camera of a `pycolmap.Camera`, its principal point moved from COLMAP's pixel centres (0.5, 0.5) to (0, 0).
+
+    Raises InputError for a lens model that OpenCV does not have.
+    """
+    name = camera.model.name
+    if name not in _MODELS:
+        raise InputError(
+            f"COLMAP camera {camera.camera_id} has the lens model {name}, which OpenCV lacks; run "
+            "`colmap image_undistorter` and import its output"
+        )
+    places, model, coefficients = _MODELS[name]
+    fx, fy, cx, cy = (float(camera.params[place]) for place in places)
+    distortion = tuple(0.0 if place is None else float(camera.params[place]) for place in coefficients)
+    K_33 = [[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]]
+    return Camera.from_K(K_33, camera.width, camera.height, model, distortion)
+
+
+def matches(path: Path) -> bool:
+    return bool(_models(path))
+
+
+def read(path: Path, options: ImportOptions) -> Source:
+    """The largest model below `path` (sparse/0, sparse, colmap, or `path` itself) with the images beside it.
+
+    Folders below images/ become sequences; the order is that of the names, the stamps count up at `rate_hz`. Scale and
+    gravity of a COLMAP model are not known. Raises InputError when there is no model, or none of its images.
+    """
+    import pycolmap
+
+    models = _models(path)
+    if not models:
+        raise InputError(f"{path} holds no COLMAP model (cameras.bin or cameras.txt in sparse/0); check the path")
+    try:
+        read_models = [(pycolmap.Reconstruction(str(model)), model) for model in models]
+    except (ValueError, RuntimeError, OSError, IndexError) as error:
+        raise InputError(f"{path}: the COLMAP model cannot be read ({str(error).splitlines()[0]})") from None
+    model, model_path = max(read_models, key=lambda entry: entry[0].num_reg_images())
+    notes = []
+    if len(read_models) > 1:
+        notes.append(f"Of {len(read_models)} COLMAP models the largest was taken: {model_path.relative_to(path)}.")
+    image_root = _image_root(path, [image.name for image in model.images.values()])
+    cameras = {camera_id: camera_from_colmap(camera) for camera_id, camera in model.cameras.items()}
+    by_folder, missing = defaultdict(list), []
+    for image in sorted(model.images.values(), key=lambda image: natural_key(image.name)):
+        if not image.has_pose:
+            continue
+        if not (image_root / image.name).is_file():
+            missing.append(image.name)
+            continue
+        by_folder[str(Path(image.name).parent)].append(image)
+    frames = []
+    for folder, images in by_folder.items():
+        sequence = folder_name(path) if folder == "." else folder.replace("/", "_")
+        for index, image in enumerate(images):
+            T_camera_world_34 = image.cam_from_world().matrix()
+            frames.append(
+                SourceFrame(
+                    image_file=image_root / image.name,
+                    sequence=sequence,
+                    stamp_ns=stamp_at(index, options.rate_hz or DEFAULT_RATE_HZ),
+                    stem=Path(image.name).stem,
+                    camera=cameras[image.camera_id],
+                    T_world_camera=invert_pose(make_pose(T_camera_world_34[:, :3], T_camera_world_34[:, 3])),
+                )
+            )
+    if missing:
+        notes.append(f"{len(missing)} images of the model do not exist and were left out, the first: {missing[0]}.")
+    notes.append("The stamps are made up, in the order of the names.")
+    return Source(frames, scale="unknown", scale_source="a COLMAP model has no scale of its own", notes=notes)
+
+
+def _models(path: Path) -> list[Path]:
+    """Folders that hold a model; those of the first place where there are any."""
+    for name in _MODEL_FOLDERS:
+        folder = path / name
+        if not folder.is_dir():
+            continue
+        below = sorted((sub for sub in folder.iterdir() if sub.is_dir()), key=natural_key) if name != "." else []
+        if found := [place for place in (folder, *below) if _is_model(place)]:
+            return found
+    return []
+
+
+def _is_model(folder: Path) -> bool:
+    return any(all((folder / f"{name}{end}").is_file() for name in ("cameras", "images")) for end in (".bin", ".txt"))
+
+
+def _image_root(path: Path, names: list[str]) -> Path:
+    roots = [path / name for name in _IMAGE_FOLDERS]
+    counts = [sum((root / name).is_file() for name in names) for root in roots]
+    if not any(counts):
+        raise InputError(
+            f"none of the {len(names)} images of the model lies in {path / 'images'}; put them there under the names "
+            f"that the model uses, such as {names[0] if names else 'none'}"
+        )
+    return roots[counts.index(max(counts))]

@@ -1,0 +1,62 @@
+"""Which frames map a scene and which measure it: by sequence or by block of time, never by random frame.
+
+Neighbouring frames of a recording look alike, so a random split would measure what was memorized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from geo_perception.errors import InputError
+from geo_training.datasets.scene import Frame
+
+
+def time_block_split(frames: Iterable[Frame], first: float = 0.7, block: int = 10) -> list[Frame]:
+    """The first share of each sequence by time is `train`; the rest alternates in blocks of `block` frames, `train`
+    first, then `test`. Deterministic. Returns the frames in the order of sequence and time.
+
+    Raises InputError when `first` is not in [0, 1), or `block` is not positive.
+    """
+    if not 0 <= first < 1 or block < 1:
+        raise InputError(f"first {first:g} and block {block} make no split; give 0 <= first < 1 and block >= 1")
+    split = []
+    for sequence_frames in _by_sequence(frames):
+        start = int(first * len(sequence_frames))
+        for index, frame in enumerate(sequence_frames):
+            is_test = index >= start and (index - start) // block % 2 == 1
+            split.append(replace(frame, split="test" if is_test else "train"))
+    return split
+
+
+def every_nth_split(frames: Iterable[Frame], n: int = 5) -> list[Frame]:
+    """Each n-th frame is `test`, the others `train`: only for unordered photographs, which are no recording.
+
+    Returns the frames in the order of sequence and time. Raises InputError when n is below 2.
+    """
+    if n < 2:
+        raise InputError(f"each {n}th frame makes no split; give 2 or more")
+    ordered = [frame for sequence_frames in _by_sequence(frames) for frame in sequence_frames]
+    return [replace(frame, split="test" if index % n == n - 1 else "train") for index, frame in enumerate(ordered)]
+
+
+def sequence_split(frames: Iterable[Frame], test: Iterable[str], val: Iterable[str] = ()) -> list[Frame]:
+    """The sequences named in `test` and `val` get that split, all others `train`.
+
+    Raises InputError for a sequence that does not exist, and when none is left to train on.
+    """
+    frames, splits = list(frames), dict.fromkeys(val, "val") | dict.fromkeys(test, "test")
+    sequences = sorted({frame.sequence for frame in frames})
+    missing = [name for name in splits if name not in sequences]
+    if missing:
+        raise InputError(f"there is no sequence {', '.join(missing)}; there are {', '.join(sequences)}")
+    if len(splits) == len(sequences):
+        raise InputError("every sequence is held back and none is left to train on; leave one out")
+    return [replace(frame, split=splits.get(frame.sequence, "train")) for frame in frames]
+
+
+def _by_sequence(frames: Iterable[Frame]) -> list[list[Frame]]:
+    sequences: dict[str, list[Frame]] = {}
+    for frame in sorted(frames, key=lambda frame: (frame.sequence, frame.stamp_ns, frame.name)):
+        sequences.setdefault(frame.sequence, []).append(frame)
+    return list(sequences.values())
