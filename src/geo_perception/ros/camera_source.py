@@ -27,7 +27,7 @@ class SizeMismatch(InputError):  # noqa: N818
 class CameraSource:
     """Keeps the last CameraInfo messages and finds the one of an image. May be called from any thread.
 
-    `fixed` is a camera given by parameters; it wins over every message. Its size may be None (as the images come).
+    `fixed` is a camera given by parameters; it wins over every message.
     """
 
     def __init__(self, fixed: Camera | None = None):
@@ -74,7 +74,9 @@ class CameraSource:
 def _convert(info) -> Camera:
     k_9 = info.k if hasattr(info, "k") else info.K
     if not any(float(value) for value in k_9):
-        raise UncalibratedCamera("the CameraInfo's K is zero: the camera is not calibrated; calibrate it, or give camera.k")
+        raise UncalibratedCamera(
+            "the CameraInfo's K is zero: the camera is uncalibrated; calibrate it, or give camera.k"
+        )
     return camera_from_info(info)
 
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from geo_perception.ros.frame_statistics import Snapshot
+from geo_perception.ros.frame_statistics import Reason, Snapshot
 
 MIN_WATCHDOG_S = 0.2  # the watchdog looks five times a second; less than one look is not a stall
 NO_PERIOD_S = 2.0  # what counts as a stop before the rate of the input is known
@@ -86,7 +86,6 @@ class Health:
     active_s: float = math.inf  # since the input was opened
     clock_stands: bool = False
     incompatible_qos: str = ""  # the topics and policies
-    uncalibrated_age_s: float | None = None
     input_topic: str = "image"
 
 
@@ -115,11 +114,11 @@ def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
         usual_s = NO_INFERENCE_S if math.isnan(frames.inference_p99_s) else frames.inference_p99_s
         if frames.busy_s > usual_s + patience_s:
             return Condition.INFERENCE_STALLED, f"one frame has taken {frames.busy_s:.1f} s so far"
-    if health.uncalibrated_age_s is not None and health.uncalibrated_age_s < RECENT_S:
-        return Condition.UNCALIBRATED, f"uncalibrated: {frames.last_rejection or 'no usable K'}"
+    if _dropped_lately(frames, Reason.UNCALIBRATED, Reason.NO_CAMERA_INFO):
+        return Condition.UNCALIBRATED, f"uncalibrated: {frames.last_rejection}"
     if health.incompatible_qos:
         return Condition.QOS, f"incompatible QoS: {health.incompatible_qos}"
-    if frames.last_rejection_age_s is not None and frames.last_rejection_age_s < RECENT_S:
+    if _dropped_lately(frames, *Reason):
         return Condition.REJECTING, f"frames are dropped: {frames.last_rejection}"
     lost_s = health.active_s if frames.good_age_s is None else frames.good_age_s
     if frames.processed and lost_s > LOST_S:
@@ -127,6 +126,10 @@ def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
     if frames.input_age_s is None:
         return Condition.WAITING, f"waiting for images on {health.input_topic}"
     return Condition.RUNNING, frames.last_verdict or "running"
+
+
+def _dropped_lately(frames: Snapshot, *reasons: Reason) -> bool:
+    return any(frames.rejection_age_s.get(reason.value, math.inf) < RECENT_S for reason in reasons)
 
 
 def status_values(health: Health, frames: Snapshot, extra: dict[str, str]) -> dict[str, str]:
@@ -144,6 +147,7 @@ def status_values(health: Health, frames: Snapshot, extra: dict[str, str]) -> di
         "received": str(frames.received),
         "processed": str(frames.processed),
         "replaced by a newer frame": str(frames.replaced),
+        "left out by max_rate_hz": str(frames.skipped),
         "rejected": str(sum(frames.rejected.values())),
     }
     values |= {f"rejected: {reason}": str(count) for reason, count in sorted(frames.rejected.items())}

@@ -7,11 +7,26 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 
 RATE_WINDOW_S = 5.0
 LATENCY_WINDOW = 300
 SHARE_WINDOW = 100
 _PERIOD_WINDOW = 30
+
+
+class Reason(str, Enum):
+    """Why a frame was dropped. The words are published in diagnostics and counted by."""
+
+    BAD_IMAGE = "unusable image"
+    NO_CAMERA_INFO = "no CameraInfo"
+    UNCALIBRATED = "uncalibrated camera"
+    BAD_CAMERA_INFO = "unusable CameraInfo"
+    SIZE_MISMATCH = "CameraInfo of another shape"
+    OUT_OF_ORDER = "older than the frame before"
+    NO_TRANSFORM = "no transform"
+    OUTDATED = "outlived by a reset"
+    DEFECT = "defect of the node"
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
@@ -32,6 +47,7 @@ class Snapshot:
     received: int = 0
     processed: int = 0
     replaced: int = 0
+    skipped: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     input_hz: float = 0.0
     output_hz: float = 0.0
@@ -45,7 +61,7 @@ class Snapshot:
     good_age_s: float | None = None
     last_verdict: str = ""
     last_rejection: str = ""
-    last_rejection_age_s: float | None = None
+    rejection_age_s: dict[str, float] = field(default_factory=dict)
 
 
 class FrameStatistics:
@@ -59,7 +75,7 @@ class FrameStatistics:
         """Forgets everything, as after a jump of the clock."""
         with self._lock:
             self._since_s = now_s
-            self._received = self._processed = self._replaced = 0
+            self._received = self._processed = self._replaced = self._skipped = 0
             self._rejected: Counter[str] = Counter()
             self._arrivals_s: deque[float] = deque(maxlen=1000)
             self._results_s: deque[float] = deque(maxlen=1000)
@@ -70,7 +86,7 @@ class FrameStatistics:
             self._busy_since_s: float | None = None
             self._last_good_s: float | None = None
             self._last_verdict = self._last_rejection = ""
-            self._last_rejection_s: float | None = None
+            self._rejected_s: dict[str, float] = {}
 
     def received(self, now_s: float) -> None:
         with self._lock:
@@ -88,11 +104,17 @@ class FrameStatistics:
         with self._lock:
             self._replaced += 1
 
-    def rejected(self, reason: str, detail: str, now_s: float) -> None:
-        """A frame was refused: `reason` is one of a few names to count by, `detail` the sentence for the person."""
+    def skipped(self) -> None:
+        """A frame was left out to keep a rate."""
         with self._lock:
-            self._rejected[reason] += 1
-            self._last_rejection, self._last_rejection_s = detail, now_s
+            self._skipped += 1
+
+    def rejected(self, reason: Reason, detail: str, now_s: float) -> None:
+        """A frame was dropped; `detail` is the sentence for the person."""
+        with self._lock:
+            self._rejected[reason.value] += 1
+            self._rejected_s[reason.value] = now_s
+            self._last_rejection = detail
 
     def started(self, now_s: float) -> None:
         with self._lock:
@@ -129,6 +151,7 @@ class FrameStatistics:
                 received=self._received,
                 processed=self._processed,
                 replaced=self._replaced,
+                skipped=self._skipped,
                 rejected=dict(self._rejected),
                 input_hz=rate_hz(self._arrivals_s),
                 output_hz=rate_hz(self._results_s),
@@ -142,7 +165,7 @@ class FrameStatistics:
                 good_age_s=age_s(self._last_good_s),
                 last_verdict=self._last_verdict,
                 last_rejection=self._last_rejection,
-                last_rejection_age_s=age_s(self._last_rejection_s),
+                rejection_age_s={reason: now_s - then_s for reason, then_s in self._rejected_s.items()},
             )
 
 

@@ -31,12 +31,9 @@ def transport_covariance(T_map_camera: np.ndarray, T_camera_base: np.ndarray, co
 
 
 class Transforms:
-    """Looks up and broadcasts transforms of a node.
+    """Looks up transforms for a node, and broadcasts them where asked. Raises InputError when tf2 is not installed."""
 
-    `listen` also fills a buffer from /tf. Raises InputError when tf2 is not installed.
-    """
-
-    def __init__(self, node, listen: bool, broadcast: bool):
+    def __init__(self, node, broadcast: bool):
         try:
             import tf2_ros
         except ImportError as error:
@@ -46,8 +43,8 @@ class Transforms:
             ) from None
         self._node = node
         self._tf2 = tf2_ros
-        self._buffer = tf2_ros.Buffer() if listen else None
-        self._listener = tf2_ros.TransformListener(self._buffer, node) if listen else None
+        self._buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
         self._broadcaster = tf2_ros.TransformBroadcaster(node) if broadcast else None
 
     def lookup(self, target: str, source: str, stamp, tolerance_s: float) -> np.ndarray:
@@ -66,7 +63,9 @@ class Transforms:
                 moved = self._buffer.lookup_transform(target, source, Time.from_msg(stamp)).transform
             except self._tf2.TransformException as error:
                 if time.monotonic() >= deadline_s:
-                    raise NoTransform(f"no transform from {source} to {target}: {' '.join(str(error).split())}") from None
+                    raise NoTransform(
+                        f"no transform from {source} to {target}: {' '.join(str(error).split())}"
+                    ) from None
                 time.sleep(_LOOK_S)
                 continue
             t, q = moved.translation, moved.rotation
@@ -86,15 +85,13 @@ class Transforms:
 
     def clear(self) -> None:
         """Forgets every transform, as after a jump of the clock."""
-        if self._buffer is not None:
-            self._buffer.clear()
+        self._buffer.clear()
 
     def close(self) -> None:
         """Ends the subscriptions and the publisher."""
-        if self._listener is not None:
-            for name in ("tf_sub", "tf_static_sub"):
-                if (subscription := getattr(self._listener, name, None)) is not None:
-                    self._node.destroy_subscription(subscription)
+        for name in ("tf_sub", "tf_static_sub"):
+            if (subscription := getattr(self._listener, name, None)) is not None:
+                self._node.destroy_subscription(subscription)
         if self._broadcaster is not None and (publisher := getattr(self._broadcaster, "pub_tf", None)) is not None:
             self._node.destroy_publisher(publisher)
 

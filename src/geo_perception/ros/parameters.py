@@ -172,13 +172,14 @@ SHARED = (
     Spec("lazy", True, "compute nothing, and take no images, while nobody subscribes to an output"),
     Spec("max_rate_hz", 0.0, "work on at most so many frames a second; 0 means every frame there is time for",
          low=0.0, high=1000.0),
-    Spec("camera_info_max_age_s", 10.0, "a CameraInfo that came so many seconds before the image is too old to be used; "
+    Spec("camera_info_max_age_s", 10.0, "a CameraInfo that came so many seconds before the image is too old to use; "
          "0 means never, for a CameraInfo that is published only once", low=0.0, high=86400.0),
     Spec("camera.k", [0.0] * 9, "K of the camera, row-major, in pixels, used instead of CameraInfo; zeros: CameraInfo",
          Change.UNCONFIGURED, lengths=(9,)),
-    Spec("camera.width_px", 0, "width of the images `camera.k` belongs to; 0: the images are as they come",
+    Spec("camera.width_px", 0, "width of the images `camera.k` belongs to; needed with it",
          Change.UNCONFIGURED, low=0, high=65535),
-    Spec("camera.height_px", 0, "height of the images `camera.k` belongs to", Change.UNCONFIGURED, low=0, high=65535),
+    Spec("camera.height_px", 0, "height of the images `camera.k` belongs to; needed with it",
+         Change.UNCONFIGURED, low=0, high=65535),
     Spec("camera.distortion_model", "plumb_bob", "lens model of `camera.d`", Change.UNCONFIGURED,
          choices=("plumb_bob", "rational_polynomial", "equidistant")),
     Spec("camera.d", [0.0] * 5, "distortion coefficients that go with `camera.k`; zeros: none", Change.UNCONFIGURED,

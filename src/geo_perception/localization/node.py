@@ -1,0 +1,161 @@
+"""The localization node: images in, the pose in the map out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import MarkerArray
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_perception.localization.overlay import draw_localization
+from geo_perception.localization.result import Localization
+from geo_perception.ros import qos
+from geo_perception.ros.codec import fill_image
+from geo_perception.ros.frame_statistics import Reason
+from geo_perception.ros.frames import TF_MODES, NoTransform, Transforms, map_to_odom, transport_covariance
+from geo_perception.ros.image_input import Dropped
+from geo_perception.ros.messages import landmark_diameter_m, landmark_markers, pose_message
+from geo_perception.ros.node_base import Outcome, PerceptionNode
+from geo_perception.ros.parameters import Change, Spec
+from geo_perception.ros.run import run_nodes
+from geo_perception.ros.worker import Frame
+
+PARAMETERS = (
+    Spec("scene", "", "the scene file to localize in", Change.UNCONFIGURED),
+    Spec("backbone_file", "", "weights of the backbone, where the scene needs others than those installed",
+         Change.UNCONFIGURED),
+    Spec("allow_unknown_scale", False, "use a scene whose scale is not known; positions are then in the scene's units, "
+         "not in metres", Change.UNCONFIGURED),
+    Spec("map_frame", "", "frame of the pose; nothing: the one named in the scene", Change.UNCONFIGURED),
+    Spec("base_frame", "", "publish the pose of this frame, by TF from the camera's; nothing: the pose of the camera's "
+         "optical frame", Change.UNCONFIGURED),
+    Spec("odom_frame", "odom", "odometry's frame, for tf_mode map_odom", Change.UNCONFIGURED),
+    Spec("tf_mode", "none", "broadcast nothing, map_frame to odom_frame (where odometry exists), or map_frame to "
+         "base_frame", Change.UNCONFIGURED, choices=TF_MODES),
+    Spec("transform_tolerance_s", 0.1, "how long to wait for a transform at the image's stamp", low=0.0, high=5.0),
+    Spec("min_score", 0.05, "detections with a lower score are not used", low=0.0, high=1.0),
+    Spec("min_inliers", 10, "landmarks that must agree with a pose", low=4, high=10000),
+    Spec("max_position_sigma_m", 0.5, "largest standard deviation of the position, in its worst direction", low=1e-4,
+         high=1e4),
+    Spec("max_rotation_sigma_rad", 0.15, "largest standard deviation of the rotation, about its worst axis", low=1e-4,
+         high=3.2),
+)  # fmt: skip
+
+
+class LocalizationNode(PerceptionNode):
+    """Publishes `~/pose`, `~/landmarks`, `~/detections` and TF. See docs/nodes.md.
+
+    Raises InputError when a parameter given at start-up cannot be used.
+    """
+
+    own_parameters = PARAMETERS
+
+    def __init__(self, **kwargs):
+        self._localizer = self._transforms = None
+        super().__init__("localization_node", **kwargs)
+
+    def load(self) -> None:
+        path = os.path.expanduser(self.value("scene"))
+        if not path:
+            raise InputError("no scene is given; set the parameter scene to a scene file")
+        mode, base_frame = self.value("tf_mode"), self.value("base_frame")
+        if mode == "map_base" and not base_frame:
+            raise InputError("tf_mode map_base needs base_frame; give the robot's frame (base_link, say)")
+        if mode == "map_odom" and not self.value("odom_frame"):
+            raise InputError("tf_mode map_odom needs odom_frame; give odometry's frame (odom, say)")
+        if mode != "none" or base_frame:
+            self._transforms = Transforms(self, broadcast=mode != "none")
+        from geo_perception.localization.estimator import Localizer  # torch: seconds
+
+        backbone = os.path.expanduser(self.value("backbone_file")) or None
+        self._localizer = Localizer.load(path, self.value("device"), backbone_file=backbone)
+        if not self._localizer.scene.metric and not self.value("allow_unknown_scale"):
+            raise InputError(
+                f"the scale of {path} is not known, so its positions are not in metres; map it with poses or with "
+                "--scale-from, or set allow_unknown_scale to true"
+            )
+        self._localizer.warm_up()
+        self.hardware_id = os.path.basename(path)
+        self._pose = self.output(PoseWithCovarianceStamped, "~/pose")
+        self._overlay = self.output(Image, "~/detections")
+        self._landmarks = self.output(MarkerArray, "~/landmarks", qos.LATCHED_OUT, is_result=False)
+
+    def greet(self) -> None:
+        points_l3 = self._localizer.scene.landmarks_map_l3
+        stamp = self.get_clock().now().to_msg()
+        self._landmarks.publish(landmark_markers(self.map_frame, stamp, points_l3, landmark_diameter_m(points_l3)))
+
+    def unload(self) -> None:
+        self._localizer = None
+        self.hardware_id = "none"
+        if self._transforms is not None:
+            self._transforms.close()
+            self._transforms = None
+
+    def forget(self) -> None:
+        if self._transforms is not None:
+            self._transforms.clear()
+
+    def demanded(self) -> bool:
+        return self.value("tf_mode") != "none" or super().demanded()
+
+    @property
+    def map_frame(self) -> str:
+        return self.value("map_frame") or self._localizer.scene.frame_id
+
+    def compute(self, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Localization:
+        localizer = self._localizer
+        localizer.options = replace(
+            localizer.options,
+            min_score=self.value("min_score"),
+            min_inliers=self.value("min_inliers"),
+            max_sigma_m=self.value("max_position_sigma_m"),
+            max_sigma_rad=self.value("max_rotation_sigma_rad"),
+        )
+        return localizer.estimate(image_hw3, camera)
+
+    def publish(self, result: Localization, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Outcome:
+        if self._overlay.get_subscription_count() > 0:
+            self._overlay.publish(fill_image(Image(header=frame.header), draw_localization(image_hw3, result)))
+        verdict = f"{result.verdict.value}: {result.detail}"
+        if not result.localized:
+            return Outcome(False, verdict)
+        try:
+            self._publish_pose(result, frame)
+        except NoTransform as error:
+            raise Dropped(Reason.NO_TRANSFORM, str(error)) from None
+        return Outcome(True, verdict)
+
+    def _publish_pose(self, result: Localization, frame: Frame) -> None:
+        """The pose first, then TF: a broadcast that lacks odometry does not hold the pose back. Raises NoTransform."""
+        stamp, camera_frame = frame.header.stamp, frame.header.frame_id
+        T_map_body, covariance_66 = result.T_map_camera, result.covariance_66
+        base_frame, mode = self.value("base_frame"), self.value("tf_mode")
+        tolerance_s = self.value("transform_tolerance_s")
+        if base_frame:
+            T_camera_base = self._transforms.lookup(camera_frame, base_frame, stamp, tolerance_s)
+            covariance_66 = transport_covariance(T_map_body, T_camera_base, covariance_66)
+            T_map_body = T_map_body @ T_camera_base
+        self._pose.publish(pose_message(self.map_frame, stamp, T_map_body, covariance_66))
+        if mode == "map_base":
+            self._transforms.broadcast(self.map_frame, base_frame, T_map_body, stamp)
+        elif mode == "map_odom":
+            odom_frame = self.value("odom_frame")
+            T_odom_camera = self._transforms.lookup(odom_frame, camera_frame, stamp, tolerance_s)
+            T_map_odom = map_to_odom(result.T_map_camera, T_odom_camera)
+            self._transforms.broadcast(self.map_frame, odom_frame, T_map_odom, stamp)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_nodes([LocalizationNode], arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The watchdog of a node and what it publishes on /diagnostics."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+
+from geo_perception.ros import qos
+from geo_perception.ros.diagnostics import Health, Level, judge, status_message
+
+WATCHDOG_S = 0.2
+DIAGNOSTICS_S = 1.0
+_CLOCK_STANDS_S = 0.5
+
+
+class HealthReporter:
+    """Looks at a `PerceptionNode` five times a second by the steady clock, so that it also sees a simulated clock stop;
+    publishes once a second, and at once when things get worse."""
+
+    def __init__(self, node):
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.RESULT_OUT)
+        self._timer = node.create_timer(
+            WATCHDOG_S, node.guard(self._look), clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self._incompatible: dict[str, str] = {}
+        self._published_s = 0.0
+        self._level = Level.OK
+        self._clock_ns, self._clock_s = -1, time.monotonic()
+        self.open_since_s = time.monotonic()
+
+    def on_incompatible(self, topic: str):
+        """A callback for the incompatible-QoS event of this topic."""
+
+        def note(event) -> None:
+            if event.total_count_change > 0:
+                self._incompatible[topic] = qos.policy_name(event)
+                self._node.warn(
+                    f"qos {topic}", f"{topic}: a peer with incompatible QoS ({qos.policy_name(event)}) is not connected"
+                )
+
+        return note
+
+    def present(self) -> Health:
+        node, now_s = self._node, time.monotonic()
+        return Health(
+            state=node.state,
+            failure=node.failure,
+            demanded=node.images.is_open,
+            active_s=now_s - self.open_since_s,
+            clock_stands=now_s - self._clock_s > _CLOCK_STANDS_S,
+            incompatible_qos=", ".join(f"{topic} ({policy})" for topic, policy in sorted(self._incompatible.items())),
+            input_topic=node.images.topic,
+        )
+
+    def forget_incompatible(self) -> None:
+        self._incompatible.clear()
+
+    def _look(self) -> None:
+        node, now_s = self._node, time.monotonic()
+        clock_ns = node.get_clock().now().nanoseconds
+        if clock_ns != self._clock_ns:
+            self._clock_ns, self._clock_s = clock_ns, now_s
+        node.meet_demand()
+        health, frames = self.present(), node.statistics.snapshot(now_s)
+        condition, _ = judge(health, frames)
+        worse, self._level = condition.level > self._level, condition.level
+        if worse or now_s - self._published_s >= DIAGNOSTICS_S - WATCHDOG_S / 2:
+            self._published_s = now_s
+            self._publish(health, frames)
+
+    def _publish(self, health: Health, frames) -> None:
+        node = self._node
+        message = DiagnosticArray()
+        message.header.stamp = node.get_clock().now().to_msg()
+        name = f"{node.get_fully_qualified_name().lstrip('/')}: status"
+        values = node.figures() | gpu_memory()
+        message.status = [status_message(name, node.hardware_id, health, frames, values)]
+        self._publisher.publish(message)
+
+
+def gpu_memory() -> dict[str, str]:
+    """The GPU memory of this process, where it uses one."""
+    torch = sys.modules.get("torch")  # never imported for this
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return {}
+    return {"GPU memory (MB)": f"{torch.cuda.memory_allocated() / 1e6:.1f}"}
+
+
+def free_gpu_memory() -> None:
+    """Gives memory that nothing uses any more back to the GPU."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

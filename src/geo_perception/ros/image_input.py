@@ -1,0 +1,144 @@
+"""Images and their cameras in: a node's subscriptions, what is dropped at the door, what goes to the worker."""
+
+from __future__ import annotations
+
+import time
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_perception.ros import qos
+from geo_perception.ros.camera_source import (
+    CameraSource,
+    NoCamera,
+    SizeMismatch,
+    UncalibratedCamera,
+    camera_from_parameters,
+    fit_to_image,
+)
+from geo_perception.ros.frame_statistics import Reason
+from geo_perception.ros.messages import stamp_ns
+from geo_perception.ros.topics import camera_info_topic, image_topic
+from geo_perception.ros.worker import Frame
+
+_JUMP_BACK_NS = 1_000_000_000  # stamps that go back by less belong to frames that came out of order
+
+
+class Dropped(InputError):  # noqa: N818  the frame is dropped on purpose
+    """A frame cannot be used; it is counted under `reason`."""
+
+    def __init__(self, reason: Reason, detail: str):
+        super().__init__(detail)
+        self.reason = reason
+
+
+class ImageInput:
+    """The image and camera_info subscriptions of a `PerceptionNode`. Frames go to the node's `accept`."""
+
+    def __init__(self, node):
+        self._node = node
+        self._images = self._infos = None
+        self._waiting: Frame | None = None  # came before any CameraInfo
+        self._last_stamp_ns: int | None = None
+        self._next_s = 0.0
+        self.cameras = CameraSource()
+        self.topic = "image"
+
+    def configure(self) -> None:
+        """Reads the parameters. Raises InputError when the camera they give cannot be."""
+        value = self._node.value
+        size_px = value("camera.width_px"), value("camera.height_px")
+        model, distortion = value("camera.distortion_model"), value("camera.d")
+        self.cameras = CameraSource(camera_from_parameters(value("camera.k"), *size_px, model, distortion))
+        self.topic = image_topic(self._node, value("image_transport"))
+
+    @property
+    def is_open(self) -> bool:
+        return self._images is not None
+
+    def open_camera_info(self) -> None:
+        if self._infos is None and self._node.needs_camera and self.cameras.fixed is None:
+            self._infos = self._subscribe(
+                CameraInfo, camera_info_topic(self._node), self._on_camera_info, qos.CAMERA_INFO_IN
+            )
+
+    def open(self) -> None:
+        if self._images is None:
+            kind = Image if self._node.value("image_transport") == "raw" else CompressedImage
+            self._images = self._subscribe(kind, self.topic, self._on_image, qos.IMAGE_IN)
+
+    def close(self) -> None:
+        """Takes no more images."""
+        if self._images is not None:
+            self._node.destroy_subscription(self._images)
+            self._images = self._waiting = None
+            self._node.statistics.pause_input()
+
+    def close_camera_info(self) -> None:
+        if self._infos is not None:
+            self._node.destroy_subscription(self._infos)
+            self._infos = None
+
+    def clear(self) -> None:
+        """Forgets what came before, as after a jump of the clock."""
+        self.cameras.clear()
+        self._waiting = self._last_stamp_ns = None
+        self._next_s = 0.0
+
+    def camera_of(self, frame: Frame, width_px: int, height_px: int) -> Camera:
+        """The camera that took this frame, for its size in pixels. Raises Dropped."""
+        try:
+            camera = self.cameras.find(frame.stamp_ns, frame.received_s, self._node.value("camera_info_max_age_s"))
+            camera, scaled = fit_to_image(camera, width_px, height_px)
+        except UncalibratedCamera as error:
+            raise Dropped(Reason.UNCALIBRATED, str(error)) from None
+        except NoCamera as error:
+            raise Dropped(Reason.NO_CAMERA_INFO, str(error)) from None
+        except SizeMismatch as error:
+            raise Dropped(Reason.SIZE_MISMATCH, str(error)) from None
+        except InputError as error:
+            raise Dropped(Reason.BAD_CAMERA_INFO, str(error)) from None
+        if scaled:
+            self._node.warn(
+                "scaled", f"the CameraInfo is of another size than the {width_px} x {height_px} images; K is scaled"
+            )
+        return camera
+
+    def _subscribe(self, kind, topic: str, callback, profile):
+        node = self._node
+        events = qos.subscription_events(node.guard(node.health.on_incompatible(topic)))
+        return node.create_subscription(kind, topic, node.guard(callback), profile, event_callbacks=events)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self.cameras.add(message, stamp_ns(message.header.stamp), time.monotonic())
+        if self._waiting is not None:
+            frame, self._waiting = self._waiting, None
+            self._node.accept(frame)
+
+    def _on_image(self, message) -> None:
+        node, now_s = self._node, time.monotonic()
+        node.statistics.received(now_s)
+        frame = Frame(message, now_s, node.epoch)
+        if self._last_stamp_ns is not None and frame.stamp_ns < self._last_stamp_ns:
+            back_s = (self._last_stamp_ns - frame.stamp_ns) * 1e-9
+            if back_s < _JUMP_BACK_NS * 1e-9:
+                node.drop(Reason.OUT_OF_ORDER, f"the image is {back_s:.3f} s older than the one before")
+                return
+            node.reset(f"the images' stamps went back by {back_s:.1f} s")
+            frame = Frame(message, now_s, node.epoch)
+            node.statistics.received(now_s)
+        self._last_stamp_ns = frame.stamp_ns
+        rate_hz = node.value("max_rate_hz")
+        if rate_hz > 0:
+            if now_s < self._next_s:
+                node.statistics.skipped()
+                return
+            self._next_s = max(self._next_s + 1 / rate_hz, now_s)
+        if node.needs_camera and not self.cameras.ready():
+            if self._waiting is not None:
+                topic = camera_info_topic(node)
+                node.drop(Reason.NO_CAMERA_INFO, f"no CameraInfo on {topic}; remap camera_info, or give camera.k")
+            self._waiting = frame
+            return
+        node.accept(frame)

@@ -1,0 +1,296 @@
+"""What the perception nodes share: lifecycle, parameters, images in, one inference worker, diagnostics.
+
+A capability derives from `PerceptionNode` and says how to load, what to compute from one image, and what to publish.
+Callbacks run in one light executor; inference runs in one worker thread that always takes the newest image.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_perception.ros import qos
+from geo_perception.ros.codec import decode_image
+from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Reason
+from geo_perception.ros.health import HealthReporter, free_gpu_memory
+from geo_perception.ros.image_input import Dropped, ImageInput
+from geo_perception.ros.parameters import SHARED, Spec, declare, unknown_names
+from geo_perception.ros.worker import Frame, Worker
+
+WARNING_INTERVAL_S = 5.0
+WORKER_STOP_S = 10.0
+_BLACK = Image(height=1, width=1, encoding="rgb8", step=3, data=bytes(3))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one image: `good` when there was a result worth publishing, `verdict` why or why not."""
+
+    good: bool
+    verdict: str
+
+
+class PerceptionNode(LifecycleNode):
+    """A lifecycle node around one estimator. Derive, and override the hooks below.
+
+    Raises InputError when a parameter given at start-up cannot be used.
+    """
+
+    own_parameters: tuple[Spec, ...] = ()
+    needs_camera = True
+
+    def __init__(self, name: str, **kwargs):
+        super().__init__(name, **kwargs)
+        self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
+        self.epoch = 0
+        specs = SHARED + self.own_parameters
+        declare(self, specs, lambda: self.state)
+        for sentence in unknown_names(list(getattr(self, "_parameter_overrides", {})), specs):
+            self.get_logger().warning(sentence)
+        self.statistics = FrameStatistics(time.monotonic())
+        self._limiter = RateLimiter(WARNING_INTERVAL_S)
+        self._worker = Worker(self._work)
+        self._results: list = []  # publishers whose subscribers are a reason to work
+        self._publishers: list = []
+        self.images = ImageInput(self)
+        self.health = HealthReporter(self)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+        jumped = self.guard(lambda _: self.reset("the clock jumped back"))
+        self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=jumped)
+        if self.value("autostart"):
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._autostart = self.create_timer(0.0, self.guard(self._on_autostart), clock=steady)
+
+    # What a capability says.
+
+    def load(self) -> None:
+        """Loads and warms up the estimator, and makes the publishers with `output`. Raises InputError."""
+        raise NotImplementedError
+
+    def greet(self) -> None:
+        """The node has become active: publish what is published once."""
+
+    def compute(self, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Any:
+        """The result for one image (RGB uint8, as it came). Runs in the worker thread."""
+        raise NotImplementedError
+
+    def publish(self, result: Any, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Outcome:
+        """Publishes a result. Runs in the worker thread. Raises Dropped when a transform it needs is missing."""
+        raise NotImplementedError
+
+    def unload(self) -> None:
+        """Lets go of all that `load` made besides the publishers. Called after a failed load, too."""
+
+    def forget(self) -> None:
+        """Drops what was kept from earlier frames."""
+
+    def demanded(self) -> bool:
+        """Whether anyone wants a result."""
+        return any(publisher.get_subscription_count() > 0 for publisher in self._results)
+
+    def figures(self) -> dict[str, str]:
+        """More values for the diagnostics."""
+        return {}
+
+    # What a capability uses.
+
+    def value(self, name: str) -> Any:
+        """The present value of a parameter."""
+        return self.get_parameter(name).value
+
+    def output(self, kind, topic: str, profile=qos.RESULT_OUT, is_result: bool = True):
+        """A publisher that is silent unless the node is active. Subscribers to a result are a reason to work."""
+        on_incompatible, on_matched = self.guard(self.health.on_incompatible(topic)), self.guard(self._on_matched)
+        events = qos.publisher_events(on_incompatible, on_matched)
+        publisher = self.create_lifecycle_publisher(kind, topic, profile, event_callbacks=events)
+        self._publishers.append(publisher)
+        if is_result:
+            self._results.append(publisher)
+        return publisher
+
+    def warn(self, kind: str, sentence: str) -> None:
+        """Logs a warning, one of each kind per five seconds."""
+        held = self._limiter.allow(kind, time.monotonic())
+        if held is not None:
+            self.get_logger().warning(sentence + (f" ({held} more like this were not logged)" if held else ""))
+
+    def drop(self, reason: Reason, detail: str) -> None:
+        """Counts a frame that is dropped, and warns at a limited rate."""
+        self.statistics.rejected(reason, detail, time.monotonic())
+        if reason is not Reason.OUTDATED:
+            self.warn(reason.value, f"dropped a frame ({reason.value}): {detail}")
+
+    def guard(self, callback: Callable) -> Callable:
+        """The callback, but nothing raises out of it: that would end the executor and every node in it."""
+
+        @functools.wraps(callback)
+        def guarded(*args):
+            try:
+                return callback(*args)
+            except Exception:
+                self.get_logger().error(f"a callback failed:\n{traceback.format_exc()}")
+                return None
+
+        return guarded
+
+    # Frames.
+
+    def accept(self, frame: Frame) -> None:
+        """Hands a frame to the worker; one that still waits there is replaced."""
+        if self._worker.put(frame):
+            self.statistics.replaced()
+
+    def meet_demand(self) -> None:
+        """Takes images while a result is wanted, and none while not."""
+        if self.state != "active":
+            return
+        wanted = not self.value("lazy") or self.demanded()
+        if wanted and not self.images.is_open:
+            self.health.open_since_s = time.monotonic()
+            self.images.open()
+        elif not wanted and self.images.is_open:
+            self.images.close()
+            self._worker.clear()
+
+    def reset(self, why: str) -> None:
+        """Forgets every earlier frame, camera and figure. A frame that is being worked on is not published."""
+        self.epoch += 1
+        self._worker.clear()
+        self.images.clear()
+        self.statistics.reset(time.monotonic())
+        self.health.open_since_s = time.monotonic()
+        self.forget()
+        self.get_logger().info(f"reset: {why}")
+
+    def _work(self, frame: Frame) -> None:
+        started_s = time.monotonic()
+        self.statistics.started(started_s)
+        try:
+            outcome = self._answer(frame)
+            self.statistics.finished(frame.received_s, started_s, time.monotonic(), outcome.good, outcome.verdict)
+        except Dropped as dropped:
+            self.drop(dropped.reason, str(dropped))
+        except Exception as error:
+            self.drop(Reason.DEFECT, f"{type(error).__name__}: {error}")
+            if self._limiter.allow("traceback", time.monotonic()) is not None:
+                self.get_logger().error(traceback.format_exc())
+        finally:
+            self.statistics.ended()
+
+    def _answer(self, frame: Frame) -> Outcome:
+        try:
+            image_hw3 = decode_image(frame.message)
+        except InputError as error:
+            raise Dropped(Reason.BAD_IMAGE, str(error)) from None
+        height_px, width_px = image_hw3.shape[:2]
+        camera = self.images.camera_of(frame, width_px, height_px) if self.needs_camera else None
+        result = self.compute(image_hw3, camera, frame)
+        if frame.epoch != self.epoch:
+            raise Dropped(Reason.OUTDATED, "the node was reset while it worked on this frame")
+        return self.publish(result, image_hw3, camera, frame)
+
+    # Lifecycle. rclpy swallows what a transition raises, so each is answered here.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        def configure() -> None:
+            self.images.configure()
+            self.load()
+            decode_image(_BLACK)  # the first image must not pay for choosing a decoder
+            LifecycleNode.on_configure(self, state)
+
+        return self._transition("configure", configure, "inactive", undo=self._unload)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        def activate() -> None:
+            LifecycleNode.on_activate(self, state)
+            self.statistics.reset(time.monotonic())
+            self._worker.start()
+            self.images.open_camera_info()
+            self.greet()
+
+        result = self._transition("activate", activate, "active", undo=self._stop)
+        self.guard(self.meet_demand)()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        def deactivate() -> None:
+            self._stop()
+            LifecycleNode.on_deactivate(self, state)
+
+        return self._transition("deactivate", deactivate, "inactive")
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("clean up", self._unload, "unconfigured")
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("shut down", self._stop_and_unload, "finalized")
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        failure = self.failure
+        result = self._transition("recover", self._stop_and_unload, "unconfigured")
+        self.failure = failure or self.failure
+        return result
+
+    def _transition(self, name: str, work: Callable, next_state: str, undo: Callable | None = None):
+        try:
+            work()
+        except Exception as error:
+            expected = isinstance(error, InputError)
+            self.failure = f"cannot {name}: {error if expected else f'{type(error).__name__}: {error}'}"
+            self.get_logger().error(self.failure + ("" if expected else f"\n{traceback.format_exc()}"))
+            if undo is not None:
+                self.guard(undo)()
+            return TransitionCallbackReturn.FAILURE if expected else TransitionCallbackReturn.ERROR
+        self.state, self.failure = next_state, ""
+        self.get_logger().info(f"{name}: done, now {next_state}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def _stop(self) -> None:
+        self.epoch += 1
+        self.images.close()
+        self.images.close_camera_info()
+        self.images.clear()
+        if not self._worker.stop(WORKER_STOP_S):
+            self.get_logger().error(f"inference did not end within {WORKER_STOP_S:g} s and was left behind")
+
+    def _unload(self) -> None:
+        for publisher in self._publishers:
+            self.destroy_lifecycle_publisher(publisher)
+        self._publishers.clear()
+        self._results.clear()
+        self.health.forget_incompatible()
+        self.unload()
+        gc.collect()
+        free_gpu_memory()
+
+    def _stop_and_unload(self) -> None:
+        self._stop()
+        self._unload()
+
+    def _on_autostart(self) -> None:
+        self._autostart.cancel()
+        if self.state == "unconfigured" and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def _on_matched(self, _event) -> None:
+        self.meet_demand()
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.reset("asked by ~/reset")
+        response.success, response.message = True, "earlier frames, cameras and figures are forgotten"
+        return response
