@@ -3,9 +3,12 @@
 from geo_training.console import command_group
 from geo_training.datasets.commands import app as dataset_app
 from geo_training.localization.commands import app as localization_app
+from geo_training.mapping.commands import landmarks_command, map_command
 
 train = command_group("From recordings to scenes: datasets, maps, landmarks, training.")
 train.add_typer(dataset_app, name="dataset")
+train.command("map")(map_command)
+train.command("landmarks")(landmarks_command)
 train.add_typer(localization_app, name="localization")
 
 evaluate = command_group("How good it is: localization, replay of recordings, named benchmarks.")

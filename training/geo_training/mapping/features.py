@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pycolmap
@@ -37,15 +36,15 @@ class FeatureStore:
         self.folder = dataset.root / ".cache" / "map"
         self.path = self.folder / "database.db"
         self.folder.mkdir(parents=True, exist_ok=True)
-        signature = self._signature()
+        self.signature = self._describe()
         signature_path = self.folder / "signature.json"
-        if not signature_path.is_file() or signature_path.read_text() != signature or not self.path.is_file():
+        if not signature_path.is_file() or signature_path.read_text() != self.signature or not self.path.is_file():
             for stale in self.folder.glob("database.db*"):
                 stale.unlink()
             self._begin()
-            write_text_atomically(signature_path, signature)
+            write_text_atomically(signature_path, self.signature)
 
-    def _signature(self) -> str:
+    def _describe(self) -> str:
         """What the features depend on, but for the images: those are only ever replaced with the whole dataset."""
         options = {key: value for key, value in asdict(self.options).items() if key != "num_threads"}
         cameras = {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from geo_perception.errors import InputError
 from geo_training.mapping.landmark_set import SEEN, LandmarkSet
@@ -126,7 +127,7 @@ def candidates(
         & (statistics.track_n >= TRACK_LENGTHS[-1])
         & (statistics.span_rad_n >= SPANS_RAD[-1])
     )
-    for min_track, min_span_rad in zip(TRACK_LENGTHS, SPANS_RAD):
+    for min_track, min_span_rad in zip(TRACK_LENGTHS, SPANS_RAD, strict=True):
         passed_n = sound_n & (statistics.track_n >= min_track) & (statistics.span_rad_n >= min_span_rad)
         if passed_n.sum() >= 3 * options.count:
             break
@@ -237,8 +238,6 @@ def min_distance(points_n3: np.ndarray) -> float:
     """The smallest distance between two of the points; 0 for fewer than two."""
     if len(points_n3) < 2:
         return 0.0
-    from scipy.spatial import cKDTree
-
     return float(cKDTree(points_n3).query(points_n3, k=2)[0][:, 1].min())
 
 

@@ -74,10 +74,9 @@ def map_globally(
         options.mapper.bundle_adjustment.refine_focal_length = False
         options.mapper.bundle_adjustment.refine_extra_params = False
     with tempfile.TemporaryDirectory(dir=store.folder) as work:
-        with tempfile.TemporaryDirectory(dir=store.folder) as copied:
-            database_path = Path(copied) / "database.db"  # it writes refined relative poses into its database
-            shutil.copyfile(store.path, database_path)
-            models = pycolmap.global_mapping(database_path, dataset.root / "images", work, options=options)
+        database_path = Path(work) / "database.db"  # a copy: it writes refined relative poses into its database
+        shutil.copyfile(store.path, database_path)
+        models = pycolmap.global_mapping(database_path, dataset.root / "images", work, options=options)
     models = _largest_first(models)
     for model in models:
         model.extract_colors_for_all_images(dataset.root / "images")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,26 @@ class SceneMap:
     def frame_names(self) -> list[str]:
         """The frames of the map; `tracks.frame_m` counts in this order."""
         return list(self.T_world_camera)
+
+    def restricted_to(self, names: list[str]) -> SceneMap:
+        """The same map with only these frames, their observations, and the points that those see."""
+        if names == self.frame_names:
+            return self
+        new_frame_f = np.full(len(self.frame_names), -1)
+        kept = [name for name in self.frame_names if name in set(names)]
+        old = {name: index for index, name in enumerate(self.frame_names)}
+        new_frame_f[[old[name] for name in kept]] = np.arange(len(kept))
+        stays_m = new_frame_f[self.tracks.frame_m] >= 0
+        points, point_m = np.unique(self.tracks.point_m[stays_m], return_inverse=True)
+        frame_m = new_frame_f[self.tracks.frame_m[stays_m]].astype(np.int32)
+        return replace(
+            self,
+            T_world_camera={name: self.T_world_camera[name] for name in kept},
+            cameras={name: self.cameras[name] for name in kept},
+            points_world_n3=self.points_world_n3[points],
+            error_px_n=self.error_px_n[points],
+            tracks=Tracks(point_m.astype(np.int32), frame_m, self.tracks.pixels_m2[stays_m]),
+        )
 
     @classmethod
     def load(cls, root: str | Path) -> SceneMap:

@@ -65,7 +65,7 @@ def three_states(
     state_fl = np.full(depth_fl.shape, HIDDEN, np.int8)
     tracked_fl = _tracked(scene, point_index_l)
     turn_fl = _turn_from_tracks(points_l3, T_f44[:, :3, 3], tracked_fl)
-    for index, (name, camera) in enumerate(zip(names, cameras)):
+    for index, (name, camera) in enumerate(zip(names, cameras, strict=True)):
         inside_l = camera.contains(pixels_fl2[index])
         state_fl[index, inside_l] = UNKNOWN
         depth_m = depth_of(name) if depth_of is not None else None
@@ -82,8 +82,8 @@ def three_states(
 def compare_depth(
     depth_hw: np.ndarray, camera: Camera, pixels_n2: np.ndarray, depth_n: np.ndarray, inside_n: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For points at `pixels_n2` and depth `depth_n` (only where `inside_n`): whether the measured depth agrees somewhere
-    in a small window, and whether every measured depth there lies clearly before the point. Both (N,) bool.
+    """For points at `pixels_n2` and depth `depth_n` (only where `inside_n`): whether the measured depth agrees
+    somewhere in a small window, and whether every measured depth there lies clearly before the point. Both (N,) bool.
 
     The depth image may be of another size than the camera's.
     """

@@ -1,0 +1,252 @@
+"""The road from a dataset to its map: features, pairs, matches, reconstruction, alignment, verdict, files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pycolmap
+
+from geo_perception.errors import InputError
+from geo_training.console import say, write_json
+from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict, write_text_atomically
+from geo_training.mapping.align import KnownDistance, robust_similarity, scale_from_distances
+from geo_training.mapping.colmap_io import from_pycolmap, registered_poses
+from geo_training.mapping.features import FeatureOptions, FeatureStore, fingerprint
+from geo_training.mapping.pairs import choose_pairs
+from geo_training.mapping.reconstruct import map_globally, map_incrementally, triangulate
+from geo_training.mapping.report import MapReport, ScaleReport, model_figures, verdict, versions, well_placed
+from geo_training.mapping.scene_map import REPORT_NAME
+
+# A recording whose poses have this share of the frames is mapped with them; the other frames are left out.
+POSES_NEARLY_ALL = 0.95
+MIN_FRAMES = 3
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """`poses`: known, prior, none, or None to choose; `prior_sigma_m`: how far recorded positions may be off."""
+
+    poses: str | None = None
+    mapper: str = "incremental"
+    known_distances: tuple[KnownDistance, ...] = ()
+    prior_sigma_m: float = 0.1
+    keep_largest: bool = False
+    all_frames: bool = False
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+
+
+def mapping_frames(dataset: SceneDataset, all_frames: bool) -> list[Frame]:
+    """The frames that may be used for mapping: those of the splits `test` and `val` are kept for judging.
+
+    Raises InputError when fewer than MIN_FRAMES remain.
+    """
+    frames = [frame for frame in dataset.frames if all_frames or frame.split not in ("test", "val")]
+    if len(frames) < MIN_FRAMES:
+        hint = " outside the splits test and val; pass --all-frames" if not all_frames and len(dataset) else ""
+        raise InputError(f"{dataset.root} has {len(frames)} frames to map{hint or '; record more'}")
+    return frames
+
+
+def choose_poses(frames: list[Frame], wanted: str | None) -> str:
+    """How the recorded poses are used. Raises InputError when they are wanted and there are none."""
+    with_pose = sum(frame.T_world_camera is not None for frame in frames)
+    if wanted is None:
+        return "known" if with_pose >= POSES_NEARLY_ALL * len(frames) else "none"
+    if wanted != "none" and with_pose < MIN_FRAMES:
+        raise InputError(f"--poses {wanted}: {with_pose} of {len(frames)} frames have a pose; pass --poses none")
+    return wanted
+
+
+def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, pycolmap.Reconstruction | None]:
+    """Maps the dataset. The report is there in any case, the model when one frame could be placed at all.
+
+    Raises InputError when the data or the options cannot be used.
+    """
+    frames = mapping_frames(dataset, options.all_frames)
+    poses = choose_poses(frames, options.poses)
+    if options.known_distances and (poses != "none" or _recorded_metric(dataset, frames)):
+        raise InputError("the recorded poses already say how large the map is; leave out --scale-from")
+    say(f"mapping {len(frames)} of {len(dataset)} frames, poses: {_describe(poses, frames, options)}")
+    seconds: dict[str, float] = {}
+    store = FeatureStore(dataset, options.features)
+    with _stage(seconds, "features"):
+        store.extract(frames)
+        readable = store.image_numbers()
+        usable = [frame for frame in frames if frame.name in readable]
+    if len(usable) < MIN_FRAMES:
+        raise InputError(f"only {len(usable)} images can be read; run `geo-train dataset check {dataset.root}`")
+    if poses == "known":
+        usable = [frame for frame in usable if frame.T_world_camera is not None]
+    with _stage(seconds, "matches"):
+        can_place = poses != "none" and all(frame.T_world_camera is not None for frame in usable)
+        pairing, pairs = choose_pairs(usable, dataset, store, can_place)
+        store.match(pairs)
+    with _stage(seconds, "mapping"):
+        models = _reconstruct(usable, dataset, store, poses, options, pairs)
+    return _judge(dataset, frames, models, poses, options, (pairing, len(pairs)), seconds)
+
+
+def save_map(dataset: SceneDataset, report: MapReport, model: pycolmap.Reconstruction) -> None:
+    """Writes colmap/ and map.json; a map that stood there is replaced at once, never half."""
+    target, work = dataset.root / "colmap", dataset.root / "colmap.partial"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    model.write(work)
+    (dataset.root / REPORT_NAME).unlink(missing_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(work, target)
+    partial = dataset.root / (REPORT_NAME + ".partial")
+    write_json(partial, report.to_json())
+    os.replace(partial, dataset.root / REPORT_NAME)
+
+
+def _reconstruct(
+    frames: list[Frame], dataset: SceneDataset, store: FeatureStore, poses: str, options: MapOptions, pairs: list
+) -> list[pycolmap.Reconstruction]:
+    """Models, the largest first. Those that took long are kept in the cache: `--keep-largest` after a refusal, or the
+    same command again, reads them back."""
+    if poses == "known":
+        return [triangulate(frames, dataset, store)]
+    sigma_m = options.prior_sigma_m if poses == "prior" else None
+    recorded = [frame.T_world_camera.tolist() for frame in frames if sigma_m and frame.T_world_camera is not None]
+    key = fingerprint(
+        poses, options.mapper, sigma_m, recorded, [frame.name for frame in frames], pairs, store.signature, versions()
+    )
+    folder = store.folder / "models"
+    if (folder / "key").is_file() and (folder / "key").read_text() == key:
+        say("the models of the last run are used again")
+        return [pycolmap.Reconstruction(path) for path in sorted(folder.glob("[0-9]*"))]
+    shutil.rmtree(folder, ignore_errors=True)
+    if options.mapper == "global" and poses == "none":
+        models = map_globally(frames, dataset, store)
+    else:
+        models = map_incrementally(frames, dataset, store, sigma_m)
+    for index, model in enumerate(models):
+        path = folder / f"{index:03d}"
+        path.mkdir(parents=True)
+        model.write(path)
+    folder.mkdir(exist_ok=True)
+    write_text_atomically(folder / "key", key)
+    return models
+
+
+def _judge(
+    dataset: SceneDataset,
+    frames: list[Frame],
+    models: list[pycolmap.Reconstruction],
+    poses: str,
+    options: MapOptions,
+    pairing: tuple[str, int],
+    seconds: dict[str, float],
+) -> tuple[MapReport, pycolmap.Reconstruction | None]:
+    placed = [well_placed(model) for model in models]
+    largest = models[0] if models else None
+    registered = placed[0] if placed else set()
+    elsewhere = len(set().union(*placed) - registered) if placed else 0
+    components = [len(names) for names in placed]
+    problems, warnings = verdict(len(frames), len(registered), components, elsewhere, options.keep_largest)
+    scale, gravity = ScaleReport(False, "nothing was mapped"), None
+    if largest is not None:
+        with _stage(seconds, "alignment"):
+            scale, gravity = _set_scale(dataset, frames, largest, registered, poses, options, warnings)
+    cameras = {}
+    if largest is not None:
+        for number, camera_id in enumerate(dataset.cameras, start=1):
+            if number in largest.cameras:
+                camera = camera_to_dict(from_pycolmap(largest.camera(number)))
+                cameras[camera_id] = camera | {"refined": not camera_is_known(dataset.root, camera_id)}
+    sequences = {}
+    for frame in frames:
+        counts = sequences.setdefault(frame.sequence, {"frames": 0, "registered": 0})
+        counts["frames"] += 1
+        counts["registered"] += frame.name in registered
+    figures = model_figures(largest if largest is not None else pycolmap.Reconstruction())
+    report = MapReport(
+        poses=poses,
+        mapper="triangulation" if poses == "known" else "incremental" if poses == "prior" else options.mapper,
+        pairing=pairing[0],
+        pairs=pairing[1],
+        frames=len(frames),
+        registered=len(registered),
+        registered_share=len(registered) / len(frames),
+        components=components,
+        scale=scale,
+        gravity_world=gravity,
+        sequences=sequences,
+        cameras=cameras,
+        seconds={stage: round(value, 2) for stage, value in seconds.items()},
+        versions=versions(),
+        problems=problems,
+        warnings=warnings,
+        **figures,
+    )
+    return report, largest
+
+
+def _set_scale(
+    dataset: SceneDataset,
+    frames: list[Frame],
+    model: pycolmap.Reconstruction,
+    registered: set[str],
+    poses: str,
+    options: MapOptions,
+    warnings: list[str],
+) -> tuple[ScaleReport, list[float] | None]:
+    """Brings the model into the recorded world, or to a known scale; says how its scale is known and where gravity
+    points."""
+    metric = dataset.info.scale == "metric"
+    gravity = list(dataset.info.gravity_world) if dataset.info.gravity_world is not None else None
+    if poses == "known":
+        return ScaleReport(metric, f"recorded poses, kept as they are ({dataset.info.scale_source})"), gravity
+    T_map_camera = registered_poses(model)
+    both = [f for f in frames if f.name in registered and f.T_world_camera is not None]
+    scale = ScaleReport(False, "unknown: no recorded poses and no known distances")
+    if both:
+        try:
+            recorded_n44 = np.stack([frame.T_world_camera for frame in both])
+            fit = robust_similarity(np.stack([T_map_camera[frame.name] for frame in both]), recorded_n44)
+        except InputError as error:
+            warnings.append(f"the map could not be brought into the recorded world: {error}")
+            return replace(scale, source=f"unknown: {error}"), None
+        s = fit.similarity
+        model.transform(pycolmap.Sim3d(s.scale, pycolmap.Rotation3d(s.R_33), s.t_3))
+        source = "recorded poses by a robust similarity" + ("" if metric else ", whose own scale is unknown")
+        agree, total = int(fit.inlier_n.sum()), len(both)
+        scale = ScaleReport(metric, source, s.scale, fit.scale_spread, fit.residual, fit.residual_rad, agree, total)
+        if agree < 0.7 * total:
+            warnings.append(f"only {agree} of {total} recorded poses agree with the map")
+    else:
+        gravity = None
+    if options.known_distances:
+        placed = {name: T for name, T in registered_poses(model).items() if name in registered}
+        factor, disagreement = scale_from_distances(placed, list(options.known_distances))
+        model.transform(pycolmap.Sim3d(factor, pycolmap.Rotation3d(), np.zeros(3)))
+        source = f"{len(options.known_distances)} known distances"
+        scale = ScaleReport(True, source, scale.factor * factor, disagreement)
+        if both:
+            warnings.append(f"the map is {factor:.4g} times as large as the recorded poses, whose scale is unknown")
+    return scale, gravity
+
+
+def _recorded_metric(dataset: SceneDataset, frames: list[Frame]) -> bool:
+    return dataset.info.scale == "metric" and any(frame.T_world_camera is not None for frame in frames)
+
+
+def _describe(poses: str, frames: list[Frame], options: MapOptions) -> str:
+    with_pose = sum(frame.T_world_camera is not None for frame in frames)
+    chosen = "" if options.poses else f" (chosen: {with_pose} of {len(frames)} have one)"
+    what = {"known": "known, points are triangulated", "prior": "prior, refined with the images", "none": "none"}[poses]
+    return what + chosen
+
+
+@contextlib.contextmanager
+def _stage(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start

@@ -1,0 +1,163 @@
+"""`geo-train map` and `geo-train landmarks`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geo_training.console import JsonOption, NotGoodEnough, say, warn, write_json
+
+DatasetArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.", show_default=False)]
+
+
+class PosesChoice(str, Enum):
+    none = "none"
+    prior = "prior"
+    known = "known"
+
+
+class MapperChoice(str, Enum):
+    incremental = "incremental"
+    global_ = "global"
+
+
+def map_command(
+    root: DatasetArgument,
+    poses: Annotated[
+        PosesChoice | None,
+        typer.Option(
+            help="Recorded poses: `known` keeps them and only triangulates, `prior` refines them, `none` maps from the "
+            "images alone. Left out: known where nearly every frame has one, else none.",
+            show_default=False,
+        ),
+    ] = None,
+    mapper: Annotated[MapperChoice, typer.Option(help="Way of mapping without poses.")] = MapperChoice.incremental,
+    scale_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scale-from",
+            metavar='"FRAME_A FRAME_B METRES"',
+            help="A known distance between the camera's places at two frames; give two of them.",
+            show_default=False,
+        ),
+    ] = None,
+    prior_sigma_m: Annotated[
+        float, typer.Option("--prior-sigma", min=1e-4, help="With --poses prior: error of the positions, metres.")
+    ] = 0.1,
+    keep_largest: Annotated[
+        bool, typer.Option("--keep-largest", help="Keep the largest component of a map that breaks into several.")
+    ] = False,
+    all_frames: Annotated[
+        bool, typer.Option("--all-frames", help="Map the frames of the splits test and val, too.")
+    ] = False,
+    image_size: Annotated[
+        int, typer.Option(min=0, help="Longer side in pixels for features; 0: as the images are.")
+    ] = 0,
+    max_features: Annotated[int, typer.Option(min=100, help="At most so many features an image.")] = 4096,
+    json: JsonOption = None,
+) -> None:
+    """Maps a dataset with COLMAP, says what the map is worth, and refuses one that is broken.
+
+    Writes DIR/colmap (opens in COLMAP's own GUI) and DIR/map.json. Features and matches are kept in DIR/.cache: the
+    next run with other options, or after an interruption, uses them again.
+
+    The map is in the recorded world where there are poses. Its scale comes from them, or from two distances that you
+    measured with --scale-from, or it stays unknown.
+
+    Exit 1: several components, or fewer than half of the frames placed.
+
+        geo-train map office
+
+        geo-train map office --poses none --scale-from "walk/000010.jpg walk/000042.jpg 2.35"
+        --scale-from "walk/000042.jpg walk/000080.jpg 3.10"
+    """
+    from geo_training.datasets.scene import SceneDataset
+    from geo_training.mapping.align import parse_known_distance
+    from geo_training.mapping.build import MapOptions, build_map, save_map
+    from geo_training.mapping.features import FeatureOptions
+    from geo_training.mapping.report import readable
+
+    known_distances = tuple(parse_known_distance(text) for text in scale_from or ())
+    options = MapOptions(
+        poses=poses.value if poses else None,
+        mapper=mapper.value,
+        known_distances=known_distances,
+        prior_sigma_m=prior_sigma_m,
+        keep_largest=keep_largest,
+        all_frames=all_frames,
+        features=FeatureOptions(max_image_size=image_size, max_features=max_features),
+    )
+    dataset = SceneDataset(root)
+    report, model = build_map(dataset, options)
+    for line in readable(report):
+        typer.echo(line)
+    for sentence in report.warnings:
+        warn(sentence)
+    write_json(json, report.to_json())
+    if not report.good or model is None:
+        raise NotGoodEnough("; ".join(report.problems) or "nothing could be mapped")
+    save_map(dataset, report, model)
+    say(f"written to {root / 'colmap'} and {root / 'map.json'}")
+
+
+def landmarks_command(
+    root: DatasetArgument,
+    count: Annotated[int, typer.Option(min=1, help="How many landmarks.")] = 200,
+    max_depth: Annotated[
+        float, typer.Option(min=1e-6, help="Mean distance of a landmark from the cameras, in the unit of the map.")
+    ] = 10.0,
+    frame_target: Annotated[int, typer.Option(min=1, help="Landmarks that every frame should see.")] = 30,
+    all_frames: Annotated[
+        bool, typer.Option("--all-frames", help="Use the mapped frames of the splits test and val, too.")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Chooses the points of the map that are worth learning, and says which frame sees which.
+
+    Robust points that are seen often, from many sides and in many sequences come first; every frame should see enough
+    of them. Writes DIR/landmarks.safetensors.
+
+    Exit 1: the map has too few points that can be used.
+
+        geo-train landmarks office --count 400
+    """
+    from geo_training.datasets.scene import SceneDataset
+    from geo_training.mapping.landmark_set import FILE_NAME
+    from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
+    from geo_training.mapping.scene_map import SceneMap
+
+    dataset = SceneDataset(root)
+    by_name = {frame.name: frame for frame in dataset.frames}
+    scene = SceneMap.load(root)
+    allowed = [
+        name
+        for name in scene.frame_names
+        if name in by_name and (all_frames or by_name[name].split not in ("test", "val"))
+    ]
+    options = SelectionOptions(count=count, max_depth=max_depth, frame_target=frame_target)
+    landmarks = select_landmarks(scene.restricted_to(allowed), options, lambda name: dataset.depth_m(by_name[name]))
+    report, unit = landmarks.report, "m" if scene.metric else "units"
+    typer.echo(
+        f"landmarks     {report['count']} of {report['candidates']} candidates, at least "
+        f"{report['min_distance']:.3g} {unit} apart"
+    )
+    typer.echo(
+        f"frames        {report['frames']}, each sees {report['seen_per_frame_min']} or more, "
+        f"{report['seen_per_frame_median']:.0f} in the median; visibility from tracks"
+        + (" and depth" if report["visibility_from_depth"] else "")
+    )
+    typer.echo(
+        f"quality       seen in {report['frames_per_landmark_median']:.0f} frames, span "
+        f"{report['span_rad_median']:.2f} rad, error {report['error_px_median']:.2f} px, position "
+        f"{report['sigma_median']:.3g} {unit} (medians)"
+    )
+    if report["count"] < count:
+        warn(f"only {report['count']} of {count} landmarks: the map has no more points that can be used")
+    if report["frames_below_10"]:
+        warn(f"{report['frames_below_10']} frames see fewer than 10 landmarks; a larger --count helps")
+    landmarks.save(root / FILE_NAME)
+    write_json(json, report)
+    say(f"written to {root / FILE_NAME}")

@@ -1,0 +1,164 @@
+"""What a map is worth: the figures in map.json, the verdict, and both as a person reads them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pycolmap
+
+FORMAT_VERSION = 1
+# A frame with fewer points is placed, but nothing says that it is placed right.
+MIN_POINTS_A_FRAME = 15
+# Below the first share a map is refused, below the second it is warned of.
+MIN_REGISTERED = 0.5
+GOOD_REGISTERED = 0.8
+# Frames outside the largest component that are left without a word.
+MAX_ELSEWHERE = 0.05
+
+
+@dataclass(frozen=True)
+class ScaleReport:
+    """`metric`: distances are metres. `source`: how that is known, or why it is not. `spread`: relative standard
+    deviation, None where nothing tells. `residual`: median distance between recorded and mapped positions."""
+
+    metric: bool
+    source: str
+    factor: float = 1.0
+    spread: float | None = None
+    residual: float | None = None
+    residual_rad: float | None = None
+    poses_agree: int | None = None
+    poses_total: int | None = None
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """map.json."""
+
+    poses: str
+    mapper: str
+    pairing: str
+    pairs: int
+    frames: int
+    registered: int
+    registered_share: float
+    components: list[int]
+    points: int
+    observations: int
+    mean_track_length: float
+    reprojection_mean_px: float
+    reprojection_median_px: float
+    points_per_frame_median: float
+    scale: ScaleReport
+    gravity_world: list[float] | None
+    sequences: dict[str, dict[str, int]]
+    cameras: dict[str, dict]
+    seconds: dict[str, float]
+    versions: dict[str, str]
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        return not self.problems
+
+    def to_json(self) -> dict:
+        content = asdict(self)
+        return {"format_version": FORMAT_VERSION, "good": self.good, "metric": self.scale.metric} | content
+
+
+def well_placed(model: pycolmap.Reconstruction) -> set[str]:
+    """Names of the frames that have a pose and see at least MIN_POINTS_A_FRAME points."""
+    images = model.images.values()
+    return {image.name for image in images if image.has_pose and image.num_points3D >= MIN_POINTS_A_FRAME}
+
+
+def verdict(
+    frames: int, registered: int, components: list[int], elsewhere: int, keep_largest: bool
+) -> tuple[list[str], list[str]]:
+    """Problems, which refuse the map, and warnings. `elsewhere`: frames that only smaller components hold."""
+    problems, warnings = [], []
+    share = registered / max(frames, 1)
+    if elsewhere > MAX_ELSEWHERE * frames:
+        sizes = ", ".join(map(str, components))
+        sentence = (
+            f"the map breaks into {len(components)} components of {sizes} frames, which share no place or scale; "
+        )
+        if keep_largest:
+            warnings.append(sentence + f"only the largest is kept, {elsewhere} frames are lost")
+        else:
+            problems.append(sentence + "use recorded poses (--poses known), record more overlap, or --keep-largest")
+    if share < MIN_REGISTERED:
+        sentence = f"only {registered} of {frames} frames ({share:.0%}) could be placed; "
+        if keep_largest and registered >= 3:
+            warnings.append(sentence + "the map covers no more than those")
+        else:
+            remedy = "sharper images, more texture or more overlap are needed, or --keep-largest"
+            problems.append(sentence + remedy)
+    elif share < GOOD_REGISTERED:
+        warnings.append(f"{frames - registered} of {frames} frames could not be placed; they are left out")
+    return problems, warnings
+
+
+def model_figures(model: pycolmap.Reconstruction) -> dict:
+    """Figures of one model: points, observations, mean track length, reprojection errors, points a frame."""
+    points = list(model.points3D.values())
+    errors = np.array([point.error for point in points])
+    lengths = np.array([point.track.length() for point in points])
+    a_frame = [image.num_points3D for image in model.images.values() if image.has_pose]
+    return {
+        "points": len(points),
+        "observations": int(lengths.sum()),
+        "mean_track_length": float(lengths.mean()) if len(points) else 0.0,
+        "reprojection_mean_px": float(errors.mean()) if len(points) else float("nan"),
+        "reprojection_median_px": float(np.median(errors)) if len(points) else float("nan"),
+        "points_per_frame_median": float(np.median(a_frame)) if a_frame else 0.0,
+    }
+
+
+def versions() -> dict[str, str]:
+    """What made the map."""
+    packages = {name: importlib.metadata.version(name) for name in ("geo_perception", "pycolmap", "numpy")}
+    return packages | {"python": platform.python_version()}
+
+
+def readable(report: MapReport) -> list[str]:
+    """The report in lines for a terminal."""
+    scale = report.scale
+    unit = "m" if scale.metric else "units"
+    components = f"{len(report.components)} component{'s' if len(report.components) != 1 else ''}"
+    if len(report.components) > 1:
+        components += f" of {', '.join(map(str, report.components))} frames"
+    size = "metric" if scale.metric else "unknown"
+    details = [scale.source]
+    if scale.spread is not None:
+        details.append(f"spread {scale.spread:.2%}")
+    if scale.residual is not None:
+        degrees = f" and {np.degrees(scale.residual_rad):.2f} deg" if scale.residual_rad is not None else ""
+        details.append(
+            f"{scale.poses_agree} of {scale.poses_total} poses agree, median {scale.residual:.3f} {unit}{degrees}"
+        )
+    lines = [
+        f"frames        {report.registered} of {report.frames} placed ({report.registered_share:.0%}), {components}",
+        f"points        {report.points}, mean track {report.mean_track_length:.1f} frames, "
+        f"{report.points_per_frame_median:.0f} a frame",
+        f"reprojection  mean {report.reprojection_mean_px:.2f} px, median {report.reprojection_median_px:.2f} px",
+        f"scale         {size}: {'; '.join(details)}",
+        f"gravity       {_gravity(report.gravity_world)}",
+        f"mapping       poses {report.poses}, {report.mapper}, {report.pairs} {report.pairing} pairs",
+        "seconds       " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()),
+    ]
+    if len(report.sequences) > 1:
+        counts = ", ".join(f"{name} {c['registered']}/{c['frames']}" for name, c in report.sequences.items())
+        lines.insert(1, f"sequences     {counts}")
+    return lines
+
+
+def _gravity(gravity: list[float] | None) -> str:
+    return "unknown" if gravity is None else "points to " + ", ".join(f"{g:.3f}" for g in gravity)
