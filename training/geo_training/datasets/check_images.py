@@ -17,9 +17,9 @@ from geo_training.datasets.scene import Frame, SceneDataset
 LOOK_SIDE_PX = 480  # images are looked at in this size
 THUMBNAIL_PX = 64, 48
 # A frame is blurred when its blur is above this, or stands out of its recording by both of the two below.
-BLUR_LIMIT = 0.72
-BLUR_ABOVE_NEIGHBOURS = 0.10
-BLUR_LEAST = 0.45
+BLUR_LIMIT = 0.65
+BLUR_ABOVE_NEIGHBOURS = 0.12
+BLUR_LEAST = 0.5
 _BLUR_WINDOW = 15
 DARK_BRIGHT_PERCENTILE = 40  # dark: even the brightest twentieth of the pixels is below this grey value
 WHITE_LEVEL, WHITE_SHARE = 250, 0.4  # overexposed: this share of the pixels is (almost) white
@@ -123,7 +123,7 @@ def _blurred(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
     if not blurred:
         return []
     message = f"{len(blurred)} of {len(frames)} images are blurred"
-    remedy = "move slower, or import with --fps so that the sharpest of each interval is kept"
+    remedy = "move slower or with more light; `from-bag` and `from-video` keep the sharpest frame of each interval"
     severity = by_share(len(blurred), len(frames), FEW_SHARE)
     return [Finding("blurred", severity, message, remedy, named(blurred))]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from geo_perception.geometry import Camera
@@ -85,7 +87,7 @@ def check_stamps(frames: list[Frame]) -> list[Finding]:
 def _check_clock(sequence: str, frames: list[Frame]) -> list[Finding]:
     findings = []
     by_name = sorted(frames, key=lambda frame: natural_key(frame.name))
-    back = [b for a, b in zip(by_name[:-1], by_name[1:], strict=True) if b.stamp_ns < a.stamp_ns]
+    back = [b for a, b in pairwise(by_name) if b.stamp_ns < a.stamp_ns]
     if back:
         message = f"{sequence}: the clock runs back {len(back)} times against the order of the file names"
         remedy = "check the clock of the recording; frames are ordered by stamp"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, OverwriteOption, say, warn, write_json
+from geo_training.console import JsonOption, NotGoodEnough, OverwriteOption, say, warn, write_json
 from geo_training.datasets.app import app
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.", show_default=False)]
@@ -65,7 +65,7 @@ def import_(
         fps=fps,
         depth_units_per_m=depth_scale,
         K_33=None if K is None else read_K(K),
-        sequences=tuple(name.strip() for name in sequences.split(",") if name.strip()),
+        sequences=tuple(_names(sequences)),
     )
     result = import_dataset(path, out, format_.value if format_ else None, options, overwrite)
     write_json(json_path, result)
@@ -77,3 +77,82 @@ def import_(
         f"{out}: {result['frames']} frames of {len(result['sequences'])} sequences, {result['posed_frames']} with a "
         f"pose, {result['depth_images']} with depth, scale {result['scale']}"
     )
+
+
+class SplitBy(str, Enum):
+    SEQUENCE = "sequence"
+    BLOCKS = "blocks"
+    NTH = "nth"
+
+
+@app.command("split")
+def split(
+    root: DatasetArgument,
+    by: Annotated[SplitBy, typer.Option("--by", help="What a split is made of.")],
+    test: Annotated[str, typer.Option(metavar="A,B", help="sequence: these are test.")] = "",
+    val: Annotated[str, typer.Option(metavar="A,B", help="sequence: these are val.")] = "",
+    first: Annotated[float, typer.Option(min=0, max=0.99, help="blocks: the first share by time is train.")] = 0.7,
+    block: Annotated[int, typer.Option(min=1, help="blocks: frames in a block of the rest.")] = 10,
+    every: Annotated[int, typer.Option(min=2, help="nth: each of these frames is test.")] = 5,
+    json_path: JsonOption = None,
+) -> None:
+    """Say which frames map the scene (train) and which measure it (test).
+
+    `sequence` holds whole recordings back: the honest choice where there are several. `blocks` trains on the first
+    share of each recording and on every other block of the rest. `nth` is for unordered photographs only: neighbours
+    in a recording look alike.
+
+    Example: `geo-train dataset split office --by blocks --first 0.7 --block 10`
+    """
+    from collections import Counter
+
+    from geo_training.datasets.scene import SceneDataset
+    from geo_training.datasets.splits import every_nth_split, sequence_split, time_block_split
+
+    dataset = SceneDataset(root)
+    if by is SplitBy.SEQUENCE:
+        if not _names(test):
+            raise typer.BadParameter("name the sequences to hold back", param_hint="--test")
+        frames = sequence_split(dataset.frames, _names(test), _names(val))
+    elif by is SplitBy.BLOCKS:
+        frames = time_block_split(dataset.frames, first, block)
+    else:
+        frames = every_nth_split(dataset.frames, every)
+    dataset.save_frames(frames)
+    counts = Counter(frame.split for frame in frames)
+    write_json(json_path, {"dataset": str(root), "splits": dict(counts)})
+    say(f"{root}: " + ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
+
+
+@app.command("check")
+def check(root: DatasetArgument, json_path: JsonOption = None) -> None:
+    """Say what is wrong with a dataset before anyone trains on it: images, cameras, clocks, poses.
+
+    Exits 1 when a finding is an error. Poses are compared with feature matches between neighbouring frames, and the
+    convention that would fit is named.
+
+    Example: `geo-train dataset check office --json check.json`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from geo_training.datasets.check import check_dataset
+    from geo_training.datasets.check_findings import Severity
+
+    report = check_dataset(root)
+    write_json(json_path, report.to_dict())
+    colours = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "cyan"}
+    if report.findings:
+        table = Table("", "check", "what is wrong", "remedy", title=f"{root}: {report.frames} frames")
+        for finding in report.findings:
+            texts = (text.replace("[", r"\[") for text in (finding.check, finding.message, finding.remedy))
+            table.add_row(f"[{colours[finding.severity]}]{finding.severity.value}[/]", *texts)
+        Console().print(table)
+    else:
+        say(f"{root}: {report.frames} frames, nothing wrong")
+    if not report.usable:
+        raise NotGoodEnough(f"{report.count(Severity.ERROR)} errors in {root}; mend them before training")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
