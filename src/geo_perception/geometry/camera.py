@@ -4,6 +4,7 @@ top-left pixel is (0, 0)."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -112,10 +113,16 @@ class Camera:
         return rays_n3 / np.linalg.norm(rays_n3, axis=1, keepdims=True)
 
     def project(self, points_camera_n3: np.ndarray) -> np.ndarray:
-        """Points (N, 3) in the optical frame to pixels (N, 2); NaN for points that are not in front of the camera."""
+        """Points (N, 3) in the optical frame to pixels (N, 2); NaN for points that are not in front of the camera.
+
+        NaN, too, so far off the axis that the lens model folds back and would put the point into the image again.
+        """
         points_camera_n3 = np.asarray(points_camera_n3, np.float64).reshape(-1, 3)
         pixels_n2 = np.full((len(points_camera_n3), 2), np.nan)
         front_n = points_camera_n3[:, 2] > 1e-9
+        if self.model != "pinhole":
+            off_axis_n = np.linalg.norm(points_camera_n3[:, :2], axis=1)
+            front_n &= off_axis_n < _fold_radius(self.model, self.distortion) * points_camera_n3[:, 2]
         if not front_n.any():
             return pixels_n2
         front_m3 = points_camera_n3[front_n]
@@ -146,3 +153,28 @@ class Camera:
         pixels_n2 = self.project(rays_n3).reshape(target.height_px, target.width_px, 2)
         pixels_hw2 = np.nan_to_num(pixels_n2, nan=-1e4).astype(np.float32)
         return pixels_hw2[..., 0], pixels_hw2[..., 1]
+
+
+@lru_cache(maxsize=64)
+def _fold_radius(model: str, distortion: tuple[float, ...]) -> float:
+    """The radius on the plane z = 1 from which on a larger radius no longer lands farther out in the image.
+
+    A distortion polynomial holds within the view it was fitted to; beyond, it may turn back. Infinite where it does not
+    within 84 degrees of the axis (90 for a fisheye).
+    """
+    if model == "equidistant":
+        angle_n = np.linspace(0.0, np.pi / 2, 4001)
+        powers = np.stack([angle_n ** (2 * i) for i in range(1, 5)])
+        radius_n, image_n = np.tan(angle_n), angle_n * (1 + np.asarray(distortion) @ powers)
+    else:
+        k1, k2, _, _, k3, k4, k5, k6 = (*distortion[:8], *[0.0] * 8)[:8]
+        radius_n = np.linspace(0.0, 10.0, 4001)
+        r2 = radius_n**2
+        numerator = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        denominator = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            image_n = radius_n * numerator / denominator
+        image_n[denominator <= 0] = -np.inf
+    with np.errstate(invalid="ignore"):
+        turns_n = ~(np.diff(image_n) > 0)
+    return float(radius_n[np.argmax(turns_n)]) if turns_n.any() else float("inf")
