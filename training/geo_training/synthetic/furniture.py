@@ -56,7 +56,7 @@ def bookshelf(surfaces: Surfaces, place: Place, size_3, rng: np.random.Generator
         surfaces.box(place.at(side * (width - board) / 2, 0), (board, depth, height), wood, shelf)
     back = {"front": wood, "back": None, "left": None, "right": None, "top": None}
     surfaces.box(place.at(0, depth / 2 - 0.005), (width, 0.01, height), wood, shelf, back)
-    levels = int(round(height / 0.36))
+    levels = round(height / 0.36)
     for level in range(levels + 1):
         z = 0.05 + level * (height - 0.05 - board) / levels
         faces = {"back": None, "left": None, "right": None, "bottom": wood}
@@ -136,7 +136,7 @@ def cabinet(surfaces: Surfaces, place: Place, size_3, rng: np.random.Generator) 
     draw = timber(rng) if rng.random() < 0.6 else lacquer(rng)
     body = surfaces.instance("cabinet")
     surfaces.box(place.at(0, 0, 0.06), (width, depth, height - 0.06), draw, body)
-    doors = max(int(round(width / 0.5)), 2)
+    doors = max(round(width / 0.5), 2)
     for door in range(doors):
         x = -width / 2 + (door + 0.5) * width / doors
         faces = {"back": None}
@@ -146,6 +146,19 @@ def cabinet(surfaces: Surfaces, place: Place, size_3, rng: np.random.Generator) 
         surfaces.box(handle, (0.016, 0.02, 0.14), lacquer(rng, (60, 60, 62)), body, {"back": None}, casts_shadow=False)
     if height < 1.3:
         on_top(surfaces, place.at(0, 0, height), width * 0.92, depth, rng, int(rng.integers(2, 5)))
+    else:
+        posters(surfaces, place.at(0, -depth / 2 - 0.0185), width / doors, height, doors, rng)
+
+
+def posters(surfaces: Surfaces, place: Place, wide_m, high_m, doors: int, rng: np.random.Generator) -> None:
+    """Sheets stuck on the doors of a wardrobe whose front is the plane y = 0 of `place`."""
+    for door in range(doors):
+        poster, wide = surfaces.instance("poster"), wide_m * rng.uniform(0.5, 0.7)
+        tall = wide * rng.uniform(1.1, 1.5)
+        left = (door - doors / 2 + 0.5) * wide_m - wide / 2 + rng.normal(0, 0.01)
+        corner = (left, -0.002, rng.uniform(0.72, 0.92) * high_m)
+        draw = partial(prints.picture, rng)
+        surfaces.quad(place, corner, (wide, 0, 0), (0, 0, -tall), draw, poster, PRINT_PIXELS_PER_M, casts_shadow=False)
 
 
 def desk(surfaces: Surfaces, place: Place, size_3, rng: np.random.Generator) -> None:

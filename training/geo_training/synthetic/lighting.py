@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from geo_training.synthetic.surfaces import Quad
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 CELL_M = 0.14  # one sample of the light map
 MAX_CELLS = 44
-SKY_RAYS = 20  # directions in which a point looks for what shuts it in
+SKY_RAYS = 28  # directions in which a point looks for what shuts it in
 SKY_REACH_M = 0.9
 CHUNK_RAYS = 3000
 
@@ -44,9 +45,9 @@ class Lighting:
     @classmethod
     def daylight(cls, room: Room, brightness: float = 1.0, temperature_k: float = 6200.0) -> Lighting:
         """Light from the windows and the bright walls; the lamps are off."""
-        tint, strength = _tint(temperature_k), 2.2 * brightness
+        tint, strength = _tint(temperature_k), 3.4 * brightness
         lights = tuple(_window_light(window, strength * tint) for window in room.windows)
-        return cls(lights, tuple(0.42 * brightness * tint), tuple(1.25 * brightness * tint), (0.25, 0.25, 0.25))
+        return cls(lights, tuple(0.55 * brightness * tint), tuple(1.5 * brightness * tint), (0.25, 0.25, 0.25))
 
     @classmethod
     def evening(cls, room: Room, brightness: float = 1.0, temperature_k: float = 3300.0) -> Lighting:
@@ -54,13 +55,13 @@ class Lighting:
         tint = _tint(temperature_k)
         panel = ((0.45, 0.0, 0.0), (0.0, 0.15, 0.0))
         lights = [
-            AreaLight(_tuple(lamp - [0, 0, 0.01]), *panel, _tuple(1.5 * brightness * tint), (0.0, 0.0, -1.0))
+            AreaLight(_tuple(lamp - [0, 0, 0.01]), *panel, _tuple(2.4 * brightness * tint), (0.0, 0.0, -1.0))
             for lamp in room.lamps
         ]
         for lamp in room.floor_lamps:
             shade = ((0.13, 0.0, 0.0), (0.0, 0.13, 0.0))
-            lights.append(AreaLight(_tuple(lamp), *shade, _tuple(0.5 * brightness * _tint(2800.0))))
-        return cls(tuple(lights), tuple(0.34 * brightness * tint), (0.10, 0.13, 0.22), _tuple(1.3 * brightness * tint))
+            lights.append(AreaLight(_tuple(lamp), *shade, _tuple(0.75 * brightness * _tint(2800.0))))
+        return cls(tuple(lights), tuple(0.42 * brightness * tint), (0.10, 0.13, 0.22), _tuple(1.3 * brightness * tint))
 
 
 def light_maps(room: Room, lighting: Lighting) -> list[np.ndarray]:
@@ -69,7 +70,7 @@ def light_maps(room: Room, lighting: Lighting) -> list[np.ndarray]:
     grids = [_grid(quad) for quad in room.quads]
     points_n3 = np.concatenate([points.reshape(-1, 3) for points, _ in grids])
     normals_n3 = np.concatenate(
-        [np.tile(quad.normal_3, (p.shape[0] * p.shape[1], 1)) for quad, (p, _) in zip(room.quads, grids)]
+        [np.tile(quad.normal_3, (p.shape[0] * p.shape[1], 1)) for quad, (p, _) in zip(room.quads, grids, strict=True)]
     )
     points_n3 = points_n3 + 0.012 * normals_n3
     rng = np.random.default_rng(7)
@@ -79,7 +80,8 @@ def light_maps(room: Room, lighting: Lighting) -> list[np.ndarray]:
     maps, first = [], 0
     for points, _ in grids:
         count = points.shape[0] * points.shape[1]
-        maps.append(light_n3[first : first + count].reshape(*points.shape[:2], 3).astype(np.float32))
+        samples = light_n3[first : first + count].reshape(*points.shape[:2], 3).astype(np.float32)
+        maps.append(cv2.GaussianBlur(samples, (3, 3), 0, borderType=cv2.BORDER_REPLICATE))  # evens out few rays
         first += count
     return maps
 

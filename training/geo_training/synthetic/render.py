@@ -45,8 +45,8 @@ def render(
     """The picture of the room that `camera` takes at `T_world_camera`. Colours are averaged over `supersample`^2 rays a
     pixel; depth and instance are those of the ray through the pixel's centre."""
     T_camera_world = invert_pose(T_world_camera)
-    surfaces = _facing(room, T_camera_world)
     rays = _rays(camera, supersample)
+    surfaces = _facing(room, T_camera_world, rays)
     quad_hw, _ = _visible(surfaces, rays)
     radiance = _shade(room, lighting, surfaces, rays, quad_hw)
     size = (camera.width_px, camera.height_px)
@@ -102,32 +102,44 @@ class _Surface:
     bounds: tuple[float, float, float, float]
 
 
-def _facing(room: Room, T_camera_world: np.ndarray) -> list[_Surface]:
+@lru_cache(maxsize=4)
+def _frames(room: Room) -> tuple[np.ndarray, np.ndarray]:
+    """Of every quad: [right down corner] as (Q, 3, 3), and its corners (Q, 4, 3), in the world."""
+    frames = np.array([np.stack([quad.right_3, quad.down_3, quad.corner_3], axis=1) for quad in room.quads])
+    return frames, np.array([quad.corners_43 for quad in room.quads])
+
+
+def _facing(room: Room, T_camera_world: np.ndarray, rays: _Rays) -> list[_Surface]:
+    """The quads whose front the camera could see, by the direction they face and the field of view."""
+    frames_q33, corners_q43 = _frames(room)
     R_33, t_3 = T_camera_world[:3, :3], T_camera_world[:3, 3]
+    frames_q33 = R_33 @ frames_q33
+    frames_q33[:, :, 2] += t_3
+    corners_q43 = corners_q43 @ R_33.T + t_3
+    volume_q = np.linalg.det(frames_q33)  # right x down points away from who sees the front
+    near_q = (corners_q43[:, :, 2] < NEAR_M).any(axis=1)
+    behind_q = (corners_q43[:, :, 2] < NEAR_M).all(axis=1)
+    view = rays.column_low.min(), rays.column_high.max(), rays.row_low.min(), rays.row_high.max()
     surfaces = []
-    for index, quad in enumerate(room.quads):
-        corner, right, down = R_33 @ quad.corner_3 + t_3, R_33 @ quad.right_3, R_33 @ quad.down_3
-        if np.dot(np.cross(right, down), corner) <= 1e-9:  # seen from behind, or edge on
-            continue
-        outline_n3 = _clipped(np.stack([corner, corner + right, corner + right + down, corner + down]))
-        if len(outline_n3) < 3:
-            continue
+    for index in np.flatnonzero((volume_q > 1e-9) & ~behind_q):
+        outline_n3 = _clipped(corners_q43[index]) if near_q[index] else corners_q43[index]
         xy = outline_n3[:, :2] / outline_n3[:, 2:]
-        (x_low, y_low), (x_high, y_high) = xy.min(0), xy.max(0)
-        inverse = np.linalg.inv(np.stack([right, down, corner], axis=1))
-        surfaces.append(_Surface(index, inverse, (x_low, x_high, y_low, y_high)))
+        (x_low, y_low), (x_high, y_high) = xy.min(0).tolist(), xy.max(0).tolist()
+        if x_high >= view[0] and x_low <= view[1] and y_high >= view[2] and y_low <= view[3]:
+            inverse_33 = np.linalg.inv(frames_q33[index])
+            surfaces.append(_Surface(int(index), inverse_33, (x_low, x_high, y_low, y_high)))
     return surfaces
 
 
 def _clipped(outline_n3: np.ndarray) -> np.ndarray:
     """The part of a polygon in front of the near plane."""
     kept = []
-    for here, after in zip(outline_n3, np.roll(outline_n3, -1, axis=0)):
+    for here, after in zip(outline_n3, np.roll(outline_n3, -1, axis=0), strict=True):
         if here[2] >= NEAR_M:
             kept.append(here)
         if (here[2] >= NEAR_M) != (after[2] >= NEAR_M):
             kept.append(here + (NEAR_M - here[2]) / (after[2] - here[2]) * (after - here))
-    return np.array(kept).reshape(-1, 3)
+    return np.array(kept)
 
 
 def _visible(surfaces: list[_Surface], rays: _Rays) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +198,7 @@ def _shade(room: Room, lighting: Lighting, surfaces: list[_Surface], rays: _Rays
         light = _sample(maps[surface.index], s, t)
         if quad.emission:
             glow = lighting.window_rgb if quad.emission >= 1.0 else lighting.lamp_rgb
-            light += np.float32(quad.emission) * np.asarray(glow, np.float32)
+            light = (1 - np.float32(quad.emission)) * light + np.float32(quad.emission) * np.asarray(glow, np.float32)
         light_n3[pixels] = albedo * light
     return light_n3.reshape(*quad_hw.shape, 3)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_training.synthetic import prints, textures
-from geo_training.synthetic.furniture import FURNITURE, PRINT_PIXELS_PER_M, timber
+from geo_training.synthetic.furniture import FURNITURE, PRINT_PIXELS_PER_M, lacquer, timber
 from geo_training.synthetic.surfaces import Place, Quad, Surfaces
 
 WALL_COLOURS = ((226, 220, 206), (206, 214, 212), (222, 208, 186), (196, 204, 190), (214, 204, 210))
@@ -55,7 +55,7 @@ class Room:
         """Where a body may be: bool grid (Y, X), True at least `clearance_m` from walls and furniture, and the world
         (x, y) of the centre of its first cell. Cells are `cell_m` wide."""
         width, depth, _ = self.size_m
-        shape = int(round(depth / cell_m)), int(round(width / cell_m))
+        shape = round(depth / cell_m), round(width / cell_m)
         origin_2 = np.array([-width / 2 + cell_m / 2, -depth / 2 + cell_m / 2])
         grid = np.full((shape[0] + 2, shape[1] + 2), 255, np.uint8)
         grid[[0, -1]], grid[:, [0, -1]] = 0, 0
@@ -125,7 +125,7 @@ class _Builder:
             self.surfaces.box(
                 wall.at(0, -0.008),
                 (length, 0.016, 0.09),
-                timber(rng, (232, 228, 220)),
+                lacquer(rng, (232, 228, 220)),
                 solid,
                 skirting,
                 casts_shadow=False,
@@ -138,7 +138,7 @@ class _Builder:
             self.surfaces.box(
                 Place(*lamp),
                 (0.9, 0.3, 0.06),
-                timber(rng, (210, 210, 208)),
+                lacquer(rng, (210, 210, 208)),
                 panel,
                 faces,
                 emission=0.75,
@@ -160,7 +160,7 @@ class _Builder:
         spare = length_m - 2 * margin - sum(s[0] for s in sizes)
         shares = rng.dirichlet(np.full(len(sizes) + 1, 2.0)) * max(spare - GAP_M * (len(sizes) - 1), 0)
         x, bare = -length_m / 2 + margin, []
-        for index, (name, size) in enumerate(zip(names, sizes)):
+        for index, (name, size) in enumerate(zip(names, sizes, strict=False)):
             gap = shares[index] + (GAP_M if index else 0)
             bare.append((x, x + gap, 0.0))
             x += gap
@@ -198,7 +198,7 @@ class _Builder:
 
     def _door(self, wall: Place, size_3) -> None:
         width, _, height = size_3
-        door, frame = self.surfaces.instance("door"), timber(self.rng, (226, 222, 212))
+        door, frame = self.surfaces.instance("door"), lacquer(self.rng, (226, 222, 212))
         leaf = partial(textures.door_leaf, self.rng, colour=textures.vary(self.rng, (170, 130, 90), 20))
         thin = {"back": None}
         self.surfaces.box(
@@ -210,7 +210,7 @@ class _Builder:
 
     def _window(self, wall: Place, size_3) -> None:
         width, _, height = size_3
-        pane, frame, sill_m = self.surfaces.instance("window"), timber(self.rng, (236, 233, 226)), 0.95
+        pane, frame, sill_m = self.surfaces.instance("window"), lacquer(self.rng, (236, 233, 226)), 0.95
         view = partial(prints.outdoors, self.rng)
         corner = (-width / 2, -0.012, sill_m + height)
         self.surfaces.quad(
@@ -220,7 +220,7 @@ class _Builder:
         self.surfaces.box(wall.at(0, -0.07, sill_m - 0.04), (width + 0.16, 0.14, 0.04), frame, pane, faces)
         for side in (-1, 1):
             drape = self.surfaces.instance("curtain")
-            cloth = partial(textures.fabric, self.rng, colour=textures.vary(self.rng, (190, 120, 84), 40))
+            cloth = partial(textures.fabric, self.rng, colour=textures.vary(self.rng, (190, 130, 96), 22))
             self.surfaces.box(
                 wall.at(side * (width / 2 + 0.11), -0.05, 0.25), (0.24, 0.06, sill_m + height - 0.1), cloth, drape,
                 {"back": None}, casts_shadow=False,
@@ -233,27 +233,28 @@ class _Builder:
         )
 
     def _hang(self, wall: Place, left: float, right: float, low: float, high: float) -> None:
-        """Fills a bare stretch of wall with framed pictures, side by side."""
+        """Fills a bare stretch of wall with framed pictures, in columns of one or two."""
         rng, x = self.rng, left + 0.08
         while right - x > 0.3 and high - low > 0.25:
             wide = min(rng.uniform(0.34, 1.0), right - x - 0.06)
-            tall = min(wide * rng.uniform(0.7, 1.45), high - low)
             if wide < 0.24:
                 break
-            centre_z = rng.uniform(low + tall / 2, high - tall / 2)
-            painter = partial(prints.picture, rng)
-            if wide > 0.75 and rng.random() < 0.4:
-                painter, tall = (
-                    partial((prints.pinboard, prints.whiteboard)[int(rng.integers(2))], rng),
-                    min(tall, 0.75 * wide),
-                )
-            self._picture(wall.at(x + wide / 2, 0, centre_z - tall / 2), wide, tall, painter)
+            top = high - rng.uniform(0.0, 0.12)
+            while top - low > 0.25:
+                tall = min(wide * rng.uniform(0.7, 1.45), top - low)
+                painter = partial(prints.picture, rng)
+                if wide > 0.75 and rng.random() < 0.4:
+                    tall = min(tall, 0.75 * wide)
+                    painter = partial((prints.pinboard, prints.whiteboard)[int(rng.integers(2))], rng)
+                self._picture(wall.at(x + wide / 2, 0, top - tall), wide, tall, painter)
+                top -= tall + rng.uniform(0.08, 0.16)
             x += wide + rng.uniform(0.08, 0.2)
 
     def _picture(self, place: Place, wide: float, tall: float, painter) -> None:
         rng, thing = self.rng, self.surfaces.instance("picture")
         rim = rng.uniform(0.012, 0.03)
-        wood = timber(rng, ((40, 38, 36), (180, 140, 90), (235, 232, 226))[int(rng.integers(3))])
+        tone = ((40, 38, 36), (180, 140, 90), (235, 232, 226))[int(rng.integers(3))]
+        wood = timber(rng, tone) if tone[0] == 180 else lacquer(rng, tone)
         faces = {"back": None, "bottom": wood}
         self.surfaces.box(place.at(0, -0.01), (wide, 0.02, tall), wood, thing, faces, casts_shadow=False)
         corner = (-wide / 2 + rim, -0.0215, tall - rim)

@@ -38,7 +38,7 @@ def vary(rng: np.random.Generator, colour: Colour, amount: float = 18) -> Colour
 
 def plaster(rng: np.random.Generator, height: int, width: int, colour: Colour) -> np.ndarray:
     """A painted wall: even, with the faint marks of the roller, a few scuffs, and hairline cracks."""
-    factor = 0.96 + 0.06 * fractal_noise(rng, height, width, 5, 4)
+    factor = 0.98 + 0.025 * fractal_noise(rng, height, width, 5, 4)
     factor += 0.02 * rng.standard_normal((height, width), dtype=np.float32)
     image = shade(colour, factor)
     for _ in range(int(height * width / 60000) + 1):
@@ -182,7 +182,7 @@ def door_leaf(rng: np.random.Generator, height: int, width: int, colour: Colour)
     for top, bottom in ((0.06, 0.45), (0.52, 0.93)):
         corners = _pixel((0.15 * width, top * height)), _pixel((0.85 * width, bottom * height))
         cv2.rectangle(image, *corners, tuple(np.asarray(colour) * 0.55), max(width // 60, 1), cv2.LINE_AA)
-        inner = tuple((x + s * 5, y + s * 5) for (x, y), s in zip(corners, (1, -1)))
+        inner = tuple((x + s * 5, y + s * 5) for (x, y), s in zip(corners, (1, -1), strict=True))
         cv2.rectangle(image, *inner, tuple(np.minimum(np.asarray(colour) * 1.15, 255)), 2, cv2.LINE_AA)
     knob = (0.92 * width, 0.49 * height)
     cv2.rectangle(image, _pixel((0.89 * width, 0.44 * height)), _pixel((0.95 * width, 0.54 * height)), (70, 68, 66), -1)
