@@ -32,7 +32,7 @@ class Query:
 
     name: str
     sequence: str
-    stamp_s: float
+    stamp_ns: int
     camera: Camera
     load: Callable[[], np.ndarray]
     T_true: np.ndarray | None = None
@@ -44,12 +44,17 @@ def run_queries(
     """Localizes every query, in order, with the same seed for each: the same input gives the same answer."""
     outcomes = []
     for query in track(queries, title, total):
-        image_rgb = query.load()
-        started = time.perf_counter()
-        result = estimator.estimate(image_rgb, query.camera, seed=seed)
-        latency_s = time.perf_counter() - started
-        outcomes.append(outcome_of(query, result, latency_s))
+        outcomes.append(outcome_of(query, *timed_estimate(estimator, query.load(), query.camera, seed)))
     return outcomes
+
+
+def timed_estimate(
+    estimator: Estimator, image_rgb: np.ndarray, camera: Camera, seed: int = 0
+) -> tuple[Localization, float]:
+    """The estimator's answer and the seconds it took."""
+    started = time.perf_counter()
+    result = estimator.estimate(image_rgb, camera, seed=seed)
+    return result, time.perf_counter() - started
 
 
 def outcome_of(query: Query, result: Localization, latency_s: float) -> FrameOutcome:
@@ -57,7 +62,7 @@ def outcome_of(query: Query, result: Localization, latency_s: float) -> FrameOut
     return FrameOutcome(
         query.name,
         query.sequence,
-        query.stamp_s,
+        query.stamp_ns,
         result.verdict.value,
         query.T_true,
         result.T_map_camera if result.localized else None,
@@ -132,7 +137,7 @@ def dataset_queries(
         Query(
             frame.name,
             frame.sequence,
-            frame.stamp_s,
+            frame.stamp_ns,
             cameras[frame.name],
             lambda frame=frame: dataset.image(frame),
             poses.get(frame.name),

@@ -76,7 +76,7 @@ class FrameOutcome:
 
     name: str
     sequence: str
-    stamp_s: float
+    stamp_ns: int
     verdict: str
     T_true: np.ndarray | None = None
     T_estimated: np.ndarray | None = None
@@ -86,6 +86,10 @@ class FrameOutcome:
     latency_s: float = float("nan")
     camera: Camera | None = None
     localization: Localization | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def stamp_s(self) -> float:
+        return self.stamp_ns * 1e-9
 
     @property
     def localized(self) -> bool:

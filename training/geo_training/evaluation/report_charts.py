@@ -253,8 +253,12 @@ def _axis(title: str) -> dict:
 
 def _figure(data: list[dict], height: int = 380, **layout) -> dict:
     base = {
-        "height": height, "margin": {"l": 60, "r": 20, "t": 30, "b": 50}, "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "white", "modebar": {"bgcolor": "white", "color": MUTED, "activecolor": INK}, "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, "hovermode": "closest",
-    }  # fmt: skip
+        "height": height,
+        "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "white",
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "hovermode": "closest",
+    }
     return {"data": data, "layout": base | layout}
