@@ -13,6 +13,7 @@ from geo_perception.errors import InputError
 
 # Distortion models by their ROS names (REP 104), with the number of coefficients OpenCV takes for each.
 DISTORTION_LENGTHS = {"pinhole": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+_NO_FOLD = 1e12  # not infinity, which times a depth of zero is no number
 _UNDISTORT_STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-10)
 
 
@@ -159,8 +160,8 @@ class Camera:
 def _fold_radius(model: str, distortion: tuple[float, ...]) -> float:
     """The radius on the plane z = 1 from which on a larger radius no longer lands farther out in the image.
 
-    A distortion polynomial holds within the view it was fitted to; beyond, it may turn back. Infinite where it does not
-    within 84 degrees of the axis (90 for a fisheye).
+    A distortion polynomial holds within the view it was fitted to; beyond, it may turn back. `_NO_FOLD` where it does
+    not within 84 degrees of the axis (90 for a fisheye).
     """
     if model == "equidistant":
         angle_n = np.linspace(0.0, np.pi / 2, 4001)
@@ -177,4 +178,4 @@ def _fold_radius(model: str, distortion: tuple[float, ...]) -> float:
         image_n[denominator <= 0] = -np.inf
     with np.errstate(invalid="ignore"):
         turns_n = ~(np.diff(image_n) > 0)
-    return float(radius_n[np.argmax(turns_n)]) if turns_n.any() else float("inf")
+    return float(radius_n[np.argmax(turns_n)]) if turns_n.any() else _NO_FOLD
