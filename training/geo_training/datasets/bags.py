@@ -1,0 +1,294 @@
+"""Recordings as topics and messages: ROS 1 and ROS 2 bags (sqlite3, MCAP), compressed or split, whole or damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from geo_perception.errors import InputError
+from geo_training.datasets.bag_salvage import Channel, Record, scan_mcap, scan_ros1, scan_sqlite, zstd_module
+
+SUFFIXES = (".bag", ".mcap", ".db3")
+_SCANNERS = {".bag": scan_ros1, ".mcap": scan_mcap, ".db3": scan_sqlite}
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Topic:
+    name: str
+    msgtype: str
+    count: int
+
+
+class Recording:
+    """One bag, opened. Use it in a `with` statement.
+
+    `topics` holds what there is by name, `losses` sentences about what could not be read (complete once the messages
+    have been read), `custom_data` the key-value pairs of a rosbag2's metadata. Raises InputError when the path is no
+    recording, or holds no message that can be read.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.losses: list[str] = []
+        self.custom_data: dict[str, str] = {}
+        self.topics: dict[str, Topic] = {}
+        self._typestore = None
+        self._unknown_types: set[str] = set()
+        self._channels: dict[str, Channel] = {}
+        self._stack = contextlib.ExitStack()
+        try:
+            self._files = [_BagFile(path, self._report, self._stack) for path in self._storage_files()]
+            self._gather()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self._stack.close()
+
+    @property
+    def message_count(self) -> int:
+        return sum(topic.count for topic in self.topics.values())
+
+    def of_type(self, *msgtypes: str) -> list[Topic]:
+        """Topics of these types that hold messages, by name."""
+        return sorted(
+            (topic for topic in self.topics.values() if topic.msgtype in msgtypes and topic.count), key=lambda t: t.name
+        )
+
+    def topic_list(self) -> str:
+        """All topics with type and number of messages, for a message to the user."""
+        return ", ".join(
+            f"{t.name} ({t.msgtype.replace('/msg/', '/')}, {t.count})" for _, t in sorted(self.topics.items())
+        )
+
+    def require(self, name: str, option: str, *msgtypes: str) -> Topic:
+        """The topic of this name. Raises InputError, listing what there is, when it is missing or of another type."""
+        topic = self.topics.get(name) or self.topics.get("/" + name)
+        if topic is None or not topic.count:
+            what = "has no topic" if topic is None else "has no message on"
+            raise InputError(f"{self.path} {what} {name}; pass {option} with one of: {self.topic_list()}")
+        if topic.msgtype not in msgtypes:
+            raise InputError(
+                f"{name} in {self.path} is a {topic.msgtype}, not {' or '.join(msgtypes)}; pass {option} with one of: "
+                f"{self.topic_list()}"
+            )
+        return topic
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, object]]:
+        """Topic, receive time in nanoseconds and message, for these topics, file by file in the order of recording.
+
+        Messages that cannot be deserialized are left out and counted in `losses`.
+        """
+        damaged: dict[str, int] = {}
+        for file in self._files:
+            for channel, time_ns, data in file.messages(topics):
+                message = self._deserialize(channel, data)
+                if message is None:
+                    damaged[channel.topic] = damaged.get(channel.topic, 0) + 1
+                else:
+                    yield channel.topic, time_ns, message
+        for topic, count in damaged.items():
+            self._report(f"{self.path.name}: {count} messages of {topic} are damaged and were left out")
+
+    def _report(self, sentence: str) -> None:
+        if sentence not in self.losses:
+            self.losses.append(sentence)
+
+    def _gather(self) -> None:
+        counts: dict[str, int] = {}
+        for file in self._files:
+            for channel, count in file.counts.items():
+                self._channels.setdefault(channel.topic, channel)
+                counts[channel.topic] = counts.get(channel.topic, 0) + count
+        self.topics = {name: Topic(name, self._channels[name].msgtype, count) for name, count in counts.items()}
+        if not self.message_count:
+            lost = f" ({'; '.join(self.losses)})" if self.losses else ""
+            raise InputError(f"{self.path} holds no message that can be read{lost}; record again, or copy it again")
+
+    def _storage_files(self) -> list[Path]:
+        if not self.path.exists():
+            raise InputError(f"{self.path} does not exist; give a .bag, .mcap or .db3 file, or a rosbag2 directory")
+        if self.path.is_dir():
+            files = self._files_of_directory()
+        else:
+            files = [self.path]
+        wrong = [file for file in files if _bag_suffix(file) is None]
+        if wrong or not files:
+            what = f"{wrong[0]} is not a recording" if wrong else f"{self.path} holds no .mcap, .db3 or .bag file"
+            raise InputError(f"{what}; give a .bag, .mcap or .db3 file, or a rosbag2 directory")
+        empty = [file for file in files if not file.stat().st_size]
+        if len(empty) == len(files):
+            raise InputError(f"{self.path} is empty (0 bytes); record again, or copy it again")
+        for file in empty:
+            self._report(f"{file.name} is empty")
+        return [file for file in files if file not in empty]
+
+    def _files_of_directory(self) -> list[Path]:
+        there = sorted((file for file in self.path.iterdir() if _bag_suffix(file)), key=_natural_key)
+        metadata = self.path / "metadata.yaml"
+        try:
+            content = yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"]
+            named = [self.path / Path(name).name for name in content["relative_file_paths"]]
+            self.custom_data = {str(k): str(v) for k, v in (content.get("custom_data") or {}).items()}
+        except FileNotFoundError:
+            if there:
+                self._report(f"{self.path.name} has no metadata.yaml: the recording was not closed")
+            return there
+        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+            self._report(f"{metadata.name} of {self.path.name} cannot be read; the files were read without it")
+            return there
+        for file in named:
+            if not file.exists():
+                self._report(f"{file.name} of {self.path.name} is missing")
+        return [file for file in named if file.exists()] or there
+
+    def _deserialize(self, channel: Channel, data: bytes) -> object | None:
+        store = self._store_with(channel)
+        try:
+            if channel.serialization == "ros1":
+                return store.deserialize_ros1(data, channel.msgtype)
+            if data[:4] == _ZSTD_MAGIC:  # a bag compressed message by message; plain CDR begins with a zero byte
+                data = zstd_module().decompress(data)
+            return store.deserialize_cdr(data, channel.msgtype)
+        except Exception:
+            # What a serializer raises on damaged bytes is any of a dozen types; the message is counted as lost.
+            return None
+
+    def _store_with(self, channel: Channel):
+        """The types needed so far. The bag's own definitions count; a bag without them has those of ROS 2 Jazzy."""
+        from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+        if self._typestore is None:
+            self._typestore = get_typestore(Stores.EMPTY)
+        store = self._typestore
+        if channel.msgtype in store.fielddefs:
+            return store
+        default = Stores.ROS1_NOETIC if channel.serialization == "ros1" else Stores.ROS2_JAZZY
+        try:
+            if not channel.definition:
+                types = get_typestore(default).fielddefs
+            elif channel.definition_format == "idl":
+                types = {}
+                # rosbag2 joins the IDL files of nested types, each under a line that names it.
+                for part in re.split(r"^=+\nIDL: .*\n", channel.definition, flags=re.MULTILINE):
+                    types.update(get_types_from_idl(part) if part.strip() else {})
+            else:
+                types = get_types_from_msg(channel.definition, channel.msgtype)
+            store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
+            if channel.msgtype not in store.fielddefs:
+                raise KeyError(channel.msgtype)
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0][:100]
+            raise InputError(
+                f"the definition of {channel.msgtype} in {self.path} cannot be used ({reason}); "
+                f"leave out {channel.topic}"
+            ) from None
+        return store
+
+
+class _BagFile:
+    """One storage file: read by rosbags where it is whole, record by record where it is not."""
+
+    def __init__(self, path: Path, report, stack: contextlib.ExitStack):
+        self._report = report
+        if path.suffix in (".zst", ".zstd"):
+            path = self._unpacked(path, stack)
+        self.path = path
+        self._scan = _SCANNERS[path.suffix]
+        self._reader = self._opened(stack)
+        self.counts: dict[Channel, int] = {}
+        if self._reader is None:
+            for channel, _, _ in self._scanned():
+                self.counts[channel] = self.counts.get(channel, 0) + 1
+        else:
+            for connection in self._reader.connections:
+                channel = self._channel(connection)
+                self.counts[channel] = self.counts.get(channel, 0) + connection.msgcount
+        log = path.with_name(path.name + "-wal")
+        if path.suffix == ".db3" and log.is_file() and log.stat().st_size:
+            report(
+                f"{log.name} holds messages that were not merged into {path.name}; to read them too, run "
+                f"`sqlite3 {path.name} 'PRAGMA wal_checkpoint'`"
+            )
+
+    def messages(self, topics: Collection[str]) -> Iterator[Record]:
+        last_ns = -1
+        if self._reader is not None:
+            channels = {id(c): self._channel(c) for c in self._reader.connections if c.topic in topics}
+            connections = [c for c in self._reader.connections if id(c) in channels]
+            if not connections:
+                return
+            by_id = {c.id: channels[id(c)] for c in connections}
+            try:
+                for connection, time_ns, data in self._reader.messages(connections):
+                    last_ns = time_ns
+                    yield by_id[connection.id], time_ns, bytes(data)
+                return
+            except Exception as error:
+                # Damage that shows only when a chunk is opened; what rosbags raises then is of many types.
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                self._report(f"{self.path.name} is damaged ({reason}); the rest was read record by record")
+        for channel, time_ns, data in self._scanned():
+            if channel.topic in topics and time_ns > last_ns:
+                yield channel, time_ns, data
+
+    def _scanned(self) -> Iterator[Record]:
+        return self._scan(self.path, self._report)
+
+    def _opened(self, stack: contextlib.ExitStack):
+        from rosbags.rosbag1 import Reader as Reader1
+        from rosbags.rosbag2 import Reader as Reader2
+
+        try:
+            reader = (Reader1 if self.path.suffix == ".bag" else Reader2)(self.path)
+            reader.open()
+        except Exception:
+            # rosbags answers a damaged file with many types of exceptions; the scanner says what is wrong with it.
+            return None
+        stack.callback(reader.close)
+        return reader
+
+    def _channel(self, connection) -> Channel:
+        ros1 = self.path.suffix == ".bag"
+        form = "idl" if connection.msgdef.format.name == "IDL" else "msg"
+        serialization = "ros1" if ros1 else connection.ext.serialization_format
+        return Channel(connection.topic, connection.msgtype, serialization, connection.msgdef.data, form)
+
+    def _unpacked(self, path: Path, stack: contextlib.ExitStack) -> Path:
+        """A file compressed as a whole, unpacked into a folder that goes with the recording."""
+        zstd = zstd_module()
+        target = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.stem
+        try:
+            with zstd.open(path, "rb") as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file, _COPY_BYTES)
+        except (EOFError, zstd.ZstdError):
+            self._report(f"{path.name} is cut off: what was recorded after that is lost")
+        return target
+
+
+def header_stamp_ns(message, receive_ns: int) -> int:
+    """The stamp in the message's header, or the time it was received where a driver left it zero."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec) or receive_ns
+
+
+def _bag_suffix(path: Path) -> str | None:
+    suffix = Path(path.stem).suffix if path.suffix in (".zst", ".zstd") else path.suffix
+    return suffix if suffix in SUFFIXES and path.is_file() else None
+
+
+def _natural_key(path: Path) -> list:
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
