@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,32 +27,28 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random ch
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --out.")]
 
 
-class NotGoodEnough(click.ClickException):
+class NotGoodEnough(Exception):
     """The command ran, and its result is below what was asked for: exit 1 with one line."""
-
-    exit_code = 1
-
-    def show(self, file=None) -> None:
-        stderr.print(f"[bold yellow]not good enough:[/] {_plain(self.message)}")
-
-
-class _Answered(click.ClickException):
-    exit_code = 1
-
-    def show(self, file=None) -> None:
-        stderr.print(f"[bold red]error:[/] {_plain(self.message)}")
 
 
 class CommandGroup(TyperGroup):
-    """A group of commands whose InputErrors are answered with one line and exit 1. Wrong usage exits 2."""
+    """A group of commands whose InputErrors are answered with one line and exit 1. Wrong usage exits 2.
+
+    `typer.Exit` is raised rather than an exception of click: newer typers bring a click of their own, which knows no
+    other.
+    """
 
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise _Answered(str(error)) from None
+            answer = f"[bold red]error:[/] {_plain(str(error))}"
+        except NotGoodEnough as shortfall:
+            answer = f"[bold yellow]not good enough:[/] {_plain(str(shortfall))}"
         except KeyboardInterrupt:
-            raise _Answered("interrupted; run the same command again to go on") from None
+            answer = "[bold red]error:[/] interrupted; run the same command again to go on"
+        stderr.print(answer)
+        raise typer.Exit(1)
 
 
 def command_group(help_text: str) -> typer.Typer:
