@@ -2,6 +2,7 @@
 
 from geo_training.console import command_group
 from geo_training.datasets.commands import app as dataset_app
+from geo_training.evaluation.commands import app as evaluate
 from geo_training.localization.commands import app as localization_app
 from geo_training.mapping.commands import landmarks_command, map_command
 
@@ -11,4 +12,4 @@ train.command("map")(map_command)
 train.command("landmarks")(landmarks_command)
 train.add_typer(localization_app, name="localization")
 
-evaluate = command_group("How good it is: localization, replay of recordings, named benchmarks.")
+__all__ = ["evaluate", "train"]

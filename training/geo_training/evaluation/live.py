@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,10 @@ from geo_perception.geometry import pose_from_quaternion
 from geo_training.console import progress_bar, say
 from geo_training.evaluation.bag_input import BagInput
 from geo_training.evaluation.metrics import FrameOutcome, Ruler
+from geo_training.evaluation.replay import evaluation_of, explain
 from geo_training.evaluation.replay_config import ReplayConfig
+from geo_training.evaluation.report_pictures import worst_frames
+from geo_training.evaluation.summary import Evaluation
 
 NODE = "localization_node"
 NO_ANSWER = "no pose came: not localized, or replaced by a newer frame"
@@ -68,6 +71,22 @@ def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
         publisher_command = _publisher_command(bag, config, Path(folder))
         publisher = stack.enter_context(_Process(publisher_command, environment, "publisher"))
         return _gather(client, node_process, publisher, bag, config)
+
+
+def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_facts: dict[str, str]) -> Evaluation:
+    """A live run of a recording, measured. `localizer` holds the same scene as the node: it only draws the detections of
+    the worst frames, since the node publishes none."""
+    run = run_live(bag, config)
+    outcomes = live_outcomes(bag, run)
+    scene = localizer.scene
+    settings = {**config.model_dump(mode="json"), "live": True}
+    title = f"Live replay of {bag.sequence}"
+    parts = bag, outcomes, scene.landmarks_map_l3, scene.metric, title, extra_facts, settings
+    evaluation = evaluation_of(*parts)
+    figures = live_figures(run, outcomes, evaluation.ruler)
+    explained = {o.name: o for o in explain(localizer, bag, worst_frames(evaluation), config.seed)}
+    shown = [explained.get(o.name, o) for o in outcomes]
+    return replace(evaluation, outcomes=shown, figures=evaluation.figures | figures)
 
 
 def live_outcomes(bag: BagInput, run: LiveRun) -> list[FrameOutcome]:

@@ -1,8 +1,8 @@
 """Plays a recording's images and CameraInfo over DDS, in a process of its own so that nothing else delays it.
 
 `python -m geo_training.evaluation.live_publisher JOB` reads a JSON job (see `live.py`). Messages are made and
-serialized ahead of their time. One line of JSON goes to standard output for every published image: its stamp and the time of
-publishing on the monotonic clock, which all processes of a machine share.
+serialized ahead of their time. One line of JSON goes to standard output for every published image: its stamp and the
+time of publishing on the monotonic clock, which all processes of a machine share.
 """
 
 from __future__ import annotations

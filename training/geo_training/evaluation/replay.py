@@ -51,7 +51,6 @@ def evaluation_of(
     title: str,
     extra_facts: dict[str, str] | None,
     config: dict,
-    extra_figures: dict[str, float] | None = None,
 ) -> Evaluation:
     """The evaluation of a recording's outcomes, with what the report says about it."""
     if not outcomes:
@@ -64,7 +63,7 @@ def evaluation_of(
     facts = {"recording": str(bag.path), "images": bag.image_topic.name, "true poses": bag.truth_words}
     facts |= {"lost": "; ".join(bag.losses)} if bag.losses else {}
     return make_evaluation(
-        title, outcomes, ruler, landmarks_map_l3, extra_figures, facts=facts | (extra_facts or {}), config=config,
+        title, outcomes, ruler, landmarks_map_l3, facts=facts | (extra_facts or {}), config=config,
         load_images=bag.images,
     )  # fmt: skip
 

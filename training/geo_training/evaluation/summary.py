@@ -62,14 +62,13 @@ def make_evaluation(
     outcomes: Sequence[FrameOutcome],
     ruler: Ruler,
     landmarks_map_l3: np.ndarray,
-    extra_figures: dict[str, float] | None = None,
     **shown,
 ) -> Evaluation:
-    """An `Evaluation` with its figures made from the outcomes; `extra_figures` are added to them."""
+    """An `Evaluation` with its figures made from the outcomes; `shown` are its other fields."""
     outcomes = list(outcomes)
     sequences = list(dict.fromkeys(o.sequence for o in outcomes))
     by_sequence = {name: summarize([o for o in outcomes if o.sequence == name], ruler) for name in sequences}
-    figures = {**summarize(outcomes, ruler), **(extra_figures or {})}
+    figures = summarize(outcomes, ruler)
     rows = coverage_table(outcomes)
     return Evaluation(title, outcomes, ruler, figures, by_sequence, rows, landmarks_map_l3, **shown)
 
