@@ -56,7 +56,7 @@ def map_command(
     image_size: Annotated[
         int, typer.Option(min=0, help="Longer side in pixels for features; 0: as the images are.")
     ] = 0,
-    max_features: Annotated[int, typer.Option(min=100, help="At most so many features an image.")] = 4096,
+    max_features: Annotated[int, typer.Option(min=100, help="At most so many features an image.")] = 3000,
     json: JsonOption = None,
 ) -> None:
     """Maps a dataset with COLMAP, says what the map is worth, and refuses one that is broken.

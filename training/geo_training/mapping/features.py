@@ -23,7 +23,7 @@ class FeatureOptions:
     """`max_image_size` is the longer side in pixels before features are looked for, 0 for the size as it is."""
 
     max_image_size: int = 0
-    max_features: int = 4096
+    max_features: int = 3000
     peak_threshold: float = 0.004
     num_threads: int = -1
 

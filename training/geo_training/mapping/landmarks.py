@@ -12,11 +12,12 @@ from scipy.spatial import cKDTree
 from geo_perception.errors import InputError
 from geo_training.mapping.landmark_set import SEEN, LandmarkSet
 from geo_training.mapping.scene_map import SceneMap
-from geo_training.mapping.visibility import depth_ratio, three_states
+from geo_training.mapping.visibility import DEPTH_FLOOR_M, depth_ratio, three_states
 
 MIN_LANDMARKS = 20  # fewer cannot localize a camera reliably
 POOL_PER_FRAME = 3  # candidates that a frame should see for each landmark it should see
 MAX_POOL = 8000
+MIN_AGREEMENT = 0.5  # of measured depth with a point, over its own track
 MAX_RELATIVE_SIGMA = 0.02  # of a point's position, as a share of its mean depth
 # The limits are eased together, step by step, until there are enough candidates.
 TRACK_LENGTHS = (25, 15, 10, 7, 5, 4, 3)
@@ -158,8 +159,8 @@ def greedy_selection(
     nearest_c = np.full(len(points_c3), np.inf)
     count_f = np.zeros(len(seen_fc))
     seen_float_fc = seen_fc.astype(np.float32)
-    # A candidate that helps as many frames as a point of the longest tracks does has the full weight.
-    per_frame = options.coverage_weight / max(float(np.percentile(seen_fc.sum(axis=0), 90)), 1.0) if seen_fc.size else 0
+    # Half of the weight is for helping many frames, as a share of what the most seen candidates help.
+    many = max(float(np.percentile(seen_fc.sum(axis=0), 90)), 1.0)
     taken_c = np.zeros(len(points_c3), bool)
     while len(chosen) < options.count:
         if not open_c.any():
@@ -169,7 +170,9 @@ def greedy_selection(
             open_c = ~taken_c & (nearest_c >= distance)
             continue
         lack_f = np.clip(1 - count_f / options.frame_target, 0, 1).astype(np.float32)
-        value_c = score_c + per_frame * (lack_f @ seen_float_fc)
+        # The other half is for the neediest frame that it helps, so that no corner of the scene is forgotten.
+        gain_c = 0.5 * (lack_f @ seen_float_fc) / many + 0.5 * (lack_f[:, None] * seen_float_fc).max(axis=0)
+        value_c = score_c + options.coverage_weight * gain_c
         best = int(np.argmax(np.where(open_c, value_c, -np.inf)))
         chosen.append(best)
         values.append(float(value_c[best]))
@@ -204,16 +207,28 @@ def select_landmarks(
             "px); record more views of the scene, or raise --max-depth"
         )
     pool = pool[np.argsort(-score_n[pool], kind="stable")][:MAX_POOL]
-    scaled_depth_of = _depth_in_map_units(scene, depth_of)
-    state_fc, pixels_fc2 = three_states(scene, pool, scaled_depth_of)
-    chosen, values, distance = greedy_selection(scene.points_world_n3[pool], score_n[pool], state_fc == SEEN, options)
-    index_l = pool[chosen]
-    state_fl, pixels_fl2 = state_fc[:, chosen], pixels_fc2[:, chosen]
+    scaled_depth_of, depth_unit = _depth_in_map_units(scene, depth_of)
+    visibility = three_states(scene, pool, scaled_depth_of, DEPTH_FLOOR_M / depth_unit)
+    # A point that measured depth contradicts in most of its own track is a wrong match, or has moved.
+    agrees = ~(visibility.agreement_l < MIN_AGREEMENT)
+    contradicted, kept = int((~agrees).sum()), np.flatnonzero(agrees)
+    if len(kept) < MIN_LANDMARKS:
+        raise InputError(
+            f"measured depth contradicts {contradicted} of {len(pool)} candidates: depth and poses do not fit; run "
+            "`geo-train dataset check`, or remove the dataset's depth folder"
+        )
+    score_c = score_n[pool[kept]] + np.nan_to_num(visibility.agreement_l[kept], nan=MIN_AGREEMENT)
+    chosen, values, distance = greedy_selection(
+        scene.points_world_n3[pool[kept]], score_c, visibility.state_fl[:, kept] == SEEN, options
+    )
+    index_l = pool[kept[chosen]]
+    state_fl, pixels_fl2 = visibility.state_fl[:, kept[chosen]], visibility.pixels_fl2[:, kept[chosen]]
     seen_f = (state_fl == SEEN).sum(axis=1)
     report = {
         "count": len(chosen),
         "asked": options.count,
-        "candidates": len(pool),
+        "candidates": len(kept),
+        "contradicted_by_depth": contradicted,
         "limits": limits,
         "frames": len(scene.frame_names),
         "seen_per_frame_min": int(seen_f.min()),
@@ -248,16 +263,15 @@ def _extent(points_n3: np.ndarray) -> float:
 
 
 def _depth_in_map_units(scene: SceneMap, depth_of: Callable[[str], np.ndarray | None] | None):
-    if depth_of is None:
-        return None
-    ratio = depth_ratio(scene, depth_of)
+    """`depth_of` in the unit of the map (None without enough depth), and the size of that unit in the depth's."""
+    ratio = depth_ratio(scene, depth_of) if depth_of is not None else None
     if ratio is None or ratio <= 0:
-        return None
-    if scene.metric and abs(ratio - 1) < 0.05:
-        return depth_of
+        return None, 1.0
+    if scene.metric:
+        return depth_of, 1.0
 
     def scaled(name: str) -> np.ndarray | None:
         depth_hw = depth_of(name)
         return None if depth_hw is None else depth_hw / np.float32(ratio)
 
-    return scaled
+    return scaled, ratio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,17 +46,28 @@ def _project_in_reach(camera: Camera, local_n3: np.ndarray) -> np.ndarray:
     return pixels_n2
 
 
+@dataclass(frozen=True)
+class Visibility:
+    """`state_fl` int8: +1 seen, 0 in view and nothing known, -1 outside the image, behind the camera, or behind a
+    surface. `pixels_fl2` float32 exact projections, NaN where not in front. `agreement_l`: of a point's own track, the
+    share of frames in which measured depth puts a surface where the point is; NaN without depth there."""
+
+    state_fl: np.ndarray
+    pixels_fl2: np.ndarray
+    agreement_l: np.ndarray
+
+
 def three_states(
     scene: SceneMap,
     point_index_l: np.ndarray,
     depth_of: Callable[[str], np.ndarray | None] | None = None,
-    border_px: float = BORDER_PX,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Visibility (F, L) int8 and pixels (F, L, 2) float32 of some of the map's points in all its frames.
+    depth_floor: float = DEPTH_FLOOR_M,
+) -> Visibility:
+    """Who sees some of the map's points (their indices), in all its frames.
 
-    +1: in the frame's track, or depth says that nothing stands before it; 0: in view, and nothing is known;
-    -1: outside the image, behind the camera, or behind a surface. `depth_of` gives a frame's depth (H, W) in the unit
-    of the map, 0 where unknown, or None.
+    A point is seen in the frames of its track, and where measured depth says that nothing stands before it. `depth_of`
+    gives a frame's depth (H, W) in the unit of the map, 0 where unknown, or None; `depth_floor` is the least
+    disagreement in that unit that counts as one.
     """
     names = scene.frame_names
     T_f44 = np.stack([scene.T_world_camera[name] for name in names])
@@ -63,34 +75,45 @@ def three_states(
     points_l3 = scene.points_world_n3[point_index_l]
     pixels_fl2, depth_fl = project_all(points_l3, T_f44, cameras)
     state_fl = np.full(depth_fl.shape, HIDDEN, np.int8)
-    tracked_fl = _tracked(scene, point_index_l)
+    tracked_fl = _tracked(scene, point_index_l) & np.isfinite(pixels_fl2).all(axis=2)
     turn_fl = _turn_from_tracks(points_l3, T_f44[:, :3, 3], tracked_fl)
+    agrees_with, measured_in = np.zeros(len(point_index_l)), np.zeros(len(point_index_l))
     for index, (name, camera) in enumerate(zip(names, cameras, strict=True)):
         inside_l = camera.contains(pixels_fl2[index])
         state_fl[index, inside_l] = UNKNOWN
-        depth_m = depth_of(name) if depth_of is not None else None
-        if depth_m is None:
+        depth_hw = depth_of(name) if depth_of is not None else None
+        if depth_hw is None:
             continue
-        known_l = inside_l & camera.contains(pixels_fl2[index], border_px)
-        agrees_l, behind_l = compare_depth(depth_m, camera, pixels_fl2[index], depth_fl[index], inside_l)
-        state_fl[index, known_l & agrees_l & (turn_fl[index] < MAX_TURN_RAD)] = SEEN
+        known_l = inside_l & camera.contains(pixels_fl2[index], BORDER_PX) & (turn_fl[index] < MAX_TURN_RAD)
+        agrees_l, behind_l, measured_l = compare_depth(
+            depth_hw, camera, pixels_fl2[index], depth_fl[index], inside_l, depth_floor
+        )
+        state_fl[index, known_l & agrees_l] = SEEN
         state_fl[index, behind_l] = HIDDEN
-    state_fl[tracked_fl & np.isfinite(pixels_fl2).all(axis=2)] = SEEN
-    return state_fl, pixels_fl2.astype(np.float32)
+        agrees_with += tracked_fl[index] & agrees_l
+        measured_in += tracked_fl[index] & measured_l
+    state_fl[tracked_fl] = SEEN
+    agreement_l = np.where(measured_in > 0, agrees_with / np.maximum(measured_in, 1), np.nan)
+    return Visibility(state_fl, pixels_fl2.astype(np.float32), agreement_l)
 
 
 def compare_depth(
-    depth_hw: np.ndarray, camera: Camera, pixels_n2: np.ndarray, depth_n: np.ndarray, inside_n: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """For points at `pixels_n2` and depth `depth_n` (only where `inside_n`): whether the measured depth agrees
-    somewhere in a small window, and whether every measured depth there lies clearly before the point. Both (N,) bool.
+    depth_hw: np.ndarray,
+    camera: Camera,
+    pixels_n2: np.ndarray,
+    depth_n: np.ndarray,
+    inside_n: np.ndarray,
+    floor: float = DEPTH_FLOOR_M,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Measured depth against points at `pixels_n2` and depth `depth_n`, where `inside_n`: three bool arrays (N,).
 
-    The depth image may be of another size than the camera's.
+    Whether it agrees somewhere in a small window; whether every measured depth there lies clearly before the point;
+    whether there is any. The depth image may be of another size than the camera's.
     """
-    agrees_n, behind_n = np.zeros(len(depth_n), bool), np.zeros(len(depth_n), bool)
+    agrees_n, behind_n, measured_n = (np.zeros(len(depth_n), bool) for _ in range(3))
     chosen = np.flatnonzero(inside_n)
     if len(chosen) == 0:
-        return agrees_n, behind_n
+        return agrees_n, behind_n, measured_n
     height, width = depth_hw.shape
     scale_2 = np.array([width / camera.width_px, height / camera.height_px])
     centre_m2 = np.rint((pixels_n2[chosen] + 0.5) * scale_2 - 0.5).astype(int)
@@ -99,14 +122,14 @@ def compare_depth(
     u_mw = np.clip(centre_m2[:, :1] + du, 0, width - 1)
     v_mw = np.clip(centre_m2[:, 1:] + dv, 0, height - 1)
     window_mw = depth_hw[v_mw, u_mw]
-    measured_mw = window_mw > 0
+    known_mw = window_mw > 0
     expected_m1 = depth_n[chosen, None]
-    tolerance_m1 = np.maximum(DEPTH_FLOOR_M, DEPTH_SHARE * expected_m1)
-    agrees_m = (measured_mw & (np.abs(window_mw - expected_m1) <= tolerance_m1)).any(axis=1)
+    tolerance_m1 = np.maximum(floor, DEPTH_SHARE * expected_m1)
+    measured_n[chosen] = known_mw.any(axis=1)
+    agrees_n[chosen] = (known_mw & (np.abs(window_mw - expected_m1) <= tolerance_m1)).any(axis=1)
     nearer_mw = window_mw < expected_m1 - 2 * tolerance_m1
-    behind_m = measured_mw.any(axis=1) & (nearer_mw | ~measured_mw).all(axis=1)
-    agrees_n[chosen], behind_n[chosen] = agrees_m, behind_m
-    return agrees_n, behind_n
+    behind_n[chosen] = measured_n[chosen] & (nearer_mw | ~known_mw).all(axis=1)
+    return agrees_n, behind_n, measured_n
 
 
 def depth_ratio(scene: SceneMap, depth_of: Callable[[str], np.ndarray | None], max_frames: int = 40) -> float | None:
@@ -142,9 +165,11 @@ def _tracked(scene: SceneMap, point_index_l: np.ndarray) -> np.ndarray:
 
 
 def _turn_from_tracks(points_l3: np.ndarray, centres_f3: np.ndarray, tracked_fl: np.ndarray) -> np.ndarray:
-    """Angle (F, L) between the direction from which a frame looks at a point and the mean direction of its track."""
+    """Angle (F, L) between the direction from which a frame looks at a point and the mean direction of its track;
+    0 for a point without a track."""
     rays_fl3 = centres_f3[:, None] - points_l3[None]
     rays_fl3 /= np.maximum(np.linalg.norm(rays_fl3, axis=2, keepdims=True), 1e-12)
     mean_l3 = np.einsum("fl,flk->lk", tracked_fl.astype(float), rays_fl3)
     mean_l3 /= np.maximum(np.linalg.norm(mean_l3, axis=1, keepdims=True), 1e-12)
-    return np.arccos(np.clip(np.einsum("flk,lk->fl", rays_fl3, mean_l3), -1, 1))
+    turn_fl = np.arccos(np.clip(np.einsum("flk,lk->fl", rays_fl3, mean_l3), -1, 1))
+    return np.where(tracked_fl.any(axis=0), turn_fl, 0.0)
