@@ -27,7 +27,7 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random ch
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --out.")]
 
 
-class NotGoodEnough(Exception):
+class NotGoodEnough(Exception):  # noqa: N818 (a verdict, not a mistake)
     """The command ran, and its result is below what was asked for: exit 1 with one line."""
 
 

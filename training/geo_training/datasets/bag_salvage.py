@@ -218,6 +218,8 @@ def scan_sqlite(path: Path, report: Report) -> Iterator[Record]:
     count = 0
     database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     try:
+        # Without this sqlite refuses any file that is shorter than its header says. Nothing is written.
+        database.execute("PRAGMA writable_schema=ON")
         names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type='table'")]
         if not {"topics", "messages"} <= set(names):
             raise InputError(f"{path} is an sqlite3 database, but not a rosbag2; give a recording of `ros2 bag`")

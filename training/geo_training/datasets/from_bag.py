@@ -123,9 +123,10 @@ class _Reader:
             return
         frames = list(dict.fromkeys(world.frame for world in worlds))
         scales, gravities = {world.scale for world in worlds}, {world.gravity for world in worlds}
-        if len(worlds) > 1 and (len(frames) > 1 or "odom" in frames[0]):
+        recordings = len({world.recording for world in worlds})
+        if recordings > 1 and (len(frames) > 1 or "odom" in frames[0]):
             self._warn(
-                f"Poses of {len(worlds)} recordings are in {', '.join(frames)}: odometry begins anew in each one, so "
+                f"Poses of {recordings} recordings are in {', '.join(frames)}: odometry begins anew in each one, so "
                 "they do not share a world; use `geo-train map --poses none`, or one recording."
             )
         topics = ", ".join(dict.fromkeys(world.topic for world in worlds))
@@ -166,7 +167,7 @@ class _Reader:
             return
         how = stream.poses.how[0].upper() + stream.poses.how[1:]
         (self._warn if stream.poses.assumed else self.writer.note)(f"{how}.")
-        stream.world = _World.of(stream.poses, poses.topic, recording.custom_data)
+        stream.world = _World.of(stream.poses, recording)
 
     def _store(self, stream: _Stream, best: TimedImage) -> None:
         if self.options.K_33 is not None:
@@ -226,22 +227,24 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _World:
+    recording: Path
     frame: str
     topic: str
     scale: str
     gravity: tuple[float, float, float] | None
 
     @classmethod
-    def of(cls, poses: CameraPoses, topic: str, custom_data: dict[str, str]) -> _World:
+    def of(cls, poses: CameraPoses, recording: Recording) -> _World:
         """ROS worlds have z up (REP 103) and metres; a bag made from a dataset says what its world has instead."""
-        gravity = GRAVITY_Z_UP
+        gravity, custom_data = GRAVITY_Z_UP, recording.custom_data
         if GRAVITY_KEY in custom_data:
             try:
                 x, y, z = (float(word) for word in custom_data[GRAVITY_KEY].split())
                 gravity = (x, y, z)
             except ValueError:
                 gravity = None
-        return cls(poses.world_frame, topic, custom_data.get(SCALE_KEY, "metric"), gravity)
+        scale = custom_data.get(SCALE_KEY, "metric")
+        return cls(recording.path, poses.world_frame, poses.source.topic, scale, gravity)
 
 
 @dataclass
