@@ -110,7 +110,7 @@ def _write(
 ) -> None:
     from rosbags.rosbag2 import StoragePlugin, Writer
 
-    messages = _Messages(dataset.info.world_frame)
+    messages = BagMessages(dataset.info.world_frame)
     writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
     gravity = dataset.info.gravity_world
     writer.set_custom_data(GRAVITY_KEY, "unknown" if gravity is None else " ".join(f"{g:.9g}" for g in gravity))
@@ -164,8 +164,8 @@ class _Odometry:
         return self._T_odom_world @ T_world_camera, twist_6
 
 
-class _Messages:
-    """Messages of ROS 2 for the parts of a frame."""
+class BagMessages:
+    """Messages of ROS 2 for the parts of a recording, in the types of rosbags; poses are in `world_frame`."""
 
     def __init__(self, world_frame: str):
         from rosbags.typesys import Stores, get_typestore
@@ -236,6 +236,10 @@ class _Messages:
         else:
             _image_of(dataset, frame)  # an unreadable file is an error here, not on the robot
             data = path.read_bytes()
+        return self.compressed(stamp_ns, data, label)
+
+    def compressed(self, stamp_ns: int, data: bytes, label: str):
+        """A CompressedImage of encoded bytes; `label` is its format, jpeg or png."""
         header = self._header(stamp_ns, CAMERA_FRAME)
         return self._make(
             "sensor_msgs/msg/CompressedImage", header=header, format=label, data=np.frombuffer(data, np.uint8)
