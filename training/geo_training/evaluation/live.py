@@ -74,8 +74,8 @@ def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
 
 
 def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_facts: dict[str, str]) -> Evaluation:
-    """A live run of a recording, measured. `localizer` holds the same scene as the node: it only draws the detections of
-    the worst frames, since the node publishes none."""
+    """A live run of a recording, measured. `localizer` holds the same scene as the node: it only draws the detections
+    of the worst frames, since the node publishes none."""
     run = run_live(bag, config)
     outcomes = live_outcomes(bag, run)
     scene = localizer.scene
