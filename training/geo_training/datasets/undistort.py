@@ -27,7 +27,12 @@ class Undistorter:
 
     def __init__(self, recorded: Camera):
         self.recorded = straightened(recorded)
-        self.target = self.recorded if self.recorded.model == "pinhole" else _inscribed_pinhole(self.recorded)
+        self.target = _inscribed_pinhole(self.recorded) if self.bends else self.recorded
+
+    @property
+    def bends(self) -> bool:
+        """Whether there is anything to undo."""
+        return self.recorded.model != "pinhole"
 
     @cached_property
     def _maps(self) -> tuple[np.ndarray, np.ndarray]:
@@ -35,13 +40,13 @@ class Undistorter:
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """The image (H, W) or (H, W, 3), resampled. Outside the recorded one it is black."""
-        if self.target is self.recorded:
+        if not self.bends:
             return image
         return cv2.remap(image, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
     def depth(self, depth_m: np.ndarray) -> np.ndarray:
         """Depth (H, W) along z; the nearest value is taken, so that no depth between two surfaces is invented."""
-        if self.target is self.recorded:
+        if not self.bends:
             return depth_m
         return cv2.remap(depth_m, *self._maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
 

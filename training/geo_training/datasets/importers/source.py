@@ -19,6 +19,8 @@ DEFAULT_RATE_HZ = 10.0
 GUESSED_FOCAL_PER_SIDE = 1.2
 MAX_DEPTH_M = 65.534  # the last value that uint16 millimetres hold, below the mark for "too far"
 _ROTATION_TOLERANCE = 1e-2
+# What Windows programs wrote for infinity and for no number; 7-Scenes has them where tracking was lost.
+_WINDOWS_NAN = re.compile(r"[-+]?1\.#(INF|IND|QNAN|SNAN)0*")
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -125,11 +127,12 @@ def read_numbers(path: Path) -> list[list[float]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text ({type(error).__name__}); check the file") from None
     for number, line in enumerate(lines, start=1):
-        words = line.split("#")[0].replace(",", " ").split()
+        words = line.replace(",", " ").split()
+        words = words[: next((i for i, word in enumerate(words) if word.startswith("#")), len(words))]
         if not words:
             continue
         try:
-            rows.append([float(word) for word in words])
+            rows.append([float("nan") if _WINDOWS_NAN.fullmatch(word) else float(word) for word in words])
         except ValueError:
             raise InputError(f"{path} line {number} is not a row of numbers; mend the line") from None
     return rows

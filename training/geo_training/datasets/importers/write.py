@@ -111,7 +111,7 @@ class _Copier:
         recorded, size = self._fitted(frame, stored_size, shown_size)
         undistorter = self._undistorter(recorded)
         image_rgb = None
-        if turned or undistorter.target is not recorded:
+        if turned or undistorter.bends:
             # A turned image is stored upright or as the sensor saw it, whichever K was given for, without the mark.
             upright = size == shown_size != stored_size
             flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -120,7 +120,7 @@ class _Copier:
                 return False
             image_rgb = undistorter.image(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB))
         depth_m = self._depth(frame, undistorter)
-        self.counts["undistorted"] += undistorter.target is not recorded
+        self.counts["undistorted"] += undistorter.bends
         self.writer.add_frame(
             frame.sequence,
             frame.stamp_ns,
@@ -159,7 +159,7 @@ class _Copier:
     def _camera_id(self, frame: SourceFrame, undistorter: Undistorter) -> str:
         key = undistorter.recorded, frame.camera is not None
         if key not in self._camera_ids:
-            recorded = undistorter.recorded if undistorter.target is not undistorter.recorded else None
+            recorded = undistorter.recorded if undistorter.bends else None
             self._camera_ids[key] = self.writer.add_camera(undistorter.target, known=key[1], recorded=recorded)
         return self._camera_ids[key]
 

@@ -1,0 +1,164 @@
+"""A plain folder of images becomes a dataset: stamps, K, poses, depth, sequences, and what is refused."""
+
+import cv2
+import numpy as np
+import pytest
+from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
+from geo_training.datasets.scene import SceneDataset, camera_is_known
+from PIL import Image
+
+from geo_perception.errors import InputError
+
+SIZE = 64, 48
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three images named so that only their numbers sort them, with K, poses and depth."""
+    root = tmp_path / "hall"
+    (root / "rgb").mkdir(parents=True)
+    (root / "depth").mkdir()
+    rng = np.random.default_rng(0)
+    for number in (1, 2, 10):
+        cv2.imwrite(str(root / "rgb" / f"{number}.png"), rng.integers(0, 255, (*SIZE[::-1], 3), np.uint8))
+        cv2.imwrite(str(root / "depth" / f"{number}.png"), np.full(SIZE[::-1], 1000 * number, np.uint16))
+    (root / "K.txt").write_text("50 0 31\n0 51 23\n0 0 1\n")
+    lines = [f"1 0 0 {number}  0 1 0 0  0 0 1 0.5" for number in (1, 2, 10)]
+    (root / "poses.txt").write_text("# camera in world\n" + "\n".join(lines) + "\n")
+    return root
+
+
+def test_images_are_copied_in_the_order_of_their_numbers(folder, tmp_path):
+    result = import_dataset(folder, tmp_path / "out")
+    dataset = SceneDataset(tmp_path / "out")
+    assert [frame.name for frame in dataset.frames] == ["hall/1.png", "hall/2.png", "hall/10.png"]
+    assert [frame.stamp_ns for frame in dataset.frames] == [0, 100_000_000, 200_000_000]
+    assert [frame.T_world_camera[0, 3] for frame in dataset.frames] == [1.0, 2.0, 10.0]
+    assert dataset.image_path(dataset.frames[0]).read_bytes() == (folder / "rgb" / "1.png").read_bytes()
+    assert dataset.depth_m(dataset.frames[2])[5, 5] == pytest.approx(10.0)
+    camera = dataset.camera(dataset.frames[0])
+    assert (camera.width_px, camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px) == (64, 50, 51, 31, 23)
+    assert dataset.info.scale == "metric"
+    assert result["format"] == "images"
+    assert result["posed_frames"] == result["depth_images"] == 3
+
+
+def test_rate_fps_and_depth_scale(folder, tmp_path):
+    options = ImportOptions(rate_hz=4.0, fps=2.0, depth_units_per_m=5000.0)
+    import_dataset(folder, tmp_path / "out", options=options)
+    dataset = SceneDataset(tmp_path / "out")
+    assert [(frame.name, frame.stamp_ns) for frame in dataset.frames] == [
+        ("hall/1.png", 0),
+        ("hall/10.png", 500_000_000),
+    ]
+    assert dataset.depth_m(dataset.frames[1])[0, 0] == pytest.approx(2.0)
+
+
+def test_depth_beyond_the_layout_is_unknown(folder, tmp_path):
+    import_dataset(folder, tmp_path / "out", options=ImportOptions(depth_units_per_m=100.0))
+    dataset = SceneDataset(tmp_path / "out")
+    assert [dataset.depth_m(frame)[0, 0] for frame in dataset.frames] == [10.0, 20.0, 0.0]  # 100 m do not fit
+
+
+def test_without_K_the_focal_length_is_a_guess_and_said_to_be(folder, tmp_path):
+    (folder / "K.txt").unlink()
+    result = import_dataset(folder, tmp_path / "out")
+    assert not camera_is_known(tmp_path / "out", "camera0")
+    assert result["cameras_known"] is False
+    assert any("focal length is not known" in note for note in result["notes"])
+
+
+def test_folders_below_images_are_sequences(tmp_path):
+    for name in ("walk_a", "walk_b"):
+        (tmp_path / "site" / "images" / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "site" / "images" / name / "0.jpg"), np.zeros((48, 64, 3), np.uint8))
+    import_dataset(tmp_path / "site", tmp_path / "out")
+    assert [f.name for f in SceneDataset(tmp_path / "out").frames] == ["walk_a/0.jpg", "walk_b/0.jpg"]
+    import_dataset(tmp_path / "site", tmp_path / "one", options=ImportOptions(sequences=("walk_b",)))
+    assert SceneDataset(tmp_path / "one").sequences == ["walk_b"]
+    with pytest.raises(InputError, match="no sequence walk_c; there are walk_a, walk_b"):
+        import_dataset(tmp_path / "site", tmp_path / "two", options=ImportOptions(sequences=("walk_c",)))
+
+
+def test_a_turned_photograph_is_stored_upright_without_its_mark(tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:, :10] = 255  # the left edge of the stored image
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    Image.fromarray(pixels).save(root / "a.jpg", exif=exif, quality=95)
+    import_dataset(root, tmp_path / "out")
+    dataset = SceneDataset(tmp_path / "out")
+    camera = dataset.camera(dataset.frames[0])
+    assert (camera.width_px, camera.height_px) == (40, 60)
+    with Image.open(dataset.image_path(dataset.frames[0])) as stored:
+        assert stored.size == (40, 60)
+        assert 0x0112 not in stored.getexif()
+        assert np.asarray(stored.convert("L"))[:8].mean() > 240  # left has become top
+
+
+def test_images_that_are_none_are_left_out_and_counted(folder, tmp_path):
+    (folder / "rgb" / "2.png").write_text("no image")
+    result = import_dataset(folder, tmp_path / "out")
+    assert (result["frames"], result["unreadable_images"]) == (2, 1)
+    assert any("2.png" in note for note in result["notes"])
+
+
+def test_lines_without_a_pose_leave_their_frame_without_one(folder, tmp_path):
+    lines = (folder / "poses.txt").read_text().splitlines()
+    (folder / "poses.txt").write_text("\n".join([lines[1], " ".join(["nan"] * 12), lines[3]]))
+    result = import_dataset(folder, tmp_path / "out")
+    assert result["posed_frames"] == 2
+    assert SceneDataset(tmp_path / "out").frames[1].T_world_camera is None
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("poses.txt", "1 0 0 0 0 1 0 0 0 0 1 0\n", "has 1 lines for 3 images"),
+        ("poses.txt", "1 0 0 0 0 1 0 0 0 0 1\n" * 3, "11 numbers"),
+        ("poses.txt", "2 0 0 0 0 2 0 0 0 0 2 0\n" * 3, "not a rigid pose"),
+        ("poses.txt", "-1 0 0 0 0 1 0 0 0 0 1 0\n" * 3, "not a rigid pose"),
+        ("poses.txt", "1 0 0 x 0 1 0 0 0 0 1 0\n" * 3, "line 1 is not a row of numbers"),
+        ("K.txt", "1 2 3\n", "no camera matrix"),
+        ("K.txt", "0 0 0 0 0 0 0 0 0\n", "no camera matrix"),
+    ],
+)
+def test_broken_files_are_named_and_leave_nothing_behind(folder, tmp_path, file, content, words):
+    (folder / file).write_text(content)
+    with pytest.raises(InputError, match=words):
+        import_dataset(folder, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hall"]
+
+
+def test_wrong_paths_are_answered(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        import_dataset(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(InputError, match="looks like none of"):
+        guess_format(tmp_path)
+    with pytest.raises(InputError, match="holds no images"):
+        import_dataset(tmp_path, tmp_path / "out", "images")
+
+
+def test_an_existing_dataset_is_only_replaced_on_request(folder, tmp_path):
+    import_dataset(folder, tmp_path / "out")
+    with pytest.raises(InputError, match="--overwrite"):
+        import_dataset(folder, tmp_path / "out")
+    assert import_dataset(folder, tmp_path / "out", overwrite=True)["frames"] == 3
+
+
+def test_the_real_folders_import(shared_data, tmp_path):
+    office = import_dataset(shared_data / "office", tmp_path / "office", options=ImportOptions(fps=0.5))
+    assert (office["format"], office["frames"], office["posed_frames"], office["depth_images"]) == (
+        "images",
+        19,
+        19,
+        19,
+    )
+    dataset = SceneDataset(tmp_path / "office")
+    frame = dataset.frames[0]
+    assert dataset.camera(frame).fx_px == pytest.approx(495.5678, abs=1e-3)
+    np.testing.assert_allclose(frame.T_world_camera[:3, 3], [-1.94312, 0.112344, 4.67999], atol=1e-6)
+    drive = import_dataset(shared_data / "drive", tmp_path / "drive", options=ImportOptions(fps=0.25))
+    assert (drive["frames"], drive["posed_frames"], drive["depth_images"]) == (21, 21, 0)
