@@ -192,7 +192,7 @@ def indoor6(tmp_path):
     return root
 
 
-def test_indoor6_holds_sessions_back_and_never_opens_the_pickle(indoor6, tmp_path):
+def test_indoor6_holds_sessions_back_and_never_opens_the_dump(indoor6, tmp_path):
     result = import_dataset(indoor6, tmp_path / "out")
     dataset = SceneDataset(tmp_path / "out")
     assert result["format"] == "indoor6"
@@ -200,7 +200,7 @@ def test_indoor6_holds_sessions_back_and_never_opens_the_pickle(indoor6, tmp_pat
     np.testing.assert_allclose(dataset.frames[1].T_world_camera, pose_of(1), atol=1e-7)
     camera = dataset.camera(dataset.frames[0])
     assert (camera.fx_px, camera.cx_px, camera.cy_px) == (100.0, 63.5, 35.5)
-    assert any("pickle" in note for note in result["notes"])
+    assert any(".pkl of the data set" in note for note in result["notes"])
 
 
 def test_indoor6_takes_splits_from_text(indoor6, tmp_path):

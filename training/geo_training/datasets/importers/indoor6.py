@@ -1,6 +1,6 @@
 """Indoor-6: images/NAME.color.jpg, NAME.pose.txt (3x4, world to camera) and NAME.intrinsics.txt (W H f px py k).
 
-The splits come with the data set only as a pickle, which can run code and is never opened here. train.txt, val.txt and
+The splits come with the data set only as serialized Python objects (.pkl), which can run code and are never opened here. train.txt, val.txt and
 test.txt (an image name a line), or split.json ({"train": [...], ...}) take its place. Where there are none, whole
 sessions are held back: each fifth session is `test`.
 """
@@ -110,8 +110,8 @@ def _splits(path: Path, files: list[Path], sessions: list[str]) -> tuple[dict[st
     if not test:
         return dict.fromkeys((file.name for file in files), ""), ["There is one session and no split; none was made."]
     note = (
-        f"No train.txt, test.txt or split.json: {len(test)} of {len(order)} sessions are test. The splits of the data "
-        "set come as a pickle, which can run code and is not opened."
+        f"No train.txt, test.txt or split.json: {len(test)} of {len(order)} sessions are test. The .pkl of the data "
+        "set can run code and is not opened."
     )
     splits = {file.name: "test" if of in test else "train" for file, of in zip(files, sessions, strict=True)}
     return splits, [note]

@@ -1,0 +1,77 @@
+"""Splits by block, by sequence, and by each n-th photograph."""
+
+import pytest
+from geo_training.cli import train
+from geo_training.datasets.importers import ImportOptions, import_dataset
+from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.splits import every_nth_split, sequence_split, time_block_split
+from typer.testing import CliRunner
+
+from geo_perception.errors import InputError
+
+
+def frames(sequence: str, count: int) -> list[Frame]:
+    return [Frame(f"{sequence}/{i:03d}.jpg", sequence, i * 10, "camera0") for i in range(count)]
+
+
+def test_the_first_share_maps_and_the_rest_alternates_in_blocks():
+    splits = [frame.split for frame in time_block_split(frames("a", 100), first=0.7, block=10)]
+    assert splits == ["train"] * 80 + ["test"] * 10 + ["train"] * 10
+    counts = [frame.split for frame in time_block_split(frames("office", 373))]
+    assert (counts.count("train"), counts.count("test")) == (321, 52)
+
+
+def test_blocks_are_cut_in_each_sequence_by_time_whatever_the_order():
+    mixed = [*reversed(frames("b", 40)), *frames("a", 40)]
+    split = time_block_split(mixed, first=0.5, block=5)
+    test = [frame.name for frame in split if frame.split == "test"]
+    assert test == [f"{s}/{i:03d}.jpg" for s in "ab" for i in (*range(25, 30), *range(35, 40))]
+    assert split == time_block_split(list(reversed(mixed)), first=0.5, block=5)
+
+
+def test_each_fifth_photograph():
+    split = every_nth_split(frames("fox", 50))
+    assert [frame.name for frame in split if frame.split == "test"] == [f"fox/{i:03d}.jpg" for i in range(4, 50, 5)]
+
+
+def test_whole_sequences():
+    split = sequence_split([*frames("a", 2), *frames("b", 2), *frames("c", 1)], test=["b"], val=["c"])
+    assert [frame.split for frame in split] == ["train", "train", "test", "test", "val"]
+
+
+def test_impossible_splits_are_refused():
+    with pytest.raises(InputError, match="no sequence z; there are a, b"):
+        sequence_split([*frames("a", 1), *frames("b", 1)], test=["z"])
+    with pytest.raises(InputError, match="none is left"):
+        sequence_split(frames("a", 3), test=["a"])
+    with pytest.raises(InputError, match="first 1"):
+        time_block_split(frames("a", 3), first=1.0)
+    with pytest.raises(InputError, match="block 0"):
+        time_block_split(frames("a", 3), block=0)
+    with pytest.raises(InputError, match="2 or more"):
+        every_nth_split(frames("a", 3), n=1)
+
+
+def test_the_command_writes_the_split_and_the_import_command_makes_the_dataset(shared_data, tmp_path):
+    out, runner = str(tmp_path / "office"), CliRunner()
+    made = runner.invoke(train, ["dataset", "import", str(shared_data / "office"), "--out", out, "--fps", "0.5"])
+    assert made.exit_code == 0, made.output
+    assert "read as --format images" in made.output
+    split = runner.invoke(train, ["dataset", "split", out, "--by", "blocks", "--first", "0.5", "--block", "5"])
+    assert split.exit_code == 0, split.output
+    assert len(SceneDataset(out).of_split("test")) == 5
+    unnamed = runner.invoke(train, ["dataset", "split", out, "--by", "sequence"])
+    assert unnamed.exit_code == 2
+    missing = runner.invoke(train, ["dataset", "split", out, "--by", "sequence", "--test", "attic"])
+    assert missing.exit_code == 1
+    assert "no sequence attic" in missing.output
+    again = runner.invoke(train, ["dataset", "import", str(shared_data / "office"), "--out", out])
+    assert again.exit_code == 1
+    assert "--overwrite" in again.output
+
+
+def test_photographs_split_by_nth(shared_data, tmp_path):
+    import_dataset(shared_data / "fox", tmp_path / "fox", options=ImportOptions(fps=1.0))
+    result = CliRunner().invoke(train, ["dataset", "split", str(tmp_path / "fox"), "--by", "nth", "--every", "5"])
+    assert result.exit_code == 0
+    assert len(SceneDataset(tmp_path / "fox").of_split("test")) == 1
