@@ -1,0 +1,151 @@
+"""The report is one valid page that holds the figures and the pictures, and loads nothing."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from geo_training.evaluation.metrics import FrameOutcome, Ruler
+from geo_training.evaluation.report import render_report, write_report
+from geo_training.evaluation.report_pictures import BAD_RGB, GOOD_RGB, draw_detections, worst_frames
+from geo_training.evaluation.summary import headline, make_evaluation
+
+from geo_perception.geometry import Camera, invert_pose, make_pose
+from geo_perception.localization.result import Detections, Localization, Verdict
+
+CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+LANDMARKS = np.array([[-0.3, -0.2, 2.0], [0.3, 0.2, 2.0], [0.0, 0.1, 2.5]])
+_VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that elements close in order, and keeps what the page would load and what a person reads."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.loads, self.words, self.images = [], [], [], 0
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in _VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "srcset", "action", "data"):
+                self.loads.append(value)
+        self.images += tag == "img"
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+
+def outcome(index, offset_m, found=True, sequence="walk"):
+    T_true = make_pose(np.eye(3), [0.05 * index, 0, 0])
+    T = make_pose(np.eye(3), [0.05 * index + offset_m, 0, 0]) if found else None
+    T_camera_map = invert_pose(T_true)
+    pixels = CAMERA.project(LANDMARKS @ T_camera_map[:3, :3].T + T_camera_map[:3, 3])
+    detections = Detections(np.arange(3), pixels, LANDMARKS, np.ones(3), np.ones(3), np.array([True, True, False]))
+    verdict = Verdict.LOCALIZED if found else Verdict.NO_CONSENSUS
+    result = Localization(verdict, "", detections, T, np.eye(6) * 4e-4, 0.7)
+    return FrameOutcome(f"{sequence}/{index:06d}.jpg", sequence, index * 10**8, verdict.value, T_true, T,
+                        np.eye(6) * 4e-4 if found else None, 2 if found else 0, "", 0.1, CAMERA, result)  # fmt: skip
+
+
+def evaluation(outcomes=None, ruler=Ruler(), title="Office & <kitchen>", landmarks=LANDMARKS):
+    outcomes = outcomes or [outcome(i, 0.01 * i, found=i != 3) for i in range(8)]
+    return make_evaluation(
+        title, outcomes, ruler, landmarks, facts={"scene": "office.safetensors"}, config={"seed": 7},
+        load_images=lambda names: {name: np.full((48, 64, 3), 90, np.uint8) for name in names},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def text():
+    return render_report(evaluation(), "geo-eval localization office.safetensors office --report r.html")
+
+
+def test_the_page_is_well_formed_and_loads_nothing(text):
+    page = Page(text)
+    assert page.open == []
+    assert page.loads
+    assert all(address.startswith("data:image/jpeg;base64,") for address in page.loads)
+    ours = re.sub(r"/\*\*\n\* plotly\.js.*?</script>", "", text, flags=re.DOTALL)
+    assert "http://" not in ours
+    assert "https://" not in ours
+    assert "@import" not in ours
+    assert len(text) < 6e6
+
+
+def test_the_page_says_the_figures_the_command_and_the_configuration(text):
+    words = " ".join(Page(text).words)
+    assert "Office & <kitchen>" in words
+    assert "87.5% of 8 frames were localized" in words
+    assert "62.5%" in words  # 0, 1, 2, 4 and 5 cm of eight frames
+    assert "geo-eval localization office.safetensors office --report r.html" in words
+    assert '"seed": 7' in words
+    assert "the detections do not agree on a pose" in words
+    assert "torch" in words
+
+
+def test_every_chart_has_a_place_and_data(text):
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', text, re.DOTALL).group(1).replace("<\\/", "</"))
+    assert set(charts) == {"above", "time", "recall", "calibration", "latency", "landmarks"}
+    assert set(re.findall(r'data-chart="(\w+)"', text)) == set(charts)
+    curve = charts["recall"]["data"][0]
+    assert curve["y"][-1] == pytest.approx(87.5)
+    assert all(part["type"] in ("scatter", "scatter3d", "bar") for chart in charts.values() for part in chart["data"])
+
+
+def test_plotly_is_there_once(text):
+    assert text.count("* plotly.js v") == 1
+
+
+def test_the_worst_frames_come_first_and_misses_are_among_them():
+    chosen = worst_frames(evaluation(), count=4)
+    assert [o.name for o in chosen] == [f"walk/{i:06d}.jpg" for i in (7, 6, 5, 3)]
+
+
+def test_pictures_show_inliers_green_and_outliers_red():
+    shown = outcome(0, 0.0)
+    canvas = draw_detections(np.zeros((48, 64, 3), np.uint8), shown, width_px=640)
+    assert canvas.shape == (480, 640, 3)
+    column, row = (shown.localization.detections.pixels_n2[0] + 0.5) * 10 - 0.5
+    ring = canvas[int(row) - 7 : int(row) + 8, int(column) - 7 : int(column) + 8].reshape(-1, 3)
+    assert (np.abs(ring - np.array(GOOD_RGB)).sum(axis=1) < 12).any()
+    column, row = (shown.localization.detections.pixels_n2[2] + 0.5) * 10 - 0.5
+    ring = canvas[int(row) - 7 : int(row) + 8, int(column) - 7 : int(column) + 8].reshape(-1, 3)
+    assert (np.abs(ring - np.array(BAD_RGB)).sum(axis=1) < 12).any()
+
+
+def test_a_recording_where_nothing_was_found_still_has_a_report(tmp_path):
+    path = write_report(evaluation([outcome(i, 0, found=False) for i in range(3)]), tmp_path / "deep" / "r.html")
+    page = Page(path.read_text())
+    assert page.open == []
+    assert page.images == 3
+    assert "0.0% of 3 frames were localized" in " ".join(page.words)
+
+
+def test_a_recording_without_truth_and_without_landmarks_still_has_a_report():
+    blind = [FrameOutcome(f"w/{i}", "w", i, "localized", None, np.eye(4), np.eye(6), 9, "", 0.1) for i in range(3)]
+    words = " ".join(Page(render_report(evaluation(blind, landmarks=np.zeros((0, 3))))).words)
+    assert "holds no true poses" in words
+
+
+def test_unknown_scale_is_said_in_words():
+    words = " ".join(Page(render_report(evaluation(ruler=Ruler(False, 2.0)))).words)
+    assert "scale of this scene is unknown" in words
+    assert "% of scene depth" in words
+    assert " cm" not in words
+
+
+def test_the_headline_is_one_line():
+    line = headline(evaluation())
+    assert line == (
+        "8 frames; 87.5% localized; 62.5% within 5 cm and 5°; median 4.00 cm, 0.00°; 85.7% inside the stated "
+        "90 % ellipsoid; 100 ms a frame (p99 100)"
+    )
