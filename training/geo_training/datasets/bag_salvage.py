@@ -77,7 +77,7 @@ def scan_mcap(path: Path, report: Report) -> Iterator[Record]:
     """The messages of an MCAP file in the order of its chunks."""
     with path.open("rb") as file:
         if file.read(8) != MCAP_MAGIC:
-            raise InputError(f"{path} is not an MCAP file; give a recording that `ros2 bag` or a recorder made")
+            raise InputError(f"{path.name} is not an MCAP file; give a recording that `ros2 bag` or a recorder made")
         yield from _McapScan(path.name, report).records(file, path.stat().st_size)
 
 
@@ -152,7 +152,7 @@ def scan_ros1(path: Path, report: Report) -> Iterator[Record]:
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(len(ROS1_MAGIC)) != ROS1_MAGIC:
-            raise InputError(f"{path} is not a ROS 1 bag of format 2.0; give a .bag file that `rosbag` made")
+            raise InputError(f"{path.name} is not a ROS 1 bag of format 2.0; give a .bag file that `rosbag` made")
         channels: dict[int, Channel] = {}
         while (at := file.tell()) < size:
             fields, data, whole = _ros1_record(file, size)
@@ -215,14 +215,18 @@ def _ros1_fields(header: bytes) -> dict[str, bytes]:
 
 def scan_sqlite(path: Path, report: Report) -> Iterator[Record]:
     """The messages of a rosbag2 sqlite3 file in the order they were written, up to the first page that is missing."""
-    count = 0
+    count, pending, problem = 0, None, ""
+    with path.open("rb") as file:
+        page_bytes = int.from_bytes(file.read(18)[16:18], "big")
+    # 1 stands for 65536 bytes.
+    cut_in_a_page = bool(path.stat().st_size % (65536 if page_bytes == 1 else page_bytes or 1))
     database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     try:
         # Without this sqlite refuses any file that is shorter than its header says. Nothing is written.
         database.execute("PRAGMA writable_schema=ON")
         names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type='table'")]
         if not {"topics", "messages"} <= set(names):
-            raise InputError(f"{path} is an sqlite3 database, but not a rosbag2; give a recording of `ros2 bag`")
+            raise InputError(f"{path.name} is an sqlite3 database, but not a rosbag2; give a recording of `ros2 bag`")
         definitions = {}
         if "message_definitions" in names:
             columns = "topic_type, encoding, encoded_message_definition"
@@ -235,13 +239,22 @@ def scan_sqlite(path: Path, report: Report) -> Iterator[Record]:
             form = "idl" if "idl" in encoding else "msg"
             channels[key] = Channel(topic, _ros2_name(msgtype), serialization, definition, form)
         for key, time_ns, data in database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id"):
-            if key in channels:
-                yield channels[key], time_ns, data
+            if key not in channels or not isinstance(data, bytes):
+                continue
+            if pending is not None:
+                yield pending
                 count += 1
+            pending = channels[key], time_ns, data
     except sqlite3.DatabaseError as error:
-        report(f"{path.name} is damaged ({error}): only its first {count} messages could be read")
+        problem = str(error)
     finally:
         database.close()
+    # What is missing of a page sqlite reads as zeros: the last message before a cut within a page is not to be trusted.
+    if pending is not None and not cut_in_a_page:
+        yield pending
+        count += 1
+    if problem or cut_in_a_page:
+        report(f"{path.name} is damaged ({problem or 'cut off'}): only its first {count} messages could be read")
 
 
 def _text(fields: BytesIO) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from geo_training.datasets.bag_salvage import Channel, Record, scan_mcap, scan_r
 SUFFIXES = (".bag", ".mcap", ".db3")
 _SCANNERS = {".bag": scan_ros1, ".mcap": scan_mcap, ".db3": scan_sqlite}
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_COPY_BYTES = 1 << 20
+_COPY_BYTES = 1 << 16
+_METADATA_ERRORS = (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,9 @@ class Recording:
             files = self._files_of_directory()
         else:
             files = [self.path]
+            with contextlib.suppress(*_METADATA_ERRORS):
+                named, custom_data = _metadata(self.path.parent)
+                self.custom_data = custom_data if self.path in named else {}
         wrong = [file for file in files if _bag_suffix(file) is None]
         if wrong or not files:
             what = f"{wrong[0]} is not a recording" if wrong else f"{self.path} holds no .mcap, .db3 or .bag file"
@@ -138,17 +141,14 @@ class Recording:
 
     def _files_of_directory(self) -> list[Path]:
         there = sorted((file for file in self.path.iterdir() if _bag_suffix(file)), key=_natural_key)
-        metadata = self.path / "metadata.yaml"
         try:
-            content = yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"]
-            named = [self.path / Path(name).name for name in content["relative_file_paths"]]
-            self.custom_data = {str(k): str(v) for k, v in (content.get("custom_data") or {}).items()}
+            named, self.custom_data = _metadata(self.path)
         except FileNotFoundError:
             if there:
                 self._report(f"{self.path.name} has no metadata.yaml: the recording was not closed")
             return there
-        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-            self._report(f"{metadata.name} of {self.path.name} cannot be read; the files were read without it")
+        except _METADATA_ERRORS:
+            self._report(f"metadata.yaml of {self.path.name} cannot be read; the files were read without it")
             return there
         for file in named:
             if not file.exists():
@@ -269,13 +269,15 @@ class _BagFile:
 
     def _unpacked(self, path: Path, stack: contextlib.ExitStack) -> Path:
         """A file compressed as a whole, unpacked into a folder that goes with the recording."""
-        zstd = zstd_module()
         target = Path(stack.enter_context(tempfile.TemporaryDirectory())) / path.stem
-        try:
-            with zstd.open(path, "rb") as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file, _COPY_BYTES)
-        except (EOFError, zstd.ZstdError):
-            self._report(f"{path.name} is cut off: what was recorded after that is lost")
+        decompressor = zstd_module().ZstdDecompressor()
+        with path.open("rb") as source, target.open("wb") as file:
+            # Block by block: a cut file gives what its last whole block holds.
+            with contextlib.suppress(zstd_module().ZstdError):
+                while not decompressor.eof and (block := source.read(_COPY_BYTES)):
+                    file.write(decompressor.decompress(block))
+            if not decompressor.eof:
+                self._report(f"{path.name} is cut off or damaged: what was recorded after that is lost")
         return target
 
 
@@ -283,6 +285,13 @@ def header_stamp_ns(message, receive_ns: int) -> int:
     """The stamp in the message's header, or the time it was received where a driver left it zero."""
     stamp = message.header.stamp
     return int(stamp.sec) * 10**9 + int(stamp.nanosec) or receive_ns
+
+
+def _metadata(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """The files that a rosbag2's metadata.yaml names, and its custom data. Raises one of `_METADATA_ERRORS`."""
+    content = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    files = [folder / Path(name).name for name in content["relative_file_paths"]]
+    return files, {str(key): str(value) for key, value in (content.get("custom_data") or {}).items()}
 
 
 def _bag_suffix(path: Path) -> str | None:
