@@ -37,7 +37,7 @@ def import_(
     ] = None,
     sequences: Annotated[str, typer.Option(metavar="A,B", help="Only these sequences.")] = "",
     K: Annotated[
-        Path | None, typer.Option("--K", metavar="FILE", help="Text file with the 3x3 K in pixels, to overrule.")
+        str | None, typer.Option("--K", metavar="FX,FY,CX,CY|FILE", help="K in pixels, or a file with it, to overrule.")
     ] = None,
     depth_scale: Annotated[
         float | None, typer.Option(min=1e-6, help="Depth units in a metre (1000; tum: 5000), to overrule.")
@@ -55,7 +55,7 @@ def import_(
     Example: `geo-train dataset import recordings/chess --format 7scenes --fps 4 --out chess`
     """
     from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
-    from geo_training.datasets.importers.source import read_K
+    from geo_training.datasets.recorded_cameras import parse_K
 
     if format_ is None and path.exists():
         format_ = Format(guess_format(path))
@@ -64,7 +64,7 @@ def import_(
         rate_hz=rate,
         fps=fps,
         depth_units_per_m=depth_scale,
-        K_33=None if K is None else read_K(K),
+        K_33=None if K is None else parse_K(K),
         sequences=tuple(_names(sequences)),
     )
     result = import_dataset(path, out, format_.value if format_ else None, options, overwrite)

@@ -1,8 +1,8 @@
 """Indoor-6: images/NAME.color.jpg, NAME.pose.txt (3x4, world to camera) and NAME.intrinsics.txt (W H f px py k).
 
-The splits come with the data set only as serialized Python objects (.pkl), which can run code and are never opened here. train.txt, val.txt and
-test.txt (an image name a line), or split.json ({"train": [...], ...}) take its place. Where there are none, whole
-sessions are held back: each fifth session is `test`.
+The splits come with the data set only as serialized Python objects (.pkl), which can run code and are never opened
+here. train.txt, val.txt and test.txt (an image name a line), or split.json ({"train": [...], ...}) take their place.
+Where there are none, whole sessions are held back: each fifth session is `test`.
 """
 
 from __future__ import annotations
