@@ -142,7 +142,7 @@ class FrameStatistics:
             span_s = max(min(RATE_WINDOW_S, now_s - self._since_s), 1e-9)
 
             def rate_hz(times_s: deque[float]) -> float:
-                return sum(t > now_s - span_s for t in times_s) / span_s
+                return sum(t >= now_s - span_s for t in times_s) / span_s
 
             def age_s(then_s: float | None) -> float | None:
                 return None if then_s is None else now_s - then_s

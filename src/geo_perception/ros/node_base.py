@@ -28,7 +28,7 @@ from geo_perception.ros.codec import decode_image
 from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Reason
 from geo_perception.ros.health import HealthReporter, free_gpu_memory
 from geo_perception.ros.image_input import Dropped, ImageInput
-from geo_perception.ros.parameters import SHARED, Spec, declare, unknown_names
+from geo_perception.ros.parameters import SHARED, Spec, declare, given_parameters, unknown_names
 from geo_perception.ros.worker import Frame, Worker
 
 WARNING_INTERVAL_S = 5.0
@@ -59,13 +59,13 @@ class PerceptionNode(LifecycleNode):
         self.epoch = 0
         specs = SHARED + self.own_parameters
         declare(self, specs, lambda: self.state)
-        for sentence in unknown_names(list(getattr(self, "_parameter_overrides", {})), specs):
+        for sentence in unknown_names(list(given_parameters(self)), specs):
             self.get_logger().warning(sentence)
         self.statistics = FrameStatistics(time.monotonic())
         self._limiter = RateLimiter(WARNING_INTERVAL_S)
         self._worker = Worker(self._work)
         self._results: list = []  # publishers whose subscribers are a reason to work
-        self._publishers: list = []
+        self._outputs: list = []
         self.images = ImageInput(self)
         self.health = HealthReporter(self)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -118,7 +118,7 @@ class PerceptionNode(LifecycleNode):
         on_incompatible, on_matched = self.guard(self.health.on_incompatible(topic)), self.guard(self._on_matched)
         events = qos.publisher_events(on_incompatible, on_matched)
         publisher = self.create_lifecycle_publisher(kind, topic, profile, event_callbacks=events)
-        self._publishers.append(publisher)
+        self._outputs.append(publisher)
         if is_result:
             self._results.append(publisher)
         return publisher
@@ -269,9 +269,9 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().error(f"inference did not end within {WORKER_STOP_S:g} s and was left behind")
 
     def _unload(self) -> None:
-        for publisher in self._publishers:
+        for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
-        self._publishers.clear()
+        self._outputs.clear()
         self._results.clear()
         self.health.forget_incompatible()
         self.unload()

@@ -94,6 +94,11 @@ def unknown_names(given: Sequence[str], specs: Sequence[Spec]) -> list[str]:
     return sentences
 
 
+def given_parameters(node) -> dict:
+    """The parameters a node was started with, by name, declared or not. rclpy has no public way to ask for them."""
+    return getattr(node, "_parameter_overrides", {})
+
+
 def declare(node, specs: Sequence[Spec], state: Callable[[], str]) -> None:
     """Declares the parameters on an rclpy node, and refuses every bad change with a reason, atomically.
 
@@ -102,6 +107,7 @@ def declare(node, specs: Sequence[Spec], state: Callable[[], str]) -> None:
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
     from rclpy.exceptions import ParameterException
 
+    overrides = given_parameters(node)
     for spec in specs:
         descriptor = ParameterDescriptor(
             name=spec.name,
@@ -109,13 +115,17 @@ def declare(node, specs: Sequence[Spec], state: Callable[[], str]) -> None:
             additional_constraints=f"{spec.constraint}; {spec.change.value}".removeprefix("; "),
             read_only=spec.change is Change.NEVER,
         )
-        if spec.low is not None and isinstance(spec.default, bool) is False:
+        if spec.low is not None:
             if isinstance(spec.default, int):
                 descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
             elif isinstance(spec.default, float):
                 descriptor.floating_point_range = [
                     FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))
                 ]
+        # Asked before rclpy, whose own answer to a value out of range is long-winded.
+        given = getattr(overrides.get(spec.name), "value", None)
+        if type(given) is type(spec.default) and (problem := spec.problem(given)):
+            raise InputError(f"parameter {problem}")
         try:
             value = node.declare_parameter(spec.name, spec.default, descriptor).value
         except (ParameterException, TypeError) as error:

@@ -1,0 +1,74 @@
+"""The newest frame wins, and nothing waits for ever."""
+
+import threading
+import time
+
+from geo_perception.ros.mailbox import Mailbox
+from geo_perception.ros.worker import Frame, Worker
+
+
+class TestMailbox:
+    def test_the_newest_item_wins_and_the_replacement_is_told(self):
+        box = Mailbox()
+        assert [box.put(1), box.put(2), box.put(3)] == [False, True, True]
+        assert box.take() == 3
+        assert box.take(timeout_s=0.01) is None
+
+    def test_closing_wakes_the_reader_and_ignores_later_items(self):
+        box, taken = Mailbox(), []
+        reader = threading.Thread(target=lambda: taken.append(box.take()))
+        reader.start()
+        box.close()
+        reader.join(2)
+        assert taken == [None]
+        assert box.put(1) is False
+        assert box.take() is None
+
+    def test_clear_forgets_what_was_not_taken(self):
+        box = Mailbox()
+        box.put(1)
+        box.clear()
+        assert box.take(timeout_s=0.01) is None
+        assert box.put(2) is False
+
+
+class TestWorker:
+    def test_frames_that_come_during_work_replace_each_other(self):
+        go, begun, worked = threading.Event(), threading.Event(), []
+
+        def work(frame):
+            begun.set()
+            go.wait(5)
+            worked.append(frame.message)
+
+        worker = Worker(work)
+        worker.start()
+        worker.put(Frame("first", 0.0, 0))
+        assert begun.wait(5)
+        replaced = [worker.put(Frame(name, 0.0, 0)) for name in ("second", "third", "fourth")]
+        go.set()
+        deadline_s = time.monotonic() + 5
+        while len(worked) < 2 and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert worker.stop(5)
+        assert replaced == [False, True, True]
+        assert worked == ["first", "fourth"]
+
+    def test_work_that_hangs_is_left_behind_and_a_new_start_works(self):
+        hang, worked = threading.Event(), []
+        worker = Worker(lambda frame: hang.wait(10) if frame.message == "hang" else worked.append(frame.message))
+        worker.start()
+        worker.put(Frame("hang", 0.0, 0))
+        time.sleep(0.05)
+        assert worker.stop(0.05) is False
+        worker.start()
+        worker.put(Frame("next", 0.0, 0))
+        deadline_s = time.monotonic() + 5
+        while not worked and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        hang.set()
+        assert worker.stop(5)
+        assert worked == ["next"]
+
+    def test_stopping_without_a_start_is_nothing(self):
+        assert Worker(lambda frame: None).stop(1)
