@@ -41,6 +41,7 @@ JPEG_QUALITY = 92
 CAMERA = Camera(480, 360, 340.0, 340.0, 241.2, 178.1, "plumb_bob", (-0.12, 0.03, 0.0004, -0.0003, 0.0))
 SENSOR = Sensor()
 _MAX_WORKERS = 8
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -116,17 +117,19 @@ def record(plan: RecordingPlan, out: str | Path, overwrite: bool = False) -> int
 
 
 def _pictures(plan: RecordingPlan, indices: list[int]) -> Iterator[bytes]:
-    """The JPEGs of the poses with these indices, in order, rendered on all cores."""
-    workers = min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MAX_WORKERS
-    )
+    """The JPEGs of the poses with these indices, in order; all but the shortest walks are rendered on all cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if len(indices) < _FEW or cores == 1:
+        yield from (_picture(plan, index) for index in track(indices, "rendering"))
+        return
     # A fresh interpreter: forking a process that has threads (OpenCV's, say) can hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        min(cores, _MAX_WORKERS), mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
         yield from track(pool.map(partial(_picture, plan), indices, chunksize=4), "rendering", len(indices))
 
 
 def _picture(plan: RecordingPlan, index: int) -> bytes:
-    cv2.setNumThreads(1)
     room, lighting, way, turns = _set_up(plan)
     picture = render(room, plan.camera, way.T_world_camera[index], lighting, with_depth=False)
     rng = np.random.default_rng([plan.walk_seed, 22, index])
