@@ -58,7 +58,7 @@ def test_a_cut_recording_keeps_what_was_readable(walk, tmp_path, storage, compre
     cut(file, share)
     result = dataset_from_bags([path], tmp_path / "out", BagOptions())
     # A compressed block or a database page is lost as a whole, an image of a plain file is not.
-    assert FRAMES * share * 0.5 <= result["frames"] < FRAMES
+    assert FRAMES * share * 0.4 <= result["frames"] < FRAMES
     assert any("lost" in warning or "could be read" in warning for warning in result["warnings"])
     dataset = SceneDataset(tmp_path / "out")
     assert any("lost" in note or "could be read" in note for note in dataset.info.notes)

@@ -235,6 +235,8 @@ def scan_sqlite(path: Path, report: Report) -> Iterator[Record]:
         for key, topic, msgtype, serialization in database.execute(
             "SELECT id, name, type, serialization_format FROM topics"
         ):
+            if not all(isinstance(text, str) for text in (topic, msgtype, serialization)):
+                continue
             encoding, definition = definitions.get(msgtype, ("", ""))
             form = "idl" if "idl" in encoding else "msg"
             channels[key] = Channel(topic, _ros2_name(msgtype), serialization, definition, form)

@@ -56,6 +56,8 @@ def bag_from_dataset(
     out = Path(out)
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists; choose another --out, or pass --overwrite")
+    if out.exists() and not (out / "metadata.yaml").is_file():
+        raise InputError(f"{out} exists and is not a bag, so it is not overwritten; choose another --out")
     frames = _chosen_frames(dataset, sequence, split)
     shift_ns = max(0, FIRST_STAMP_NS - frames[0].stamp_ns)
     work = out.with_name(out.name + ".partial")
@@ -64,10 +66,8 @@ def bag_from_dataset(
         # rosbag2 names its files after the folder, so the bag is made under its own name in a folder beside.
         work.mkdir(parents=True)
         _write(dataset, frames, work / out.name, shift_ns, compressed, storage)
-        if out.is_dir():
+        if out.exists():
             shutil.rmtree(out)
-        elif out.exists():
-            out.unlink()
         os.replace(work / out.name, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
