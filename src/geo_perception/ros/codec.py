@@ -63,7 +63,7 @@ class _PlainImage:
     width: int
     encoding: str
     step: int
-    data: bytes
+    data: np.ndarray
     is_bigendian: int = 0
 
 
@@ -158,7 +158,7 @@ def _decode_raw(msg) -> np.ndarray:
     if sample_bytes == 2:
         order = ">u2" if msg.is_bigendian else "<u2"
         rows_hb = _to_8_bits(np.ascontiguousarray(rows_hb).view(order))
-    return _to_rgb(_PlainImage(height, width, layout, width * samples, rows_hb.tobytes()))
+    return _to_rgb(_PlainImage(height, width, layout, width * samples, np.ascontiguousarray(rows_hb).reshape(-1)))
 
 
 def _decode_compressed(msg) -> np.ndarray:
@@ -184,7 +184,7 @@ def _decode_compressed(msg) -> np.ndarray:
     if channels == 1 and recorded.startswith("bayer_") and recorded in _LAYOUTS and "compressed mono" not in label:
         layout = _LAYOUTS[recorded][0]
     height, width = image.shape[:2]
-    return _to_rgb(_PlainImage(height, width, layout, width * channels, np.ascontiguousarray(image).tobytes()))
+    return _to_rgb(_PlainImage(height, width, layout, width * channels, np.ascontiguousarray(image).reshape(-1)))
 
 
 def _whole_number(msg, name: str) -> int:
@@ -225,7 +225,7 @@ def _planar_to_rgb(rows_hb: np.ndarray, height: int, encoding: str) -> np.ndarra
 
 def _to_rgb(image: _PlainImage) -> np.ndarray:
     if image.encoding == "rgb8":
-        return np.frombuffer(image.data, np.uint8).reshape(image.height, image.width, 3).copy()
+        return image.data.reshape(image.height, image.width, 3).copy()
     return np.ascontiguousarray(_backend()(image))
 
 
@@ -264,7 +264,7 @@ def _probe() -> None:
     theirs, ours = _cv_bridge_backend(), _rosbags_backend()
     samples_of = {layout: samples for layout, _, samples in _LAYOUTS.values()}
     for layout, samples in samples_of.items():
-        data = np.random.default_rng(0).integers(0, 256, 8 * 8 * samples, np.uint8).tobytes()
+        data = np.random.default_rng(0).integers(0, 256, 8 * 8 * samples, np.uint8)
         image = _PlainImage(8, 8, layout, 8 * samples, data)
         if not np.array_equal(theirs(image), ours(image)):
             sys.exit(1)

@@ -215,6 +215,18 @@ def test_frames_that_tf_does_not_connect(bag_maker, tmp_path):
         convert(robot_bag_named(bag_maker(), tmp_path), tmp_path, pose_frame="wheel")
 
 
+def test_a_frame_with_two_parents_keeps_the_first(bag_maker, tmp_path):
+    maker = bag_maker()
+    for i in range(4):
+        stamp_ns = T0_NS + i * STEP_NS
+        maker.tf(stamp_ns, ("map", "camera_optical", pose_at(i)))
+        maker.tf(stamp_ns + 1, ("elsewhere", "camera_optical", np.eye(4)), ("camera_optical", "map", np.eye(4)))
+        maker.image(stamp_ns, textured(i))
+    dataset, result = convert(maker.write("walk"), tmp_path)
+    assert all(np.abs(f.T_world_camera - pose_at(i)).max() < 1e-6 for i, f in enumerate(dataset.frames))
+    assert any("second parent to camera_optical, map" in warning for warning in result["warnings"])
+
+
 def robot_bag_named(maker, tmp_path):
     shutil.rmtree(tmp_path / "robot")
     return robot_bag(maker, "odometry")

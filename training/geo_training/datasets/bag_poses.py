@@ -68,14 +68,16 @@ class TransformTree:
         self._parents: dict[str, str] = {}
         self._static: dict[str, np.ndarray] = {}
         self._moving: dict[str, PoseTrack] = {}
+        self.conflicts: set[str] = set()  # frames that were given a second parent, or a loop
 
     @property
     def frames(self) -> list[str]:
         return sorted({*self._parents, *self._parents.values()})
 
     def add(self, parent: str, child: str, stamp_ns: int, T_parent_child: np.ndarray, static: bool) -> None:
-        if parent == child or child in self._path(parent):
-            return  # a loop, not a tree: the transform that closes it is left out
+        if self._parents.get(child, parent) != parent or child in self._path(parent):
+            self.conflicts.add(child)
+            return
         self._parents[child] = parent
         if static:
             self._static[child] = T_parent_child

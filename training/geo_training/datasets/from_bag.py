@@ -108,6 +108,11 @@ class _Reader:
             self._sum_up(stream, poses)
         if poses is not None and poses.unusable:
             self._warn(f"{recording.path.name}: {poses.unusable} poses are not finite and were left out.")
+        if poses is not None and poses.tree.conflicts:
+            self._warn(
+                f"{recording.path.name}: TF gives a second parent to {', '.join(sorted(poses.tree.conflicts))}; the "
+                "first was kept."
+            )
         for loss in recording.losses:
             self._warn(f"{loss}.")
 
