@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tiny_scene import TinyScene, fingerprint, make_tiny_scene
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -13,3 +14,9 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real recordings for tests are not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_scene(request) -> TinyScene:
+    """A small scene file, trained for real, and the rendered dataset it was trained on."""
+    return make_tiny_scene(Path(request.config.cache.mkdir(f"tiny_scene_{fingerprint()}")))

@@ -106,7 +106,7 @@ def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Acceler
             # Early on the average follows closely; a fixed decay would keep the random start for long.
             _follow(average, accelerator.unwrap_model(network), min(config.ema, step / (step + 10.0)))
             sums.add(terms, loss)
-            advance(1, f"loss {float(loss):.3f}")
+            advance(1, f"loss {float(loss.detach()):.3f}")
             if step in due:
                 seconds = before_s + time.perf_counter() - started_s
                 record = {"step": step, "seconds": round(seconds, 1)} | sums.take() | task.evaluate(average)

@@ -24,7 +24,10 @@ def head(
     out: Annotated[Path, typer.Option("--out", help="The scene file to write.", metavar="SCENE.safetensors")],
     config: Annotated[Path | None, typer.Option("--config", help="YAML file of training options.")] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help=f"timm name, or a safetensors file of weights as NAME=FILE; default {DEFAULT_BACKBONE}.")
+        str | None,
+        typer.Option(
+            "--backbone", help=f"timm name, or a safetensors file of weights as NAME=FILE; default {DEFAULT_BACKBONE}."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Views a step.", min=1)] = None,
@@ -32,7 +35,8 @@ def head(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
     embed_backbone: Annotated[
-        bool, typer.Option("--embed-backbone", help="Put the backbone into the scene file, so that it needs nothing else.")
+        bool,
+        typer.Option("--embed-backbone", help="Put the backbone into the scene file, so that it needs nothing else."),
     ] = False,
     json_path: JsonOption = None,
 ) -> None:
@@ -53,7 +57,9 @@ def head(
     )  # fmt: skip
     result = fit_head(dataset, out, resolved, embed_backbone)
     figures = result.figures
-    write_json(json_path, {"scene": str(result.scene_path), "figures": figures, "config": resolved.model_dump(mode="json")})
+    write_json(
+        json_path, {"scene": str(result.scene_path), "figures": figures, "config": resolved.model_dump(mode="json")}
+    )
     say(f"{result.scene_path}: {figures['scene_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
     if "held_out_recall_5cm_5deg" in figures:
         say(

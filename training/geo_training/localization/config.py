@@ -35,8 +35,8 @@ class HeadTrainingConfig(_Strict):
 
     backbone: str = DEFAULT_BACKBONE
     backbone_file: Path | None = None
-    width: int = Field(160, ge=16, le=1024)
-    dilations: tuple[int, ...] = (1, 2, 4)
+    width: int = Field(192, ge=16, le=1024)
+    dilations: tuple[int, ...] = (1, 2, 4, 1)
     network_width_px: int = Field(640, ge=128, le=2048, description="longer images are made smaller to this side")
     views: int = Field(4, ge=1, le=64, description="augmented views of each frame in the buffer")
     buffer_gib: float = Field(6.0, gt=0, description="memory the feature buffer may take; views are left out to fit")

@@ -34,7 +34,6 @@ from geo_training.localization.views import View, make_view, network_camera_for
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap
 
-LANDMARKS_FILE = "landmarks.safetensors"
 _MIN_FRAMES = 8
 _CALIBRATION_VIEWS = 4  # the plain view of a held-out frame, and augmented ones
 
@@ -50,21 +49,33 @@ class FitResult:
 
 
 class HeadData:
-    """Frames, landmarks and views of one dataset, as the head's training needs them."""
+    """Frames, landmarks and views of one mapped dataset, as the head's training needs them.
 
-    def __init__(self, root: Path, config: HeadTrainingConfig):
-        self.dataset, self.config = SceneDataset(root), config
-        self.landmarks = LandmarkSet.load(root / LANDMARKS_FILE)
-        self.map = SceneMap.load(root)
-        by_name = {frame.name: frame for frame in self.dataset.frames}
-        rows = {name: row for row, name in enumerate(self.landmarks.frame_names)}
-        self.frames = [by_name[name] for name in self.landmarks.frame_names if name in by_name and name in self.map.T_world_camera]  # fmt: skip
-        if len(self.frames) < _MIN_FRAMES:
-            raise InputError(f"{root}: only {len(self.frames)} mapped frames; map more of the recording first")
-        self.rows = [rows[frame.name] for frame in self.frames]
+    Raises InputError when too few of the landmarks' frames are mapped.
+    """
+
+    def __init__(self, dataset: SceneDataset, landmarks: LandmarkSet, scene_map: SceneMap, config: HeadTrainingConfig):
+        self.dataset, self.landmarks, self.map, self.config = dataset, landmarks, scene_map, config
+        by_name = {frame.name: frame for frame in dataset.frames}
+        mapped = [
+            (row, by_name[name])
+            for row, name in enumerate(landmarks.frame_names)
+            if name in by_name and name in scene_map.T_world_camera
+        ]
+        if len(mapped) < _MIN_FRAMES:
+            raise InputError(
+                f"{dataset.root}: only {len(mapped)} frames are mapped and have landmarks, {_MIN_FRAMES} are needed; map "
+                "more of the recording"
+            )
+        self.rows, self.frames = [row for row, _ in mapped], [frame for _, frame in mapped]
         self.held_out = held_out_frames(len(self.frames), config.held_out)
         held = set(self.held_out)
         self.training = [index for index in range(len(self.frames)) if index not in held]
+
+    @classmethod
+    def open(cls, root: str | Path, config: HeadTrainingConfig) -> HeadData:
+        """The data of a dataset on which `geo-train map` and `geo-train landmarks` have run."""
+        return cls(SceneDataset(root), LandmarkSet.load(root), SceneMap.load(root), config)
 
     def view(self, frame_index: int, view_index: int, generation: int) -> View:
         """View `view_index` of a frame; view 0 of generation 0 is the plain one."""
@@ -180,18 +191,18 @@ def held_out_frames(frames: int, share: float, blocks: int = 5) -> list[int]:
 
 
 def fit_head(
-    dataset_root: str | Path, out: str | Path, config: HeadTrainingConfig, embed_backbone: bool = False
+    dataset: str | Path | HeadData, out: str | Path, config: HeadTrainingConfig, embed_backbone: bool = False
 ) -> FitResult:
     """Trains a head for the dataset's landmarks and writes the scene file `out`.
 
     The run's folder (`<out>.run`) keeps the config, the history and, until it is done, a checkpoint: the same call goes
     on after an interruption. Raises InputError when the dataset is not mapped or has no landmarks.
     """
-    root, out = Path(dataset_root), Path(out)
+    out = Path(out)
     run_dir = out.with_name(out.name + ".run")
     device = pick_device(config.device)
     backbone = create_backbone(config.backbone, config.backbone_file)
-    data = HeadData(root, config)
+    data = dataset if isinstance(dataset, HeadData) else HeadData.open(dataset, config)
     fingerprint = _fingerprint(config, data, backbone)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.json").write_text(config.model_dump_json(indent=2) + "\n")

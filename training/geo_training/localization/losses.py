@@ -24,12 +24,13 @@ def heatmap_loss(
     B, L, H, W = logits_blhw.shape
     logits_bln = logits_blhw.float().flatten(2)
     invisible_bl = invisible_l.float().view(1, L).expand(B, L)
-    log_total_bl = torch.cat([logits_bln, invisible_bl[..., None]], dim=2).logsumexp(dim=2)
+    log_total_bl = torch.logaddexp(logits_bln.logsumexp(dim=2), invisible_bl)
     seen_bl, unseen_bl = state_bl > 0, state_bl < 0
     unseen = (log_total_bl - invisible_bl)[unseen_bl]
     terms = {"unseen": unseen.mean() if unseen.numel() else log_total_bl.sum() * 0}
     index_mk, weight_mk = target_cells(pixels_bl2[seen_bl], H, W, sigma_cells)
-    expected_m = (logits_bln[seen_bl].gather(1, index_mk) * weight_mk).sum(dim=1)
+    image_m, landmark_m = seen_bl.nonzero(as_tuple=True)
+    expected_m = (logits_bln[image_m[:, None], landmark_m[:, None], index_mk] * weight_mk).sum(dim=1)
     seen = log_total_bl[seen_bl] - expected_m
     terms["seen"] = seen.mean() if seen.numel() else log_total_bl.sum() * 0
     return terms

@@ -1,0 +1,182 @@
+"""One image to one pose, with a small scene that was really trained."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera, pose_error
+from geo_perception.localization.estimator import Localizer, LocalizerOptions
+from geo_perception.localization.result import Verdict
+from geo_perception.localization.scene import NoiseModel, Scene
+
+
+@pytest.fixture(scope="module")
+def localizer(tiny_scene) -> Localizer:
+    return Localizer.load(tiny_scene.scene_path, "cpu")
+
+
+@pytest.fixture(scope="module")
+def queries(tiny_scene):
+    dataset = tiny_scene.dataset
+    return [(dataset.image(f), dataset.camera(f), f.T_world_camera) for f in dataset.of_split("test")]
+
+
+def test_images_that_training_did_not_see_are_placed(localizer, queries):
+    errors = []
+    for image, camera, T_true in queries:
+        result = localizer.estimate(image, camera)
+        assert result.localized, result.detail
+        assert result.detections.inlier_n.sum() >= 20
+        errors.append(pose_error(T_true, result.T_map_camera))
+    distance_m, angle_rad = np.median(errors, axis=0)
+    assert distance_m < 0.06
+    assert np.degrees(angle_rad) < 1.5
+
+
+def test_a_camera_of_another_size_and_focal_length_is_placed_too(localizer, queries):
+    import cv2
+
+    image, camera, T_true = queries[0]
+    large = cv2.resize(image, (800, 560), interpolation=cv2.INTER_CUBIC)
+    result = localizer.estimate(large, camera.resized(800, 560))
+    assert result.localized
+    assert pose_error(T_true, result.T_map_camera)[0] < 0.12
+    pixels_n2 = result.detections.pixels_n2[result.detections.inlier_n]
+    assert pixels_n2.max() > 400  # detections are in the pixels of the image as it came
+
+
+def test_a_distorted_camera_is_undistorted(localizer, queries):
+    import cv2
+
+    image, camera, T_true = queries[1]
+    lens = Camera(camera.width_px, camera.height_px, camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px,
+                  "plumb_bob", (-0.25, 0.06, 0.001, -0.001, 0.0))  # fmt: skip
+    distorted = cv2.remap(image, *camera.remap_to(lens), cv2.INTER_LINEAR)
+    honest, ignorant = localizer.estimate(distorted, lens), localizer.estimate(distorted, camera)
+    assert honest.localized
+    error_m = pose_error(T_true, honest.T_map_camera)[0]
+    assert error_m < 0.12
+    assert not ignorant.localized or ignorant.reprojection_px > honest.reprojection_px
+
+
+def test_the_same_image_gives_the_same_answer(localizer, queries):
+    image, camera, _ = queries[0]
+    first, second = localizer.estimate(image, camera, seed=3), localizer.estimate(image, camera, seed=3)
+    np.testing.assert_array_equal(first.T_map_camera, second.T_map_camera)
+
+
+def test_the_covariance_is_symmetric_positive_and_never_zero(localizer, queries):
+    for image, camera, _ in queries:
+        covariance_66 = localizer.estimate(image, camera).covariance_66
+        np.testing.assert_allclose(covariance_66, covariance_66.T, rtol=1e-6, atol=1e-15)
+        assert np.linalg.eigvalsh(covariance_66)[0] > 0
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((224, 320, 3), np.uint8),
+        np.full((224, 320, 3), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (224, 320, 3), np.uint8),
+        np.tile(np.uint8([[[255, 0, 0], [0, 0, 255]]]), (224, 160, 1)),
+    ],
+    ids=["black", "white", "noise", "stripes"],
+)
+def test_an_image_of_another_place_is_not_localized(localizer, image):
+    result = localizer.estimate(image, Camera(320, 224, 210.0, 210.0, 159.5, 111.5))
+    assert not result.localized
+    assert result.T_map_camera is None
+    assert result.detail
+
+
+@given(
+    arrays(st.sampled_from([np.uint8, np.float32, np.uint16, bool]), array_shapes(min_dims=0, max_dims=4, max_side=40))
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_array_however_strange_raises(localizer, image):
+    result = localizer.estimate(image, Camera(320, 224, 210.0, 210.0, 159.5, 111.5))
+    assert not result.localized
+
+
+@pytest.mark.parametrize(
+    "image", [None, "image", 3, b"", np.zeros((0, 320, 3), np.uint8), np.zeros((40000, 40, 3), np.uint8)]
+)
+def test_what_is_no_image_is_a_verdict(localizer, image):
+    result = localizer.estimate(image, Camera(320, 224, 210.0, 210.0, 159.5, 111.5))
+    assert result.verdict is Verdict.BAD_IMAGE
+
+
+def test_a_pose_that_is_too_uncertain_is_not_given(tiny_scene, queries):
+    strict = Localizer.load(tiny_scene.scene_path, "cpu", LocalizerOptions(max_sigma_m=1e-4))
+    image, camera, _ = queries[0]
+    result = strict.estimate(image, camera)
+    assert result.verdict is Verdict.TOO_UNCERTAIN
+    assert "m and" in result.detail
+
+
+def test_a_wide_camera_is_seen_at_the_focal_length_of_the_map(localizer):
+    wide = localizer.network_camera(Camera(1280, 960, 400.0, 400.0, 639.5, 479.5))
+    assert wide.fx_px == pytest.approx(localizer.scene.network_focal_px)
+    assert wide.width_px % 32 == wide.height_px % 32 == 0
+    assert wide.width_px * wide.height_px <= 1.1 * (1 << 20)
+
+
+def test_a_scene_file_survives_a_round_trip(tiny_scene, tmp_path, queries):
+    scene = Scene.load(tiny_scene.scene_path)
+    scene.save(tmp_path / "again.safetensors")
+    scene.save(tmp_path / "whole.safetensors", embed_backbone=True)
+    image, camera, _ = queries[0]
+    poses = [
+        Localizer.load(path, "cpu").estimate(image, camera).T_map_camera
+        for path in (tiny_scene.scene_path, tmp_path / "again.safetensors", tmp_path / "whole.safetensors")
+    ]
+    np.testing.assert_array_equal(poses[0], poses[1])
+    np.testing.assert_array_equal(poses[0], poses[2])
+    assert tiny_scene.scene_path.stat().st_size < 1e6
+
+
+def test_a_scene_made_with_another_backbone_is_refused(tiny_scene, tmp_path):
+    scene = Scene.load(tiny_scene.scene_path)
+    scene.backbone.checksum = "0" * 64
+    scene.save(tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="other weights of the backbone"):
+        Scene.load(tmp_path / "other.safetensors")
+
+
+def test_a_scene_that_lacks_a_tensor_is_refused(tiny_scene, tmp_path):
+    from geo_perception.runtime.weights import load_weights, save_weights
+
+    tensors, header = load_weights(tiny_scene.scene_path, "scene", 1)
+    del tensors["head.heatmap.weight"]
+    save_weights(tmp_path / "cut.safetensors", tensors, header)
+    with pytest.raises(InputError, match="lacks parts of a scene"):
+        Scene.load(tmp_path / "cut.safetensors")
+
+
+def test_a_file_of_another_program_is_refused(tmp_path):
+    save_file({"a": torch.zeros(3)}, str(tmp_path / "foreign.safetensors"))
+    with pytest.raises(InputError, match="not a scene file"):
+        Scene.load(tmp_path / "foreign.safetensors")
+
+
+def test_the_header_tells_what_the_scene_is(tiny_scene):
+    with safe_open(str(tiny_scene.scene_path), framework="numpy") as file:
+        header = json.loads(file.metadata()["geo_perception"])
+    assert header["kind"] == "scene"
+    assert header["metric"] is True
+    assert header["frame_id"] == "map"
+    assert header["backbone"]["name"] == "tf_efficientnet_lite0"
+    assert len(header["backbone"]["sha256"]) == 64
+
+
+def test_pixel_noise_is_linear_between_scores():
+    noise = NoiseModel((0.0, 1.0), (4.0, 2.0))
+    np.testing.assert_allclose(noise.sigma_of(np.array([0.0, 0.5, 1.0, 2.0])), [4.0, 3.0, 2.0, 2.0])

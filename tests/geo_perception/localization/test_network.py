@@ -1,0 +1,65 @@
+"""Heatmaps and their peaks, against hand-computed values."""
+
+import pytest
+import torch
+
+from geo_perception.localization.network import CELL_PX, HeadConfig, LandmarkHead, find_peaks
+
+
+def flat_logits(value: float = -20.0) -> torch.Tensor:
+    return torch.full((1, 2, 6, 8), value)
+
+
+def test_a_single_sharp_cell_is_found_at_its_centre():
+    logits = flat_logits()
+    logits[0, 0, 2, 5] = 20.0
+    peaks = find_peaks(logits, torch.zeros(2))
+    # The centre of cell 5 is 5.5 cells of 8 px from the edge, and pixel centres are whole numbers: 5.5 * 8 - 0.5.
+    assert peaks.pixels_bl2[0, 0].tolist() == pytest.approx([43.5, 19.5], abs=1e-3)
+    assert float(peaks.score_bl[0, 0]) == pytest.approx(1.0, abs=1e-6)
+    assert float(peaks.spread_px_bl[0, 0]) == pytest.approx(0.0, abs=1e-2)
+
+
+def test_two_equal_neighbours_give_the_place_between_them():
+    logits = flat_logits()
+    logits[0, 0, 2, 4] = logits[0, 0, 2, 5] = 20.0
+    peaks = find_peaks(logits, torch.zeros(2))
+    assert peaks.pixels_bl2[0, 0].tolist() == pytest.approx([39.5, 19.5], abs=1e-3)
+    assert float(peaks.spread_px_bl[0, 0]) == pytest.approx(CELL_PX * 0.5 / 2**0.5, abs=1e-2)
+
+
+def test_a_far_second_peak_takes_score_but_does_not_move_the_first():
+    logits = flat_logits()
+    logits[0, 0, 1, 1], logits[0, 0, 5, 7] = 20.0, 19.0
+    peaks = find_peaks(logits, torch.zeros(2))
+    assert peaks.pixels_bl2[0, 0].tolist() == pytest.approx([11.5, 11.5], abs=1e-3)
+    assert float(peaks.score_bl[0, 0]) == pytest.approx(1 / (1 + torch.exp(torch.tensor(-1.0)).item()), abs=1e-4)
+
+
+def test_the_not_visible_class_takes_the_score():
+    logits = flat_logits()
+    logits[0, 1, 3, 3] = 5.0
+    peaks = find_peaks(logits, torch.tensor([0.0, 5.0]))
+    assert float(peaks.score_bl[0, 0]) < 1e-6
+    assert float(peaks.score_bl[0, 1]) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_peak_in_the_corner_stays_in_the_image():
+    logits = flat_logits()
+    logits[0, 0, 0, 0] = 20.0
+    assert find_peaks(logits, torch.zeros(2)).pixels_bl2[0, 0].tolist() == pytest.approx([3.5, 3.5], abs=1e-3)
+
+
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8, 16), (8,)])
+def test_the_head_answers_at_eight_pixels_a_cell_whatever_strides_it_is_given(strides):
+    config = HeadConfig(landmarks=7, strides=strides, channels=(6,) * len(strides), width=8, dilations=(1, 2))
+    features = [torch.randn(2, 6, 64 // stride, 96 // stride) for stride in strides]
+    logits, invisible = LandmarkHead(config)(features)
+    assert logits.shape == (2, 7, 8, 12)
+    assert invisible.shape == (7,)
+
+
+def test_a_head_config_survives_its_header():
+    config = HeadConfig(5, (8, 16), (3, 4), 16, (1, 2, 4))
+    header = {key: list(value) if isinstance(value, tuple) else value for key, value in config.to_header().items()}
+    assert HeadConfig.from_header(header) == config

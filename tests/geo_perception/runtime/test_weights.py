@@ -1,0 +1,77 @@
+"""Weights on disk: what comes back is what was written, and a damaged file is refused with one line."""
+
+import numpy as np
+import pytest
+
+from geo_perception.errors import InputError
+from geo_perception.runtime.weights import checksum, load_weights, save_weights
+
+HEADER = {"kind": "scene", "format_version": 1, "note": "a"}
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_weights(path, {"a": np.arange(1000, dtype=np.float32), "b": np.ones((2, 3), np.int8)}, HEADER)
+    return path
+
+
+def test_tensors_and_header_come_back(file):
+    tensors, header = load_weights(file, "scene", 1)
+    np.testing.assert_array_equal(tensors["a"], np.arange(1000, dtype=np.float32))
+    assert tensors["b"].dtype == np.int8
+    assert header == HEADER
+    assert not list(file.parent.glob("*.partial"))
+
+
+def test_every_changed_byte_of_the_tensors_is_noticed(file):
+    content = bytearray(file.read_bytes())
+    for place in (len(content) - 1, len(content) - 2000, len(content) - 4006):
+        changed = bytearray(content)
+        changed[place] ^= 0x10
+        file.write_bytes(bytes(changed))
+        with pytest.raises(InputError, match="changed|damaged"):
+            load_weights(file, "scene", 1)
+
+
+def test_every_changed_byte_of_the_header_is_noticed_or_harmless(file):
+    content = bytearray(file.read_bytes())
+    start = content.index(b"__metadata__")
+    for place in range(start, start + 200):
+        changed = bytearray(content)
+        changed[place] ^= 0x01
+        file.write_bytes(bytes(changed))
+        try:
+            _, header = load_weights(file, "scene", 1)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert header == HEADER
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_file_is_refused(file, share):
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match="damaged"):
+        load_weights(file, "scene", 1)
+
+
+def test_another_version_another_kind_and_no_file_are_told_apart(file, tmp_path):
+    with pytest.raises(InputError, match="format 1, this version reads 2"):
+        load_weights(file, "scene", 2)
+    with pytest.raises(InputError, match="is a scene file; a calibration file is needed"):
+        load_weights(file, "calibration", 1)
+    with pytest.raises(InputError, match="does not exist"):
+        load_weights(tmp_path / "none.safetensors", "scene", 1)
+
+
+def test_the_checksum_sees_names_shapes_and_types():
+    a = np.zeros(6, np.float32)
+    sums = {
+        checksum({"a": a}),
+        checksum({"b": a}),
+        checksum({"a": a.reshape(2, 3)}),
+        checksum({"a": a.astype(np.int32)}),
+    }
+    assert len(sums) == 4
