@@ -39,9 +39,11 @@ class CameraSource:
         with self._lock:
             self._infos.append((stamp_ns, received_s, info))
 
-    def clear(self) -> None:
+    def clear(self, now_ns: int | None = None) -> None:
+        """Forgets all messages, or those with a stamp after `now_ns`: what is left of a time that was rewound."""
         with self._lock:
-            self._infos.clear()
+            kept = [] if now_ns is None else [entry for entry in self._infos if entry[0] <= now_ns]
+            self._infos = deque(kept, maxlen=_KEPT)
 
     def ready(self) -> bool:
         """Whether any camera is known, good or bad."""

@@ -22,7 +22,7 @@ from geo_perception.ros.messages import stamp_ns
 from geo_perception.ros.topics import camera_info_topic, image_topic
 from geo_perception.ros.worker import Frame
 
-_JUMP_BACK_NS = 1_000_000_000  # stamps that go back by less belong to frames that came out of order
+_JUMP_BACK_S = 1.0  # stamps that go back by less belong to frames that came out of order
 
 
 class Dropped(InputError):  # noqa: N818  the frame is dropped on purpose
@@ -80,9 +80,9 @@ class ImageInput:
             self._node.destroy_subscription(self._infos)
             self._infos = None
 
-    def clear(self) -> None:
-        """Forgets what came before, as after a jump of the clock."""
-        self.cameras.clear()
+    def clear(self, now_ns: int | None = None) -> None:
+        """Forgets what came before, as after a jump of the clock to `now_ns`."""
+        self.cameras.clear(now_ns)
         self._waiting = self._last_stamp_ns = None
         self._next_s = 0.0
 
@@ -122,10 +122,10 @@ class ImageInput:
         frame = Frame(message, now_s, node.epoch)
         if self._last_stamp_ns is not None and frame.stamp_ns < self._last_stamp_ns:
             back_s = (self._last_stamp_ns - frame.stamp_ns) * 1e-9
-            if back_s < _JUMP_BACK_NS * 1e-9:
+            if back_s < _JUMP_BACK_S:
                 node.drop(Reason.OUT_OF_ORDER, f"the image is {back_s:.3f} s older than the one before")
                 return
-            node.reset(f"the images' stamps went back by {back_s:.1f} s")
+            node.reset(f"the images' stamps went back by {back_s:.1f} s", frame.stamp_ns)
             frame = Frame(message, now_s, node.epoch)
             node.statistics.received(now_s)
         self._last_stamp_ns = frame.stamp_ns

@@ -167,11 +167,14 @@ class PerceptionNode(LifecycleNode):
             self.images.close()
             self._worker.clear()
 
-    def reset(self, why: str) -> None:
-        """Forgets every earlier frame, camera and figure. A frame that is being worked on is not published."""
+    def reset(self, why: str, now_ns: int | None = None) -> None:
+        """Forgets every earlier frame, camera and figure. A frame that is being worked on is not published.
+
+        `now_ns` is the stamp that time jumped back to; a CameraInfo up to then is kept.
+        """
         self.epoch += 1
         self._worker.clear()
-        self.images.clear()
+        self.images.clear(now_ns)
         self.statistics.reset(time.monotonic())
         self.health.open_since_s = time.monotonic()
         self.forget()
