@@ -17,6 +17,7 @@ from geo_perception.ros.codec import decode_image
 from geo_training.datasets.bag_poses import CameraPoses, PoseOptions, choose_poses, is_static, pose_topics
 from geo_training.datasets.bag_topics import choose_cameras
 from geo_training.datasets.bags import Recording, Topic, header_stamp_ns
+from geo_training.datasets.from_bag import POSE_FRAME_KEY
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 
@@ -100,6 +101,8 @@ def open_bag(
             )
         image_topic, info_topic = recording.topics[camera.image], recording.topics[camera.info]
         recorded = choose_poses(recording, pose)
+        if recorded is not None:
+            recorded.child_frame = recording.custom_data.get(POSE_FRAME_KEY, "")
         topics = {info_topic.name: info_topic} | (pose_topics(recording, recorded) if recorded else {})
         infos: list[tuple[int, int, object]] = []
         for name, receive_ns, message in recording.messages(topics):

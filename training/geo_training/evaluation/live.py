@@ -202,6 +202,9 @@ class _Client:
                     state = answer.result().current_state.label
                     if state == "active":
                         return
+                    refusal = process.last_error()
+                    if refusal and state in ("unconfigured", "finalized"):
+                        raise InputError(f"{NODE} did not start: {refusal}")
             self.spin(0.2)
         raise InputError(
             f"{NODE} was {state}, not active, after {timeout_s:g} s ({process.last_words()}); mend that, or raise "
@@ -266,6 +269,11 @@ class _Process:
         if self.process.poll() is not None:
             self.join()
             raise InputError(f"{self.name} ended with code {self.process.returncode}: {self.last_words()}")
+
+    def last_error(self) -> str:
+        """The last error it logged, without the logger's own words; empty where there is none."""
+        logged = [line for line in (*self.lines, *self._errors) if "[ERROR]" in line]
+        return logged[-1].strip().rpartition("]: ")[2] if logged else ""
 
     def last_words(self) -> str:
         """The last line it wrote that says something."""
