@@ -90,43 +90,35 @@ def frames_of_split(dataset: SceneDataset, split: str | None) -> tuple[list[Fram
 
 
 def true_poses(dataset: SceneDataset, truth: Truth = "auto") -> tuple[dict[str, np.ndarray], dict[str, Camera], str]:
-    """T_map_camera and the camera of each frame that has a true pose, by frame name, and in words where they are from.
+    """T_map_camera of each frame that has a true pose and the camera of every frame, by frame name, and in words where
+    the poses are from.
 
     `poses` are the recorded ones (poses.csv), `map` those of the COLMAP map; `auto` takes the recorded ones where there
-    are any. A camera that was only guessed is replaced by the one the map found. Raises InputError when there are none.
+    are any. Cameras are the dataset's, but a camera that was only guessed, and every camera where the map is the truth,
+    is the one the map found. Raises InputError when there is no true pose.
     """
     recorded = {f.name: f.T_world_camera for f in dataset.frames if f.T_world_camera is not None}
     cameras = {frame.name: dataset.camera(frame) for frame in dataset.frames}
-    guessed = {c for c in dataset.cameras if not camera_is_known(dataset.root, c)}
     use_map = truth == "map" or (truth == "auto" and not recorded)
-    if use_map or guessed:
-        cameras, mapped = _from_map(dataset, cameras, guessed, needed=use_map)
-        if use_map:
-            return mapped, cameras, "the COLMAP map"
-    if not recorded:
+    if not recorded and not use_map:
         raise InputError(f"{dataset.root} has no poses.csv, so there is no truth; pass --truth map to use its map")
-    return recorded, cameras, "poses.csv"
-
-
-def _from_map(dataset: SceneDataset, cameras: dict[str, Camera], guessed: set[str], needed: bool):
-    """The cameras with the guessed ones replaced, and the poses of the map; without a map, an error where `needed`."""
-    if not (dataset.root / "colmap").is_dir():
-        if needed:
-            raise InputError(f"{dataset.root} has neither poses.csv nor a map, so there is no truth; run geo-train map")
-        return cameras, {}
+    guessed = {camera_id for camera_id in dataset.cameras if not camera_is_known(dataset.root, camera_id)}
+    has_map = (dataset.root / "colmap").is_dir()
+    if use_map and not has_map:
+        raise InputError(f"{dataset.root} has neither true poses nor a map; run `geo-train map {dataset.root}` first")
+    if not has_map or not (use_map or guessed):
+        return recorded, cameras, "poses.csv"
     from geo_training.mapping.scene_map import SceneMap
 
     scene_map = SceneMap.load(dataset.root)
-    refined = {dataset_frame.camera_id: None for dataset_frame in dataset.frames}
+    # Frames that were not mapped have the camera that the map found for others of theirs.
+    found = {f.camera_id: scene_map.cameras[f.name] for f in dataset.frames if f.name in scene_map.cameras}
     for frame in dataset.frames:
-        if frame.name in scene_map.cameras:
-            refined[frame.camera_id] = refined[frame.camera_id] or scene_map.cameras[frame.name]
-    replaced = {
-        frame.name: scene_map.cameras.get(frame.name) or refined[frame.camera_id] or cameras[frame.name]
-        for frame in dataset.frames
-        if needed or frame.camera_id in guessed
-    }
-    return cameras | replaced, dict(scene_map.T_world_camera)
+        if (use_map or frame.camera_id in guessed) and frame.camera_id in found:
+            cameras[frame.name] = found[frame.camera_id]
+    if use_map:
+        return dict(scene_map.T_world_camera), cameras, "the COLMAP map"
+    return recorded, cameras, "poses.csv"
 
 
 def dataset_queries(
@@ -173,8 +165,11 @@ def evaluate_dataset(
     outcomes = run_queries(estimator, queries, len(queries), seed)
     facts = {"data": f"{dataset.root} ({split_words})", "true poses": truth_words, **(extra_facts or {})}
     by_name = {frame.name: frame for frame in frames}
+    gravity = dataset.info.gravity_world
+    config = {"split": split_words, "truth": truth, "seed": seed}
     return make_evaluation(
-        title, outcomes, ruler, landmarks_map_l3, facts=facts, config={"seed": seed},
+        title, outcomes, ruler, landmarks_map_l3, facts=facts, config=config,
+        up_map_3=None if gravity is None else -np.asarray(gravity),
         load_images=lambda names: {name: dataset.image(by_name[name]) for name in names},
     )  # fmt: skip
 

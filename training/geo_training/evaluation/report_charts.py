@@ -254,6 +254,7 @@ def _axis(title: str) -> dict:
 def _figure(data: list[dict], height: int = 380, **layout) -> dict:
     base = {
         "height": height,
+        "autosize": True,
         "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "white",

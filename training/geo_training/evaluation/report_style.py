@@ -15,12 +15,12 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
   margin-top: 1.25rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(132px, 1fr)); gap: .8rem; margin-top: 1.25rem; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: .9rem 1rem; }
-.tile b { display: block; font-size: 1.65rem; line-height: 1.15; letter-spacing: -.02em; }
+.tile b { display: block; font-size: 1.4rem; white-space: nowrap; line-height: 1.15; letter-spacing: -.02em; }
 .tile span { color: var(--muted); font-size: .88rem; }
 .tile.good b { color: #13744a; } .tile.bad b { color: #b83232; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 1.25rem; }
 .pair section { margin-top: 0; min-width: 0; } .pair { margin-top: 1.25rem; }
-.chart { width: 100%; }
+.chart { width: 100%; min-width: 0; overflow: hidden; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .94rem; }
 th, td { text-align: right; padding: .4rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
