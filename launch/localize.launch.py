@@ -1,4 +1,7 @@
-"""Starts localization: ros2 launch geo_perception localize.launch.py scene:=office.safetensors image:=/camera/image_raw"""
+"""Starts localization.
+
+ros2 launch geo_perception localize.launch.py scene:=office.safetensors image:=/camera/image_raw
+"""
 
 import os
 

@@ -87,6 +87,7 @@ class Peer:
         self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
+        self._collecting: dict[int, object] = {}
 
     def close(self) -> None:
         self.executor.shutdown(timeout_sec=1.0)
@@ -115,8 +116,12 @@ class Peer:
     def collect(self, kind, topic: str, profile=10) -> list:
         """A list that the messages of a topic are appended to while this node spins."""
         messages: list = []
-        self.node.create_subscription(kind, topic, messages.append, profile)
+        self._collecting[id(messages)] = self.node.create_subscription(kind, topic, messages.append, profile)
         return messages
+
+    def stop_collecting(self, messages: list) -> None:
+        """Ends the subscription that fills this list."""
+        self.node.destroy_subscription(self._collecting.pop(id(messages)))
 
     def call(self, kind, service: str, request, timeout_s: float = 10.0):
         """Calls a service and returns its response."""

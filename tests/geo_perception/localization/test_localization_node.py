@@ -10,8 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import qos_profile_sensor_data
 from ros_support import Peer, node_process
@@ -44,20 +44,17 @@ class Robot(Peer):
         self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
         self.statuses = self.collect(DiagnosticArray, "/diagnostics")
         self.poses: list[PoseWithCovarianceStamped] = []
-        self._listening = None
+        self.listening = False
         self.second = 100
 
     def listen(self) -> None:
-        """Subscribes to the pose, as long as nobody has."""
-        if self._listening is None:
-            self._listening = self.node.create_subscription(
-                PoseWithCovarianceStamped, f"{NAME}/pose", self.poses.append, 10
-            )
+        """Subscribes to the pose, where that is not done yet."""
+        if not self.listening:
+            self.poses, self.listening = self.collect(PoseWithCovarianceStamped, f"{NAME}/pose"), True
 
     def turn_away(self) -> None:
-        if self._listening is not None:
-            self.node.destroy_subscription(self._listening)
-            self._listening = None
+        self.stop_collecting(self.poses)
+        self.listening = False
 
     def wait_until_connected(self, publisher=None) -> None:
         publisher = publisher or self.images
@@ -192,6 +189,8 @@ class TestPose:
         second = robot.show(1)
         assert robot.spin_until(lambda: bool(overlays))
         assert overlays[0].header.stamp.sec == second
+        robot.stop_collecting(overlays)
+        robot.stop_collecting(markers)
         assert (overlays[0].width, overlays[0].height) == (robot.camera.width_px, robot.camera.height_px)
 
 
