@@ -163,7 +163,7 @@ class SiftLocalizer:
         options = pycolmap.AbsolutePoseEstimationOptions()
         options.ransac.max_error, options.ransac.random_seed = self.max_error_px, seed
         answer = pycolmap.estimate_and_refine_absolute_pose(
-            pixels_k2 + _PIXEL_CENTRE, points_k3, to_pycolmap(camera), options, return_covariance=True
+            pixels_k2 + _PIXEL_CENTRE, points_k3, to_pycolmap(camera), options
         )
         if answer is None or answer["num_inliers"] < MIN_INLIERS:
             return Localization(Verdict.NO_CONSENSUS, f"{len(point_k)} matches", detections, timings_s={})
