@@ -1,10 +1,13 @@
 """Build script: the two package trees and the files that a ROS 2 installation expects. The rest is in setup.cfg."""
 
+import sys
 from glob import glob
 
 from setuptools import find_packages, setup
 
 ROBOT, TRAINING = "src", "training"
+# colcon asks with --dry-run and reads the answer back as literals, which a version specifier is not.
+PYTHON = {} if sys.argv[1:] == ["--dry-run"] else {"python_requires": ">=3.10"}
 
 setup(
     packages=find_packages(ROBOT) + find_packages(TRAINING),
@@ -17,4 +20,5 @@ setup(
         ("share/geo_perception/rviz", glob("rviz/*.rviz")),
     ],
     zip_safe=False,
+    **PYTHON,
 )
