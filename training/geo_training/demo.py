@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from geo_perception.errors import InputError
 from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, write_json
@@ -25,8 +26,10 @@ MIN_RECALL = 0.90
 RECALL = "recall_5cm_5deg"
 # What a run leaves in its folder; nothing else is ever removed from there.
 FIRST, SECOND, DATASET, SCENE = "first_walk", "second_walk", "room", "room.safetensors"
-RESULT, REPORT, MARK = "result.json", "report.html", ".demo"
-_MADE = (FIRST, SECOND, DATASET, SCENE, f"{SCENE}.run", RESULT, REPORT)
+TRAINING, RESULT, REPORT, MARK = "training.yaml", "result.json", "report.html", ".demo"
+_MADE = (FIRST, SECOND, DATASET, TRAINING, SCENE, f"{SCENE}.run", RESULT, REPORT)
+# A short training of a small head: two cores have two minutes for it.
+HEAD = {"width": 128, "views": 2, "batch": 4, "steps": 300}
 
 
 @dataclass
@@ -94,9 +97,10 @@ def drive(folder: Path, seed: int) -> dict:
     )
     road.run("Map it", "geo-train", "map", road / DATASET)
     road.run("Choose landmarks", "geo-train", "landmarks", road / DATASET, "--count", "300")
+    (folder / TRAINING).write_text(yaml.safe_dump({**HEAD, "seed": seed}, sort_keys=False))
     road.run(
         "Train the head that finds them", "geo-train", "localization", "head", road / DATASET, "--out", road / SCENE,
-        "--steps", "600", "--seed", str(seed),
+        "--config", road / TRAINING,
     )  # fmt: skip
     road.run(
         "Play the second recording into the live node", "geo-eval", "replay", road / SECOND, "--scene", road / SCENE,
