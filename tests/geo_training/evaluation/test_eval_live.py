@@ -1,12 +1,14 @@
 """A trained scene measured for real: on its dataset, on a recording in process, and through the live node over DDS."""
 
 import json
+import os
+import sys
 
 import pytest
 from geo_training.cli import evaluate
 from geo_training.datasets.to_bag import bag_from_dataset
 from geo_training.evaluation.bag_input import open_bag
-from geo_training.evaluation.live import run_live
+from geo_training.evaluation.live import Process, run_live
 from geo_training.evaluation.replay_config import ReplayConfig
 from typer.testing import CliRunner
 
@@ -97,3 +99,12 @@ def test_a_node_that_cannot_start_is_answered_with_its_own_words(recording, tmp_
     with pytest.raises(InputError, match=r"localization_node.*none\.safetensors") as error:
         run_live(open_bag(recording), config)
     assert "\n" not in str(error.value)
+
+
+def test_a_process_that_ends_is_answered_with_its_last_words():
+    code = "import sys; print('warming up'); print('[ERROR] [1.5] [node]: out of memory', file=sys.stderr); sys.exit(3)"
+    with Process([sys.executable, "-c", code], dict(os.environ), "the node") as process:
+        process.join()
+        with pytest.raises(InputError, match=r"^the node ended with code 3: .*out of memory$"):
+            process.check()
+        assert process.last_error() == "out of memory"

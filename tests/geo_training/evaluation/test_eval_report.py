@@ -112,7 +112,7 @@ def test_the_worst_frames_come_first_and_misses_are_among_them():
 
 def test_pictures_show_inliers_green_and_outliers_red():
     shown = outcome(0, 0.0)
-    canvas = draw_detections(np.zeros((48, 64, 3), np.uint8), shown, width_px=640)
+    canvas = draw_detections(np.zeros((48, 64, 3), np.uint8), shown, longest_px=640)
     assert canvas.shape == (480, 640, 3)
     column, row = (shown.localization.detections.pixels_n2[0] + 0.5) * 10 - 0.5
     ring = canvas[int(row) - 7 : int(row) + 8, int(column) - 7 : int(column) + 8].reshape(-1, 3)

@@ -222,6 +222,8 @@ def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall:
     if min_recall is not None:
         middle = evaluation.ruler.thresholds[2]
         reached = evaluation.figures[middle.key]
+        if not evaluation.figures["frames_with_truth"]:
+            raise NotGoodEnough("there are no true poses, so --min-recall cannot be checked")
         if not reached >= min_recall:
             raise NotGoodEnough(f"{reached:.1%} of the frames are within {middle.words}, below {min_recall:.1%}")
 

@@ -63,13 +63,13 @@ def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
         context = rclpy.Context()
         rclpy.init(args=[], context=context)
         stack.callback(rclpy.try_shutdown, context=context)
-        node_process = stack.enter_context(_Process(_node_command(bag, config, Path(folder)), environment, NODE))
+        node_process = stack.enter_context(Process(_node_command(bag, config, Path(folder)), environment, NODE))
         client = _Client(context)
         stack.callback(client.close)
         client.wait_until_active(node_process, config.start_timeout_s)
         say(f"{NODE} is active; playing {bag.image_topic.count} images at {config.rate:g} times the bag's rate")
         publisher_command = _publisher_command(bag, config, Path(folder))
-        publisher = stack.enter_context(_Process(publisher_command, environment, "publisher"))
+        publisher = stack.enter_context(Process(publisher_command, environment, "publisher"))
         return _gather(client, node_process, publisher, bag, config)
 
 
@@ -136,7 +136,7 @@ def live_figures(run: LiveRun, outcomes: list[FrameOutcome], ruler: Ruler) -> di
     return figures
 
 
-def _gather(client: _Client, node: _Process, publisher: _Process, bag: BagInput, config: ReplayConfig) -> LiveRun:
+def _gather(client: _Client, node: Process, publisher: Process, bag: BagInput, config: ReplayConfig) -> LiveRun:
     run = client.run
     with progress_bar("replaying live", bag.image_topic.count) as advance:
         shown = 0
@@ -191,7 +191,7 @@ class _Client:
         while (left_s := until_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left_s)
 
-    def wait_until_active(self, process: _Process, timeout_s: float) -> None:
+    def wait_until_active(self, process: Process, timeout_s: float) -> None:
         until_s, state = time.monotonic() + timeout_s, "not there"
         while time.monotonic() < until_s:
             process.check()
@@ -231,7 +231,7 @@ class _Client:
                 self.counted_s = time.monotonic()
 
 
-class _Process:
+class Process:
     """A child process whose output is read as it comes, ended with its block."""
 
     def __init__(self, command: list[str], environment: dict[str, str], name: str):
@@ -246,7 +246,7 @@ class _Process:
         for reader in self._readers:
             reader.start()
 
-    def __enter__(self) -> _Process:
+    def __enter__(self) -> Process:
         return self
 
     def __exit__(self, *_error) -> None:

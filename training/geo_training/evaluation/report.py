@@ -16,6 +16,8 @@ from geo_training.evaluation.report_pictures import as_data_url, draw_detections
 from geo_training.evaluation.report_style import CSS, SCRIPT
 from geo_training.evaluation.summary import Evaluation
 
+# Fewer frames say nothing about a share near 90 %.
+_ENOUGH_FRAMES = 30
 # What each chart is called, and one sentence on how to read it.
 _CHART_TEXTS = {
     "above": (
@@ -116,10 +118,12 @@ def _tiles(evaluation: Evaluation) -> str:
     if figures["frames_with_truth"]:
         middle = ruler.thresholds[2]
         tiles.append((_percent(figures[middle.key]), f"recall at {middle.words}", ""))
-        tiles.append((_number(figures[f"median_{ruler.unit}"], 2, f" {ruler.unit_words}"), "median distance", ""))
+        short, of = (" cm", "") if ruler.metric else (" %", " (share of scene depth)")
+        tiles.append((_number(figures[f"median_{ruler.unit}"], 2, short), f"median distance{of}", ""))
         tiles.append((_number(figures["median_deg"], 2, "°"), "median angle", ""))
         held = figures["coverage_90"]
-        tone = "" if not np.isfinite(held) else "good" if 0.8 <= held <= 0.97 else "bad"
+        enough = figures["localized_share"] * figures["frames"] >= _ENOUGH_FRAMES
+        tone = "" if not enough else "good" if 0.8 <= held <= 0.97 else "bad"
         tiles.append((_percent(held), "of true poses inside the stated 90 % ellipsoid", tone))
     tiles.append((_percent(figures["localized_share"]), "of frames localized", ""))
     tiles.append((_number(figures["frame_ms_p50"], 0, " ms"), "a frame (median)", ""))

@@ -13,7 +13,7 @@ from geo_training.evaluation.metrics import FrameOutcome
 from geo_training.evaluation.summary import Evaluation
 
 GOOD_RGB, BAD_RGB, FOUND_RGB, TRUE_RGB = (38, 190, 120), (225, 60, 60), (70, 190, 255), (255, 255, 255)
-_WIDTH_PX, _JPEG_QUALITY = 640, 80
+_LONGEST_PX, _JPEG_QUALITY = 640, 80
 
 
 def worst_frames(evaluation: Evaluation, count: int = 6) -> list[FrameOutcome]:
@@ -34,12 +34,14 @@ def worst_frames(evaluation: Evaluation, count: int = 6) -> list[FrameOutcome]:
     return found[: count - missed_count] + [missed[math.floor(i * step)] for i in range(missed_count)]
 
 
-def draw_detections(image_rgb: np.ndarray, outcome: FrameOutcome, width_px: int = _WIDTH_PX) -> np.ndarray:
-    """The image, `width_px` wide, with circles where landmarks were detected (green: agrees with the pose, red: does
-    not), a blue line to where the estimated pose sees the landmark, and a white dot where the true pose does."""
-    scale = width_px / image_rgb.shape[1]
-    canvas = cv2.resize(image_rgb, (width_px, max(1, round(image_rgb.shape[0] * scale))), interpolation=cv2.INTER_AREA)
-    canvas = np.ascontiguousarray(canvas)
+def draw_detections(image_rgb: np.ndarray, outcome: FrameOutcome, longest_px: int = _LONGEST_PX) -> np.ndarray:
+    """The image, its longer side `longest_px`, with circles where landmarks were detected (green: agrees with the pose,
+    red: does not), a blue line to where the estimated pose sees the landmark, and a white dot where the true pose does.
+    """
+    height_px, width_px = image_rgb.shape[:2]
+    scale = longest_px / max(height_px, width_px)
+    size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
+    canvas = np.ascontiguousarray(cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA))
     if outcome.localization is None or outcome.camera is None:
         return canvas
     found = outcome.localization.detections
