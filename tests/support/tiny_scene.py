@@ -12,8 +12,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
-from geo_perception.geometry import Camera, invert_pose
 from geo_training.datasets.scene import SceneDataset, SceneWriter
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap, Tracks
@@ -22,6 +20,8 @@ from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import look
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
+
+from geo_perception.geometry import Camera, invert_pose
 
 CAMERA = Camera(320, 224, 210.0, 210.0, 159.5, 111.5)
 FRAMES, LANDMARKS = 44, 64
@@ -91,7 +91,7 @@ def landmarks_of(dataset: SceneDataset, poses, depths) -> tuple[LandmarkSet, Sce
     for index in range(0, len(frames), 4):
         grey = cv2.cvtColor(dataset.image(frames[index]), cv2.COLOR_RGB2GRAY)
         for column, row in cv2.goodFeaturesToTrack(grey, 60, 0.05, 12).reshape(-1, 2):
-            z_m = float(depths[index][int(round(row)), int(round(column))])
+            z_m = float(depths[index][round(float(row)), round(float(column))])
             xy_2 = CAMERA.normalize(np.array([[column, row]]))[0]
             point_3 = poses[index][:3, :3] @ (np.array([*xy_2, 1.0]) * z_m) + poses[index][:3, 3]
             if z_m > 0 and all(np.linalg.norm(point_3 - other) > 0.12 for other in points):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -30,7 +30,7 @@ class LocalizerOptions:
     min_inliers: int = 10
     max_sigma_m: float = 0.5  # of the worst direction
     max_sigma_rad: float = 0.15
-    pose: PoseOptions = PoseOptions()
+    pose: PoseOptions = field(default_factory=PoseOptions)
 
 
 class Localizer:
@@ -62,8 +62,8 @@ class Localizer:
     def estimate(self, image_hw3: np.ndarray, camera: Camera, seed: int = 0) -> Localization:
         """Where `camera` was when it took `image_hw3` (RGB uint8, as it came, with its distortion).
 
-        Never raises on any image: what cannot be used comes back as `Verdict.BAD_IMAGE`. The same image, camera and seed
-        give the same answer.
+        Never raises on any image: what cannot be used comes back as `Verdict.BAD_IMAGE`. The same image, camera and
+        seed give the same answer.
         """
         started_s = time.perf_counter()
         problem = _image_problem(image_hw3)

@@ -40,7 +40,7 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, dilation: int):
         super().__init__()
-        inner = width // 2
+        inner = max(8, width // 3)
         self.reduce = nn.Conv2d(width, inner, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)
         self.spread = nn.Conv2d(inner, inner, 3, padding=dilation, dilation=dilation, bias=False)

@@ -44,7 +44,7 @@ def solve_pose(
     score_n: np.ndarray,
     sigma_px_n: np.ndarray,
     camera: Camera,
-    options: PoseOptions = PoseOptions(),  # noqa: B008 - frozen
+    options: PoseOptions | None = None,
     seed: int = 0,
 ) -> PoseSolution | None:
     """The camera's pose from N detections in a pinhole `camera`; None when no four of them agree.
@@ -53,6 +53,7 @@ def solve_pose(
     Huber weights of the residuals in units of their own sigma. The covariance is the inverse information of that
     refinement, scaled by the residuals where these are larger than stated.
     """
+    options = options or PoseOptions()
     order_n = np.argsort(-score_n, kind="stable")
     pixels_n2, points_map_n3 = (
         np.asarray(pixels_n2, np.float64)[order_n],
@@ -142,8 +143,9 @@ def _normal_equations(T, pixels_n2, points_map_n3, sigma_px_n, camera: Camera):
         ],
         axis=1,
     )
-    J_n26 = J_projection_n23 @ np.concatenate([np.broadcast_to(-R_camera_map, (len(z_n), 3, 3)),
-                                               R_camera_map @ _skew(offset_n3)], axis=2) / sigma_px_n[:, None, None]  # fmt: skip
+    by_position_n33 = np.broadcast_to(-R_camera_map, (len(z_n), 3, 3))
+    J_n36 = np.concatenate([by_position_n33, R_camera_map @ _skew(offset_n3)], axis=2)
+    J_n26 = J_projection_n23 @ J_n36 / sigma_px_n[:, None, None]
     size_n = np.linalg.norm(residual_n2, axis=1)
     weight_n = np.where(size_n > _HUBER, _HUBER / np.maximum(size_n, 1e-12), 1.0)
     cost = float(np.where(size_n > _HUBER, _HUBER * (2 * size_n - _HUBER), size_n**2).sum())

@@ -104,8 +104,8 @@ class Scene:
             backbone = create_backbone(wanted["name"], backbone_file)
         if backbone.checksum != wanted["sha256"]:
             raise InputError(
-                f"{path} was trained on other weights of the backbone {wanted['name']} than those on this machine; give the "
-                "backbone file it was trained with, or make the scene with --embed-backbone"
+                f"{path} was trained on other weights of {wanted['name']} than those on this machine; give "
+                "the backbone file it was trained with, or make the scene with --embed-backbone"
             )
         return cls(landmarks_map_l3, head.eval(), backbone, *fields, metric, noise, frame_id, header)
 

@@ -58,7 +58,7 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
-        """RGB in 0..255, any float dtype, sides multiples of 32. Returns (B, channels[i], H / strides[i], W / strides[i])."""
+        """RGB in 0..255, any float dtype, sides multiples of 32, to maps (B, channels[i], H / strides[i], ...)."""
         features = self.network((image_b3hw / 255.0 - self.mean_1311) / self.std_1311)
         return [features[index] for index, _, _ in self.levels]
 
@@ -106,8 +106,10 @@ def _load_fitting(network: nn.Module, state: dict[str, torch.Tensor], name: str)
     own = network.state_dict()
     missing = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
     if missing:
-        raise InputError(f"the weights do not fit the backbone '{name}': {len(missing)} tensors are missing or of another "
-                         f"shape, {missing[0]} first; give weights of this very network")  # fmt: skip
+        raise InputError(
+            f"the weights do not fit the backbone '{name}': {len(missing)} tensors are missing or of another shape, "
+            f"{missing[0]} first; give weights of this very network"
+        )
     network.load_state_dict({key: state[key] for key in own})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from geo_perception.errors import InputError
@@ -37,7 +39,7 @@ def half_precision(device: torch.device) -> torch.dtype | None:
 
 def _has_bf16_units() -> bool:
     try:
-        flags = open("/proc/cpuinfo").read(20000)
+        flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags or " bf16 " in flags

@@ -21,7 +21,7 @@ def checksum(tensors: dict[str, np.ndarray]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
+        array = np.asarray(tensors[name], order="C")
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -32,7 +32,7 @@ def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(header, sort_keys=True)
-    tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     work = path.with_name(path.name + ".partial")
     save_file(tensors, str(work), {HEADER_KEY: text, CHECKSUM_KEY: _checksum_of(tensors, text)})
     os.replace(work, path)
@@ -59,8 +59,8 @@ def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict
         raise InputError(f"{path} is a {header.get('kind')} file; a {kind} file is needed here")
     if header.get("format_version") != format_version:
         raise InputError(
-            f"{path} has {kind} format {header.get('format_version')}, this version reads {format_version}; make it again "
-            "with this version"
+            f"{path} has {kind} format {header.get('format_version')}, this version reads {format_version}; make it "
+            "again with this version"
         )
     if metadata.get(CHECKSUM_KEY) != _checksum_of(tensors, metadata[HEADER_KEY]):
         raise InputError(f"{path} has changed since it was written (its checksum does not match); copy it again")

@@ -69,8 +69,8 @@ def make_accelerator(device: torch.device) -> Accelerator:
 def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Accelerator, fingerprint: str) -> LoopResult:
     """Trains `task.network` with AdamW, a linear warm-up and a cosine to zero.
 
-    An interrupted run with the same `fingerprint` goes on where its last checkpoint in `run_dir` was written. The history
-    is in `history.jsonl` there.
+    An interrupted run with the same `fingerprint` goes on where its last checkpoint in `run_dir` was written. The
+    history is in `history.jsonl` there.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     set_seed(config.seed)

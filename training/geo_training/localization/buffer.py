@@ -98,6 +98,9 @@ class FeatureBuffer:
 
     def _collate(self, slots: list[_Slot]) -> FeatureBatch:
         levels = zip(*(slot.features for slot in slots), strict=True)
-        features = [torch.cat(level).to(self._device, non_blocking=True).float() for level in levels]
+        features = [
+            torch.cat(level).to(self._device, torch.float32, non_blocking=True, memory_format=torch.channels_last)
+            for level in levels
+        ]
         pixels_bl2 = torch.stack([slot.pixels_l2 for slot in slots]).to(self._device)
         return FeatureBatch(features, pixels_bl2, torch.stack([slot.state_l for slot in slots]).to(self._device))

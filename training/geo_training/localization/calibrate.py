@@ -66,7 +66,8 @@ def normalized_errors(
         solution = None
         if len(found) >= options.min_inliers:
             sigma_px_n = noise.sigma_of(view.score_l[found])
-            solution = solve_pose(view.pixels_l2[found], landmarks_l3[found], view.score_l[found], sigma_px_n, view.camera, options.pose)  # fmt: skip
+            pixels_n2, points_n3, score_n = view.pixels_l2[found], landmarks_l3[found], view.score_l[found]
+            solution = solve_pose(pixels_n2, points_n3, score_n, sigma_px_n, view.camera, options.pose)
         if solution is None or solution.inlier_n.sum() < options.min_inliers:
             distances.append((np.inf, np.inf))
             continue
@@ -81,8 +82,8 @@ def normalized_errors(
 def fit_covariance(error_m6: np.ndarray, covariance_m66: np.ndarray, noise: NoiseModel) -> NoiseModel:
     """Scale and floors such that the squared normalized error has the 50 % and 90 % quantiles of a chi-square.
 
-    Errors without a bound (a wrong pose) are the verdict's business: quantiles do not see their size. Few views leave the
-    model as it is.
+    Errors without a bound (a wrong pose) are the verdict's business: quantiles do not see their size. Few views leave
+    the model as it is.
     """
     if len(error_m6) < 8:
         return noise

@@ -64,6 +64,6 @@ def head(
     if "held_out_recall_5cm_5deg" in figures:
         say(
             f"held-out frames: {figures['held_out_recall_5cm_5deg']:.0%} within 5 cm and 5 degrees, median "
-            f"{figures['held_out_median_cm']:.1f} cm and {figures['held_out_median_deg']:.2f} degrees, landmarks off by "
-            f"{figures['held_out_px']:.1f} px"
+            f"{figures['held_out_median_cm']:.1f} cm and {figures['held_out_median_deg']:.2f} degrees, landmarks off "
+            f"by {figures['held_out_px']:.1f} px"
         )

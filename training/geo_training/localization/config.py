@@ -40,7 +40,7 @@ class HeadTrainingConfig(_Strict):
     network_width_px: int = Field(640, ge=128, le=2048, description="longer images are made smaller to this side")
     views: int = Field(4, ge=1, le=64, description="augmented views of each frame in the buffer")
     buffer_gib: float = Field(6.0, gt=0, description="memory the feature buffer may take; views are left out to fit")
-    refresh: float = Field(0.25, ge=0, le=1, description="share of the buffer that is made anew after each epoch")
+    refresh: float = Field(0.15, ge=0, le=1, description="share of the buffer that is made anew after each epoch")
     steps: int = Field(2400, ge=1)
     batch: int = Field(8, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
@@ -76,4 +76,5 @@ def load_config(path: Path | None, **changes) -> HeadTrainingConfig:
         return HeadTrainingConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"config key '{'.'.join(map(str, first['loc']))}': {first['msg']}; mend it in {path or 'the options'}") from None  # fmt: skip
+        key, place = ".".join(map(str, first["loc"])), path or "the options"
+        raise InputError(f"config key '{key}': {first['msg']}; mend it in {place}") from None

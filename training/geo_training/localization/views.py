@@ -105,7 +105,8 @@ def _change_light(view_hw3: np.ndarray, augmentation: AugmentationConfig, rng: n
     image = view_hw3.astype(np.float32)
     mean = image.mean()
     image = (image - mean) * (1 + augmentation.contrast * rng.uniform(-1, 1)) + mean
-    image *= (1 + augmentation.brightness * rng.uniform(-1, 1)) * (1 + augmentation.colour * rng.uniform(-1, 1, 3)).astype(np.float32)  # fmt: skip
+    gain_3 = (1 + augmentation.brightness * rng.uniform(-1, 1)) * (1 + augmentation.colour * rng.uniform(-1, 1, 3))
+    image *= gain_3.astype(np.float32)
     if rng.random() < augmentation.grey:
         image[:] = image.mean(axis=2, keepdims=True)
     if rng.random() < augmentation.blur:

@@ -1,0 +1,27 @@
+"""A training's curves as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_curves(path: Path, history: list[dict], title: str) -> None:
+    """Draws every figure of the history over the steps, one panel each, into a page that needs nothing else."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    names = [name for name in (history[0] if history else {}) if name not in ("step", "seconds")]
+    if not names:
+        return
+    labels = [name.replace("held_out", "held-out").replace("_", " ") for name in names]
+    rows = -(-len(names) // 2)
+    figure = make_subplots(rows=rows, cols=2, subplot_titles=labels)
+    steps = [record["step"] for record in history]
+    for index, name in enumerate(names):
+        values = [record.get(name) for record in history]
+        line = go.Scatter(x=steps, y=values, mode="lines+markers", name=name, showlegend=False)
+        figure.add_trace(line, row=index // 2 + 1, col=index % 2 + 1)
+    figure.update_layout(title=title, height=260 * rows, template="plotly_white")
+    work = path.with_name(path.name + ".partial")
+    figure.write_html(str(work), include_plotlyjs=True, full_html=True)
+    work.replace(path)
