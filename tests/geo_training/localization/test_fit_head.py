@@ -33,7 +33,7 @@ def backbone():
     return create_backbone()
 
 
-def buffer_of(backbone, views, **changes):
+def buffer_of(backbone, make_view, **changes):
     options = {
         "frames": 6,
         "views": 2,
@@ -42,7 +42,7 @@ def buffer_of(backbone, views, **changes):
         "device": torch.device("cpu"),
         "seed": 1,
     }
-    return FeatureBuffer(backbone, views, **(options | changes))
+    return FeatureBuffer(backbone, make_view, **(options | changes))
 
 
 def test_the_budget_decides_how_many_views_are_kept(backbone):

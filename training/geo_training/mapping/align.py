@@ -40,7 +40,7 @@ class Alignment:
     """A similarity with what is known about it.
 
     `scale_spread` is the relative standard deviation of the scale over resampled poses; `inlier_n` says which poses
-    agree; the residuals are medians over those.
+    agree; the residuals are medians over those, `residual_p90` is the ninth decile over all.
     """
 
     similarity: Similarity
@@ -48,6 +48,7 @@ class Alignment:
     inlier_n: np.ndarray
     residual: float
     residual_rad: float
+    residual_p90: float
 
 
 def umeyama(a_n3: np.ndarray, b_n3: np.ndarray, weight_n: np.ndarray | None = None) -> Similarity:
@@ -108,7 +109,8 @@ def robust_similarity(T_a_n44: np.ndarray, T_b_n44: np.ndarray, seed: int = 0) -
         if scale is not None:
             scales.append(scale)
     spread = float(np.std(scales) / similarity.scale) if scales else float("nan")
-    return Alignment(similarity, spread, inlier_n, float(np.median(residual_n[index])), float(np.median(turn_n[index])))
+    residual, residual_rad = float(np.median(residual_n[index])), float(np.median(turn_n[index]))
+    return Alignment(similarity, spread, inlier_n, residual, residual_rad, float(np.percentile(residual_n, 90)))
 
 
 @dataclass(frozen=True)

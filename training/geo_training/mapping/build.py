@@ -19,13 +19,24 @@ from geo_training.mapping.align import KnownDistance, robust_similarity, scale_f
 from geo_training.mapping.colmap_io import from_pycolmap, registered_poses
 from geo_training.mapping.features import FeatureOptions, FeatureStore, fingerprint
 from geo_training.mapping.pairs import choose_pairs
+from geo_training.mapping.pose_check import pose_agreement
 from geo_training.mapping.reconstruct import map_globally, map_incrementally, triangulate
-from geo_training.mapping.report import MapReport, ScaleReport, model_figures, verdict, versions, well_placed
+from geo_training.mapping.report import (
+    MapReport,
+    ScaleReport,
+    model_figures,
+    pose_problems,
+    verdict,
+    versions,
+    well_placed,
+)
 from geo_training.mapping.scene_map import REPORT_NAME
 
 # A recording whose poses have this share of the frames is mapped with them; the other frames are left out.
 POSES_NEARLY_ALL = 0.95
 MIN_FRAMES = 3
+# Recorded poses that agree with a map made without them; with fewer the map is said to be bent.
+MOST_POSES = 0.8
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,13 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
         can_place = poses != "none" and all(frame.T_world_camera is not None for frame in usable)
         pairing, pairs = choose_pairs(usable, dataset, store, can_place)
         store.match(pairs)
+    agreement = pose_agreement(usable, dataset, store, pairs) if can_place else None
     with _stage(seconds, "mapping"):
         models = _reconstruct(usable, dataset, store, poses, options, pairs)
-    return _judge(dataset, frames, models, poses, options, (pairing, len(pairs)), seconds)
+    report, model = _judge(dataset, frames, models, poses, options, (pairing, len(pairs)), seconds)
+    if agreement is not None:
+        report = replace(report, matches_fit_poses=agreement, problems=report.problems + pose_problems(agreement))
+    return report, model
 
 
 def save_map(dataset: SceneDataset, report: MapReport, model: pycolmap.Reconstruction) -> None:
@@ -218,9 +233,22 @@ def _set_scale(
         model.transform(pycolmap.Sim3d(s.scale, pycolmap.Rotation3d(s.R_33), s.t_3))
         source = "recorded poses by a robust similarity" + ("" if metric else ", whose own scale is unknown")
         agree, total = int(fit.inlier_n.sum()), len(both)
-        scale = ScaleReport(metric, source, s.scale, fit.scale_spread, fit.residual, fit.residual_rad, agree, total)
-        if agree < 0.7 * total:
-            warnings.append(f"only {agree} of {total} recorded poses agree with the map")
+        scale = ScaleReport(
+            metric,
+            source,
+            s.scale,
+            fit.scale_spread,
+            fit.residual,
+            fit.residual_rad,
+            fit.residual_p90,
+            agree,
+            total,
+        )
+        if agree < MOST_POSES * total:
+            warnings.append(
+                f"only {agree} of {total} recorded poses agree with the map, a tenth is off by more than "
+                f"{fit.residual_p90:.3g}: the map is bent, or the recorded poses drift; --poses known keeps those"
+            )
     else:
         gravity = None
     if options.known_distances:

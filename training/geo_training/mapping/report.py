@@ -20,12 +20,15 @@ MIN_REGISTERED = 0.5
 GOOD_REGISTERED = 0.8
 # Frames outside the largest component that are left without a word.
 MAX_ELSEWHERE = 0.05
+# Of verified matches that fit the recorded poses. Good RGB-D poses reach 0.98, another convention 0.1.
+MIN_FITTING = 0.5
 
 
 @dataclass(frozen=True)
 class ScaleReport:
     """`metric`: distances are metres. `source`: how that is known, or why it is not. `spread`: relative standard
-    deviation, None where nothing tells. `residual`: median distance between recorded and mapped positions."""
+    deviation, None where nothing tells. `residual`: median distance between
+    recorded and mapped positions over those that agree, `residual_p90` the ninth decile over all."""
 
     metric: bool
     source: str
@@ -33,13 +36,14 @@ class ScaleReport:
     spread: float | None = None
     residual: float | None = None
     residual_rad: float | None = None
+    residual_p90: float | None = None
     poses_agree: int | None = None
     poses_total: int | None = None
 
 
 @dataclass(frozen=True)
 class MapReport:
-    """map.json."""
+    """map.json. `matches_fit_poses`: of the matches found in the images, the share that fits the recorded poses."""
 
     poses: str
     mapper: str
@@ -61,6 +65,7 @@ class MapReport:
     cameras: dict[str, dict]
     seconds: dict[str, float]
     versions: dict[str, str]
+    matches_fit_poses: float | None = None
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -106,6 +111,16 @@ def verdict(
     return problems, warnings
 
 
+def pose_problems(agreement: float) -> list[str]:
+    """What is wrong with recorded poses that only this share of the matches fits."""
+    if agreement >= MIN_FITTING:
+        return []
+    return [
+        f"only {agreement:.0%} of the matches between images fit the recorded poses; are they of this camera, in the "
+        "optical convention? `geo-train dataset check` tells, --poses none maps without them"
+    ]
+
+
 def model_figures(model: pycolmap.Reconstruction) -> dict:
     """Figures of one model: points, observations, mean track length, reprojection errors, points a frame."""
     points = list(model.points3D.values())
@@ -142,7 +157,8 @@ def readable(report: MapReport) -> list[str]:
     if scale.residual is not None:
         degrees = f" and {np.degrees(scale.residual_rad):.2f} deg" if scale.residual_rad is not None else ""
         details.append(
-            f"{scale.poses_agree} of {scale.poses_total} poses agree, median {scale.residual:.3f} {unit}{degrees}"
+            f"{scale.poses_agree} of {scale.poses_total} poses agree, median {scale.residual:.3f} {unit}{degrees}, "
+            f"90 % of all within {scale.residual_p90:.3f} {unit}"
         )
     lines = [
         f"frames        {report.registered} of {report.frames} placed ({report.registered_share:.0%}), {components}",
@@ -154,6 +170,8 @@ def readable(report: MapReport) -> list[str]:
         f"mapping       poses {report.poses}, {report.mapper}, {report.pairs} {report.pairing} pairs",
         "seconds       " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()),
     ]
+    if report.matches_fit_poses is not None:
+        lines.insert(-1, f"poses         {report.matches_fit_poses:.0%} of the matches fit the recorded poses")
     if len(report.sequences) > 1:
         counts = ", ".join(f"{name} {c['registered']}/{c['frames']}" for name, c in report.sequences.items())
         lines.insert(1, f"sequences     {counts}")
