@@ -28,7 +28,7 @@ class LocalizerOptions:
 
     min_score: float = 0.05  # detections below are not used at all
     min_inliers: int = 10
-    max_sigma_m: float = 0.5  # of the worst direction
+    max_sigma_m: float = 0.5  # of the worst direction; in a scene of unknown scale a tenth of its extent counts instead
     max_sigma_rad: float = 0.15
     pose: PoseOptions = field(default_factory=PoseOptions)
 
@@ -45,6 +45,8 @@ class Localizer:
         self._head = scene.head.to(self.device).eval()
         self._views: dict[Camera, tuple[Camera, tuple[np.ndarray, np.ndarray] | None]] = {}
         self.size_bytes = 0
+        spread_l = np.linalg.norm(scene.landmarks_map_l3 - np.median(scene.landmarks_map_l3, axis=0), axis=1)
+        self._scene_extent = float(np.median(spread_l))
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto", options: LocalizerOptions | None = None, backbone_file=None):
@@ -161,13 +163,17 @@ class Localizer:
         verdict, detail = Verdict.LOCALIZED, f"{inliers} of {len(detections)} landmarks agree"
         if inliers < options.min_inliers:
             verdict, detail = Verdict.NO_CONSENSUS, f"only {detail}, {options.min_inliers} are needed"
-        elif sigma_m > options.max_sigma_m or sigma_rad > options.max_sigma_rad:
-            detail = f"standard deviation {sigma_m:.2f} m and {np.degrees(sigma_rad):.1f} degrees"
+        elif sigma_m > self._sigma_limit() or sigma_rad > options.max_sigma_rad:
+            unit = "m" if self.scene.metric else "scene units"
+            detail = f"standard deviation {sigma_m:.2f} {unit} and {np.degrees(sigma_rad):.1f} degrees"
             verdict = Verdict.TOO_UNCERTAIN
         if verdict is not Verdict.LOCALIZED:
             return Localization(verdict, detail, detections)
         reprojection_px = float(np.median(solution.residual_px_n[solution.inlier_n]) * to_own)
         return Localization(verdict, detail, detections, solution.T_map_camera, covariance_66, reprojection_px)
+
+    def _sigma_limit(self) -> float:
+        return self.options.max_sigma_m if self.scene.metric else 0.1 * self._scene_extent
 
 
 def _image_problem(image_hw3) -> str:
