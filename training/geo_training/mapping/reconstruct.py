@@ -101,6 +101,8 @@ def _write_priors(database_path: Path, frames: list[Frame], store: FeatureStore,
     if not any(frame.T_world_camera is not None for frame in frames):
         raise InputError("no frame has a pose to use as a prior; record poses, or pass --poses none")
     numbers = store.image_numbers()
+    # COLMAP gives the priors up without a word when they lie exactly in a plane, as those of a wheeled robot do.
+    rng = np.random.default_rng(SEED)
     with pycolmap.Database.open(database_path) as database:
         database.clear_pose_priors()
         for frame in frames:
@@ -109,7 +111,7 @@ def _write_priors(database_path: Path, frames: list[Frame], store: FeatureStore,
             prior = pycolmap.PosePrior()
             camera = pycolmap.sensor_t(pycolmap.SensorType.CAMERA, store.camera_number(frame.camera_id))
             prior.corr_data_id = pycolmap.data_t(camera, numbers[frame.name])
-            prior.position = frame.T_world_camera[:3, 3]
+            prior.position = frame.T_world_camera[:3, 3] + rng.normal(0, 1e-3 * sigma_m, 3)
             prior.position_covariance = np.eye(3) * sigma_m**2
             prior.coordinate_system = pycolmap.PosePriorCoordinateSystem.CARTESIAN
             database.write_pose_prior(prior)
