@@ -1,4 +1,4 @@
-"""`geo-train map` and `geo-train landmarks` with the real COLMAP, on small images of textured boards at known places."""
+"""`geo-train map` and `geo-train landmarks` with the real COLMAP, on small images of boards at known places."""
 
 import json
 import shutil
