@@ -126,7 +126,9 @@ class Localizer:
         return self._views[camera]
 
     def _network(self, view_hw3: np.ndarray):
-        image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None].float()
+        image_b3hw = (
+            torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None].float().contiguous()
+        )
         with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
             return self._head(self._backbone(image_b3hw))
 

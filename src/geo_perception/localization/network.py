@@ -40,7 +40,8 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, dilation: int):
         super().__init__()
-        inner = max(8, width // 3)
+        # A multiple of 16: with other widths the CPU's bfloat16 convolutions gave gradients that were not numbers.
+        inner = 16 * max(1, round(width / 48))
         self.reduce = nn.Conv2d(width, inner, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)
         self.spread = nn.Conv2d(inner, inner, 3, padding=dilation, dilation=dilation, bias=False)

@@ -15,9 +15,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from geo_perception.errors import InputError
 from geo_perception.runtime.device import half_precision
 from geo_training.console import progress_bar
 from geo_training.engine.checkpoint import load_checkpoint, save_checkpoint
+
+
+_MAX_BROKEN_STEPS = 10
 
 
 class Task(Protocol):
@@ -70,7 +74,7 @@ def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Acceler
     """Trains `task.network` with AdamW, a linear warm-up and a cosine to zero.
 
     An interrupted run with the same `fingerprint` goes on where its last checkpoint in `run_dir` was written. The
-    history is in `history.jsonl` there.
+    history is in `history.jsonl` there. Raises InputError when training diverges.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     set_seed(config.seed)
@@ -85,7 +89,7 @@ def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Acceler
     due = {round(config.steps * (n + 1) / max(1, config.evaluations)) for n in range(config.evaluations)} | {
         config.steps
     }
-    started_s, sums = time.perf_counter(), _Means()
+    started_s, sums, broken = time.perf_counter(), _Means(), 0
     with progress_bar("training", config.steps) as advance:
         advance(step)
         for batch in _batches_from(task, step):
@@ -99,8 +103,15 @@ def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Acceler
                 terms = task.losses(network, batch)
             loss = sum(weight * terms[name] for name, weight in task.loss_weights.items())
             accelerator.backward(loss)
-            accelerator.clip_grad_norm_(network.parameters(), config.gradient_norm)
-            optimizer.step()
+            norm = accelerator.clip_grad_norm_(network.parameters(), config.gradient_norm)
+            broken = broken + 1 if not torch.isfinite(norm) else 0
+            if broken > _MAX_BROKEN_STEPS:
+                raise InputError(
+                    f"training diverged: {broken} steps in a row gave no finite gradient; lower learning_rate, or use "
+                    "another device"
+                )
+            if not broken:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
             # Early on the average follows closely; a fixed decay would keep the random start for long.

@@ -83,7 +83,7 @@ class FeatureBuffer:
     @torch.no_grad()
     def _fill(self, number: int, generation: int) -> int:
         view = self._make_view(number % self._frames, number // self._frames, generation)
-        image_b3hw = torch.from_numpy(view.image_hw3).to(self._device).permute(2, 0, 1)[None].float()
+        image_b3hw = torch.from_numpy(view.image_hw3).to(self._device).permute(2, 0, 1)[None].float().contiguous()
         with torch.autocast(self._device.type, self._half or torch.bfloat16, enabled=self._half is not None):
             features = self._backbone(image_b3hw)
         storage = getattr(self, "_storage", torch.device("cpu"))

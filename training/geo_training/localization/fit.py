@@ -155,7 +155,9 @@ class HeadTask:
             for index in self.data.held_out:
                 for number in range(_CALIBRATION_VIEWS):
                     view = self.data.view(index, number, 0)
-                    image_b3hw = torch.from_numpy(view.image_hw3).to(self.device).permute(2, 0, 1)[None].float()
+                    image_b3hw = (
+                        torch.from_numpy(view.image_hw3).to(self.device).permute(2, 0, 1)[None].float().contiguous()
+                    )
                     with self._autocast():
                         features = [feature.half() for feature in self.backbone(image_b3hw)]
                     self._held_out.append((view, features))
