@@ -20,7 +20,6 @@ from geo_perception.runtime.device import half_precision
 from geo_training.console import progress_bar
 from geo_training.engine.checkpoint import load_checkpoint, save_checkpoint
 
-
 _MAX_BROKEN_STEPS = 10
 
 
