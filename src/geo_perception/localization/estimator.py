@@ -12,7 +12,7 @@ import torch
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.localization.network import find_peaks
+from geo_perception.localization.network import Peaks
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import Scene
@@ -83,8 +83,7 @@ class Localizer:
         else:
             view_hw3 = image_hw3
         prepared_s = time.perf_counter()
-        logits_blhw, invisible_l = self._network(view_hw3)
-        peaks = find_peaks(logits_blhw, invisible_l)
+        peaks = self._network(view_hw3)
         pixels_l2 = peaks.pixels_bl2[0].double().cpu().numpy()
         score_l = peaks.score_bl[0].double().cpu().numpy()
         detected_s = time.perf_counter()
@@ -125,12 +124,13 @@ class Localizer:
             self._views[camera] = (network_camera, None if same else camera.remap_to(network_camera))
         return self._views[camera]
 
-    def _network(self, view_hw3: np.ndarray):
+    def _network(self, view_hw3: np.ndarray) -> Peaks:
         image_b3hw = (
             torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None].float().contiguous()
         )
         with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
-            return self._head(self._backbone(image_b3hw))
+            maps = self._head(self._backbone(image_b3hw))
+        return self._head.find(maps)
 
     def _pose_of(self, pixels_l2, score_l, camera: Camera, network_camera: Camera, seed: int) -> Localization:
         options = self.options

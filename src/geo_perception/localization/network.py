@@ -2,18 +2,22 @@
 
 After "Faster training of the Scene Landmark Detection for Camera Localization" (stacked dilated convolutions and skips
 on frozen features, a 1x1 convolution to L maps). What differs: features of several strides are projected and summed
-instead of one dilated stride-8 map, and each landmark's map is a distribution over all cells plus "not visible".
+instead of one dilated stride-8 map, each landmark's map is a distribution over all cells plus "not visible", and its
+place is then read again in a small window of a map twice as fine.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name
 from torch import nn
 
 CELL_PX = 8  # size of a heatmap cell in network pixels
+FINE_PX = 4  # the same of the fine map
+FINE_RADIUS = 4  # fine cells around a peak in which its place is looked for again
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class HeadConfig:
     channels: tuple[int, ...]
     width: int = 192
     dilations: tuple[int, ...] = (1, 2, 4, 1)
+    fine_width: int = 48  # 0: no fine map; it also needs features of stride 4
 
     def to_header(self) -> dict:
         return asdict(self)
@@ -55,8 +60,17 @@ class _Block(nn.Module):
         return F.relu(x_bchw + self.norm3(self.expand(y_bchw)))
 
 
+class HeadMaps(NamedTuple):
+    """What the head makes of an image: landmark logits (B, L, H / 8, W / 8), "not visible" logits (L,), and fine
+    features (B, D, H / 4, W / 4), or None without a fine map."""
+
+    logits_blhw: torch.Tensor
+    invisible_l: torch.Tensor
+    fine_bdhw: torch.Tensor | None
+
+
 class LandmarkHead(nn.Module):
-    """Feature maps at several strides to landmark logits (B, L, H / 8, W / 8) and "not visible" logits (L,)."""
+    """Feature maps at several strides to the maps in which landmarks are found."""
 
     def __init__(self, config: HeadConfig):
         super().__init__()
@@ -70,8 +84,16 @@ class LandmarkHead(nn.Module):
         self.blocks = nn.Sequential(*(_Block(config.width, dilation) for dilation in config.dilations))
         self.heatmap = nn.Conv2d(config.width, config.landmarks, 1)
         self.invisible_l = nn.Parameter(torch.full((config.landmarks,), 4.0))
+        self.has_fine = config.fine_width > 0 and FINE_PX in config.strides
+        if self.has_fine:
+            channels = config.channels[config.strides.index(FINE_PX)]
+            self.fine_detail = nn.Conv2d(channels, config.fine_width, 1, bias=False)
+            self.fine_context = nn.Conv2d(config.width, config.fine_width, 1, bias=False)
+            self.fine_norm = nn.BatchNorm2d(config.fine_width)
+            self.fine_mix = nn.Conv2d(config.fine_width, config.fine_width, 3, padding=1)
+            self.fine_landmark_ld = nn.Parameter(torch.randn(config.landmarks, config.fine_width) * 0.2)
 
-    def forward(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, features: list[torch.Tensor]) -> HeadMaps:
         """Feature maps in the order of `config.strides`, finer than a cell or coarser, all of one image batch."""
         total_bchw = None
         for fold, project, map_bchw in zip(self.fold, self.project, features, strict=True):
@@ -84,8 +106,54 @@ class LandmarkHead(nn.Module):
                 total_bchw = total_bchw + F.interpolate(projected, size=size, mode="bilinear", align_corners=False)
             else:
                 total_bchw = total_bchw + projected
-        logits_blhw = self.heatmap(self.blocks(F.relu(self.norm(total_bchw))))
-        return logits_blhw, self.invisible_l
+        trunk_bchw = self.blocks(F.relu(self.norm(total_bchw)))
+        fine_bdhw = None
+        if self.has_fine:
+            detail_bdhw = self.fine_detail(features[self.config.strides.index(FINE_PX)])
+            context_bdhw = F.interpolate(
+                self.fine_context(trunk_bchw), size=detail_bdhw.shape[-2:], mode="bilinear", align_corners=False
+            )
+            fine_bdhw = self.fine_mix(F.relu(self.fine_norm(detail_bdhw + context_bdhw)))
+        return HeadMaps(self.heatmap(trunk_bchw), self.invisible_l, fine_bdhw)
+
+    def fine_logits(self, fine_bdhw, image_m, landmark_m, rows_mk, columns_mk) -> torch.Tensor:
+        """How well each fine cell (rows and columns (M, K)) of image `image_m` looks like landmark `landmark_m`:
+        (M, K), minus infinity outside the map."""
+        _, _, H, W = fine_bdhw.shape
+        inside_mk = (rows_mk >= 0) & (rows_mk < H) & (columns_mk >= 0) & (columns_mk < W)
+        index_mk = rows_mk.clamp(0, H - 1) * W + columns_mk.clamp(0, W - 1)
+        cells_bnd = fine_bdhw.float().flatten(2).transpose(1, 2)
+        looks_mkd = cells_bnd[image_m[:, None], index_mk]
+        logits_mk = torch.einsum("mkd,md->mk", looks_mkd, self.fine_landmark_ld[landmark_m].float())
+        return logits_mk.masked_fill(~inside_mk, -torch.inf)
+
+    @torch.no_grad()
+    def find(self, maps: HeadMaps) -> Peaks:
+        """Each landmark's best place, read in the coarse map and then, where there is one, in the fine map."""
+        peaks = find_peaks(maps.logits_blhw, maps.invisible_l)
+        if maps.fine_bdhw is None:
+            return peaks
+        B, L, _ = peaks.pixels_bl2.shape
+        image_m = torch.arange(B, device=maps.fine_bdhw.device).repeat_interleave(L)
+        landmark_m = torch.arange(L, device=maps.fine_bdhw.device).repeat(B)
+        rows_mk, columns_mk = fine_window(peaks.pixels_bl2.reshape(-1, 2))
+        logits_mk = self.fine_logits(maps.fine_bdhw, image_m, landmark_m, rows_mk, columns_mk)
+        # As in the coarse map: the expectation around the best cell, not over two peaks.
+        best_m1 = logits_mk.argmax(dim=1, keepdim=True)
+        near_mk = ((rows_mk - rows_mk.gather(1, best_m1)).abs() <= 2) & (
+            (columns_mk - columns_mk.gather(1, best_m1)).abs() <= 2
+        )
+        weight_mk = logits_mk.masked_fill(~near_mk, -torch.inf).softmax(dim=1)
+        cell_m2 = torch.stack([(weight_mk * columns_mk).sum(dim=1), (weight_mk * rows_mk).sum(dim=1)], dim=1)
+        pixels_bl2 = ((cell_m2 + 0.5) * FINE_PX - 0.5).view(B, L, 2)
+        return Peaks(pixels_bl2, peaks.score_bl, peaks.spread_px_bl)
+
+
+def fine_window(pixels_m2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and columns (M, K) of the fine cells around network pixels (M, 2)."""
+    centre_m2 = ((pixels_m2.float() + 0.5) / FINE_PX - 0.5).round().long()
+    steps = torch.arange(-FINE_RADIUS, FINE_RADIUS + 1, device=pixels_m2.device)
+    return centre_m2[:, 1:] + steps.repeat_interleave(len(steps)), centre_m2[:, :1] + steps.repeat(len(steps))
 
 
 @dataclass(frozen=True)

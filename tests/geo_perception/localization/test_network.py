@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from geo_perception.localization.network import CELL_PX, HeadConfig, LandmarkHead, find_peaks
+from geo_perception.localization.network import CELL_PX, HeadConfig, HeadMaps, LandmarkHead, find_peaks, fine_window
 
 
 def flat_logits(value: float = -20.0) -> torch.Tensor:
@@ -54,9 +54,49 @@ def test_a_peak_in_the_corner_stays_in_the_image():
 def test_the_head_answers_at_eight_pixels_a_cell_whatever_strides_it_is_given(strides):
     config = HeadConfig(landmarks=7, strides=strides, channels=(6,) * len(strides), width=8, dilations=(1, 2))
     features = [torch.randn(2, 6, 64 // stride, 96 // stride) for stride in strides]
-    logits, invisible = LandmarkHead(config)(features)
-    assert logits.shape == (2, 7, 8, 12)
-    assert invisible.shape == (7,)
+    head = LandmarkHead(config)
+    maps = head(features)
+    assert maps.logits_blhw.shape == (2, 7, 8, 12)
+    assert maps.invisible_l.shape == (7,)
+    assert (maps.fine_bdhw is not None) == (4 in strides)
+    assert head.find(maps).pixels_bl2.shape == (2, 7, 2)
+
+
+def fine_head() -> LandmarkHead:
+    """A head whose landmark 0 looks like the first fine channel."""
+    head = LandmarkHead(HeadConfig(2, (4, 8), (6, 6), 16, (1,), fine_width=3))
+    with torch.no_grad():
+        head.fine_landmark_ld.copy_(torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]))
+    return head
+
+
+def test_the_fine_map_moves_a_coarse_peak_to_its_place():
+    logits = torch.full((1, 2, 6, 8), -20.0)
+    logits[0, 0, 2, 5] = 20.0  # the coarse peak: pixel (43.5, 19.5)
+    fine = torch.zeros(1, 3, 12, 16)
+    fine[0, 0, 6, 9] = 40.0  # the fine cell (9, 6): pixel (9.5 * 4 - 0.5, 6.5 * 4 - 0.5)
+    peaks = fine_head().find(HeadMaps(logits, torch.zeros(2), fine))
+    assert peaks.pixels_bl2[0, 0].tolist() == pytest.approx([37.5, 25.5], abs=1e-3)
+    assert float(peaks.score_bl[0, 0]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_fine_map_is_read_near_the_coarse_peak_only():
+    logits = torch.full((1, 2, 6, 8), -20.0)
+    logits[0, 0, 2, 5] = 20.0
+    fine = torch.zeros(1, 3, 12, 16)
+    fine[0, 0, 5, 11] = 30.0  # near
+    fine[0, 0, 5, 1] = 99.0  # far away
+    peaks = fine_head().find(HeadMaps(logits, torch.zeros(2), fine))
+    assert peaks.pixels_bl2[0, 0].tolist() == pytest.approx([45.5, 21.5], abs=1e-3)
+
+
+def test_fine_cells_outside_the_map_are_never_chosen():
+    head, fine = fine_head(), torch.zeros(1, 3, 12, 16)
+    rows, columns = fine_window(torch.tensor([[0.0, 0.0]]))
+    logits = head.fine_logits(fine, torch.tensor([0]), torch.tensor([0]), rows, columns)
+    outside = (rows < 0) | (columns < 0)
+    assert torch.isinf(logits[outside]).all()
+    assert torch.isfinite(logits[~outside]).all()
 
 
 def test_a_head_config_survives_its_header():

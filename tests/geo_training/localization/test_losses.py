@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
-from geo_training.localization.losses import heatmap_loss, target_cells
+from geo_training.localization.losses import fine_loss, heatmap_loss, target_cells
+
+from geo_perception.localization.network import HeadConfig, HeadMaps, LandmarkHead
 
 
 def test_a_landmark_at_a_cell_centre_pulls_most_on_that_cell():
@@ -62,3 +64,34 @@ def test_its_gradient_is_that_of_numeric_derivatives():
 
     # The loss works in float32 inside, so the steps are large and the tolerance is wide.
     assert torch.autograd.gradcheck(loss, (logits,), eps=1e-2, atol=2e-2, rtol=5e-2)
+
+
+def test_a_flat_fine_map_costs_the_logarithm_of_its_window():
+    head = LandmarkHead(HeadConfig(1, (4,), (6,), 16, (1,), fine_width=3))
+    maps = HeadMaps(torch.zeros(1, 1, 20, 20), torch.zeros(1), torch.zeros(1, 3, 40, 40))
+    loss = fine_loss(head, maps, torch.full((1, 1, 2), 79.5), torch.ones(1, 1), 0.7)
+    assert float(loss.detach()) == pytest.approx(math.log(81), abs=1e-5)
+
+
+def test_no_seen_landmark_costs_nothing_in_the_fine_map():
+    head = LandmarkHead(HeadConfig(1, (4,), (6,), 16, (1,), fine_width=3))
+    maps = HeadMaps(torch.zeros(1, 1, 20, 20), torch.zeros(1), torch.zeros(1, 3, 40, 40))
+    assert float(fine_loss(head, maps, torch.full((1, 1, 2), 79.5), -torch.ones(1, 1), 0.7)) == 0.0
+
+
+def test_the_fine_map_learns_where_a_landmark_is():
+    torch.manual_seed(0)
+    head = LandmarkHead(HeadConfig(1, (4,), (6,), 16, (1,), fine_width=3))
+    fine = torch.zeros(1, 3, 40, 40, requires_grad=True)
+    optimizer = torch.optim.Adam([fine, head.fine_landmark_ld], lr=0.3)
+    true = torch.tensor([[[86.1, 70.4]]])
+    for _ in range(150):
+        optimizer.zero_grad()
+        fine_loss(
+            head, HeadMaps(torch.zeros(1, 1, 20, 20), torch.zeros(1), fine), true, torch.ones(1, 1), 0.7
+        ).backward()
+        optimizer.step()
+    logits = torch.full((1, 1, 20, 20), -20.0)
+    logits[0, 0, 8, 10] = 20.0  # pixel (83.5, 67.5)
+    found = head.find(HeadMaps(logits, torch.zeros(1), fine.detach())).pixels_bl2[0, 0]
+    assert found.tolist() == pytest.approx(true[0, 0].tolist(), abs=0.5)

@@ -37,6 +37,7 @@ class HeadTrainingConfig(_Strict):
     backbone_file: Path | None = None
     width: int = Field(192, ge=16, le=1024)
     dilations: tuple[int, ...] = (1, 2, 4, 1)
+    fine_width: int = Field(48, ge=0, le=512, description="channels of the fine map; 0 leaves it out")
     network_width_px: int = Field(640, ge=128, le=2048, description="longer images are made smaller to this side")
     views: int = Field(4, ge=1, le=64, description="augmented views of each frame in the buffer")
     buffer_gib: float = Field(6.0, gt=0, description="memory the feature buffer may take; views are left out to fit")

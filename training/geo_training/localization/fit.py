@@ -13,7 +13,7 @@ import torch
 
 from geo_perception.errors import InputError
 from geo_perception.localization.estimator import LocalizerOptions
-from geo_perception.localization.network import HeadConfig, LandmarkHead, find_peaks
+from geo_perception.localization.network import HeadConfig, LandmarkHead
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import half_precision, pick_device
@@ -30,7 +30,7 @@ from geo_training.localization.calibrate import (
     pixel_errors,
 )
 from geo_training.localization.config import HeadTrainingConfig
-from geo_training.localization.losses import heatmap_loss
+from geo_training.localization.losses import fine_loss, heatmap_loss
 from geo_training.localization.views import View, make_view, network_camera_for
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap
@@ -104,10 +104,12 @@ class HeadTask:
         self.data, self.config, self.backbone, self.device = data, config, backbone, device
         self.rank, self.world = rank, world
         head = HeadConfig(len(data.landmarks.points_world_l3), tuple(backbone.strides), tuple(backbone.channels),
-                          config.width, config.dilations)  # fmt: skip
+                          config.width, config.dilations, config.fine_width)  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = LandmarkHead(head).to(memory_format=torch.channels_last)  # faster in half precision
         self.loss_weights = {"seen": 1.0, "unseen": config.negative_weight}
+        if self.network.has_fine:
+            self.loss_weights["fine"] = 1.0
         self.options = LocalizerOptions()
         budget_bytes = int(config.buffer_gib * 2**30)
         self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g), len(data.training),
@@ -129,8 +131,13 @@ class HeadTask:
     def losses(self, network, batch: FeatureBatch) -> dict[str, torch.Tensor]:
         drop = self.config.feature_dropout
         features = [torch.nn.functional.dropout2d(feature, drop) for feature in batch.features]
-        logits_blhw, invisible_l = network(features)
-        return heatmap_loss(logits_blhw, invisible_l, batch.pixels_bl2, batch.state_bl, self.config.label_sigma_cells)
+        maps = network(features)
+        sigma_cells = self.config.label_sigma_cells
+        terms = heatmap_loss(maps.logits_blhw, maps.invisible_l, batch.pixels_bl2, batch.state_bl, sigma_cells)
+        if maps.fine_bdhw is not None:
+            head = getattr(network, "module", network)  # behind DistributedDataParallel
+            terms["fine"] = fine_loss(head, maps, batch.pixels_bl2, batch.state_bl, sigma_cells)
+        return terms
 
     def evaluate(self, network) -> dict[str, float]:
         """Pixel error and recall on the plain views of the held-out frames."""
@@ -164,8 +171,8 @@ class HeadTask:
         found = []
         for view, features in self._held_out[:: _CALIBRATION_VIEWS if plain else 1]:
             with self._autocast():
-                logits_blhw, invisible_l = network([feature.float() for feature in features])
-            peaks = find_peaks(logits_blhw, invisible_l)
+                maps = network([feature.float() for feature in features])
+            peaks = network.find(maps)
             pixels_l2, score_l = peaks.pixels_bl2[0].double().cpu().numpy(), peaks.score_bl[0].double().cpu().numpy()
             found.append(
                 HeldOutView(pixels_l2, score_l, view.pixels_l2, view.state_l, view.camera, view.T_world_camera)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from geo_perception.localization.network import CELL_PX
+from geo_perception.localization.network import CELL_PX, FINE_PX, FINE_RADIUS, HeadMaps, LandmarkHead, fine_window
 
 _RADIUS_CELLS = 2
 
@@ -34,6 +34,26 @@ def heatmap_loss(
     seen = log_total_bl[seen_bl] - expected_m
     terms["seen"] = seen.mean() if seen.numel() else log_total_bl.sum() * 0
     return terms
+
+
+def fine_loss(
+    head: LandmarkHead, maps: HeadMaps, pixels_bl2: torch.Tensor, state_bl: torch.Tensor, sigma_cells: float
+) -> torch.Tensor:
+    """Cross-entropy, in nats, of seen landmarks' places in the fine map, within windows a little off centre, as
+    the coarse peaks will be. A Gaussian of `sigma_cells` fine cells is the target."""
+    image_m, landmark_m = (state_bl > 0).nonzero(as_tuple=True)
+    if len(image_m) == 0:
+        return maps.fine_bdhw.sum() * 0
+    pixels_m2 = pixels_bl2[image_m, landmark_m].float()
+    off_m2 = (torch.rand_like(pixels_m2) * 2 - 1) * (FINE_RADIUS - 1.5) * FINE_PX
+    rows_mk, columns_mk = fine_window(pixels_m2 + off_m2)
+    logits_mk = head.fine_logits(maps.fine_bdhw, image_m, landmark_m, rows_mk, columns_mk)
+    cells_m2 = (pixels_m2 + 0.5) / FINE_PX - 0.5
+    distance2_mk = (columns_mk - cells_m2[:, :1]) ** 2 + (rows_mk - cells_m2[:, 1:]) ** 2
+    target_mk = torch.exp(-distance2_mk / (2 * sigma_cells**2)) * torch.isfinite(logits_mk)
+    target_mk = target_mk / target_mk.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    log_mk = logits_mk.log_softmax(dim=1).masked_fill(~torch.isfinite(logits_mk), 0.0)
+    return -(target_mk * log_mk).sum(dim=1).mean()
 
 
 def target_cells(pixels_m2: torch.Tensor, H: int, W: int, sigma_cells: float) -> tuple[torch.Tensor, torch.Tensor]:
