@@ -10,7 +10,9 @@ from geo_perception.geometry import Camera, make_pose, so3_exp
 
 CAMERA = Camera(320, 224, 210.0, 210.0, 159.5, 111.5)
 POSE = make_pose(so3_exp(np.array([0.1, 0.2, -0.1])), np.array([0.3, -0.2, 1.0]))
-GEOMETRY_ONLY = AugmentationConfig(brightness=0, contrast=0, colour=0, blur=0, grey=0, noise=0, erase=0)
+GEOMETRY_ONLY = AugmentationConfig(
+    gamma=0, shading=0, brightness=0, contrast=0, colour=0, blur=0, grey=0, noise=0, erase=0
+)
 
 
 def dots(camera: Camera):

@@ -101,12 +101,16 @@ def _resample(image_hw3, camera: Camera, target: Camera, R_camera_view: np.ndarr
 
 
 def _change_light(view_hw3: np.ndarray, augmentation: AugmentationConfig, rng: np.random.Generator):
-    """Exposure, contrast, colour, blur, noise, a covered box; and where the view is covered."""
-    image = view_hw3.astype(np.float32)
+    """Exposure, contrast, colour, other lamps, blur, noise, a covered box; and where the view is covered."""
+    exponent = np.exp(augmentation.gamma * rng.uniform(-1, 1))
+    image = cv2.LUT(view_hw3, (255 * (np.arange(256) / 255) ** exponent).astype(np.float32)[None])
     mean = image.mean()
     image = (image - mean) * (1 + augmentation.contrast * rng.uniform(-1, 1)) + mean
     gain_3 = (1 + augmentation.brightness * rng.uniform(-1, 1)) * (1 + augmentation.colour * rng.uniform(-1, 1, 3))
     image *= gain_3.astype(np.float32)
+    # Light that comes from elsewhere: a few random gains, spread smoothly over the image.
+    field_34 = rng.normal(0, augmentation.shading, (3, 4)).astype(np.float32)
+    image *= np.exp(cv2.resize(field_34, image.shape[1::-1], interpolation=cv2.INTER_CUBIC))[..., None]
     if rng.random() < augmentation.grey:
         image[:] = image.mean(axis=2, keepdims=True)
     if rng.random() < augmentation.blur:
