@@ -93,8 +93,11 @@ class LandmarkHead(nn.Module):
             self.fine_mix = nn.Conv2d(config.fine_width, config.fine_width, 3, padding=1)
             self.fine_landmark_ld = nn.Parameter(torch.randn(config.landmarks, config.fine_width) * 0.2)
 
-    def forward(self, features: list[torch.Tensor]) -> HeadMaps:
-        """Feature maps in the order of `config.strides`, finer than a cell or coarser, all of one image batch."""
+    def forward(self, features: list[torch.Tensor], landmarks: torch.Tensor | None = None) -> HeadMaps:
+        """Feature maps in the order of `config.strides`, finer than a cell or coarser, all of one image batch.
+
+        With `landmarks` (indices, (K,)) only theirs are made: a training step need not look at all of them.
+        """
         total_bchw = None
         for fold, project, map_bchw in zip(self.fold, self.project, features, strict=True):
             # Finer maps keep their detail as channels of the cell; coarser ones are spread over their cells.
@@ -114,7 +117,10 @@ class LandmarkHead(nn.Module):
                 self.fine_context(trunk_bchw), size=detail_bdhw.shape[-2:], mode="bilinear", align_corners=False
             )
             fine_bdhw = self.fine_mix(F.relu(self.fine_norm(detail_bdhw + context_bdhw)))
-        return HeadMaps(self.heatmap(trunk_bchw), self.invisible_l, fine_bdhw)
+        if landmarks is None:
+            return HeadMaps(self.heatmap(trunk_bchw), self.invisible_l, fine_bdhw)
+        weight, bias = self.heatmap.weight[landmarks], self.heatmap.bias[landmarks]
+        return HeadMaps(F.conv2d(trunk_bchw, weight, bias), self.invisible_l[landmarks], fine_bdhw)
 
     def fine_logits(self, fine_bdhw, image_m, landmark_m, rows_mk, columns_mk) -> torch.Tensor:
         """How well each fine cell (rows and columns (M, K)) of image `image_m` looks like landmark `landmark_m`:

@@ -51,6 +51,9 @@ class HeadTrainingConfig(_Strict):
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights that are kept")
     label_sigma_cells: float = Field(0.7, gt=0)
     negative_weight: float = Field(1.0, ge=0)
+    unseen_share: float = Field(
+        0.25, ge=0, le=1, description="of the landmarks that no image of a batch sees, those used"
+    )
     feature_dropout: float = Field(0.1, ge=0, lt=1)
     held_out: float = Field(
         0.08, ge=0, le=0.5, description="share of the frames kept back to calibrate and to draw curves"

@@ -131,13 +131,21 @@ class HeadTask:
     def losses(self, network, batch: FeatureBatch) -> dict[str, torch.Tensor]:
         drop = self.config.feature_dropout
         features = [torch.nn.functional.dropout2d(feature, drop) for feature in batch.features]
-        maps = network(features)
+        chosen_k = self._landmarks_of(batch)
+        maps = network(features, chosen_k)
+        pixels_bk2, state_bk = batch.pixels_bl2[:, chosen_k], batch.state_bl[:, chosen_k]
         sigma_cells = self.config.label_sigma_cells
-        terms = heatmap_loss(maps.logits_blhw, maps.invisible_l, batch.pixels_bl2, batch.state_bl, sigma_cells)
+        terms = heatmap_loss(maps.logits_blhw, maps.invisible_l, pixels_bk2, state_bk, sigma_cells)
         if maps.fine_bdhw is not None:
             head = getattr(network, "module", network)  # behind DistributedDataParallel
             terms["fine"] = fine_loss(head, maps, batch.pixels_bl2, batch.state_bl, sigma_cells)
         return terms
+
+    def _landmarks_of(self, batch: FeatureBatch) -> torch.Tensor:
+        """Those seen in the batch and a share of the others: most are in no image of it, and teach little."""
+        seen_l = (batch.state_bl > 0).any(dim=0)
+        drawn_l = torch.rand(len(seen_l), device=seen_l.device) < self.config.unseen_share
+        return (seen_l | drawn_l).nonzero()[:, 0]
 
     def evaluate(self, network) -> dict[str, float]:
         """Pixel error and recall on the plain views of the held-out frames."""
