@@ -1,5 +1,6 @@
 """What surrounds the demo's road: its folder, its last line. The road itself is `make demo`."""
 
+import subprocess
 import sys
 
 import pytest
@@ -51,3 +52,12 @@ def test_a_stage_that_fails_ends_the_road(tmp_path):
     assert demo._executable(("python", "-c", "pass"))[0] == sys.executable
     with pytest.raises(InputError, match="make setup"):
         demo._executable(("no-such-program",))
+
+
+def test_mistakes_are_answered_with_one_line(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    code = subprocess.run(
+        [sys.executable, "-m", "geo_training.demo", "--out", tmp_path], capture_output=True, text=True
+    )
+    assert code.returncode == 1
+    assert code.stderr.splitlines() == [f"error: {tmp_path} holds files that are not this demo's; choose another --out"]

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from geo_perception.errors import InputError
 
@@ -31,8 +31,8 @@ class NotGoodEnough(Exception):  # noqa: N818 (a verdict, not a mistake)
     """The command ran, and its result is below what was asked for: exit 1 with one line."""
 
 
-class CommandGroup(TyperGroup):
-    """A group of commands whose InputErrors are answered with one line and exit 1. Wrong usage exits 2.
+class _Answering:
+    """Answers InputErrors with one line and exit 1. Wrong usage exits 2.
 
     `typer.Exit` is raised rather than an exception of click: newer typers bring a click of their own, which knows no
     other.
@@ -49,6 +49,14 @@ class CommandGroup(TyperGroup):
             answer = "[bold red]error:[/] interrupted; run the same command again to go on"
         stderr.print(answer)
         raise typer.Exit(1)
+
+
+class CommandGroup(_Answering, TyperGroup):
+    """A group of commands."""
+
+
+class SingleCommand(_Answering, TyperCommand):
+    """The command of a program that has only one: `@app.command(cls=SingleCommand)`."""
 
 
 def command_group(help_text: str) -> typer.Typer:

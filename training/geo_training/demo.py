@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
-from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, write_json
+from geo_training.console import JsonOption, NotGoodEnough, SeedOption, SingleCommand, command_group, say, write_json
 
 MIN_RECALL = 0.90
 RECALL = "recall_5cm_5deg"
@@ -132,7 +132,7 @@ def _executable(command: tuple[str, ...]) -> list[str]:
 app = command_group("From a recording to a live pose, in a rendered room.")
 
 
-@app.command()
+@app.command(cls=SingleCommand)
 def main(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.", metavar="DIR")] = Path(
         "demo"

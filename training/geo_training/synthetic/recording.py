@@ -26,7 +26,7 @@ import typer
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.codec import encode_jpeg
-from geo_training.console import OverwriteOption, SeedOption, command_group, say, track
+from geo_training.console import OverwriteOption, SeedOption, SingleCommand, command_group, say, track
 from geo_training.datasets.to_bag import IMAGE_TOPIC, INFO_TOPIC, POSE_TOPIC, BagMessages
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import Walk, walk
@@ -151,7 +151,7 @@ def _room(seed: int) -> Room:
 app = command_group("Record a walk through a rendered room.")
 
 
-@app.command()
+@app.command(cls=SingleCommand)
 def main(
     out: Annotated[Path, typer.Option(help="The rosbag2 to write.", metavar="BAG")],
     walk_seed: Annotated[int, typer.Option("--walk", help="Which walk through the room.")] = 1,
