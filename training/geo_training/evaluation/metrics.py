@@ -137,7 +137,7 @@ def pose_figures(outcomes: Sequence[FrameOutcome], ruler: Ruler) -> dict[str, fl
     for name, percent in (("median", 50), ("p90", 90)):
         figures[f"{name}_{ruler.unit}"] = percentile(distance_n, percent) * ruler.factor
         figures[f"{name}_deg"] = percentile(degrees_n, percent)
-    figures["median_inliers"] = percentile([o.inliers for o in outcomes if o.localized], 50)
+    figures["median_inliers"] = percentile([o.inliers for o in outcomes if o.localized and o.inliers], 50)
     return figures
 
 

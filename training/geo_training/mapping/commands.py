@@ -105,7 +105,7 @@ def map_command(
 
 def landmarks_command(
     root: DatasetArgument,
-    count: Annotated[int, typer.Option(min=1, help="How many landmarks.")] = 200,
+    count: Annotated[int, typer.Option(min=1, help="How many landmarks, at the most.")] = 600,
     max_depth: Annotated[
         float, typer.Option(min=1e-6, help="Mean distance of a landmark from the cameras, in the unit of the map.")
     ] = 10.0,

@@ -28,7 +28,7 @@ SPANS_RAD = (0.3, 0.25, 0.2, 0.15, 0.1, 0.06, 0.03)
 class SelectionOptions:
     """`frame_target`: landmarks that every frame should see. `max_depth` in the unit of the map."""
 
-    count: int = 200
+    count: int = 600
     max_depth: float = 10.0
     max_error_px: float = 2.0
     frame_target: int = 30

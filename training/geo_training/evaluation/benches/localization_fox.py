@@ -7,7 +7,7 @@ from pathlib import Path
 from geo_training.evaluation.bench import Benchmark, BenchOptions, BenchResult, Work
 
 EACH = 5
-LANDMARKS = 200
+LANDMARKS = 600
 
 
 def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
