@@ -179,7 +179,7 @@ def _caption(outcome: FrameOutcome, evaluation: Evaluation) -> str:
         parts.append(_text(outcome.verdict + (f" ({outcome.detail})" if outcome.detail else "")))
     if outcome.localization is not None:
         found = outcome.localization
-        parts.append(f"{outcome.inliers} of {len(found.detections)} detections agree")
+        parts.append(f"{int(found.detections.inlier_n.sum())} of {len(found.detections)} detections agree")
         if np.isfinite(found.reprojection_px):
             parts.append(f"median reprojection {found.reprojection_px:.1f} px")
     return f"<b>{_text(outcome.name)}</b><br>{'; '.join(parts)}"
