@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
-from geo_training.localization.calibrate import HeldOutView, fit_covariance, fit_pixel_noise, normalized_errors
+from geo_training.localization.calibrate import (
+    NEW_RECORDING_MARGIN,
+    HeldOutView,
+    fit_covariance,
+    fit_pixel_noise,
+    normalized_errors,
+)
 from scipy.stats import chi2
 
 from geo_perception.geometry import Camera, make_pose, so3_exp
@@ -52,7 +58,10 @@ def test_stated_and_actual_errors_agree_after_the_fit_on_other_views():
     floor_66 = np.diag([fitted.floor_m**2] * 3 + [fitted.floor_rad**2] * 3)
     total_m66 = covariance_m66 / 16 * fitted.covariance_scale + floor_66
     nees_m = np.einsum("mi,mij,mj->m", error_m6, np.linalg.inv(total_m66), error_m6)
-    assert 0.80 <= np.mean(nees_m <= chi2.ppf(0.9, 6)) <= 0.97
+    # The fit holds where it was made; for other recordings it is widened.
+    inside = np.mean(nees_m * NEW_RECORDING_MARGIN**2 <= chi2.ppf(0.9, 6))
+    assert 0.82 <= inside <= 0.96
+    assert np.mean(nees_m <= chi2.ppf(0.9, 6)) > inside
 
 
 def test_few_poses_leave_the_covariance_as_it_is():

@@ -44,7 +44,7 @@ class HeadTrainingConfig(_Strict):
     views: int = Field(4, ge=1, le=64, description="augmented views of each frame in the buffer")
     buffer_gib: float = Field(6.0, gt=0, description="memory the feature buffer may take; views are left out to fit")
     refresh: float = Field(0.15, ge=0, le=1, description="share of the buffer that is made anew after each epoch")
-    steps: int = Field(2600, ge=1)
+    steps: int = Field(1800, ge=1)
     batch: int = Field(4, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
