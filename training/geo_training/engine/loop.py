@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -179,4 +180,6 @@ class _Means:
 
 
 def _write_history(run_dir: Path, history: list[dict]) -> None:
-    (run_dir / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in history))
+    # JSON has no infinity: a median over frames that were not localized becomes null.
+    rows = [{key: value if math.isfinite(value) else None for key, value in record.items()} for record in history]
+    (run_dir / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

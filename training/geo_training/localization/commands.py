@@ -61,9 +61,16 @@ def head(
         json_path, {"scene": str(result.scene_path), "figures": figures, "config": resolved.model_dump(mode="json")}
     )
     say(f"{result.scene_path}: {figures['scene_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
+    if "held_out_px" in figures:
+        say(_held_out(figures))
+
+
+def _held_out(figures: dict[str, float]) -> str:
+    """What the held-out frames say, in a sentence."""
     if "held_out_recall_5cm_5deg" in figures:
-        say(
-            f"held-out frames: {figures['held_out_recall_5cm_5deg']:.0%} within 5 cm and 5 degrees, median "
-            f"{figures['held_out_median_cm']:.1f} cm and {figures['held_out_median_deg']:.2f} degrees, landmarks off "
-            f"by {figures['held_out_px']:.1f} px"
-        )
+        placed = f"{figures['held_out_recall_5cm_5deg']:.0%} within 5 cm and 5 degrees, "
+        placed += f"median {figures['held_out_median_cm']:.1f} cm"
+    else:
+        placed = f"median {figures['held_out_median_scene_units']:.3g} scene units (the scale is unknown)"
+    angle, pixels = figures["held_out_median_deg"], figures["held_out_px"]
+    return f"held-out frames: {placed} and {angle:.2f} degrees, landmarks off by {pixels:.1f} px"

@@ -155,12 +155,16 @@ class HeadTask:
         error_px, _ = pixel_errors(views, 0.3)
         landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
         _, _, distances = normalized_errors(views, landmarks_l3, NoiseModel(), self.options)
-        distance_m, angle_deg = np.array(distances).T
-        return {
+        distance_n, angle_deg = np.array(distances).T
+        figures = {
             "held_out_px": float(np.median(error_px)) if len(error_px) else float("nan"),
-            "held_out_recall_5cm_5deg": float(np.mean((distance_m <= 0.05) & (angle_deg <= 5))),
-            "held_out_median_cm": float(np.median(distance_m) * 100),
             "held_out_median_deg": float(np.median(angle_deg)),
+        }
+        if not self.data.map.metric:
+            return figures | {"held_out_median_scene_units": float(np.median(distance_n))}
+        return figures | {
+            "held_out_recall_5cm_5deg": float(np.mean((distance_n <= 0.05) & (angle_deg <= 5))),
+            "held_out_median_cm": float(np.median(distance_n) * 100),
         }
 
     @torch.no_grad()
