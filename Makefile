@@ -41,9 +41,9 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pins what .venv holds now: the CUDA packages follow from torch.
+# Pins what .venv holds now.
 lock: setup
-	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton|geo.perception)' > requirements.lock
+	$(BIN)/python tools/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean:
 	rm -rf $(VENV) build install log demo
