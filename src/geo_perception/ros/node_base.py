@@ -10,6 +10,7 @@ import functools
 import gc
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Outcome:
     verdict: str
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(LifecycleNode, ABC):
     """A lifecycle node around one estimator. Derive, and override the hooks below.
 
     Raises InputError when a parameter given at start-up cannot be used.
@@ -78,20 +79,20 @@ class PerceptionNode(LifecycleNode):
 
     # What a capability says.
 
+    @abstractmethod
     def load(self) -> None:
         """Loads and warms up the estimator, and makes the publishers with `output`. Raises InputError."""
-        raise NotImplementedError
 
     def greet(self) -> None:
         """The node has become active: publish what is published once."""
 
+    @abstractmethod
     def compute(self, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Any:
         """The result for one image (RGB uint8, as it came). Runs in the worker thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def publish(self, result: Any, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Outcome:
         """Publishes a result. Runs in the worker thread. Raises Dropped when a transform it needs is missing."""
-        raise NotImplementedError
 
     def unload(self) -> None:
         """Lets go of all that `load` made besides the publishers. Called after a failed load, too."""
