@@ -3,6 +3,7 @@ small map of irradiance on every surface, with soft shadows and darker corners."
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,23 +25,34 @@ CHUNK_RAYS = 3000
 @dataclass(frozen=True)
 class AreaLight:
     """A rectangle that shines, `centre` +- `half_a` +- `half_b` (world, metres); `power_rgb` is its radiance times its
-    area. With a `normal` it shines to that side only, by the cosine."""
+    area. With a `normal` it shines to that side only, by the cosine. Where less than `faint` of its power arrives it
+    casts no shadow (a sun, strong and far, wants 0)."""
 
     centre: tuple[float, float, float]
     half_a: tuple[float, float, float]
     half_b: tuple[float, float, float]
     power_rgb: tuple[float, float, float]
     normal: tuple[float, float, float] | None = None
+    faint: float = 1e-4
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """`ambient_rgb` comes from everywhere, dimmed in corners; `glow_rgb` multiplies what radiates by itself."""
+    """`ambient_rgb` comes from everywhere, dimmed in corners; `glow_rgb` multiplies what radiates by itself.
+
+    The light is worked out at cells of `cell_m`, and a point looks in `sky_rays` directions, `sky_reach_m` far, for
+    what shuts it in. `sky` gives the radiance (N, 3) of unit directions (N, 3) in the world in which no surface is
+    seen; without it they are black.
+    """
 
     lights: tuple[AreaLight, ...]
     ambient_rgb: tuple[float, float, float]
     window_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
     lamp_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    cell_m: float = CELL_M
+    sky_rays: int = SKY_RAYS
+    sky_reach_m: float = SKY_REACH_M
+    sky: Callable[[np.ndarray], np.ndarray] | None = None
 
     @classmethod
     def daylight(cls, room: Room, brightness: float = 1.0, temperature_k: float = 6200.0) -> Lighting:
@@ -67,14 +79,14 @@ class Lighting:
 def light_maps(room: Room, lighting: Lighting) -> list[np.ndarray]:
     """Irradiance on every quad of the room: float32 (h, w, 3), the samples spread evenly over the quad."""
     occluders = _Occluders([quad for quad in room.quads if quad.casts_shadow])
-    grids = [_grid(quad) for quad in room.quads]
+    grids = [_grid(quad, lighting.cell_m) for quad in room.quads]
     points_n3 = np.concatenate([points.reshape(-1, 3) for points, _ in grids])
     normals_n3 = np.concatenate(
         [np.tile(quad.normal_3, (p.shape[0] * p.shape[1], 1)) for quad, (p, _) in zip(room.quads, grids, strict=True)]
     )
     points_n3 = points_n3 + 0.012 * normals_n3
     rng = np.random.default_rng(7)
-    light_n3 = _sky(occluders, points_n3, normals_n3, rng)[:, None] * np.asarray(lighting.ambient_rgb)
+    light_n3 = _sky(lighting, occluders, points_n3, normals_n3, rng)[:, None] * np.asarray(lighting.ambient_rgb)
     for light in lighting.lights:
         light_n3 += _received(light, occluders, points_n3, normals_n3, rng)[:, None] * np.asarray(light.power_rgb)
     maps, first = [], 0
@@ -97,6 +109,7 @@ class _Occluders:
         corner = np.array([q.corner_3 for q in quads])
         self._rows = [np.ascontiguousarray(inverse[:, i].T, np.float32) for i in range(3)]
         self._offset = [(inverse[:, i] * corner).sum(1).astype(np.float32) for i in range(3)]
+        self._whole = np.array([not q.triangle for q in quads])
 
     def blocked(self, start_n3: np.ndarray, reach_n3: np.ndarray) -> np.ndarray:
         """bool (N,): is there a surface between start and start + reach, ends left out?"""
@@ -110,6 +123,8 @@ class _Occluders:
                 u = start @ self._rows[0] - self._offset[0] + t * (reach @ self._rows[0])
                 v = start @ self._rows[1] - self._offset[1] + t * (reach @ self._rows[1])
                 hit = (t > 1e-3) & (t < 0.985) & (np.abs(u - 0.5) < 0.5) & (np.abs(v - 0.5) < 0.5)
+                if not self._whole.all():
+                    hit &= self._whole | (u + v < 1)
             blocked_n[part] = hit.any(axis=1)
         return blocked_n
 
@@ -127,26 +142,26 @@ def _received(light: AreaLight, occluders: _Occluders, points_n3, normals_n3, rn
         if light.normal is not None:
             share_n *= (-(reach_n3 @ np.asarray(light.normal)) / distance_n).clip(0)
         share_n /= np.maximum(distance_n, 0.35) ** 2
-        lit = np.flatnonzero(share_n > 1e-4)
+        lit = np.flatnonzero(share_n > light.faint)
         share_n[lit[occluders.blocked(points_n3[lit], reach_n3[lit])]] = 0
         total_n += share_n / len(spots)
     return total_n
 
 
-def _sky(occluders: _Occluders, points_n3, normals_n3, rng) -> np.ndarray:
+def _sky(lighting: Lighting, occluders: _Occluders, points_n3, normals_n3, rng) -> np.ndarray:
     """How open each point is, 0.25 to 1: the share of directions about the normal that are free for a while."""
     open_n = np.zeros(len(points_n3))
-    for _ in range(SKY_RAYS):
+    for _ in range(lighting.sky_rays):
         direction_n3 = rng.standard_normal((len(points_n3), 3))
         direction_n3 /= np.linalg.norm(direction_n3, axis=1, keepdims=True)
         direction_n3 += normals_n3 * 1.001
-        direction_n3 *= SKY_REACH_M / np.linalg.norm(direction_n3, axis=1, keepdims=True)
+        direction_n3 *= lighting.sky_reach_m / np.linalg.norm(direction_n3, axis=1, keepdims=True)
         open_n += ~occluders.blocked(points_n3, direction_n3)
-    return 0.25 + 0.75 * open_n / SKY_RAYS
+    return 0.25 + 0.75 * open_n / lighting.sky_rays
 
 
-def _grid(quad: Quad) -> tuple[np.ndarray, tuple[int, int]]:
-    shape = [int(np.clip(round(np.linalg.norm(e) / CELL_M), 2, MAX_CELLS)) for e in (quad.down_3, quad.right_3)]
+def _grid(quad: Quad, cell_m: float) -> tuple[np.ndarray, tuple[int, int]]:
+    shape = [int(np.clip(round(np.linalg.norm(e) / cell_m), 2, MAX_CELLS)) for e in (quad.down_3, quad.right_3)]
     s = (np.arange(shape[1]) + 0.5) / shape[1]
     t = (np.arange(shape[0]) + 0.5) / shape[0]
     points = quad.corner_3 + t[:, None, None] * quad.down_3 + s[None, :, None] * quad.right_3

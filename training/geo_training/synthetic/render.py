@@ -1,7 +1,8 @@
 """Exact pictures of a room: what a camera at a pose sees, how far each pixel is, and which object it shows.
 
 Every surface is a parallelogram, so the ray of each pixel is intersected with it in closed form: with M = [right down
-corner] in the camera frame, M^-1 (x, y, 1) = (s, t, 1) / z. Lens distortion only bends the rays, so it is exact too.
+corner] in the camera frame, M^-1 (x, y, 1) = (s, t, 1) / z; of a triangle only s + t <= 1 counts. Lens distortion only
+bends the rays, so it is exact too.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def render(
     surfaces = _facing(room, T_camera_world, rays)
     quad_hw, _ = _visible(surfaces, rays)
     radiance = _shade(room, lighting, surfaces, rays, quad_hw)
+    if lighting.sky is not None and (quad_hw < 0).any():
+        radiance[quad_hw < 0] = lighting.sky(_directions(rays, quad_hw < 0, T_world_camera))
     size = (camera.width_px, camera.height_px)
     radiance = cv2.resize(radiance, size, interpolation=cv2.INTER_AREA) if supersample > 1 else radiance
     depth_m = instance_hw = None
@@ -100,6 +103,7 @@ class _Surface:
     index: int
     inverse_33: np.ndarray
     bounds: tuple[float, float, float, float]
+    triangle: bool
 
 
 @lru_cache(maxsize=4)
@@ -127,7 +131,9 @@ def _facing(room: Room, T_camera_world: np.ndarray, rays: _Rays) -> list[_Surfac
         (x_low, y_low), (x_high, y_high) = xy.min(0).tolist(), xy.max(0).tolist()
         if x_high >= view[0] and x_low <= view[1] and y_high >= view[2] and y_low <= view[3]:
             inverse_33 = np.linalg.inv(frames_q33[index])
-            surfaces.append(_Surface(int(index), inverse_33, (x_low, x_high, y_low, y_high)))
+            surfaces.append(
+                _Surface(int(index), inverse_33, (x_low, x_high, y_low, y_high), room.quads[index].triangle)
+            )
     return surfaces
 
 
@@ -163,6 +169,8 @@ def _visible(surfaces: list[_Surface], rays: _Rays) -> tuple[np.ndarray, np.ndar
         for a, b, c in ((a1, b1, c1), (a2, b2, c2)):
             along = a * x + b * y + c
             seen &= (along >= 0) & (along <= inverse_z)
+        if surface.triangle:
+            seen &= (a1 + a2) * x + (b1 + b2) * y + (c1 + c2) <= inverse_z
         np.copyto(best, inverse_z, where=seen)
         np.copyto(quad_hw[window], surface.index, where=seen)
     return quad_hw, best_hw
@@ -203,6 +211,13 @@ def _shade(room: Room, lighting: Lighting, surfaces: list[_Surface], rays: _Rays
     return light_n3.reshape(*quad_hw.shape, 3)
 
 
+def _directions(rays: _Rays, chosen_hw: np.ndarray, T_world_camera: np.ndarray) -> np.ndarray:
+    """Unit directions (N, 3) in the world of the chosen samples."""
+    x, y = rays.x_hw[chosen_hw], rays.y_hw[chosen_hw]
+    direction_n3 = np.stack([x, y, np.ones_like(x)], axis=1) @ T_world_camera[:3, :3].T
+    return direction_n3 / np.linalg.norm(direction_n3, axis=1, keepdims=True)
+
+
 @lru_cache(maxsize=4)
 def _light_maps(room: Room, lighting: Lighting) -> list[np.ndarray]:
     return light_maps(room, lighting)
@@ -226,6 +241,8 @@ def _sample_levels(levels: tuple[np.ndarray, ...], s: np.ndarray, t: np.ndarray,
 def _sample(image: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Bilinear samples of an image at shares (s, t) of its width and height, float32 (N, 3)."""
     count = len(s)
+    if count == 0:  # cv2.remap refuses an empty map; between two texture levels in use there may be one that is not
+        return np.zeros((0, 3), np.float32)
     rows = -(-count // _ROW_PX)
     grid = np.zeros((2, rows * _ROW_PX), np.float32)
     grid[0, :count] = s * image.shape[1] - 0.5

@@ -33,7 +33,8 @@ class Quad:
     """A parallelogram: the top left corner as one sees it from the front, the edge to the right, the edge downwards.
 
     `instance` is the object it belongs to. `emission` is what the texture radiates by itself, in units of the room's
-    light; `casts_shadow` is False for what is too thin or too small to matter.
+    light; `casts_shadow` is False for what is too thin or too small to matter. Of a `triangle` only the half at the
+    corner is there: the corner and the ends of both edges.
     """
 
     corner_3: np.ndarray
@@ -43,6 +44,7 @@ class Quad:
     instance: int
     emission: float = 0.0
     casts_shadow: bool = True
+    triangle: bool = False
 
     @property
     def normal_3(self) -> np.ndarray:
