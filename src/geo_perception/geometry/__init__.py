@@ -1,5 +1,14 @@
 """Cameras, poses and projection: pure functions and small value types, no I/O and no ROS."""
 
+from geo_perception.geometry.attitude import (
+    attitude_from_up,
+    focal_px_from_fov,
+    fov_rad,
+    horizon_line,
+    horizon_midpoint,
+    rotation_gravity_camera,
+    up_from_attitude,
+)
 from geo_perception.geometry.camera import Camera
 from geo_perception.geometry.pose import (
     interpolate_pose,
@@ -15,6 +24,11 @@ from geo_perception.geometry.pose import (
 
 __all__ = [
     "Camera",
+    "attitude_from_up",
+    "focal_px_from_fov",
+    "fov_rad",
+    "horizon_line",
+    "horizon_midpoint",
     "interpolate_pose",
     "invert_pose",
     "make_pose",
@@ -22,6 +36,8 @@ __all__ = [
     "pose_from_quaternion",
     "pose_to_quaternion",
     "rotation_angle_rad",
+    "rotation_gravity_camera",
     "so3_exp",
     "so3_log",
+    "up_from_attitude",
 ]

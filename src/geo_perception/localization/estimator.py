@@ -17,6 +17,7 @@ from geo_perception.localization.pnp import PoseOptions, PoseSolution, solve_pos
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import Scene
 from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.image import image_problem
 
 SIDE_MULTIPLE_PX = 32
 MAX_NETWORK_PIXELS = 1 << 20  # a wide camera is seen at the scene's focal length, but never in more pixels than this
@@ -68,7 +69,7 @@ class Localizer:
         seed give the same answer.
         """
         started_s = time.perf_counter()
-        problem = _image_problem(image_hw3)
+        problem = image_problem(image_hw3, SIDE_MULTIPLE_PX)
         if problem:
             return Localization(Verdict.BAD_IMAGE, problem)
         height_px, width_px = image_hw3.shape[:2]
@@ -176,19 +177,6 @@ class Localizer:
 
     def _sigma_limit(self) -> float:
         return self.options.max_sigma_m if self.scene.metric else 0.1 * self._scene_extent
-
-
-def _image_problem(image_hw3) -> str:
-    """Why this cannot be an image; empty when it can."""
-    if not isinstance(image_hw3, np.ndarray) or image_hw3.dtype != np.uint8:
-        return "it is not an array of uint8"
-    if image_hw3.ndim != 3 or image_hw3.shape[2] != 3:
-        return f"its shape is {image_hw3.shape}, not (height, width, 3)"
-    if min(image_hw3.shape[:2]) < SIDE_MULTIPLE_PX:
-        return f"it has only {image_hw3.shape[1]} x {image_hw3.shape[0]} pixels"
-    if max(image_hw3.shape[:2]) >= 1 << 15:
-        return f"it has {image_hw3.shape[1]} x {image_hw3.shape[0]} pixels, more than can be resampled"
-    return ""
 
 
 def _border_pixels(camera: Camera, steps: int = 16) -> np.ndarray:

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from geo_perception.errors import InputError
 from geo_perception.runtime import DEFAULT_BACKBONE
+from geo_training.engine import config as engine_config
+from geo_training.engine.config import Strict
+from geo_training.engine.photometric import PhotometricConfig
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AugmentationConfig(_Strict):
+class AugmentationConfig(PhotometricConfig):
     """How far a training view may differ from its frame. Angles in degrees; the rest are factors or shares."""
 
     roll_deg: float = Field(15.0, ge=0, le=180)
     tilt_deg: float = Field(10.0, ge=0, le=45, description="turn about the camera's x and y axes")
     zoom: float = Field(1.3, ge=1, le=3, description="largest change of focal length, either way")
-    brightness: float = Field(0.35, ge=0, le=1)
-    contrast: float = Field(0.35, ge=0, le=1)
-    gamma: float = Field(0.3, ge=0, le=1, description="largest change of the exponent, as a logarithm")
-    colour: float = Field(0.2, ge=0, le=1, description="gain of each colour channel")
-    shading: float = Field(0.25, ge=0, le=2, description="deviation of a smooth field of light, as a logarithm")
-    blur: float = Field(0.3, ge=0, le=1, description="share of the views that are blurred")
-    grey: float = Field(0.1, ge=0, le=1, description="share of the views without colour")
-    noise: float = Field(6.0, ge=0, le=64, description="largest standard deviation of pixel noise, of 255")
-    erase: float = Field(0.3, ge=0, le=1, description="share of the views in which a box is covered")
 
 
-class HeadTrainingConfig(_Strict):
+class HeadTrainingConfig(Strict):
     """One training of one scene's head."""
 
     backbone: str = DEFAULT_BACKBONE
@@ -69,18 +57,4 @@ def load_config(path: Path | None, **changes) -> HeadTrainingConfig:
 
     Raises InputError that names the key when one is unknown or has a wrong value.
     """
-    content = {}
-    if path is not None:
-        try:
-            content = yaml.safe_load(Path(path).read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
-        if not isinstance(content, dict):
-            raise InputError(f"{path} must hold keys and values; `geo-train localization head --help` names them")
-    content |= {key: value for key, value in changes.items() if value is not None}
-    try:
-        return HeadTrainingConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key, place = ".".join(map(str, first["loc"])), path or "the options"
-        raise InputError(f"config key '{key}': {first['msg']}; mend it in {place}") from None
+    return engine_config.load_config(HeadTrainingConfig, path, "geo-train localization head --help", **changes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, so3_exp
 from geo_perception.localization.estimator import SIDE_MULTIPLE_PX
+from geo_training.engine.photometric import change_light
 from geo_training.localization.config import AugmentationConfig
 
 
@@ -58,7 +59,7 @@ def make_view(
         target, R_camera_view = _turned(network_camera, augmentation, rng)
     view_hw3, outside_hw = _resample(image_hw3, camera, target, R_camera_view)
     if augmentation is not None:
-        view_hw3, covered_hw = _change_light(view_hw3, augmentation, rng)
+        view_hw3, covered_hw = change_light(view_hw3, augmentation, rng)
         outside_hw |= covered_hw
     T_world_view = T_world_camera @ make_pose(R_camera_view, np.zeros(3))
     T_view_world = invert_pose(T_world_view)
@@ -98,43 +99,3 @@ def _resample(image_hw3, camera: Camera, target: Camera, R_camera_view: np.ndarr
         view_hw3 = cv2.remap(image_hw3, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)
         inside = cv2.remap(np.full(image_hw3.shape[:2], 255, np.uint8), maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)
     return view_hw3, inside < 255
-
-
-def _change_light(view_hw3: np.ndarray, augmentation: AugmentationConfig, rng: np.random.Generator):
-    """Exposure, contrast, colour, other lamps, blur, noise, a covered box; and where the view is covered."""
-    exponent = np.exp(augmentation.gamma * rng.uniform(-1, 1))
-    image = cv2.LUT(view_hw3, (255 * (np.arange(256) / 255) ** exponent).astype(np.float32)[None])
-    mean = image.mean()
-    image = (image - mean) * (1 + augmentation.contrast * rng.uniform(-1, 1)) + mean
-    gain_3 = (1 + augmentation.brightness * rng.uniform(-1, 1)) * (1 + augmentation.colour * rng.uniform(-1, 1, 3))
-    image *= gain_3.astype(np.float32)
-    # Light that comes from elsewhere: a few random gains, spread smoothly over the image.
-    field_34 = rng.normal(0, augmentation.shading, (3, 4)).astype(np.float32)
-    image *= np.exp(cv2.resize(field_34, image.shape[1::-1], interpolation=cv2.INTER_CUBIC))[..., None]
-    if rng.random() < augmentation.grey:
-        image[:] = image.mean(axis=2, keepdims=True)
-    if rng.random() < augmentation.blur:
-        image = _blurred(image, rng)
-    image += rng.standard_normal(image.shape[:2], np.float32)[..., None] * np.float32(augmentation.noise * rng.random())
-    covered_hw = np.zeros(image.shape[:2], bool)
-    if rng.random() < augmentation.erase:
-        height, width = image.shape[:2]
-        box_h, box_w = int(height * rng.uniform(0.1, 0.4)), int(width * rng.uniform(0.1, 0.4))
-        top, left = rng.integers(0, height - box_h), rng.integers(0, width - box_w)
-        box = (slice(top, top + box_h), slice(left, left + box_w))
-        image[box] = rng.uniform(0, 255, 3)
-        covered_hw[box] = True
-    return np.clip(image, 0, 255).astype(np.uint8), covered_hw
-
-
-def _blurred(image_hw3: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Out of focus, or moved in one direction."""
-    if rng.random() < 0.5:
-        return cv2.GaussianBlur(image_hw3, (0, 0), rng.uniform(0.5, 1.8))
-    length = int(rng.integers(3, 10))
-    angle = rng.uniform(0, np.pi)
-    kernel = np.zeros((length, length), np.float32)
-    middle = (length - 1) / 2
-    for along in np.linspace(-middle, middle, 4 * length):
-        kernel[round(middle + along * np.sin(angle)), round(middle + along * np.cos(angle))] = 1
-    return cv2.filter2D(image_hw3, -1, kernel / kernel.sum())

@@ -1,0 +1,1 @@
+"""How the camera sees: focal length, pitch and roll from one image."""

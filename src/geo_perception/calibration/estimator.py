@@ -1,0 +1,231 @@
+"""One image to focal length, pitch and roll, without ROS: what a node, a notebook, a test and the evaluation use."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from geo_perception.calibration.fields import image_scale
+from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig, NetworkOutput
+from geo_perception.calibration.result import Calibration, CalibrationVerdict
+from geo_perception.calibration.solve import CameraSolution, solve
+from geo_perception.errors import InputError
+from geo_perception.geometry import attitude_from_up
+from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.image import image_problem
+from geo_perception.runtime.weights import load_weights, save_weights
+
+KIND, FORMAT_VERSION = "calibration", 1
+REFERENCE_WEIGHTS = "calibration-reference.safetensors"
+SIDE_MULTIPLE_PX = 32
+NETWORK_AREA_PX = 224 * 224
+MAX_ASPECT = 3.0  # beyond, the ends of the longer side are not looked at
+_MIN_CONTRAST = 3.0  # standard deviation of grey levels, of 255
+
+
+@dataclass(frozen=True)
+class CalibratorOptions:
+    """What counts as calibrated: the largest standard deviations of an answer that is trusted."""
+
+    max_sigma_focal: float = 0.25  # of the focal length itself
+    max_sigma_rad: float = 0.12  # of pitch and of roll
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """What turns the solver's covariance into a true one: the factor on the standard deviation of (log focal length,
+    pitch, roll), found on crops that training did not see, and a floor (standard deviations) that is added."""
+
+    scale_3: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    floor_3: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+class Calibrator:
+    """Calibrates single images. Not safe to call from several threads at once.
+
+    `fields` and `direct` say which of the network's answers the solver hears; both is the best (docs/calibration.md).
+    """
+
+    def __init__(
+        self,
+        network: CalibrationNetwork,
+        uncertainty: Uncertainty | None = None,
+        device: str = "auto",
+        options: CalibratorOptions | None = None,
+        header: dict | None = None,
+    ):
+        self.options, self.uncertainty = options or CalibratorOptions(), uncertainty or Uncertainty()
+        self.header, self.size_bytes = header or {}, 0
+        self.fields = self.direct = True
+        self.device = pick_device(device)
+        self._half = half_precision(self.device)
+        self._network = network.to(self.device).eval()
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str = "auto", options: CalibratorOptions | None = None):
+        """Reads a weights file; the reference weights of the package where none is given.
+
+        Raises InputError when it or the device cannot be used.
+        """
+        path = reference_weights() if path is None else Path(path)
+        tensors, header = load_weights(path, KIND, FORMAT_VERSION)
+        try:
+            network = CalibrationNetwork(NetworkConfig(**header["network"]))
+            state = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in tensors.items()}
+            whole = {name: value.to(network.state_dict()[name].dtype) for name, value in state.items()}
+            network.load_state_dict(whole)
+            uncertainty = Uncertainty(*(tuple(header["uncertainty"][key]) for key in ("scale_3", "floor_3")))
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise InputError(f"{path} does not fit the calibration network ({error}); make it again") from None
+        calibrator = cls(network, uncertainty, device, options, header)
+        calibrator.size_bytes = path.stat().st_size
+        return calibrator
+
+    def save(self, path: str | Path, facts: dict) -> None:
+        """Writes the weights in float16, with `facts` in the header (see `load`)."""
+        state = self._network.state_dict()
+        tensors = {
+            name: value.cpu().half().numpy() if value.is_floating_point() else value.cpu().numpy()
+            for name, value in state.items()
+        }
+        header = {
+            "kind": KIND,
+            "format_version": FORMAT_VERSION,
+            "network": self._network.config_dict(),
+            "uncertainty": {"scale_3": self.uncertainty.scale_3, "floor_3": self.uncertainty.floor_3},
+            **facts,
+        }
+        save_weights(path, tensors, header)
+
+    def warm_up(self) -> None:
+        """Runs once, so that the first image does not pay for set-up."""
+        self.estimate(np.tile(np.arange(224, dtype=np.uint8)[None, :, None], (224, 1, 3)))
+
+    def estimate(self, image_hw3: np.ndarray) -> Calibration:
+        """The camera that took `image_hw3` (RGB uint8, any size and format), taken for a pinhole with square pixels and
+        the principal point in the centre.
+
+        Never raises on any image: what cannot be used comes back as `CalibrationVerdict.BAD_IMAGE`.
+        """
+        started_s = time.perf_counter()
+        problem = image_problem(image_hw3, SIDE_MULTIPLE_PX)
+        if problem:
+            height_px, width_px = (*np.shape(image_hw3)[:2], 0, 0)[:2]
+            return Calibration(CalibrationVerdict.BAD_IMAGE, problem, width_px, height_px)
+        height_px, width_px = image_hw3.shape[:2]
+        view_hw3, shrink = network_view(image_hw3)
+        contrast = float(cv2.cvtColor(view_hw3, cv2.COLOR_RGB2GRAY).std())
+        if contrast < _MIN_CONTRAST:
+            detail = f"its grey levels differ by {contrast:.1f} of 255 (is the lens covered?)"
+            return Calibration(CalibrationVerdict.NO_STRUCTURE, detail, width_px, height_px)
+        prepared_s = time.perf_counter()
+        output = self.run(view_hw3)
+        solution = self.solve(output)
+        result = self._judge(solution, shrink, view_hw3.shape[:2], (width_px, height_px))
+        finished_s = time.perf_counter()
+        timings_s = {
+            "prepare": prepared_s - started_s,
+            "network": finished_s - prepared_s,
+            "total": finished_s - started_s,
+        }
+        return replace(result, timings_s=timings_s)
+
+    @torch.inference_mode()
+    def run(self, view_hw3: np.ndarray) -> NetworkOutput:
+        """What the network says of an image (RGB uint8) whose sides are multiples of 32 pixels."""
+        image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
+        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+            return self._network(image_b3hw.float().contiguous())
+
+    @torch.inference_mode()
+    def solve(self, output: NetworkOutput) -> CameraSolution:
+        """The camera of a network's output: the direct guess is refined on what the fields say."""
+        seen = output.observations(self._network.correlation, self.fields, self.direct)
+        return solve(seen, output.log_focal_b, output.up_b3)
+
+    def _judge(self, solution: CameraSolution, shrink: float, view_hw, size_px) -> Calibration:
+        values_3, covariance_33 = camera_values(solution, self.uncertainty)
+        log_focal, pitch_rad, roll_rad = values_3
+        focal_px = float(np.exp(log_focal) * image_scale(*view_hw) / shrink)
+        if not (np.isfinite(values_3).all() and np.isfinite(covariance_33).all()):
+            return Calibration(CalibrationVerdict.NO_STRUCTURE, "no camera fits what the image shows", *size_px)
+        to_px = np.array([focal_px, 1.0, 1.0])
+        covariance_33 = covariance_33 * np.outer(to_px, to_px)
+        sigma_focal, sigma_pitch_rad, sigma_roll_rad = np.sqrt(np.diag(covariance_33))
+        verdict = CalibrationVerdict.CALIBRATED
+        if (
+            sigma_focal > self.options.max_sigma_focal * focal_px
+            or max(sigma_pitch_rad, sigma_roll_rad) > self.options.max_sigma_rad
+        ):
+            verdict = CalibrationVerdict.TOO_UNCERTAIN
+        pitch, roll, sigma_pitch, sigma_roll = np.degrees([pitch_rad, roll_rad, sigma_pitch_rad, sigma_roll_rad])
+        detail = (
+            f"f {focal_px:.0f} +- {sigma_focal:.0f} px, pitch {pitch:.1f} +- {sigma_pitch:.1f}, "
+            f"roll {roll:.1f} +- {sigma_roll:.1f} deg"
+        )
+        return Calibration(verdict, detail, *size_px, focal_px, float(pitch_rad), float(roll_rad), covariance_33)
+
+
+def camera_values(solution: CameraSolution, uncertainty: Uncertainty) -> tuple[np.ndarray, np.ndarray]:
+    """(log focal, pitch, roll) of the first image of a solution, and their calibrated covariance (3, 3)."""
+    up_3 = solution.up_b3[0].double().cpu().numpy()
+    pitch_rad, roll_rad = attitude_from_up(up_3)
+    information_33 = solution.information_b33[0].double().cpu().numpy()
+    values_3 = np.array([float(solution.log_focal_b[0]), float(pitch_rad), float(roll_rad)])
+    try:
+        covariance_33 = np.linalg.inv(information_33)
+    except np.linalg.LinAlgError:
+        return values_3, np.full((3, 3), np.nan)
+    # The tangent directions are a roll, shortened by the pitch, and a pitch.
+    to_angles_33 = np.array([[1, 0, 0], [0, 0, 1], [0, 1 / max(np.cos(pitch_rad), 1e-3), 0]])
+    covariance_33 = to_angles_33 @ covariance_33 @ to_angles_33.T
+    covariance_33 = covariance_33 * np.outer(uncertainty.scale_3, uncertainty.scale_3)
+    return values_3, covariance_33 + np.diag(np.square(uncertainty.floor_3))
+
+
+def network_size(width_px: int, height_px: int) -> tuple[int, int]:
+    """(width, height) at which the network looks at an image of this size: about the same area for every format, sides
+    multiples of 32 pixels."""
+    aspect = float(np.clip(width_px / height_px, 1 / MAX_ASPECT, MAX_ASPECT))
+    sides = np.sqrt(NETWORK_AREA_PX * aspect), np.sqrt(NETWORK_AREA_PX / aspect)
+    return tuple(int(max(1, round(side / SIDE_MULTIPLE_PX))) * SIDE_MULTIPLE_PX for side in sides)
+
+
+def network_view(image_hw3: np.ndarray) -> tuple[np.ndarray, float]:
+    """The image resized alike in both directions to cover `network_size`, its middle cut out; and the factor of the
+    resize. Both leave the principal point in the centre, so that f = f_view / factor exactly."""
+    height_px, width_px = image_hw3.shape[:2]
+    view_w_px, view_h_px = network_size(width_px, height_px)
+    factor = max(view_w_px / width_px, view_h_px / height_px)
+    # The window of the image that the view shows, in pixels of the image: an exact affine map, no rounding to pixels.
+    left_px, top_px = (width_px - view_w_px / factor) / 2, (height_px - view_h_px / factor) / 2
+    if factor < 1:  # averages, before the affine map samples
+        shrunk_w_px, shrunk_h_px = max(round(width_px * factor), 1), max(round(height_px * factor), 1)
+        image_hw3 = cv2.resize(image_hw3, (shrunk_w_px, shrunk_h_px), interpolation=cv2.INTER_AREA)
+    steps = image_hw3.shape[1] / width_px, image_hw3.shape[0] / height_px
+    scale_x, scale_y = steps[0] / factor, steps[1] / factor
+    matrix_23 = np.array(
+        [
+            [scale_x, 0, (0.5 / factor + left_px) * steps[0] - 0.5],
+            [0, scale_y, (0.5 / factor + top_px) * steps[1] - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    view = cv2.warpAffine(image_hw3, matrix_23, (view_w_px, view_h_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return view, float(factor)
+
+
+def reference_weights() -> Path:
+    """The weights that come with the package. Raises InputError where the package was built without them."""
+    path = Path(str(resources.files("geo_perception.calibration") / "weights" / REFERENCE_WEIGHTS))
+    if not path.is_file():
+        raise InputError(
+            "the package came without its reference weights; give a weights file, made by `geo-train calibration fit`"
+        )
+    return path

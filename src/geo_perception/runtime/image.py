@@ -1,0 +1,20 @@
+"""What an image must be before a network looks at it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_MAX_SIDE_PX = 1 << 15  # from here on OpenCV cannot resample
+
+
+def image_problem(image_hw3, min_side_px: int) -> str:
+    """Why this cannot be an image (RGB uint8, H x W x 3); empty when it can."""
+    if not isinstance(image_hw3, np.ndarray) or image_hw3.dtype != np.uint8:
+        return "it is not an array of uint8"
+    if image_hw3.ndim != 3 or image_hw3.shape[2] != 3:
+        return f"its shape is {image_hw3.shape}, not (height, width, 3)"
+    if min(image_hw3.shape[:2]) < min_side_px:
+        return f"it has only {image_hw3.shape[1]} x {image_hw3.shape[0]} pixels"
+    if max(image_hw3.shape[:2]) >= _MAX_SIDE_PX:
+        return f"it has {image_hw3.shape[1]} x {image_hw3.shape[0]} pixels, more than can be resampled"
+    return ""
