@@ -1,5 +1,6 @@
 """The two console scripts. Each room brings its own commands; here they are only put together."""
 
+from geo_training.calibration.commands import app as calibration_app
 from geo_training.console import command_group
 from geo_training.datasets.commands import app as dataset_app
 from geo_training.evaluation.commands import app as evaluate
@@ -10,6 +11,7 @@ train = command_group("From recordings to scenes: datasets, maps, landmarks, tra
 train.add_typer(dataset_app, name="dataset")
 train.command("map")(map_command)
 train.command("landmarks")(landmarks_command)
+train.add_typer(calibration_app, name="calibration")
 train.add_typer(localization_app, name="localization")
 
 __all__ = ["evaluate", "train"]

@@ -1,0 +1,1 @@
+"""Training the calibrator: crops of panoramas, losses, fit, and learning new places without forgetting old ones."""

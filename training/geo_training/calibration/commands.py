@@ -1,0 +1,71 @@
+"""`geo-train calibration`: crops, the calibration network, and adapting it to new places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geo_perception.errors import InputError
+from geo_training.console import JsonOption, command_group, say, write_json
+
+app = command_group("Train what tells focal length, pitch and roll from one image.")
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@app.callback()
+def _group() -> None:
+    """Train what tells focal length, pitch and roll from one image."""
+
+
+def config_path(name: str) -> Path:
+    """A YAML file, or the name of one that comes with the package. Raises InputError when it is neither."""
+    own = {path.stem: path for path in CONFIGS.glob("*.yaml")}
+    if name in own:
+        return own[name]
+    if not Path(name).is_file():
+        raise InputError(
+            f"{name} is not a file; give a YAML config, or the name of one of ours: {', '.join(sorted(own))}"
+        )
+    return Path(name)
+
+
+@app.command("fit")
+def fit(
+    config: Annotated[str, typer.Argument(help="YAML config, or `reference`.", metavar="CONFIG")],
+    out: Annotated[Path, typer.Option("--out", help="The weights file to write.", metavar="WEIGHTS.safetensors")],
+    panoramas: Annotated[Path | None, typer.Option("--panoramas", help="Folder of equirectangular panoramas.")] = None,
+    synthetic: Annotated[
+        Path | None, typer.Option("--synthetic", help="Where the rendered panoramas are kept; default: beside the run.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Crops a step.", min=1)] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Train the calibration network on crops of panoramas, and write the weights that the robot loads.
+
+    The same command goes on after an interruption. Losses and errors on panoramas that are kept back are drawn in
+    `<out>.run/curves.html`.
+
+    Example: `geo-train calibration fit reference --panoramas panoramas --out calibration.safetensors`
+    """
+    from geo_training.calibration.config import load_config
+    from geo_training.calibration.fit import fit_calibration
+
+    changes = {"panoramas": panoramas, "steps": steps, "batch": batch, "device": device, "seed": seed}
+    resolved = load_config(config_path(config), **changes)
+    if synthetic is not None:
+        rendered = resolved.synthetic.model_copy(update={"folder": synthetic})
+        resolved = resolved.model_copy(update={"synthetic": rendered})
+    result = fit_calibration(resolved, out)
+    figures = result.figures
+    content = {"weights": str(result.path), "figures": figures, "config": resolved.model_dump(mode="json")}
+    write_json(json_path, content)
+    say(f"{result.path}: {figures['weights_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
+    say(
+        f"validation panoramas: median errors roll {figures['roll_median_deg']:.2f}, pitch "
+        f"{figures['pitch_median_deg']:.2f}, vertical field of view {figures['vfov_median_deg']:.2f} degrees"
+    )

@@ -1,0 +1,100 @@
+"""How large the errors are on panoramas that nothing was learned from, and what that says of the stated covariances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from geo_perception.calibration.estimator import Calibrator, Uncertainty, camera_values, network_size
+from geo_perception.calibration.fields import image_scale
+from geo_perception.geometry import fov_rad
+from geo_training.calibration.config import CalibrationTrainingConfig
+from geo_training.calibration.crops import CropSpec, render_crop
+from geo_training.calibration.panoramas import Panorama, cached_panorama
+
+# Validation knows only a few places; others err more. A margin on the standard deviations, by the statistics of so few
+# panoramas rather than by any test: the scatter between panoramas of a robust spread is about a fifth.
+NEW_PLACE_MARGIN = 1.15
+_LEVELS = np.array([0.5, 0.7, 0.8, 0.9])
+
+
+@dataclass(frozen=True)
+class ValidationCrop:
+    """A crop as the network sees it."""
+
+    image_hw3: np.ndarray
+    spec: CropSpec
+
+
+@dataclass(frozen=True)
+class ValidationErrors:
+    """Of N crops: errors of (log focal, pitch, roll), their stated standard deviations without any calibration, and the
+    error of the vertical field of view."""
+
+    error_n3: np.ndarray
+    sigma_n3: np.ndarray
+    vfov_error_n: np.ndarray
+
+
+def validation_crops(panoramas: Sequence[Panorama], config: CalibrationTrainingConfig) -> list[ValidationCrop]:
+    """`validation_crops` of the config, as many of each panorama, drawn by its seed."""
+    rng = np.random.default_rng([config.seed, 99])
+    sizes_px = [network_size(*size) for size in config.crops.sizes_px]
+    crops = []
+    for number in range(config.validation_crops):
+        panorama = panoramas[number % len(panoramas)]
+        spec = config.crops.draw(rng, sizes_px[int(rng.integers(len(sizes_px)))])
+        crops.append(ValidationCrop(render_crop(cached_panorama(panorama.path), spec), spec))
+    return crops
+
+
+def validation_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -> ValidationErrors:
+    """Runs the calibrator's network and solver on the crops."""
+    errors, sigmas, vfov_errors = [], [], []
+    for crop in crops:
+        spec = crop.spec
+        values_3, covariance_33 = camera_values(calibrator.solve(calibrator.run(crop.image_hw3)), Uncertainty())
+        scale = image_scale(spec.height_px, spec.width_px)
+        error_3 = values_3 - [np.log(spec.focal_px / scale), spec.pitch_rad, spec.roll_rad]
+        error_3[2] = (error_3[2] + np.pi) % (2 * np.pi) - np.pi
+        errors.append(error_3)
+        sigmas.append(np.sqrt(np.diag(covariance_33)))
+        vfov_errors.append(float(fov_rad(spec.height_px, np.exp(values_3[0]) * scale)) - spec.vfov_rad)
+    return ValidationErrors(np.array(errors), np.array(sigmas), np.array(vfov_errors))
+
+
+def validation_figures(errors: ValidationErrors) -> dict[str, float]:
+    """Medians in degrees, and how often a plain 90 % interval holds, before calibration."""
+    names = ("focal", "pitch", "roll")
+    within_3 = (np.abs(errors.error_n3) <= norm.ppf(0.95) * errors.sigma_n3).mean(axis=0)
+    return {
+        "roll_median_deg": float(np.degrees(np.median(np.abs(errors.error_n3[:, 2])))),
+        "pitch_median_deg": float(np.degrees(np.median(np.abs(errors.error_n3[:, 1])))),
+        "vfov_median_deg": float(np.degrees(np.median(np.abs(errors.vfov_error_n)))),
+        **{f"raw_coverage_90_{name}": float(share) for name, share in zip(names, within_3, strict=True)},
+    }
+
+
+def fit_uncertainty(errors: ValidationErrors) -> Uncertainty:
+    """Scale and floor for each value, such that |error| / sigma has a normal distribution's quantiles.
+
+    The floor is searched as a share of the median error, the scale follows from each; the pair whose quantiles fit best
+    is kept, widened by `NEW_PLACE_MARGIN`.
+    """
+    wanted = norm.ppf(0.5 + _LEVELS / 2)
+    scales, floors = [], []
+    for index in range(3):
+        error_n, sigma_n = np.abs(errors.error_n3[:, index]), errors.sigma_n3[:, index]
+        best = (np.inf, 1.0, 0.0)
+        for share in (0.0, 0.15, 0.3, 0.5, 0.7, 0.9):
+            floor = share * float(np.median(error_n))
+            for scale in np.geomspace(0.1, 10, 81):
+                ratio_n = error_n / np.sqrt((scale * sigma_n) ** 2 + floor**2)
+                misfit = float(np.sum(np.log(np.quantile(ratio_n, _LEVELS) / wanted) ** 2))
+                best = min(best, (misfit, float(scale), floor))
+        scales.append(best[1] * NEW_PLACE_MARGIN)
+        floors.append(best[2] * NEW_PLACE_MARGIN)
+    return Uncertainty(tuple(scales), tuple(floors))
