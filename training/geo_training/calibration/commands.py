@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
+from geo_training.calibration.adapt_commands import adapt_command, incremental_command
+from geo_training.calibration.crop_commands import crops_command
 from geo_training.console import JsonOption, command_group, say, write_json
 
 app = command_group("Train what tells focal length, pitch and roll from one image.")
@@ -69,3 +71,8 @@ def fit(
         f"validation panoramas: median errors roll {figures['roll_median_deg']:.2f}, pitch "
         f"{figures['pitch_median_deg']:.2f}, vertical field of view {figures['vfov_median_deg']:.2f} degrees"
     )
+
+
+app.command("crops")(crops_command)
+app.command("adapt")(adapt_command)
+app.command("incremental")(incremental_command)

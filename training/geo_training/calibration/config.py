@@ -8,6 +8,7 @@ from pydantic import Field
 
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training.calibration.crops import ROBOT_DISTRIBUTION, CropDistribution
+from geo_training.calibration.photographs import RecropConfig
 from geo_training.engine import config as engine_config
 from geo_training.engine.config import Strict
 from geo_training.engine.photometric import PhotometricConfig
@@ -24,6 +25,14 @@ class SyntheticConfig(Strict):
     folder: Path | None = Field(None, description="where they are kept; nothing: beside the run")
 
 
+class PhotographConfig(Strict):
+    """Photographs with known K and gravity beside the panoramas."""
+
+    datasets: tuple[Path, ...] = Field((), description="folders made by `geo-train dataset`, with poses and gravity")
+    share: float = Field(0.2, ge=0, le=1, description="of the crops, where there are any")
+    recrop: RecropConfig = RecropConfig()
+
+
 class CalibrationTrainingConfig(Strict):
     """One training of the calibration network."""
 
@@ -32,6 +41,7 @@ class CalibrationTrainingConfig(Strict):
     validation: tuple[str, ...] = Field((), description="panoramas that calibrate the uncertainty, by name")
     validation_crops: int = Field(400, ge=1)
     synthetic: SyntheticConfig = SyntheticConfig()
+    photographs: PhotographConfig = PhotographConfig()
     crops: CropDistribution = ROBOT_DISTRIBUTION
     soften: float = Field(0.5, ge=0, le=1, description="share of the crops made as soft as a smaller picture")
     softest: float = Field(3.0, ge=1, le=8, description="how many times smaller that picture may be")

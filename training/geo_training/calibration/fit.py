@@ -20,7 +20,8 @@ from geo_perception.runtime.device import pick_device
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.losses import calibration_losses
 from geo_training.calibration.panoramas import Panorama, list_panoramas, random_split, split_panoramas
-from geo_training.calibration.stream import CropBatch, CropStream
+from geo_training.calibration.photographs import CalibrationExample, examples
+from geo_training.calibration.stream import CropBatch, CropSources, CropStream
 from geo_training.calibration.uncertainty import (
     ValidationCrop,
     fit_uncertainty,
@@ -29,12 +30,14 @@ from geo_training.calibration.uncertainty import (
     validation_figures,
 )
 from geo_training.console import say
+from geo_training.datasets.scene import SceneDataset
 from geo_training.engine.curves import write_curves
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
 from geo_training.engine.precision import strided_depthwise_in_float32
 
 _VALIDATION_SHARE = 0.12  # of the panoramas, where the config names none
-_PLACES = {"panoramas": True, "backbone_file": True, "synthetic": {"folder"}}  # where files lie changes no result
+# Where files lie changes no result.
+_PLACES = {"panoramas": True, "backbone_file": True, "synthetic": {"folder"}, "photographs": {"datasets"}}
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class CalibrationTask:
 
     def __init__(
         self,
-        split: PanoramaSplit,
-        synthetic: Sequence[Panorama],
+        sources: CropSources,
+        validation: Sequence[Panorama],
         config: CalibrationTrainingConfig,
         device: torch.device,
         rank: int = 0,
@@ -73,9 +76,9 @@ class CalibrationTask:
         if device.type == "cpu":
             strided_depthwise_in_float32(self.network)
         self.loss_weights = dict(config.loss_weights)
-        self.stream = CropStream(split.learned, synthetic, config, device, rank)
+        self.stream = CropStream(sources, config, device, rank)
         self._validation: list[ValidationCrop] = []
-        self._panoramas = split.validation
+        self._panoramas = validation
 
     def batches(self, epoch: int):
         return self.stream.batches(epoch * self.config.steps, self.config.steps)
@@ -152,7 +155,8 @@ def fit_calibration(config: CalibrationTrainingConfig, out: str | Path) -> FitRe
     counts = len(split.learned), len(split.validation), len(split.held_out), len(synthetic)
     say("panoramas: {} to learn from, {} for validation, {} held out; {} synthetic ones".format(*counts))
     accelerator = make_accelerator(device)
-    task = CalibrationTask(split, synthetic, config, device, accelerator.process_index)
+    sources = CropSources(split.learned, synthetic, _photographs(config))
+    task = CalibrationTask(sources, split.validation, config, device, accelerator.process_index)
     loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, ema=config.ema,
                       evaluations=config.evaluations, seed=config.seed)  # fmt: skip
     result = run_loop(task, loop, run_dir, accelerator, _fingerprint(config, split, synthetic))
@@ -178,12 +182,20 @@ def _synthetic(config: CalibrationTrainingConfig, run_dir: Path) -> list[Panoram
     return list_panoramas(folder)
 
 
+def _photographs(config: CalibrationTrainingConfig) -> list[CalibrationExample]:
+    return [
+        example for folder in config.photographs.datasets for example in examples(SceneDataset(folder))
+        if example.split != "test"
+    ]  # fmt: skip
+
+
 def _facts(config: CalibrationTrainingConfig, split: PanoramaSplit, synthetic, figures: dict) -> dict:
     names = {key: [panorama.name for panorama in group] for key, group in vars(split).items()}
     own = json.loads(config.model_dump_json(exclude=_PLACES))
     return {
         **names,
         "synthetic": len(synthetic),
+        "photographs": len(config.photographs.datasets),
         "input_size_px": list(network_size(1, 1)),
         "config": own,
         "figures": {key: value for key, value in figures.items() if np.isfinite(value)},

@@ -19,6 +19,7 @@ from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.crops import CropSpec, render_crop
 from geo_training.calibration.losses import TrueCameras
 from geo_training.calibration.panoramas import Panorama, cached_panorama
+from geo_training.calibration.photographs import CalibrationExample, recrop
 from geo_training.engine.photometric import change_light
 
 _MAX_FINENESS = 2.0  # pixels of the panorama per pixel of a crop, at its centre
@@ -33,21 +34,30 @@ class CropBatch:
     truth: TrueCameras
 
 
+@dataclass(frozen=True)
+class CropSources:
+    """What crops are cut from."""
+
+    real: Sequence[Panorama]
+    synthetic: Sequence[Panorama] = ()
+    photographs: Sequence[CalibrationExample] = ()
+
+
 class CropStream:
-    """Batches of augmented crops of real and of synthetic panoramas."""
+    """Batches of augmented crops of real and of synthetic panoramas, and of photographs."""
 
     def __init__(
         self,
-        real: Sequence[Panorama],
-        synthetic: Sequence[Panorama],
+        sources: CropSources,
         config: CalibrationTrainingConfig,
         device: torch.device,
         rank: int = 0,
         workers: int = 2,
     ):
-        self.real, self.synthetic, self.config = list(real), list(synthetic), config
+        self.sources, self.config = sources, config
         self.device, self.rank, self.workers = device, rank, workers
-        self.synthetic_share = config.synthetic.share if synthetic else 0.0
+        self.synthetic_share = config.synthetic.share if sources.synthetic else 0.0
+        self.photograph_share = config.photographs.share if sources.photographs else 0.0
         # The network sees every format at about the same area.
         self.sizes_px = [network_size(*size) for size in config.crops.sizes_px]
 
@@ -68,10 +78,7 @@ class CropStream:
         return make_batch([image for image, _ in crops], [spec for _, spec in crops], self.device)
 
     def _crop(self, size_px: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, CropSpec]:
-        source = self.synthetic if rng.random() < self.synthetic_share else self.real
-        panorama = source[int(rng.integers(len(source)))]
-        spec = self.config.crops.draw(rng, size_px)
-        image_hw3 = quick_crop(panorama, spec)
+        image_hw3, spec = self._cut(size_px, rng)
         if rng.random() < 0.5:
             image_hw3 = np.ascontiguousarray(image_hw3[:, ::-1])
             spec = CropSpec(spec.width_px, spec.height_px, spec.focal_px, spec.pitch_rad, -spec.roll_rad, spec.yaw_rad)
@@ -79,9 +86,26 @@ class CropStream:
             image_hw3 = softened(image_hw3, float(rng.uniform(1.0, self.config.softest)))
         return change_light(image_hw3, self.config.augmentation, rng)[0], spec
 
+    def _cut(self, size_px: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, CropSpec]:
+        if self.photograph_share and rng.random() < self.photograph_share:
+            example = self.sources.photographs[int(rng.integers(len(self.sources.photographs)))]
+            config = self.config.photographs.recrop.model_copy(update={"sizes_px": (size_px,)})
+            return recrop(example, rng, config, cached_photograph(example))
+        synthetic = rng.random() < self.synthetic_share
+        panoramas = self.sources.synthetic if synthetic else self.sources.real
+        panorama = panoramas[int(rng.integers(len(panoramas)))]
+        spec = self.config.crops.draw(rng, size_px)
+        return quick_crop(panorama, spec), spec
+
+
+@lru_cache(maxsize=512)
+def cached_photograph(example: CalibrationExample) -> np.ndarray:
+    """The photograph, kept in memory."""
+    return example.image()
+
 
 def quick_crop(panorama: Panorama, spec: CropSpec) -> np.ndarray:
-    """`render_crop` with four rays a pixel, of the panorama at half its size where that is still finer than the crop."""
+    """`render_crop` with four rays a pixel, of the panorama made smaller where that is still finer than the crop."""
     picture_hw3 = cached_panorama(panorama.path)
     while picture_hw3.shape[1] / (2 * np.pi * spec.focal_px) > _MAX_FINENESS and picture_hw3.shape[1] % 4 == 0:
         picture_hw3 = _half(panorama.path, picture_hw3.shape[1] // 2)
