@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -10,38 +9,13 @@ from geo_training.evaluation.metrics import FrameOutcome, Ruler
 from geo_training.evaluation.report import render_report, write_report
 from geo_training.evaluation.report_pictures import BAD_RGB, GOOD_RGB, draw_detections, worst_frames
 from geo_training.evaluation.summary import headline, make_evaluation
+from html_page import Page
 
 from geo_perception.geometry import Camera, invert_pose, make_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 LANDMARKS = np.array([[-0.3, -0.2, 2.0], [0.3, 0.2, 2.0], [0.0, 0.1, 2.5]])
-_VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Checks that elements close in order, and keeps what the page would load and what a person reads."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.loads, self.words, self.images = [], [], [], 0
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        if tag not in _VOID:
-            self.open.append(tag)
-        for name, value in attributes:
-            if name in ("src", "href", "srcset", "action", "data"):
-                self.loads.append(value)
-        self.images += tag == "img"
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("script", "style"):
-            self.words.append(data)
 
 
 def outcome(index, offset_m, found=True, sequence="walk"):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, write_json
+from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, write_json
+from geo_training.evaluation.calibration_command import calibration
+from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
 
-app = command_group("How good it is: localization, replay of recordings, named benchmarks.")
+app = command_group("How good it is: localization, calibration, replay of recordings, named benchmarks.")
+app.command("calibration")(calibration)
 
-ReportOption = Annotated[
-    Path | None, typer.Option("--report", metavar="PATH", help="Write an HTML report to this file.", dir_okay=False)
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 MinRecallOption = Annotated[
     float | None,
     typer.Option(
@@ -177,7 +174,7 @@ def bench(
         folder = work or Path(temporary) / "work"
         content, evaluation = run_benchmark(benchmark, data, folder, BenchOptions(device, seed))
         if report is not None and evaluation is not None:
-            _write_report(evaluation, report)
+            write_evaluation(evaluation, report)
     write_json(json_path, content)
     for key in benchmark.figures:
         typer.echo(f"{key} = {content['figures'][key]:.6g}")
@@ -218,7 +215,7 @@ def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall:
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())
     if report is not None:
-        _write_report(evaluation, report)
+        write_evaluation(evaluation, report)
     if min_recall is not None:
         middle = evaluation.ruler.thresholds[2]
         reached = evaluation.figures[middle.key]
@@ -226,13 +223,6 @@ def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall:
             raise NotGoodEnough("there are no true poses, so --min-recall cannot be checked")
         if not reached >= min_recall:
             raise NotGoodEnough(f"{reached:.1%} of the frames are within {middle.words}, below {min_recall:.1%}")
-
-
-def _write_report(evaluation, path: Path) -> None:
-    from geo_training.evaluation.report import write_report
-
-    write_report(evaluation, path, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
-    say(f"report written to {path}")
 
 
 def _choose(option: str, value, allowed: tuple) -> None:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from geo_training.evaluation.calibration_check import PARTS, coverage, nees
-from geo_training.evaluation.metrics import FrameOutcome, percentile
+from geo_training.evaluation.calibration_check import PARTS, nees
+from geo_training.evaluation.chart_parts import (
+    ACCENT,
+    BAD,
+    GOOD,
+    GRID,
+    THIRD,
+    TRUE,
+    axis_style,
+    latency_histogram,
+    make_chart,
+    recall_steps,
+    reliability_plot,
+    rounded,
+)
+from geo_training.evaluation.metrics import FrameOutcome
 from geo_training.evaluation.summary import Evaluation
 
-INK, MUTED, GRID = "#1f2933", "#8896a5", "#e4e9ee"
-TRUE, GOOD, BAD, ACCENT, THIRD = "#7b8794", "#1a8a5a", "#d64545", "#2563a8", "#c98a1b"
 _ERROR_SCALE = [[0.0, "#1a8a5a"], [0.5, "#e0b13c"], [1.0, "#d64545"]]
 _LOG = {"type": "log", "dtick": "D2", "tickfont": {"size": 11}}  # ticks at 1, 2, 5 of each decade
-_LEVELS = np.concatenate([np.arange(0.05, 0.96, 0.05), [0.99]])
 
 
 def all_charts(evaluation: Evaluation) -> dict[str, dict]:
@@ -28,7 +39,7 @@ def all_charts(evaluation: Evaluation) -> dict[str, dict]:
     if any(o.localized and o.T_true is not None for o in evaluation.outcomes):
         charts["calibration"] = calibration_plot(evaluation)
     if any(np.isfinite(o.latency_s) for o in evaluation.outcomes):
-        charts["latency"] = latency_histogram(evaluation)
+        charts["latency"] = latency_histogram([o.latency_s for o in evaluation.outcomes])
     if len(evaluation.landmarks_map_l3) and placed:
         charts["landmarks"] = landmarks_3d(evaluation)
     return charts
@@ -88,9 +99,9 @@ def from_above(evaluation: Evaluation) -> dict:
     low_2, high_2 = (path_n2 @ plane_23.T).min(axis=0), (path_n2 @ plane_23.T).max(axis=0)
     margin = 0.15 * float(np.max(high_2 - low_2)) + 1e-3
     ranges = [[round(float(a) - margin, 3), round(float(b) + margin, 3)] for a, b in zip(low_2, high_2, strict=True)]
-    horizontal = _axis(f"right ({unit})") | {"range": ranges[0]}
-    vertical = _axis(f"forward ({unit})") | {"range": ranges[1], "scaleanchor": "x"}
-    return _figure(data, xaxis=horizontal, yaxis=vertical, height=520)
+    horizontal = axis_style(f"right ({unit})") | {"range": ranges[0]}
+    vertical = axis_style(f"forward ({unit})") | {"range": ranges[1], "scaleanchor": "x"}
+    return make_chart(data, xaxis=horizontal, yaxis=vertical, height=520)
 
 
 def error_over_time(evaluation: Evaluation) -> dict:
@@ -103,21 +114,21 @@ def error_over_time(evaluation: Evaluation) -> dict:
     for axis, index, name, factor, color in (("y", 0, f"distance ({ruler.unit_words})", ruler.factor, ACCENT),
                                              ("y2", 1, "angle (°)", 1.0, THIRD)):  # fmt: skip
         values = [max(o.error[index] * factor, 1e-3) for o in found]
-        data.append({"type": "scatter", "mode": "markers", "x": _round([o.stamp_s - start_s for o in found]),
-                     "y": _round(values), "yaxis": axis, "name": name, "text": [o.name for o in found],
+        data.append({"type": "scatter", "mode": "markers", "x": rounded([o.stamp_s - start_s for o in found]),
+                     "y": rounded(values), "yaxis": axis, "name": name, "text": [o.name for o in found],
                      "marker": {"color": color, "size": 5},
                      "hovertemplate": "%{text}<br>%{y:.3g}<extra></extra>"})  # fmt: skip
         if missed:
             top = 2 * max(values, default=1.0)
-            data.append({"type": "scatter", "mode": "markers", "x": _round([o.stamp_s - start_s for o in missed]),
+            data.append({"type": "scatter", "mode": "markers", "x": rounded([o.stamp_s - start_s for o in missed]),
                          "y": [top] * len(missed), "yaxis": axis, "name": "not localized", "showlegend": index == 0,
                          "text": [f"{o.name}: {o.verdict}" for o in missed],
                          "marker": {"color": BAD, "size": 7, "symbol": "x"},
                          "hovertemplate": "%{text}<extra></extra>"})  # fmt: skip
-    upper = _axis(f"distance ({ruler.unit_words})") | _LOG | {"domain": [0.55, 1.0]}
-    lower = _axis("angle (°)") | _LOG | {"domain": [0.0, 0.43]}
-    return _figure(data, xaxis=_axis("seconds since the first frame") | {"anchor": "y2"}, yaxis=upper, yaxis2=lower,
-                   height=460)  # fmt: skip
+    upper = axis_style(f"distance ({ruler.unit_words})") | _LOG | {"domain": [0.55, 1.0]}
+    lower = axis_style("angle (°)") | _LOG | {"domain": [0.0, 0.43]}
+    seconds = axis_style("seconds since the first frame") | {"anchor": "y2"}
+    return make_chart(data, xaxis=seconds, yaxis=upper, yaxis2=lower, height=460)
 
 
 def recall_curve(evaluation: Evaluation) -> dict:
@@ -129,45 +140,20 @@ def recall_curve(evaluation: Evaluation) -> dict:
     for axis, index, name, factor, limit, color in (
         ("", 0, "by distance", ruler.factor, limit_scene, ACCENT), ("2", 1, "by angle", 1.0, limit_deg, THIRD)
     ):  # fmt: skip
-        values = np.sort([o.error[index] for o in truths])
-        inside = values[values <= limit]
-        steps = np.concatenate([[0.0], inside, [limit]]) * factor
-        share = np.concatenate([[0.0], np.arange(1, len(inside) + 1), [len(inside)]]) / len(truths)
-        data.append({"type": "scatter", "mode": "lines", "x": _round(steps), "y": _round(100 * share), "name": name,
-                     "line": {"color": color, "width": 2.5, "shape": "hv"}, "xaxis": f"x{axis}",
+        steps, share = recall_steps([o.error[index] for o in truths], limit)
+        data.append({"type": "scatter", "mode": "lines", "x": rounded(steps * factor), "y": rounded(100 * share),
+                     "name": name, "line": {"color": color, "width": 2.5, "shape": "hv"}, "xaxis": f"x{axis}",
                      "hovertemplate": "%{y:.1f} % within %{x:.2f}<extra></extra>"})  # fmt: skip
-    left = _axis(f"limit ({ruler.unit_words})") | {"domain": [0.0, 0.47]}
-    right = _axis("limit (°)") | {"domain": [0.53, 1.0]}
-    return _figure(data, xaxis=left, xaxis2=right, yaxis=_axis("frames within the limit (%)") | {"range": [0, 101]})
+    left = axis_style(f"limit ({ruler.unit_words})") | {"domain": [0.0, 0.47]}
+    right = axis_style("limit (°)") | {"domain": [0.53, 1.0]}
+    share = axis_style("frames within the limit (%)") | {"range": [0, 101]}
+    return make_chart(data, xaxis=left, xaxis2=right, yaxis=share)
 
 
 def calibration_plot(evaluation: Evaluation) -> dict:
-    """Stated against actual probability: on the diagonal the stated covariances are true."""
-    data = [{"type": "scatter", "mode": "lines", "x": [0, 100], "y": [0, 100], "name": "perfect",
-             "line": {"color": MUTED, "dash": "dash", "width": 1}, "hoverinfo": "skip"}]  # fmt: skip
-    for part, color in zip(PARTS, (INK, ACCENT, THIRD), strict=True):
-        nees_n, freedom = nees(evaluation.outcomes, part), PARTS[part].stop - PARTS[part].start
-        share = [100 * coverage(nees_n, level, freedom) for level in _LEVELS]
-        data.append({"type": "scatter", "mode": "lines+markers", "x": _round(100 * _LEVELS), "y": _round(share),
-                     "name": part, "line": {"color": color, "width": 2}, "marker": {"size": 5},
-                     "hovertemplate": "stated %{x:.0f} %, actual %{y:.1f} %<extra></extra>"})  # fmt: skip
-    stated, actual = _axis("stated probability (%)"), _axis("true poses inside (%)")
-    return _figure(data, xaxis=stated | {"range": [0, 100]}, yaxis=actual | {"range": [0, 101]})
-
-
-def latency_histogram(evaluation: Evaluation) -> dict:
-    """Milliseconds a frame, with the median and the 99th percentile."""
-    latency_ms = [1e3 * o.latency_s for o in evaluation.outcomes if np.isfinite(o.latency_s)]
-    counts, edges = np.histogram(latency_ms, bins=min(40, max(8, len(latency_ms) // 4)))
-    data = [{"type": "bar", "x": _round((edges[:-1] + edges[1:]) / 2), "y": counts.tolist(),
-             "width": _round(np.diff(edges)), "marker": {"color": ACCENT, "line": {"width": 1, "color": "white"}},
-             "showlegend": False, "hovertemplate": "%{x:.0f} ms: %{y} frames<extra></extra>"}]  # fmt: skip
-    marks = {f"p{p}": percentile(latency_ms, p) for p in (50, 99)}
-    shapes = [{"type": "line", "x0": v, "x1": v, "yref": "paper", "y0": 0, "y1": 1,
-               "line": {"color": BAD, "width": 1.5, "dash": "dot"}} for v in marks.values()]  # fmt: skip
-    notes = [{"x": v, "yref": "paper", "y": 1.0, "yanchor": "bottom", "text": name, "showarrow": False,
-              "font": {"color": BAD}} for name, v in marks.items()]  # fmt: skip
-    return _figure(data, xaxis=_axis("milliseconds"), yaxis=_axis("frames"), shapes=shapes, annotations=notes)
+    """Stated against actual probability of the poses and of their parts."""
+    parts = {part: (nees(evaluation.outcomes, part), span.stop - span.start) for part, span in PARTS.items()}
+    return reliability_plot(parts, "true poses inside (%)")
 
 
 def landmarks_3d(evaluation: Evaluation) -> dict:
@@ -193,7 +179,7 @@ def landmarks_3d(evaluation: Evaluation) -> dict:
                     "marker": {"color": color, "size": 2}, "hoverinfo": "skip"})  # fmt: skip
     axes = {f"{a}axis": {"title": {"text": t}, "gridcolor": GRID, "backgroundcolor": "white"}
             for a, t in zip("xyz", ("right", "forward", "up"), strict=True)}  # fmt: skip
-    return _figure(data, scene=axes | {"aspectmode": "data"}, height=560)
+    return make_chart(data, scene=axes | {"aspectmode": "data"}, height=560)
 
 
 def _times_used(evaluation: Evaluation, count: int) -> np.ndarray:
@@ -211,7 +197,7 @@ def _error_markers(evaluation: Evaluation, outcomes: list[FrameOutcome], xy_n2: 
     error_n = np.array([o.error[0] for o in outcomes]) * ruler.factor
     texts = [f"{o.name}<br>{e:.2f} {ruler.unit_words}, {o.error[1]:.2f}°"
              for o, e in zip(outcomes, error_n, strict=True)]  # fmt: skip
-    marker = {"size": 7, "color": _round(error_n), "cmin": 0, "cmax": ruler.thresholds[-1].distance * ruler.factor,
+    marker = {"size": 7, "color": rounded(error_n), "cmin": 0, "cmax": ruler.thresholds[-1].distance * ruler.factor,
               "colorscale": _ERROR_SCALE, "showscale": True,
               "colorbar": {"title": {"text": ruler.unit_words}, "thickness": 10, "len": 0.6}}  # fmt: skip
     return _xy(xy_n2) | {"mode": "markers", "name": "estimated", "marker": marker, "text": texts,
@@ -235,31 +221,8 @@ def _points(xy_n2: np.ndarray, name: str, color: str, size: int, symbol: str) ->
 
 
 def _xy(xy_n2: np.ndarray) -> dict:
-    return {"x": _round(xy_n2[:, 0]), "y": _round(xy_n2[:, 1])}
+    return {"x": rounded(xy_n2[:, 0]), "y": rounded(xy_n2[:, 1])}
 
 
 def _xyz(xyz_n3: np.ndarray) -> dict:
-    return _xy(xyz_n3) | {"z": _round(xyz_n3[:, 2])}
-
-
-def _round(values) -> list[float | None]:
-    """Four digits after the point are enough for a chart and keep the page small; NaN breaks a line."""
-    return [round(float(v), 4) if np.isfinite(v) else None for v in values]
-
-
-def _axis(title: str) -> dict:
-    return {"title": {"text": title}, "gridcolor": GRID, "zeroline": False, "linecolor": MUTED, "automargin": True}
-
-
-def _figure(data: list[dict], height: int = 380, **layout) -> dict:
-    base = {
-        "height": height,
-        "autosize": True,
-        "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "white",
-        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "hovermode": "closest",
-    }
-    return {"data": data, "layout": base | layout}
+    return _xy(xyz_n3) | {"z": rounded(xyz_n3[:, 2])}

@@ -3,4 +3,6 @@
 NAMES = {
     "localization-office": "geo_training.evaluation.benches.localization_office",
     "localization-fox": "geo_training.evaluation.benches.localization_fox",
+    "calibration-panoramas": "geo_training.evaluation.benches.calibration_panoramas",
+    "calibration-adapt": "geo_training.evaluation.benches.calibration_adapt",
 }

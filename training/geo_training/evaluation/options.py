@@ -1,0 +1,28 @@
+"""The options that the commands of `geo-eval` share, and how each writes its report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geo_training.console import say
+
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", metavar="PATH", help="Write an HTML report to this file.", dir_okay=False)
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+def write_evaluation(evaluation, path: Path) -> None:
+    """The report of an `Evaluation` of poses or of a `CalibrationEvaluation`, with the command line that made it."""
+    from geo_training.evaluation.calibration import CalibrationEvaluation
+    from geo_training.evaluation.calibration_report import write_calibration_report
+    from geo_training.evaluation.report import write_report
+
+    write = write_calibration_report if isinstance(evaluation, CalibrationEvaluation) else write_report
+    write(evaluation, path, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    say(f"report written to {path}")
