@@ -1,6 +1,7 @@
 """One process for several perception nodes: they share the executor, the libraries and the GPU's context.
 
-rclpy has no component container, so this is an executable: `perception_container localization --ros-args ...`.
+rclpy has no component container, so this is an executable: `perception_container calibration localization --ros-args
+...`. What only one of them may hear is given to it by name: `-r localization_node:camera_info:=...`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections.abc import Sequence
 from geo_perception.ros.run import run_nodes
 
 # Each capability and the class of its node.
-NODES = {"localization": "geo_perception.localization.node:LocalizationNode"}
+NODES = {
+    "calibration": "geo_perception.calibration.node:CalibrationNode",
+    "localization": "geo_perception.localization.node:LocalizationNode",
+}
 
 
 def node_class(capability: str):

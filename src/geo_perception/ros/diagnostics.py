@@ -65,7 +65,15 @@ class Condition(Enum):
     NO_RESULT = (
         Level.WARN,
         f"frames are processed and none was good for {LOST_S:g} s",
-        "For localization: not localized, no pose is published. `last verdict` says why.",
+        "For localization: not localized, no pose is published. For calibration: no attitude, and no CameraInfo unless "
+        "the focal length was settled before. `last verdict` says why.",
+    )
+    CAMERA_DISAGREES = (
+        Level.WARN,
+        "calibration only: the CameraInfo beside the images names another focal length than they show, beyond the "
+        "stated uncertainty",
+        "Results are published. Both numbers are in the message. Check the driver's calibration file, a zoom that was "
+        "moved, and a crop or resize that does not tell its CameraInfo.",
     )
     WAITING = (Level.OK, "active for less than two seconds, and no image yet", "Nothing yet.")
     IDLE = (Level.OK, "nobody subscribes to an output, and `lazy` is set", "Nothing is computed until someone does.")
@@ -87,6 +95,7 @@ class Health:
     clock_stands: bool = False
     incompatible_qos: str = ""  # the topics and policies
     input_topic: str = "image"
+    doubt: str = ""  # what the capability found wrong
 
 
 def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
@@ -123,6 +132,8 @@ def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
     lost_s = health.active_s if frames.good_age_s is None else frames.good_age_s
     if frames.processed and lost_s > LOST_S:
         return Condition.NO_RESULT, f"no good result for {lost_s:.1f} s: {frames.last_verdict}"
+    if health.doubt:
+        return Condition.CAMERA_DISAGREES, health.doubt
     if frames.input_age_s is None:
         return Condition.WAITING, f"waiting for images on {health.input_topic}"
     return Condition.RUNNING, frames.last_verdict or "running"

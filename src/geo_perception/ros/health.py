@@ -54,6 +54,7 @@ class HealthReporter:
             clock_stands=now_s - self._clock_s > _CLOCK_STANDS_S,
             incompatible_qos=", ".join(f"{topic} ({policy})" for topic, policy in sorted(self._incompatible.items())),
             input_topic=node.images.topic,
+            doubt=node.doubt,
         )
 
     def forget_incompatible(self) -> None:

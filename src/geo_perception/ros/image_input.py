@@ -58,7 +58,8 @@ class ImageInput:
         return self._images is not None
 
     def open_camera_info(self) -> None:
-        if self._infos is None and self._node.needs_camera and self.cameras.fixed is None:
+        wanted = self._node.needs_camera or self._node.hears_camera
+        if self._infos is None and wanted and self.cameras.fixed is None:
             self._infos = self._subscribe(
                 CameraInfo, camera_info_topic(self._node), self._on_camera_info, qos.CAMERA_INFO_IN
             )

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from geometry_msgs.msg import Point, PoseWithCovarianceStamped
+from sensor_msgs.msg import CameraInfo, Imu
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from geo_perception.geometry import pose_to_quaternion
+from geo_perception.geometry import Camera, make_pose, pose_to_quaternion, rotation_gravity_camera
+from geo_perception.ros.camera_info import info_fields
 
+YAW_VARIANCE_RAD2 = 1e6  # nothing is known about the heading
+_LEAST_VARIANCE_RAD2 = 1e-9  # looking straight up or down one axis has none, and filters take zero for "not given"
+_ABSENT = [-1.0] + [0.0] * 8  # sensor_msgs/Imu: not measured
 _LANDMARK_COLOR = ColorRGBA(r=1.0, g=0.62, b=0.05, a=0.9)
 
 
@@ -27,6 +32,42 @@ def pose_message(frame_id: str, stamp, T_map_body: np.ndarray, covariance_66: np
     position.x, position.y, position.z = t_3.tolist()
     orientation.x, orientation.y, orientation.z, orientation.w = q_xyzw.tolist()
     message.pose.covariance = (0.5 * (covariance_66 + covariance_66.T)).reshape(36).astype(np.float64)
+    return message
+
+
+def camera_info_message(header, camera: Camera) -> CameraInfo:
+    """The CameraInfo of the image with this header."""
+    return CameraInfo(header=header, **info_fields(camera))
+
+
+def attitude_message(
+    frame_id: str, stamp, pitch_rad: float, roll_rad: float, covariance_33: np.ndarray, body: bool = False
+) -> Imu:
+    """The attitude of a camera: the orientation of `frame_id` in a level world (z up), its heading unknown and put to
+    zero. Angular velocity and acceleration are marked absent.
+
+    `frame_id` is the optical frame (x right, y down, z forward), whose x axis is then turned to the world's x (east,
+    so that the camera looks north); or, with `body`, a frame with x forward, y left, z up in the same housing, turned
+    to look east. `covariance_33` is that of (anything, pitch, roll); the message's is of rotations about the world's
+    fixed axes, which for a heading of zero are also those of roll, pitch and yaw.
+    """
+    level_33 = rotation_gravity_camera(pitch_rad, roll_rad)  # x forward
+    # What one radian of pitch and of roll turn about (forward, left, up). Looking up turns about the right.
+    J_32 = np.array([[0, np.cos(pitch_rad)], [-1, 0], [0, np.sin(pitch_rad)]])
+    if body:
+        R_world_33 = level_33 @ rotation_gravity_camera(0.0, 0.0).T
+    else:
+        north_33 = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        R_world_33, J_32 = north_33 @ level_33, north_33 @ J_32
+    axes_33 = J_32 @ covariance_33[1:, 1:] @ J_32.T
+    axes_33 = 0.5 * (axes_33 + axes_33.T) + np.diag([_LEAST_VARIANCE_RAD2] * 2 + [YAW_VARIANCE_RAD2])
+    message = Imu()
+    message.header.stamp, message.header.frame_id = stamp, frame_id
+    _, q_xyzw = pose_to_quaternion(make_pose(R_world_33, np.zeros(3)))
+    orientation = message.orientation
+    orientation.x, orientation.y, orientation.z, orientation.w = q_xyzw.tolist()
+    message.orientation_covariance = axes_33.reshape(9)
+    message.angular_velocity_covariance = message.linear_acceleration_covariance = _ABSENT
     return message
 
 

@@ -53,11 +53,12 @@ class PerceptionNode(LifecycleNode, ABC):
 
     own_parameters: tuple[Spec, ...] = ()
     needs_camera = True
+    hears_camera = False  # takes CameraInfo where there is one, and works without
 
     def __init__(self, name: str, **kwargs):
         super().__init__(name, **kwargs)
         self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
-        self.epoch = 0
+        self.epoch, self.doubt = 0, ""  # the doubt is a sentence about what a capability found wrong
         specs = SHARED + self.own_parameters
         declare(self, specs, lambda: self.state)
         for sentence in unknown_names(list(given_parameters(self)), specs):
@@ -116,8 +117,8 @@ class PerceptionNode(LifecycleNode, ABC):
 
     def output(self, kind, topic: str, profile=qos.RESULT_OUT, is_result: bool = True):
         """A publisher that is silent unless the node is active. Subscribers to a result are a reason to work."""
-        on_incompatible, on_matched = self.guard(self.health.on_incompatible(topic)), self.guard(self._on_matched)
-        events = qos.publisher_events(on_incompatible, on_matched)
+        on_incompatible = self.guard(self.health.on_incompatible(topic))
+        events = qos.publisher_events(on_incompatible, self.guard(lambda _: self.meet_demand()))
         publisher = self.create_lifecycle_publisher(kind, topic, profile, event_callbacks=events)
         self._outputs.append(publisher)
         if is_result:
@@ -290,9 +291,6 @@ class PerceptionNode(LifecycleNode, ABC):
         self._autostart.cancel()
         if self.state == "unconfigured" and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
-
-    def _on_matched(self, _event) -> None:
-        self.meet_demand()
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.reset("asked by ~/reset")

@@ -1,0 +1,235 @@
+"""Calibrations of single images fused over time. No ROS and no clock: time is the stamps of the images.
+
+The focal length of a camera stays, pitch and roll wander; see `correlated_filter` for why a hundred images do not make
+the answer ten times as certain. An image that contradicts the estimate is left out. When several in a row do and agree
+with each other, the camera has changed, not the image: a new focal length starts the filter anew, a new attitude alone
+is followed and the focal length kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from geo_perception.calibration import correlated_filter as filters
+from geo_perception.calibration.correlated_filter import FOCAL, PITCH, ROLL, Belief, NoiseModel
+from geo_perception.calibration.result import Calibration, CalibrationVerdict
+
+CLOCK_JUMP_S = 1.0  # stamps that go back by less belong to images that came out of order
+STALE_S = 1.0
+_DOUBTFUL_FRAMES = 2  # one image alone may be wrong
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How images are fused. Standard deviations of the focal length are shares of it (0.1 is 10 %)."""
+
+    correlation_s: float = 1.0  # the errors of two images this far apart in time are still alike (factor 1/e)
+    shared_error: float = 0.8  # the part of an image's error variance that an image of the same view repeats
+    focal_walk: float = 0.001  # wandering of the focal length in one second, for focusing and warming up
+    attitude_walk_rad: float = 0.1  # wandering of pitch and roll in one second; 0: a camera that stands fixed
+    gate_sigma: float = 4.0  # an image further off than this is left out
+    focal_restart_frames: int = 5  # images that contradict the focal length alike start the filter anew
+    attitude_restart_frames: int = 3  # images in a row that contradict only the attitude open it
+    min_frames: int = 5  # images before the focal length counts as settled
+    max_focal_sigma: float = 0.1  # the focal length is settled when it is more certain than this
+    max_attitude_sigma_rad: float = 0.12  # pitch and roll are good when both are more certain than this
+
+    @property
+    def noise(self) -> NoiseModel:
+        walk_3 = np.array([self.focal_walk, self.attitude_walk_rad, self.attitude_walk_rad])
+        return NoiseModel(self.shared_error, walk_3)
+
+
+class FusionState(str, Enum):
+    """How the fusion stands. The words are published in diagnostics."""
+
+    NOTHING = "no usable image yet"
+    STALE = "no usable image lately"
+    DOUBTFUL = "the last images contradict the estimate"
+    SETTLING = "settling"
+    SETTLED = "settled"
+
+
+@dataclass(frozen=True)
+class FusedCalibration(Calibration):
+    """The calibration at the stamp of one image, from that image and those before it.
+
+    The verdict is CALIBRATED when the focal length is settled. `frames` counts the images that went in since the filter
+    started. `used` tells whether this image did, `attitude_good` whether pitch and roll are certain enough, `event`
+    what else happened at this image (a restart), in words.
+    """
+
+    stamp_s: float = float("nan")
+    state: FusionState = FusionState.NOTHING
+    frames: int = 0
+    used: bool = False
+    attitude_good: bool = False
+    event: str = ""
+
+    @property
+    def focal_settled(self) -> bool:
+        return self.trusted
+
+
+class CalibrationFusion:
+    """Takes the calibration of each image in the order of their stamps. `options` may be changed at any time."""
+
+    def __init__(self, options: FusionOptions | None = None):
+        self.options = options or FusionOptions()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets every image."""
+        self._belief: Belief | None = None
+        self._rival: Belief | None = None  # what images that contradict the belief say together
+        self._rival_frames = self._contradictions = self._focal_contradictions = 0
+        self._frames = 0
+        self._size_px: tuple[int, int] | None = None
+        self._stamp_s = self._used_s = float("nan")
+
+    def update(self, calibration: Calibration, stamp_s: float, likeness: float = 0.0) -> FusedCalibration:
+        """The estimate at this image's stamp. `likeness` is that of its view with the usable image before, 0 to 1
+        (`ViewChange`); 0 leaves it to the time between them.
+
+        An image without a trusted answer changes nothing but the uncertainty, which grows. Another image size, or a
+        stamp more than a second back, starts anew; a stamp that is back by less is left out.
+        """
+        event = self._restart_reason(calibration, stamp_s)
+        if event:
+            self.reset()
+        elif stamp_s < self._stamp_s:
+            return self._present(calibration, used=False, event="")
+        self._size_px = calibration.width_px, calibration.height_px
+        measurement = _measurement(calibration)
+        # An image that shows nothing says nothing about how alike the next usable one is to the last.
+        self._advance(stamp_s, likeness if measurement else 1.0)
+        used = False
+        if measurement:
+            used, happened = self._take(*measurement)
+            event = event or happened
+        return self._present(calibration, used, event)
+
+    def _restart_reason(self, calibration: Calibration, stamp_s: float) -> str:
+        size_px = calibration.width_px, calibration.height_px
+        if self._size_px is not None and size_px != self._size_px:
+            before, now = (" x ".join(map(str, size)) for size in (self._size_px, size_px))
+            return f"the image size changed from {before} to {now}"
+        if stamp_s < self._stamp_s - CLOCK_JUMP_S:
+            return f"the stamps went back by {self._stamp_s - stamp_s:.1f} s"
+        return ""
+
+    def _advance(self, stamp_s: float, likeness: float) -> None:
+        if self._belief is not None:
+            seconds = stamp_s - self._stamp_s
+            # Alike as long as either the view or the moment is: a fast turn does not leave the building.
+            rho = max(min(likeness, 1.0), float(np.exp(-seconds / self.options.correlation_s)))
+            self._belief = filters.predict(self._belief, seconds, rho, self.options.noise)
+            if self._rival is not None:
+                self._rival = filters.predict(self._rival, seconds, rho, self.options.noise)
+        self._stamp_s = stamp_s
+
+    def _take(self, z_3: np.ndarray, R_33: np.ndarray) -> tuple[bool, str]:
+        """Whether the measurement went into the estimate, and what else happened."""
+        noise, options = self.options.noise, self.options
+        if self._belief is None:
+            return self._accept(filters.start(z_3, R_33, noise), frames=1), ""
+        far_3 = self._far(self._belief, z_3, R_33)
+        if not far_3.any():
+            return self._accept(filters.update(self._belief, z_3, R_33, noise), self._frames + 1), ""
+        self._contradictions += 1
+        self._focal_contradictions = self._focal_contradictions + 1 if far_3[FOCAL] else 0
+        self._follow_rival(z_3, R_33)
+        if far_3[FOCAL]:
+            if self._rival_frames < options.focal_restart_frames:
+                return False, ""
+            before_px, now_px = np.exp(self._belief.x_3[FOCAL]), np.exp(self._rival.x_3[FOCAL])
+            self._accept(self._rival, self._rival_frames)
+            return True, f"the focal length changed from {before_px:.0f} to {now_px:.0f} px"
+        if self._rival_frames < options.attitude_restart_frames:
+            return False, ""
+        self._accept(filters.update(filters.open_attitude(self._belief), z_3, R_33, noise), self._frames + 1)
+        return True, "the attitude jumped and is followed"
+
+    def _accept(self, belief: Belief, frames: int) -> bool:
+        self._belief, self._frames, self._used_s = belief, frames, self._stamp_s
+        self._rival, self._rival_frames, self._contradictions, self._focal_contradictions = None, 0, 0, 0
+        return True
+
+    def _follow_rival(self, z_3: np.ndarray, R_33: np.ndarray) -> None:
+        """Images that contradict the estimate count together as long as they agree on the focal length. Their attitude
+        may go on turning."""
+        noise = self.options.noise
+        far_3 = None if self._rival is None else self._far(self._rival, z_3, R_33)
+        if far_3 is None or far_3[FOCAL]:
+            self._rival, self._rival_frames = filters.start(z_3, R_33, noise), 1
+            return
+        rival = filters.open_attitude(self._rival) if far_3.any() else self._rival
+        self._rival, self._rival_frames = filters.update(rival, z_3, R_33, noise), self._rival_frames + 1
+
+    def _far(self, belief: Belief, z_3: np.ndarray, R_33: np.ndarray) -> np.ndarray:
+        """Which of the three lie outside the gate."""
+        nu_3, S_33 = filters.innovation(belief, z_3, R_33, self.options.noise)
+        return np.abs(nu_3) > self.options.gate_sigma * np.sqrt(np.diag(S_33))
+
+    def _present(self, calibration: Calibration, used: bool, event: str) -> FusedCalibration:
+        size_px, options = (calibration.width_px, calibration.height_px), self.options
+        if self._belief is None:
+            words = FusionState.NOTHING.value
+            return FusedCalibration(calibration.verdict, words, *size_px, stamp_s=self._stamp_s, event=event)
+        x_3, covariance_33 = self._belief.x_3, self._belief.x_covariance_33
+        sigma_3 = np.sqrt(np.diag(covariance_33))
+        focal_px = float(np.exp(x_3[FOCAL]))
+        scale_3 = np.array([focal_px, 1.0, 1.0])
+        # A focal length that the last images deny is not offered to anyone.
+        settled = (
+            self._frames >= options.min_frames
+            and sigma_3[FOCAL] <= options.max_focal_sigma
+            and self._focal_contradictions < _DOUBTFUL_FRAMES
+        )
+        state, detail = self._words(settled, focal_px, sigma_3[FOCAL])
+        return FusedCalibration(
+            CalibrationVerdict.CALIBRATED if settled else CalibrationVerdict.TOO_UNCERTAIN,
+            detail,
+            *size_px,
+            focal_px=focal_px,
+            pitch_rad=float(x_3[PITCH]),
+            roll_rad=float(x_3[ROLL]),
+            covariance_33=covariance_33 * np.outer(scale_3, scale_3),
+            stamp_s=self._stamp_s,
+            state=state,
+            frames=self._frames,
+            used=used,
+            attitude_good=bool(max(sigma_3[PITCH], sigma_3[ROLL]) <= options.max_attitude_sigma_rad),
+            event=event,
+        )
+
+    def _words(self, settled: bool, focal_px: float, focal_sigma: float) -> tuple[FusionState, str]:
+        value = f"focal length {focal_px:.0f} px within {100 * focal_sigma:.1f} % after {_count(self._frames)}"
+        silent_s = self._stamp_s - self._used_s
+        if self._contradictions >= _DOUBTFUL_FRAMES:
+            return FusionState.DOUBTFUL, f"the last {_count(self._contradictions)} contradict the estimate; {value}"
+        if silent_s > STALE_S:
+            return FusionState.STALE, f"no usable image for {silent_s:.1f} s; {value}"
+        state = FusionState.SETTLED if settled else FusionState.SETTLING
+        return state, f"{state.value}: {value}"
+
+
+def _measurement(calibration: Calibration) -> tuple[np.ndarray, np.ndarray] | None:
+    """(log focal, pitch, roll) and their covariance (3, 3); None where there is nothing that could be used."""
+    if not calibration.trusted or calibration.covariance_33 is None or not calibration.focal_px > 0:
+        return None
+    z_3 = np.array([np.log(calibration.focal_px), calibration.pitch_rad, calibration.roll_rad])
+    scale_3 = np.array([calibration.focal_px, 1.0, 1.0])
+    R_33 = np.asarray(calibration.covariance_33, np.float64) / np.outer(scale_3, scale_3)
+    R_33 = 0.5 * (R_33 + R_33.T)
+    if not np.isfinite(z_3).all() or not np.isfinite(R_33).all():
+        return None
+    # An image that claims more than rounding allows would make the filter's matrices singular.
+    return (z_3, R_33) if np.linalg.eigvalsh(R_33).min() > 1e-12 else None
+
+
+def _count(images: int) -> str:
+    return f"{images} image" + ("s" if images != 1 else "")

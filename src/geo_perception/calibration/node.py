@@ -1,0 +1,210 @@
+"""The calibration node: images in, the camera's focal length and attitude out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, Image, Imu
+from std_msgs.msg import Float64
+
+from geo_perception.calibration.fusion import CalibrationFusion, FusedCalibration, FusionOptions
+from geo_perception.calibration.overlay import describe, draw_calibration
+from geo_perception.calibration.result import Calibration
+from geo_perception.calibration.view_change import ViewChange
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_perception.ros.camera_source import NoCamera, UncalibratedCamera, fit_to_image
+from geo_perception.ros.codec import fill_image
+from geo_perception.ros.frame_statistics import Reason
+from geo_perception.ros.image_input import Dropped
+from geo_perception.ros.messages import attitude_message, camera_info_message
+from geo_perception.ros.node_base import Outcome, PerceptionNode
+from geo_perception.ros.parameters import Change, Spec
+from geo_perception.ros.run import run_nodes
+from geo_perception.ros.worker import Frame
+
+_USUAL = FusionOptions()
+FUSION_PARAMETERS = (
+    Spec("correlation_s", _USUAL.correlation_s, "images closer in time than this are taken to be wrong in the same "
+         "way, so that many of them do not feign certainty", low=1e-3, high=3600.0),
+    Spec("shared_error", _USUAL.shared_error, "part of an image's error variance that every image of the same view "
+         "repeats", low=0.0, high=0.95),
+    Spec("focal_walk", _USUAL.focal_walk, "how far the focal length wanders in one second, as a share of it; 0: never",
+         low=0.0, high=1.0),
+    Spec("attitude_walk_rad", _USUAL.attitude_walk_rad, "how far pitch and roll wander in one second; 0: the camera "
+         "stands fixed", low=0.0, high=10.0),
+    Spec("gate_sigma", _USUAL.gate_sigma, "an image further off than so many standard deviations is left out",
+         low=1.0, high=100.0),
+    Spec("focal_restart_frames", _USUAL.focal_restart_frames, "so many images that contradict the focal length, and "
+         "agree with each other, start the estimate anew: the zoom was moved", low=1, high=1000),
+    Spec("attitude_restart_frames", _USUAL.attitude_restart_frames, "so many images in a row that contradict only the "
+         "attitude let it jump: the camera was turned fast", low=1, high=1000),
+    Spec("min_frames", _USUAL.min_frames, "images before the focal length counts as settled", low=1, high=1000),
+    Spec("max_focal_sigma", _USUAL.max_focal_sigma, "the focal length is settled, and CameraInfo published, while its "
+         "standard deviation is at most this share of it", low=1e-4, high=1.0),
+    Spec("max_attitude_sigma_rad", _USUAL.max_attitude_sigma_rad, "the attitude is published while the standard "
+         "deviations of pitch and roll are at most this", low=1e-4, high=3.2),
+)  # fmt: skip
+PARAMETERS = (
+    Spec("weights", "", "file with the network's weights; nothing: the reference weights in the package",
+         Change.UNCONFIGURED),
+    Spec("attitude_frame", "", "frame in the camera's housing with x forward, y left, z up (camera_link, say) that "
+         "~/attitude is for; nothing: the optical frame, as named in the image", Change.UNCONFIGURED),
+    *FUSION_PARAMETERS,
+    Spec("disagreement_sigma", 3.0, "the driver's focal length is doubted when it is further off than so many standard "
+         "deviations", low=1.0, high=100.0),
+    Spec("disagreement_floor", 0.05, "a focal length that differs by no more than this share is never doubted, however "
+         "certain the estimate", low=0.0, high=1.0),
+)  # fmt: skip
+
+
+class CalibrationNode(PerceptionNode):
+    """Publishes `~/camera_info`, `~/attitude`, `~/focal_length`, `~/pitch`, `~/roll` and `~/horizon`. See
+    docs/nodes.md.
+
+    Raises InputError when a parameter given at start-up cannot be used.
+    """
+
+    own_parameters = PARAMETERS
+    needs_camera = False
+    hears_camera = True
+
+    def __init__(self, **kwargs):
+        self._calibrator = None
+        self._fusion, self._view = CalibrationFusion(), ViewChange()
+        self._lock = threading.Lock()  # a reset comes in the executor's thread, images in the worker's
+        self._forget_all()
+        super().__init__("calibration_node", **kwargs)
+
+    def load(self) -> None:
+        from geo_perception.calibration.estimator import Calibrator  # torch: seconds
+
+        path = os.path.expanduser(self.value("weights"))
+        self._calibrator = Calibrator.load(path or None, self.value("device"))
+        self._calibrator.warm_up()
+        self.hardware_id = os.path.basename(path) or "reference weights"
+        self._infos = self.output(CameraInfo, "~/camera_info")
+        self._attitude = self.output(Imu, "~/attitude")
+        self._numbers = [self.output(Float64, f"~/{name}") for name in ("focal_length", "pitch", "roll")]
+        self._overlay = self.output(Image, "~/horizon")
+
+    def greet(self) -> None:
+        self.forget()  # another camera may have come while the node was not active
+
+    def unload(self) -> None:
+        self._calibrator = None
+        self.hardware_id = "none"
+
+    def forget(self) -> None:
+        with self._lock:
+            self._forget_all()
+        self.doubt = ""
+
+    def figures(self) -> dict[str, str]:
+        figures, fused = {}, self._fused
+        if fused is not None and np.isfinite(fused.focal_px):
+            figures = {
+                "focal length (px)": f"{fused.focal_px:.1f}",
+                "focal length sigma (%)": f"{100 * fused.sigma_focal_px / fused.focal_px:.2f}",
+                "pitch (deg)": f"{np.degrees(fused.pitch_rad):.2f}",
+                "pitch sigma (deg)": f"{np.degrees(fused.sigma_pitch_rad):.2f}",
+                "roll (deg)": f"{np.degrees(fused.roll_rad):.2f}",
+                "roll sigma (deg)": f"{np.degrees(fused.sigma_roll_rad):.2f}",
+            }
+        return figures | {
+            "fusion": "none" if fused is None else fused.detail,
+            "images fused": "0" if fused is None else str(fused.frames),
+            "images left out as outliers": str(self._outliers),
+            "restarts": str(self._restarts),
+            "last restart": self._last_restart or "none",
+            "camera_info": "published" if fused is not None and fused.focal_settled else "withheld",
+            "driver's focal length (px)": self._driver or "none",
+        }
+
+    def compute(self, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Calibration:
+        return self._calibrator.estimate(image_hw3)
+
+    def publish(self, result: Calibration, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Outcome:
+        fused = self._fuse(result, image_hw3, frame)
+        header = frame.header
+        if fused.event:
+            self.get_logger().warning(f"{fused.event}; outputs follow when the estimate is certain enough")
+        # The focal length stays what it was while the lens is covered; the attitude may not.
+        if fused.focal_settled:
+            self._infos.publish(camera_info_message(header, fused.camera))
+        self._compare_with_driver(fused, frame)
+        attitude_told = fused.used and fused.attitude_good
+        if attitude_told:
+            frame_id = self.value("attitude_frame")
+            angles = fused.pitch_rad, fused.roll_rad, fused.covariance_33
+            self._attitude.publish(attitude_message(frame_id or header.frame_id, header.stamp, *angles, bool(frame_id)))
+        if fused.used:
+            for publisher, value in zip(
+                self._numbers, (fused.focal_px, fused.pitch_rad, fused.roll_rad), strict=True
+            ):  # fmt: skip
+                publisher.publish(Float64(data=value))
+        verdict = f"{result.verdict.value}: {result.detail}" if result.detail else result.verdict.value
+        if result.trusted:
+            verdict = fused.detail if fused.used else f"left out: {fused.detail}"
+        if self._overlay.get_subscription_count() > 0:
+            shown, caption = (fused, describe(fused)) if fused.used else (result, verdict)
+            self._overlay.publish(fill_image(Image(header=header), draw_calibration(image_hw3, shown, caption)))
+        return Outcome(fused.used and (attitude_told or fused.focal_settled), verdict)
+
+    def _fuse(self, result: Calibration, image_hw3: np.ndarray, frame: Frame) -> FusedCalibration:
+        with self._lock:
+            if frame.epoch != self.epoch:
+                raise Dropped(Reason.OUTDATED, "the node was reset while it worked on this frame")
+            self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
+            likeness = self._view.likeness(image_hw3) if result.trusted else 0.0
+            fused = self._fusion.update(result, frame.stamp_ns * 1e-9, likeness)
+            self._fused = fused
+            self._outliers += result.trusted and not fused.used
+            if fused.event:
+                self._restarts, self._last_restart = self._restarts + 1, fused.event
+        return fused
+
+    def _forget_all(self) -> None:
+        self._fusion.reset()
+        self._view.reset()
+        self._fused: FusedCalibration | None = None
+        self._outliers = self._restarts = 0
+        self._last_restart = self._driver = ""
+
+    def _compare_with_driver(self, fused: FusedCalibration, frame: Frame) -> None:
+        """Notes what the driver's CameraInfo says, and doubts it when the images say otherwise."""
+        doubt = ""
+        try:
+            age_s = self.value("camera_info_max_age_s")
+            told = self.images.cameras.find(frame.stamp_ns, frame.received_s, age_s)
+            told, _ = fit_to_image(told, fused.width_px, fused.height_px)
+        except NoCamera:
+            self._driver = "none"
+        except UncalibratedCamera:
+            self._driver = "none: its K is zero"
+        except InputError as error:
+            self._driver = f"unusable: {error}"
+        else:
+            told_px = float(np.sqrt(told.fx_px * told.fy_px))
+            self._driver = f"{told_px:.1f}"
+            if fused.focal_settled:
+                sigma = fused.sigma_focal_px / fused.focal_px
+                allowed = max(self.value("disagreement_sigma") * sigma, self.value("disagreement_floor"))
+                if abs(np.log(told_px / fused.focal_px)) > allowed:
+                    doubt = (
+                        f"the driver's CameraInfo says a focal length of {told_px:.0f} px, the images "
+                        f"{fused.focal_px:.0f} px within {fused.sigma_focal_px:.0f} px; check its calibration and zoom"
+                    )
+        self.doubt = doubt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_nodes([CalibrationNode], arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

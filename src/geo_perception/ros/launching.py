@@ -1,0 +1,89 @@
+"""What the launch files start, worked out from their arguments. No launch library here, so that it can be tested
+without one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# Launch arguments of every launch file whose answer "nothing" leaves the value to params_file, or to the node.
+_LEFT_TO_FILE = ("image_transport",)
+_SWITCHES = ("use_sim_time", "autostart")
+
+
+@dataclass(frozen=True)
+class NodeStart:
+    """One node: its capability, the file with its parameters, those given besides, and its remappings."""
+
+    capability: str
+    params_file: str
+    parameters: dict[str, object]
+    remappings: list[tuple[str, str]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.capability}_node"
+
+    @property
+    def parameters_yaml(self) -> str:
+        """The parameters given besides the file as a file of their own, for this node in whatever namespace."""
+        return json.dumps({f"/**/{self.name}": {"ros__parameters": self.parameters}})  # JSON is YAML
+
+
+@dataclass(frozen=True)
+class ProcessStart:
+    """One process: an executable of the package, the node's name where it is one node's, and what it holds."""
+
+    executable: str
+    name: str | None
+    arguments: list[str]
+    remappings: list[tuple[str, str]]
+    nodes: list[NodeStart]
+
+
+def localization_start(given: Mapping[str, str], calibrated_here: bool = False) -> NodeStart:
+    """The localization node. With `calibrated_here` and without a topic for `camera_info`, its camera is the estimate
+    of the calibration node in the same namespace."""
+    parameters = _common_parameters(given, "tf_mode", "base_frame")
+    if given["scene"]:
+        parameters["scene"] = _path(given["scene"])
+    remappings = [("image", given["image"])]
+    if given["camera_info"]:
+        remappings.append(("camera_info", given["camera_info"]))
+    elif calibrated_here:
+        remappings.append(("camera_info", "calibration_node/camera_info"))
+    return NodeStart("localization", given["params_file"], parameters, remappings)
+
+
+def calibration_start(given: Mapping[str, str], params_file: str) -> NodeStart:
+    """The calibration node. Its `camera_info` is what the driver says, which it compares with its own estimate."""
+    parameters = _common_parameters(given, "attitude_frame")
+    if given["weights"]:
+        parameters["weights"] = _path(given["weights"])
+    remappings = [("image", given["image"])]
+    if given["camera_info"]:
+        remappings.append(("camera_info", given["camera_info"]))
+    return NodeStart("calibration", params_file, parameters, remappings)
+
+
+def process_starts(nodes: Sequence[NodeStart], container: bool, log_level: str) -> list[ProcessStart]:
+    """A process for each node, or one `perception_container` for all of them."""
+    logging = ["--ros-args", "--log-level", log_level]
+    if not container:
+        return [ProcessStart(node.name, node.name, logging, node.remappings, [node]) for node in nodes]
+    # Several nodes live in that process: name the one that is meant.
+    remappings = [(f"{node.name}:{source}", target) for node in nodes for source, target in node.remappings]
+    arguments = [*(node.capability for node in nodes), *logging]
+    return [ProcessStart("perception_container", None, arguments, remappings, list(nodes))]
+
+
+def _common_parameters(given: Mapping[str, str], *left_to_file: str) -> dict[str, object]:
+    parameters: dict[str, object] = {key: given[key] == "true" for key in _SWITCHES}
+    # What is not given must not hide what params_file says.
+    return parameters | {key: given[key] for key in (*_LEFT_TO_FILE, *left_to_file) if given.get(key)}
+
+
+def _path(given: str) -> str:
+    return os.path.abspath(os.path.expanduser(given))

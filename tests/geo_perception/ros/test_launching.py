@@ -1,0 +1,113 @@
+"""What the launch files start for what they are given."""
+
+import json
+
+import pytest
+
+from geo_perception.ros.launching import NodeStart, calibration_start, localization_start, process_starts
+
+GIVEN = {
+    "scene": "", "weights": "", "image": "/cam/image_raw", "camera_info": "", "image_transport": "", "tf_mode": "",
+    "base_frame": "", "attitude_frame": "", "params_file": "localization.yaml", "use_sim_time": "false",
+    "autostart": "true",
+}  # fmt: skip
+
+
+class TestWhoseCameraIsUsed:
+    def test_without_calibration_it_is_the_one_beside_the_image(self):
+        assert localization_start(GIVEN).remappings == [("image", "/cam/image_raw")]
+
+    def test_with_calibration_it_is_the_estimate(self):
+        start = localization_start(GIVEN, calibrated_here=True)
+        assert start.remappings == [("image", "/cam/image_raw"), ("camera_info", "calibration_node/camera_info")]
+        # The calibration node must hear the driver, never itself.
+        assert calibration_start(GIVEN, "c.yaml").remappings == [("image", "/cam/image_raw")]
+
+    def test_a_topic_that_is_named_wins_over_the_estimate_and_is_what_the_estimate_is_compared_with(self):
+        given = GIVEN | {"camera_info": "/cam/info"}
+        for start in (localization_start(given, calibrated_here=True), calibration_start(given, "c.yaml")):
+            assert start.remappings == [("image", "/cam/image_raw"), ("camera_info", "/cam/info")]
+
+
+def test_what_is_not_given_does_not_hide_the_file():
+    assert localization_start(GIVEN).parameters == {"use_sim_time": False, "autostart": True}
+    given = GIVEN | {"scene": "/s.safetensors", "tf_mode": "map_odom", "image_transport": "compressed"}
+    assert localization_start(given).parameters == {
+        "use_sim_time": False, "autostart": True, "scene": "/s.safetensors", "tf_mode": "map_odom",
+        "image_transport": "compressed",
+    }  # fmt: skip
+    start = calibration_start(given | {"weights": "/w", "attitude_frame": "camera_link"}, "c.yaml")
+    assert start.params_file == "c.yaml"
+    assert start.parameters == {
+        "use_sim_time": False, "autostart": True, "image_transport": "compressed", "weights": "/w",
+        "attitude_frame": "camera_link",
+    }  # fmt: skip
+
+
+class TestProcesses:
+    STARTS = (calibration_start(GIVEN, "c.yaml"), localization_start(GIVEN, calibrated_here=True))
+
+    def test_one_each(self):
+        first, second = process_starts(self.STARTS, container=False, log_level="info")
+        assert (first.executable, first.name) == ("calibration_node", "calibration_node")
+        assert (second.executable, second.name) == ("localization_node", "localization_node")
+        assert second.remappings == list(self.STARTS[1].remappings)
+        assert second.arguments == ["--ros-args", "--log-level", "info"]
+
+    def test_one_for_both_names_the_node_that_is_meant(self):
+        (both,) = process_starts(self.STARTS, container=True, log_level="warn")
+        assert (both.executable, both.name) == ("perception_container", None)
+        assert both.arguments == ["calibration", "localization", "--ros-args", "--log-level", "warn"]
+        assert both.remappings == [
+            ("calibration_node:image", "/cam/image_raw"),
+            ("localization_node:image", "/cam/image_raw"),
+            ("localization_node:camera_info", "calibration_node/camera_info"),
+        ]
+
+
+def test_parameters_of_one_node_reach_only_it_in_any_namespace(tmp_path):
+    import rclpy
+    from ros_support import DOMAIN_ID
+
+    starts = [NodeStart(name, "", {"mark": f"of {name}: # \"'"}, []) for name in ("calibration", "localization")]
+    files = [tmp_path / f"{start.name}.yaml" for start in starts]
+    for file, start in zip(files, starts, strict=True):
+        file.write_text(start.parameters_yaml)
+        assert json.loads(start.parameters_yaml)
+    for namespace in ("", "/robot/front"):
+        context = rclpy.Context()
+        arguments = [word for file in files for word in ("--params-file", str(file))]
+        rclpy.init(
+            args=["--ros-args", *arguments, "-r", f"__ns:={namespace or '/'}"], context=context, domain_id=DOMAIN_ID
+        )
+        try:
+            for start in starts:
+                node = rclpy.create_node(start.name, context=context)
+                assert node.declare_parameter("mark", "").value == f"of {start.capability}: # \"'"
+                node.destroy_node()
+        finally:
+            context.try_shutdown()
+
+
+@pytest.mark.parametrize("name", ["calibrate", "localize"])
+def test_every_launch_argument_that_is_read_is_declared(name):
+    """launch itself comes only with a ROS distribution, so the file is read, not run."""
+    import ast
+    from pathlib import Path
+
+    source = (Path(__file__).resolve().parents[3] / "launch" / f"{name}.launch.py").read_text()
+    table = next(
+        node.value for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ARGUMENTS"
+    )  # fmt: skip
+    declared = {entry.elts[0].value for entry in table.elts}
+
+    class Reads(dict):
+        def __missing__(self, key):
+            raise AssertionError(f"{key} is read and not declared")
+
+    given = Reads(dict.fromkeys(declared, ""))
+    starts = [calibration_start(given, "c.yaml")]
+    if name == "localize":
+        starts.append(localization_start(given, calibrated_here=True))
+    assert len(process_starts(starts, container=False, log_level="info")) == len(starts)
