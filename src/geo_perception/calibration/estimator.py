@@ -81,7 +81,7 @@ class Calibrator:
             whole = {name: value.to(network.state_dict()[name].dtype) for name, value in state.items()}
             network.load_state_dict(whole)
             uncertainty = Uncertainty(*(tuple(header["uncertainty"][key]) for key in ("scale_3", "floor_3")))
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{path} does not fit the calibration network ({error}); make it again") from None
         calibrator = cls(network, uncertainty, device, options, header)
         calibrator.size_bytes = path.stat().st_size
@@ -116,7 +116,7 @@ class Calibrator:
         started_s = time.perf_counter()
         problem = image_problem(image_hw3, SIDE_MULTIPLE_PX)
         if problem:
-            height_px, width_px = (*np.shape(image_hw3)[:2], 0, 0)[:2]
+            height_px, width_px = (*getattr(image_hw3, "shape", ())[:2], 0, 0)[:2]
             return Calibration(CalibrationVerdict.BAD_IMAGE, problem, width_px, height_px)
         height_px, width_px = image_hw3.shape[:2]
         view_hw3, shrink = network_view(image_hw3)
@@ -153,7 +153,7 @@ class Calibrator:
         values_3, covariance_33 = camera_values(solution, self.uncertainty)
         log_focal, pitch_rad, roll_rad = values_3
         focal_px = float(np.exp(log_focal) * image_scale(*view_hw) / shrink)
-        if not (np.isfinite(values_3).all() and np.isfinite(covariance_33).all()):
+        if not (np.isfinite(values_3).all() and np.isfinite(covariance_33).all() and np.diag(covariance_33).min() > 0):
             return Calibration(CalibrationVerdict.NO_STRUCTURE, "no camera fits what the image shows", *size_px)
         to_px = np.array([focal_px, 1.0, 1.0])
         covariance_33 = covariance_33 * np.outer(to_px, to_px)

@@ -18,7 +18,9 @@ from geo_perception.geometry import up_from_attitude
 
 def camera(log_focal, pitch_rad, roll_rad):
     """One camera, float64."""
-    return torch.tensor([float(log_focal)], dtype=torch.float64), torch.tensor(up_from_attitude([pitch_rad], [roll_rad]))
+    return torch.tensor([float(log_focal)], dtype=torch.float64), torch.tensor(
+        up_from_attitude([pitch_rad], [roll_rad])
+    )
 
 
 def fields_at(xy, log_focal=0.0, pitch_rad=0.0, roll_rad=0.0):

@@ -45,19 +45,19 @@ def test_the_level_frame_keeps_the_heading_and_stands_upright(pitch, roll):
     assert np.linalg.det(R) == pytest.approx(1)
     assert R @ up_from_attitude(pitch, roll) == pytest.approx([0, 0, 1])
     # The optical axis stays in the plane of x (ahead) and z (up), at the pitch's elevation.
-    assert R @ [0, 0, 1] == pytest.approx([np.cos(pitch), 0, np.sin(pitch)])
+    assert pytest.approx([np.cos(pitch), 0, np.sin(pitch)]) == R @ [0, 0, 1]
 
 
 def test_a_level_camera_has_its_right_at_minus_y():
     R = rotation_gravity_camera(0, 0)
-    assert R @ [1, 0, 0] == pytest.approx([0, -1, 0])
-    assert R @ [0, 1, 0] == pytest.approx([0, 0, -1])
+    assert pytest.approx([0, -1, 0]) == R @ [1, 0, 0]
+    assert pytest.approx([0, 0, -1]) == R @ [0, 1, 0]
 
 
 def test_a_rolled_camera_sees_up_to_its_left():
     """Roll of 30 degrees: the image's x axis points 30 degrees below the level's right."""
     R = rotation_gravity_camera(0, 30 * DEG)
-    assert R @ [1, 0, 0] == pytest.approx([0, -np.cos(30 * DEG), -0.5])
+    assert pytest.approx([0, -np.cos(30 * DEG), -0.5]) == R @ [1, 0, 0]
 
 
 def test_field_of_view_and_focal_length_are_inverse():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training.calibration.crops import ROBOT_DISTRIBUTION, CropDistribution
@@ -64,6 +64,13 @@ class CalibrationTrainingConfig(Strict):
     evaluations: int = Field(6, ge=1)
     seed: int = 0
     device: str = "auto"
+
+    @field_validator("loss_weights")
+    @classmethod
+    def _check_loss_weights(cls, weights):
+        if not weights or not set(weights) <= set(LOSS_WEIGHTS):
+            raise ValueError(f"must weigh some of {', '.join(LOSS_WEIGHTS)}, not {list(weights)}")
+        return weights
 
 
 def load_config(path: str | Path | None, **changes) -> CalibrationTrainingConfig:

@@ -128,12 +128,23 @@ def split_of(panoramas: Sequence[Panorama], config: CalibrationTrainingConfig) -
     """By the names in the config; validation panoramas are drawn where it names none."""
     rest, held_out = split_panoramas(panoramas, config.held_out)
     if config.validation:
-        learned, validation = split_panoramas(rest, config.validation)
+        learned, validation = split_panoramas(rest, _known(config.validation, rest, held_out))
     else:
         learned, validation = random_split(rest, _VALIDATION_SHARE, config.seed)
     if not validation:
         raise InputError("one panorama is not enough: some must be kept back to calibrate the uncertainty; add more")
     return PanoramaSplit(learned, validation, held_out)
+
+
+def _known(validation: Sequence[str], rest: Sequence[Panorama], held_out: Sequence[Panorama]) -> Sequence[str]:
+    for name in validation:
+        if name in {panorama.name for panorama in held_out}:
+            raise InputError(f"'{name}' is named by held_out and by validation; take it out of one in the config")
+        if name not in {panorama.name for panorama in rest}:
+            raise InputError(
+                f"validation names the panorama '{name}', which is not there; mend the config or the folder"
+            )
+    return validation
 
 
 def fit_calibration(config: CalibrationTrainingConfig, out: str | Path) -> FitResult:

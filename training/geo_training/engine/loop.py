@@ -10,22 +10,28 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import half_precision
 from geo_training.console import progress_bar
 from geo_training.engine.checkpoint import load_checkpoint, save_checkpoint
+from geo_training.engine.schedule import Plateau, schedule_factor
 
 _MAX_BROKEN_STEPS = 10
 
 
 class Task(Protocol):
-    """What is trained, and on what."""
+    """What is trained, and on what.
+
+    It may also offer `parameter_groups(network) -> list of (parameters, factor of the learning rate)`; without it every
+    parameter learns at the one rate. A parameter in no group is not trained.
+    """
 
     network: torch.nn.Module
     loss_weights: dict[str, float]  # of the terms that `losses` returns; a term without one is only logged
@@ -50,8 +56,15 @@ class LoopConfig:
     warm_up: float = 0.05  # share of the steps
     ema: float = 0.0  # decay of the averaged weights; 0 keeps the plain ones
     gradient_norm: float = 5.0
-    evaluations: int = 5
+    evaluations: int = 5  # spread evenly over the steps
+    evaluate_every: int = 0  # steps, and at the end, instead; the batches of an epoch for once an epoch
     seed: int = 0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.0  # of sgd
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    watched: str = ""  # the figure of the history that must fall, or the plateau schedule lowers the rate
+    plateau_factor: float = 0.1
+    plateau_patience: int = 2  # evaluations in a row without improvement that are borne; at the next the rate falls
 
 
 @dataclass
@@ -63,32 +76,39 @@ class LoopResult:
     seconds: float
 
 
-def make_accelerator(device: torch.device) -> Accelerator:
-    """Precision and processes for `device`; several GPUs are used when started by `accelerate launch`."""
-    half = half_precision(device)
-    precision = {torch.float16: "fp16", torch.bfloat16: "bf16", None: "no"}[half]
+def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
+    """Precision and processes for `device`; several GPUs are used when started by `accelerate launch`.
+
+    Without `half` all is computed in float32. One that was made before is not to be used any more.
+    """
+    dtype = half_precision(device) if half else None
+    precision = {torch.float16: "fp16", torch.bfloat16: "bf16", None: "no"}[dtype]
+    # The precision is kept for the whole process, and a second one refused; the processes' connection stays.
+    AcceleratorState._reset_state()
     return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 
 def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Accelerator, fingerprint: str) -> LoopResult:
-    """Trains `task.network` with AdamW, a linear warm-up and a cosine to zero.
+    """Trains `task.network`: by default with AdamW, a linear warm-up and a cosine to zero.
 
     An interrupted run with the same `fingerprint` goes on where its last checkpoint in `run_dir` was written. The
-    history is in `history.jsonl` there. Raises InputError when training diverges.
+    history is in `history.jsonl` there. Raises InputError when training diverges, or when the figure that the plateau
+    schedule watches is not among the history's.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     set_seed(config.seed)
     network = task.network.to(accelerator.device)
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = _optimizer(task, network, config)
+    plateau = Plateau(config.plateau_factor, config.plateau_patience)
     path = run_dir / "checkpoint.safetensors"
     facts = load_checkpoint(path, {"network": network, "average": average}, optimizer, fingerprint)
     step, history, before_s = (facts["step"], facts["history"], facts["seconds"]) if facts else (0, [], 0.0)
+    if facts:
+        plateau.restore(facts.get("plateau", {}))
     _write_history(run_dir, history)
     network, optimizer = accelerator.prepare(network, optimizer)
-    due = {round(config.steps * (n + 1) / max(1, config.evaluations)) for n in range(config.evaluations)} | {
-        config.steps
-    }
+    due = _evaluation_steps(config)
     started_s, sums, broken = time.perf_counter(), _Means(), 0
     with progress_bar("training", config.steps) as advance:
         advance(step)
@@ -96,8 +116,9 @@ def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Acceler
             if step >= config.steps:
                 break
             torch.manual_seed((config.seed << 32) + step)  # so that a resumed run draws what the first would have drawn
+            factor = schedule_factor(config.schedule, step / config.steps, config.warm_up) * plateau.scale
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _schedule(step / config.steps, config.warm_up)
+                group["lr"] = config.learning_rate * factor * group["rate_factor"]
             network.train()
             with accelerator.autocast():
                 terms = task.losses(network, batch)
@@ -122,9 +143,12 @@ def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Acceler
                 seconds = before_s + time.perf_counter() - started_s
                 record = {"step": step, "seconds": round(seconds, 1)} | sums.take() | task.evaluate(average)
                 history.append(record)
+                if config.schedule == "plateau":
+                    plateau.see(_watched(record, config.watched))
                 if accelerator.is_main_process:
                     _write_history(run_dir, history)
                     facts = {"fingerprint": fingerprint, "step": step, "history": history, "seconds": seconds}
+                    facts["plateau"] = plateau.state()
                     networks = {"network": accelerator.unwrap_model(network), "average": average}
                     save_checkpoint(path, networks, getattr(optimizer, "optimizer", optimizer), facts)
     return LoopResult(average, history, before_s + time.perf_counter() - started_s)
@@ -146,10 +170,30 @@ def _batches_from(task: Task, step: int) -> Iterator[Any]:
         epoch += 1
 
 
-def _schedule(share: float, warm_up: float) -> float:
-    if share < warm_up:
-        return (share + 1e-3) / (warm_up + 1e-3)
-    return float(0.5 * (1 + torch.cos(torch.tensor(torch.pi * (share - warm_up) / (1 - warm_up)))))
+def _optimizer(task: Task, network: torch.nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
+    """Each group keeps its factor of the learning rate in `rate_factor`."""
+    offered = getattr(task, "parameter_groups", None)
+    pairs = offered(network) if offered else [(network.parameters(), 1.0)]
+    groups = [{"params": list(parameters), "rate_factor": float(factor)} for parameters, factor in pairs]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _evaluation_steps(config: LoopConfig) -> set[int]:
+    if config.evaluate_every:
+        return {*range(config.evaluate_every, config.steps, config.evaluate_every), config.steps}
+    return {round(config.steps * (n + 1) / config.evaluations) for n in range(config.evaluations)} | {config.steps}
+
+
+def _watched(record: dict, name: str) -> float:
+    if name not in record:
+        raise InputError(
+            f"the plateau schedule watches '{name}', which is not measured; use one of {', '.join(record)}"
+        )
+    return float(record[name])
 
 
 @torch.no_grad()

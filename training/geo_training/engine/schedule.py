@@ -1,0 +1,50 @@
+"""How the learning rate changes during a training."""
+
+from __future__ import annotations
+
+import math
+
+
+def schedule_factor(schedule: str, share: float, warm_up: float) -> float:
+    """The factor of the learning rate after `share` of the steps: a linear warm-up, then a cosine to zero for the
+    schedule "cosine", else 1."""
+    if share < warm_up:
+        return (share + 1e-3) / (warm_up + 1e-3)
+    if schedule != "cosine":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
+
+
+class Plateau:
+    """Lowers the rate when a figure stops falling, as torch's ReduceLROnPlateau does with its defaults.
+
+    `scale` is the factor to apply. It is multiplied by `factor` at the first of more than `patience` figures in a row
+    that are not lower than the lowest by one part in ten thousand; then counting begins anew.
+    """
+
+    THRESHOLD = 1e-4
+
+    def __init__(self, factor: float, patience: int):
+        self.factor, self.patience = factor, patience
+        self.scale, self.best, self.stale = 1.0, math.inf, 0
+
+    def see(self, figure: float) -> None:
+        """Takes the next figure. One that is not a number is no improvement."""
+        if figure < self.best * (1 - self.THRESHOLD):
+            self.best, self.stale = figure, 0
+        else:
+            self.stale += 1
+        if self.stale > self.patience:
+            self.scale *= self.factor
+            self.stale = 0
+
+    def state(self) -> dict:
+        """What `restore` takes, as JSON."""
+        best = self.best if math.isfinite(self.best) else None  # JSON has no infinity
+        return {"scale": self.scale, "best": best, "stale": self.stale}
+
+    def restore(self, state: dict) -> None:
+        """Goes on where `state` was; an empty one changes nothing."""
+        if state:
+            self.scale, self.stale = state["scale"], state["stale"]
+            self.best = math.inf if state["best"] is None else state["best"]
