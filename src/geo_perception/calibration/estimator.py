@@ -65,7 +65,7 @@ class Calibrator:
         self.fields = self.direct = True
         self.device = pick_device(device)
         self._half = half_precision(self.device)
-        self._network = network.to(self.device).eval()
+        self.network = network.to(self.device).eval()
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "auto", options: CalibratorOptions | None = None):
@@ -89,7 +89,7 @@ class Calibrator:
 
     def save(self, path: str | Path, facts: dict) -> None:
         """Writes the weights in float16, with `facts` in the header (see `load`)."""
-        state = self._network.state_dict()
+        state = self.network.state_dict()
         tensors = {
             name: value.cpu().half().numpy() if value.is_floating_point() else value.cpu().numpy()
             for name, value in state.items()
@@ -97,7 +97,7 @@ class Calibrator:
         header = {
             "kind": KIND,
             "format_version": FORMAT_VERSION,
-            "network": self._network.config_dict(),
+            "network": self.network.config_dict(),
             "uncertainty": {"scale_3": self.uncertainty.scale_3, "floor_3": self.uncertainty.floor_3},
             **facts,
         }
@@ -141,12 +141,12 @@ class Calibrator:
         """What the network says of an image (RGB uint8) whose sides are multiples of 32 pixels."""
         image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
         with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
-            return self._network(image_b3hw.float().contiguous())
+            return self.network(image_b3hw.float().contiguous())
 
     @torch.inference_mode()
     def solve(self, output: NetworkOutput) -> CameraSolution:
         """The camera of a network's output: the direct guess is refined on what the fields say."""
-        seen = output.observations(self._network.correlation, self.fields, self.direct)
+        seen = output.observations(self.network.correlation, self.fields, self.direct)
         return solve(seen, output.log_focal_b, output.up_b3)
 
     def _judge(self, solution: CameraSolution, shrink: float, view_hw, size_px) -> Calibration:
@@ -185,6 +185,7 @@ def camera_values(solution: CameraSolution, uncertainty: Uncertainty) -> tuple[n
     # The tangent directions are a roll, shortened by the pitch, and a pitch.
     to_angles_33 = np.array([[1, 0, 0], [0, 0, 1], [0, 1 / max(np.cos(pitch_rad), 1e-3), 0]])
     covariance_33 = to_angles_33 @ covariance_33 @ to_angles_33.T
+    covariance_33 = (covariance_33 + covariance_33.T) / 2  # the information was in float32
     covariance_33 = covariance_33 * np.outer(uncertainty.scale_3, uncertainty.scale_3)
     return values_3, covariance_33 + np.diag(np.square(uncertainty.floor_3))
 

@@ -99,7 +99,7 @@ class CalibrationNetwork(nn.Module):
 
     def freeze_stages(self, count: int) -> None:
         """The stem and the first `count` stages of the backbone no longer learn: what they see is the same everywhere,
-        and at their resolution learning costs most. -1 leaves all free."""
+        and at their resolution learning costs most. -1 leaves all free. Backbones without `blocks` stay free."""
         children = dict(self.backbone.named_children())
         stages = children.pop("blocks", None)
         if count < 0 or stages is None:

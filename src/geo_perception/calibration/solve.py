@@ -12,7 +12,8 @@ import torch
 
 from geo_perception.calibration.fields import fields_with_jacobians, perspective_fields, tangent_basis
 
-STEPS = 12
+STEPS = 40  # at most; most cameras need five
+_SMALL_STEP = 1e-6
 MIN_LOG_FOCAL, MAX_LOG_FOCAL = -1.8, 2.8  # square image: fields of view of 161 to 7 degrees
 _HUBER = 2.0  # in standard deviations, beyond which a cell counts by its distance and no longer by its square
 
@@ -103,6 +104,8 @@ def solve(
         up_b3 = torch.where(better_b[:, None], new_up_b3, up_b3)
         best_b = torch.where(better_b, new_b, best_b)
         damping_b = torch.where(better_b, damping_b / 5, damping_b * 8).clamp(1e-7, 1e7)
+        if step_b3.abs().max() < _SMALL_STEP:
+            break
     information_b33, _ = normal_equations(focal_b, up_b3, seen)
     return CameraSolution(focal_b, up_b3, information_b33, _misfit(focal_b, up_b3, seen))
 

@@ -88,7 +88,7 @@ def test_how_sure_an_answer_must_be_is_an_option(calibrator, photo_hw3):
         "focal": CalibratorOptions(1e-9, 1e6),
         "attitude": CalibratorOptions(1e6, 1e-9),
     }.items():
-        judge = Calibrator(calibrator._network, device="cpu", options=options)
+        judge = Calibrator(calibrator.network, device="cpu", options=options)
         answers[name] = judge.estimate(photo_hw3)
     assert answers["lenient"].verdict is CalibrationVerdict.CALIBRATED
     assert answers["focal"].verdict is answers["attitude"].verdict is CalibrationVerdict.TOO_UNCERTAIN
@@ -175,7 +175,7 @@ def test_without_information_the_covariance_is_not_a_number():
 @pytest.fixture
 def saved(calibrator, tmp_path):
     path = tmp_path / "calibration.safetensors"
-    Calibrator(calibrator._network, Uncertainty((1.5, 2.0, 2.5), (0.01, 0.02, 0.03)), "cpu").save(
+    Calibrator(calibrator.network, Uncertainty((1.5, 2.0, 2.5), (0.01, 0.02, 0.03)), "cpu").save(
         path, {"held_out": ["a"]}
     )
     return path

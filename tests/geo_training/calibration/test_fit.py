@@ -153,8 +153,23 @@ def test_a_split_that_cannot_be(panoramas, keys, words):
 
 def test_the_fingerprint_knows_what_changes_a_result_and_not_where_files_lie(config):
     split = split_of(list_panoramas(config.panoramas), config)
-    own = fit_module._fingerprint(config, split, [])
+    own = fit_module._fingerprint(config, split, CropSources([]))
     for changes, same in (({"panoramas": "elsewhere"}, True), ({"learning_rate": 1e-4}, False), ({"steps": 4}, False)):
         other = config.model_copy(update=changes)
-        assert (fit_module._fingerprint(other, split, []) == own) is same
-    assert fit_module._fingerprint(config, split, FEW[:1]) != own
+        assert (fit_module._fingerprint(other, split, CropSources([])) == own) is same
+    assert fit_module._fingerprint(config, split, CropSources([], FEW[:1])) != own
+
+
+def test_a_training_goes_on_from_earlier_weights_and_keeps_their_answers(result, config, tmp_path):
+    again = config.model_copy(update={"start_from": result.path, "keep": 0.5, "steps": 1, "evaluations": 1})
+    continued = fit_calibration(again, tmp_path / "adapted.safetensors")
+    # Before the first step the network is the earlier one, so nothing has moved yet.
+    assert continued.history[0]["kept"] == pytest.approx(0.0, abs=1e-6)
+    start = Calibrator.load(result.path, "cpu").network.state_dict()
+    assert any(not torch.equal(start[name], value) for name, value in
+               Calibrator.load(continued.path, "cpu").network.state_dict().items())  # fmt: skip
+
+
+def test_weights_of_another_network_cannot_be_gone_on_from(result, config):
+    with pytest.raises(InputError, match="set the same backbone and widths"):
+        make_network(config.model_copy(update={"start_from": result.path, "width": 32}))

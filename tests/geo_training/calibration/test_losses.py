@@ -13,6 +13,7 @@ from geo_training.calibration.losses import (
     camera_likelihood,
     cell_likelihood,
     direct_likelihood,
+    kept_loss,
 )
 
 from geo_perception.calibration.fields import image_grid, perspective_fields
@@ -182,3 +183,14 @@ def test_a_camera_that_is_far_off_does_not_decide_the_step():
         pulls.append(float(log_focal_b.grad))
     # (nu + 3) e H / (nu + H e^2): 700 / 104 and 7000 / 10004.
     assert pulls == pytest.approx([700 / 104, 7000 / 10004])
+
+
+def test_what_has_moved_is_measured_on_fields_and_guess():
+    def output(up_x, sine, log_focal):
+        return NetworkOutput(
+            torch.zeros(1, 2), torch.tensor([[[up_x, -1.0, sine]]]), torch.zeros(1, 1, 2), torch.tensor([log_focal]),
+            torch.tensor([[0.0, -1.0, 0.0]]), torch.zeros(1, 2),
+        )  # fmt: skip
+
+    # |0.1| + |0.2| in the one cell, |0.5| in the focal length, nothing in the up-vector.
+    assert kept_loss(output(0.1, 0.3, 1.0), output(0.0, 0.1, 0.5)).item() == pytest.approx(0.8)

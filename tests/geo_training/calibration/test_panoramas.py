@@ -16,6 +16,7 @@ from geo_training.calibration.panoramas import (
     split_panoramas,
     with_domain,
 )
+from geo_training.engine.memory_cache import MemoryCache
 from PIL import Image
 
 from geo_perception.errors import InputError
@@ -214,8 +215,7 @@ def test_a_loaded_panorama_cannot_be_changed_by_accident(tmp_path):
 def test_the_cache_reads_a_file_once_and_forgets_what_does_not_fit(tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(panoramas, "load_panorama", lambda path: read.append(path.stem) or plain())
-    monkeypatch.setattr(panoramas, "_cache", type(panoramas._cache)())
-    monkeypatch.setattr(panoramas, "CACHE_BYTES", 2 * plain().nbytes)
+    monkeypatch.setattr(panoramas, "_cache", MemoryCache(2 * plain().nbytes))
     a, b, c = (tmp_path / name for name in "abc")
     for path in (a, b, a, b):
         cached_panorama(path)

@@ -33,6 +33,12 @@ def config_path(name: str) -> Path:
     return Path(name)
 
 
+def _weights(name: str) -> Path:
+    from geo_perception.calibration.estimator import reference_weights
+
+    return reference_weights() if name == "reference" else Path(name)
+
+
 @app.command("fit")
 def fit(
     config: Annotated[str, typer.Argument(help="YAML config, or `reference`.", metavar="CONFIG")],
@@ -40,6 +46,10 @@ def fit(
     panoramas: Annotated[Path | None, typer.Option("--panoramas", help="Folder of equirectangular panoramas.")] = None,
     synthetic: Annotated[
         Path | None, typer.Option("--synthetic", help="Where the rendered panoramas are kept; default: beside the run.")
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", help="Weights to go on from, `reference` for the package's.", metavar="WEIGHTS"),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Crops a step.", min=1)] = None,
@@ -53,11 +63,18 @@ def fit(
     `<out>.run/curves.html`.
 
     Example: `geo-train calibration fit reference --panoramas panoramas --out calibration.safetensors`
+
+    To adapt to new places, go on from earlier weights: with the old and the new panoramas in one folder, or with your
+    own mapped recordings as `photographs`, and `keep` in the config against forgetting.
+
+    Example: `geo-train calibration fit street.yaml --from reference --panoramas panoramas --out street.safetensors`
     """
     from geo_training.calibration.config import load_config
     from geo_training.calibration.fit import fit_calibration
 
     changes = {"panoramas": panoramas, "steps": steps, "batch": batch, "device": device, "seed": seed}
+    if start_from is not None:
+        changes["start_from"] = _weights(start_from)
     resolved = load_config(config_path(config), **changes)
     if synthetic is not None:
         rendered = resolved.synthetic.model_copy(update={"folder": synthetic})

@@ -48,6 +48,9 @@ class CalibrationTrainingConfig(Strict):
     augmentation: PhotometricConfig = PhotometricConfig(shading=0.15, blur=0.2, erase=0.2)
     backbone: str = DEFAULT_BACKBONE
     backbone_file: Path | None = None
+    start_from: Path | None = Field(None, description="weights file to go on from, instead of the pretrained backbone")
+    keep: float = Field(0.0, ge=0, description="how strongly the answers of start_from are kept (learning without "
+                        "forgetting)")  # fmt: skip
     width: int = Field(96, ge=16, le=512, multiple_of=16)
     context_width: int = Field(192, ge=48, le=768, multiple_of=48)
     context_layers: int = Field(2, ge=0, le=8)

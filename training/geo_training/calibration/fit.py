@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import pick_device
 from geo_training.calibration.config import CalibrationTrainingConfig
-from geo_training.calibration.losses import calibration_losses
+from geo_training.calibration.losses import calibration_losses, kept_loss
 from geo_training.calibration.panoramas import Panorama, list_panoramas, random_split, split_panoramas
 from geo_training.calibration.photographs import CalibrationExample, examples
 from geo_training.calibration.stream import CropBatch, CropSources, CropStream
@@ -37,7 +38,13 @@ from geo_training.engine.precision import strided_depthwise_in_float32
 
 _VALIDATION_SHARE = 0.12  # of the panoramas, where the config names none
 # Where files lie changes no result.
-_PLACES = {"panoramas": True, "backbone_file": True, "synthetic": {"folder"}, "photographs": {"datasets"}}
+_PLACES = {
+    "panoramas": True,
+    "backbone_file": True,
+    "synthetic": {"folder"},
+    "photographs": {"datasets"},
+    "start_from": True,
+}
 
 
 @dataclass(frozen=True)
@@ -73,9 +80,12 @@ class CalibrationTask:
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
         self.network = make_network(config)
+        self.before = None
+        if config.start_from is not None and config.keep > 0:
+            self.before = copy.deepcopy(self.network).eval().requires_grad_(False).to(device)
         if device.type == "cpu":
             strided_depthwise_in_float32(self.network)
-        self.loss_weights = dict(config.loss_weights)
+        self.loss_weights = dict(config.loss_weights) | ({"kept": config.keep} if self.before is not None else {})
         self.stream = CropStream(sources, config, device, rank)
         self._validation: list[ValidationCrop] = []
         self._panoramas = validation
@@ -96,7 +106,12 @@ class CalibrationTask:
         output = network(images_b3hw)
         correlation = getattr(network, "module", network).correlation
         with torch.autocast(self.device.type, enabled=False):  # the solver needs all its digits
-            return calibration_losses(output, correlation.float(), batch.truth)
+            terms = calibration_losses(output, correlation.float(), batch.truth)
+        if self.before is not None:
+            with torch.no_grad():
+                before = self.before(images_b3hw)
+            terms["kept"] = kept_loss(output, before)
+        return terms
 
     def evaluate(self, network) -> dict[str, float]:
         """Median errors on the validation crops, which are of panoramas that nothing is learned from."""
@@ -114,14 +129,28 @@ class CalibrationTask:
 
 
 def make_network(config: CalibrationTrainingConfig) -> CalibrationNetwork:
-    """A fresh network on a pretrained backbone. Raises InputError when its weights are not on this machine."""
+    """A fresh network on a pretrained backbone, or that of `start_from`.
+
+    Raises InputError when the weights are not on this machine, or are of a network of other sizes.
+    """
+    if config.start_from is not None:
+        network = Calibrator.load(config.start_from, "cpu").network
+        if network.config != network_config(config):
+            raise InputError(
+                f"{config.start_from} is of {network.config}; set the same backbone and widths in the config"
+            )
+        network.freeze_stages(config.frozen_stages)
+        return network.to(memory_format=torch.channels_last)
     pretrained = create_backbone(config.backbone, config.backbone_file)
-    network = CalibrationNetwork(
-        NetworkConfig(config.backbone, config.width, config.context_width, config.context_layers)
-    )
+    network = CalibrationNetwork(network_config(config))
     network.backbone.load_state_dict(pretrained.network.state_dict())
     network.freeze_stages(config.frozen_stages)
     return network.to(memory_format=torch.channels_last)  # faster in half precision
+
+
+def network_config(config: CalibrationTrainingConfig) -> NetworkConfig:
+    """The part of the config that the weights file keeps."""
+    return NetworkConfig(config.backbone, config.width, config.context_width, config.context_layers)
 
 
 def split_of(panoramas: Sequence[Panorama], config: CalibrationTrainingConfig) -> PanoramaSplit:
@@ -167,15 +196,17 @@ def fit_calibration(config: CalibrationTrainingConfig, out: str | Path) -> FitRe
     say("panoramas: {} to learn from, {} for validation, {} held out; {} synthetic ones".format(*counts))
     accelerator = make_accelerator(device)
     sources = CropSources(split.learned, synthetic, _photographs(config))
+    if sources.photographs:
+        say(f"{len(sources.photographs)} photographs")
     task = CalibrationTask(sources, split.validation, config, device, accelerator.process_index)
     loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, ema=config.ema,
                       evaluations=config.evaluations, seed=config.seed)  # fmt: skip
-    result = run_loop(task, loop, run_dir, accelerator, _fingerprint(config, split, synthetic))
+    result = run_loop(task, loop, run_dir, accelerator, _fingerprint(config, split, sources))
     errors = task.errors(result.network)
     uncertainty = fit_uncertainty(errors)
     figures = {"train_s": result.seconds, **validation_figures(errors)}
     calibrator = Calibrator(result.network, uncertainty, device=str(device))
-    calibrator.save(out, _facts(config, split, synthetic, figures))
+    calibrator.save(out, _facts(config, split, sources, figures))
     figures["weights_bytes"] = out.stat().st_size
     write_curves(run_dir / "curves.html", result.history, f"Training of {out.name}")
     (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -200,13 +231,13 @@ def _photographs(config: CalibrationTrainingConfig) -> list[CalibrationExample]:
     ]  # fmt: skip
 
 
-def _facts(config: CalibrationTrainingConfig, split: PanoramaSplit, synthetic, figures: dict) -> dict:
+def _facts(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources, figures: dict) -> dict:
     names = {key: [panorama.name for panorama in group] for key, group in vars(split).items()}
     own = json.loads(config.model_dump_json(exclude=_PLACES))
     return {
         **names,
-        "synthetic": len(synthetic),
-        "photographs": len(config.photographs.datasets),
+        "synthetic": len(sources.synthetic),
+        "photographs": len(sources.photographs),
         "input_size_px": list(network_size(1, 1)),
         "config": own,
         "figures": {key: value for key, value in figures.items() if np.isfinite(value)},
@@ -214,7 +245,10 @@ def _facts(config: CalibrationTrainingConfig, split: PanoramaSplit, synthetic, f
     }
 
 
-def _fingerprint(config: CalibrationTrainingConfig, split: PanoramaSplit, synthetic: Sequence[Panorama]) -> str:
+def _fingerprint(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources) -> str:
     told = config.model_dump_json(exclude=_PLACES)
-    names = [panorama.name for group in (*vars(split).values(), synthetic) for panorama in group]
+    groups = (*vars(split).values(), sources.synthetic, sources.photographs)
+    names = [source.name for group in groups for source in group]
+    if config.start_from is not None:
+        names.append(hashlib.sha256(config.start_from.read_bytes()).hexdigest())
     return hashlib.sha256("\n".join([told, *names]).encode()).hexdigest()

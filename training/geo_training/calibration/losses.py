@@ -43,6 +43,14 @@ def calibration_losses(output: NetworkOutput, correlation: torch.Tensor, truth: 
     }
 
 
+def kept_loss(output: NetworkOutput, before: NetworkOutput) -> torch.Tensor:
+    """How far the answers have moved from those of an earlier network on the same images: mean absolute differences of
+    the fields and of the direct guess (Li and Hoiem, "Learning without Forgetting", for this network's outputs)."""
+    fields = (output.fields_bn3 - before.fields_bn3).abs().sum(-1).mean()
+    focal = (output.log_focal_b - before.log_focal_b).abs().mean()
+    return fields + focal + (output.up_b3 - before.up_b3).abs().sum(-1).mean()
+
+
 def cell_likelihood(up_error_bn2, sine_error_bn, log_weights_bn2) -> torch.Tensor:
     """Negative log likelihood of the errors under normal distributions with the stated inverse variances, without its
     constant: 1/2 (w e^2 - log w), twice for the two components of up."""

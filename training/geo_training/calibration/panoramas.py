@@ -7,16 +7,16 @@ The panorama stands upright: its middle row is the horizon. `panorama_files.py` 
 from __future__ import annotations
 
 import csv
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
 from geo_perception.errors import InputError
 from geo_training.calibration.panorama_files import SUFFIXES, load_panorama, tone_map
+from geo_training.engine.memory_cache import MemoryCache
 
 __all__ = [
     "INDEX",
@@ -118,19 +118,9 @@ def with_domain(panoramas: Sequence[Panorama], domain: str) -> list[Panorama]:
     return found
 
 
-_cache: OrderedDict[Path, np.ndarray] = OrderedDict()
-_cache_lock = Lock()
+_cache = MemoryCache(CACHE_BYTES)
 
 
 def cached_panorama(path: Path) -> np.ndarray:
     """`load_panorama`, kept in memory: training crops each one many times. The `CACHE_BYTES` used last are kept."""
-    with _cache_lock:
-        if path in _cache:
-            _cache.move_to_end(path)
-            return _cache[path]
-    panorama_hw3 = load_panorama(path)
-    with _cache_lock:
-        _cache[path] = panorama_hw3
-        while len(_cache) > 1 and sum(kept.nbytes for kept in _cache.values()) > CACHE_BYTES:
-            _cache.popitem(last=False)
-    return panorama_hw3
+    return _cache.get(path, lambda: load_panorama(path))

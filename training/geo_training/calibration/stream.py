@@ -20,6 +20,7 @@ from geo_training.calibration.crops import CropSpec, render_crop
 from geo_training.calibration.losses import TrueCameras
 from geo_training.calibration.panoramas import Panorama, cached_panorama
 from geo_training.calibration.photographs import CalibrationExample, recrop
+from geo_training.engine.memory_cache import MemoryCache
 from geo_training.engine.photometric import change_light
 
 _MAX_FINENESS = 2.0  # pixels of the panorama per pixel of a crop, at its centre
@@ -98,10 +99,12 @@ class CropStream:
         return quick_crop(panorama, spec), spec
 
 
-@lru_cache(maxsize=512)
+_photographs = MemoryCache(2 << 30)
+
+
 def cached_photograph(example: CalibrationExample) -> np.ndarray:
-    """The photograph, kept in memory."""
-    return example.image()
+    """The photograph; the last 2 GiB of them are kept in memory."""
+    return _photographs.get((example.image_path, example.window_px), example.image)
 
 
 def quick_crop(panorama: Panorama, spec: CropSpec) -> np.ndarray:

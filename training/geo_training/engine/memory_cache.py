@@ -1,0 +1,31 @@
+"""Images kept in memory up to a number of bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Lock
+
+import numpy as np
+
+
+class MemoryCache:
+    """Arrays by key; those used longest ago go when `limit_bytes` is passed. Safe to use from several threads."""
+
+    def __init__(self, limit_bytes: int):
+        self.limit_bytes = limit_bytes
+        self._kept: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array of this key, made where it is not kept."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        array = make()  # outside the lock: other threads need not wait for a file
+        with self._lock:
+            self._kept[key] = array
+            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self.limit_bytes:
+                self._kept.popitem(last=False)
+        return array
