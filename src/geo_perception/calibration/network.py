@@ -80,6 +80,7 @@ class CalibrationNetwork(nn.Module):
         self.fields = nn.Conv2d(width, 5, 1)
         self.direct = nn.Sequential(nn.LayerNorm(deep), nn.Linear(deep, deep), nn.GELU(), nn.Linear(deep, 6))
         self.correlation = nn.Parameter(torch.tensor(4.0))
+        self.dropout = 0.0  # of whole maps of the backbone, in training
         self._start_plainly()
 
     def _start_plainly(self) -> None:
@@ -113,6 +114,8 @@ class CalibrationNetwork(nn.Module):
         height_px, width_px = image_b3hw.shape[-2:]
         maps = self.backbone((image_b3hw / 255.0 - self.mean_1311) / self.std_1311)
         fine, middle, coarse = (maps[self._index[stride][0]] for stride in _LEVELS)
+        if self.training and self.dropout:
+            fine, middle, coarse = (F.dropout2d(level, self.dropout) for level in (fine, middle, coarse))
         entered = self.enter(coarse)
         batch, deep, rows, columns = entered.shape
         cells_n2 = image_grid(height_px, width_px, 32, image_b3hw.device)

@@ -119,3 +119,14 @@ def test_the_config_makes_the_same_network(tiny):
 
 def test_the_length_it_refers_to():
     assert scale_of(torch.zeros(1, 3, *network_size(1, 1))) == 112
+
+
+def test_maps_are_left_out_in_training_only(tiny):
+    tiny.dropout = 0.5
+    image = torch.rand(1, 3, 64, 64) * 255
+    tiny.train()
+    torch.manual_seed(0)
+    first, second = tiny(image).fields_bn3, tiny(image).fields_bn3
+    assert not torch.equal(first, second)
+    tiny.eval()
+    assert torch.equal(tiny(image).fields_bn3, tiny(image).fields_bn3)

@@ -245,6 +245,22 @@ def test_a_size_that_is_asked_for_obeys_max_fov_or_is_refused():
         distribution.draw(np.random.default_rng(0), size_px=(400, 100))  # 127 degrees at the longest focal length
 
 
+@pytest.mark.parametrize(("pitch_deg", "roll_deg"), [(0, 0), (15, 0), (10, -25)])
+def test_a_stretched_world_is_higher_and_the_labels_hold(pitch_deg, roll_deg):
+    # A dot at 20 degrees in a world 1.5 times as high stands at atan(1.5 tan 20) = 28.63 degrees, and so looks.
+    spec = camera(pitch_deg, roll_deg)
+    stretched = dot_pixel(render_crop(panorama_with_dot(5, 20), spec, stretch=1.5))
+    higher = dot_pixel(render_crop(panorama_with_dot(5, 28.63), spec))
+    assert stretched == pytest.approx(higher, abs=0.4)
+
+
+def test_stretching_the_world_leaves_the_horizon():
+    spec = camera(12, 20)
+    plain, stretched = (render_crop(sky_and_ground(), spec, stretch=factor) for factor in (1.0, 1.6))
+    assert np.abs(plain.astype(int) - stretched).max() <= 60  # only the blur of the edge differs
+    assert np.abs(plain.astype(int) - stretched).mean() < 0.5
+
+
 @pytest.mark.parametrize(
     ("changes", "key", "words"),
     [

@@ -132,12 +132,17 @@ def rays_across(covered: float) -> int:
     return int(np.clip(np.ceil(_RAYS_PER_SOURCE_PX * covered), 2, MAX_SUPERSAMPLE))
 
 
-def render_crop(panorama_hw3: np.ndarray, spec: CropSpec, supersample: int | None = None) -> np.ndarray:
+def render_crop(
+    panorama_hw3: np.ndarray, spec: CropSpec, supersample: int | None = None, stretch: float = 1.0
+) -> np.ndarray:
     """What the camera sees of an upright panorama (H, 2H, 3) uint8: RGB uint8 (height_px, width_px, 3).
 
     Each pixel is the mean of `supersample`^2 rays. Without one given, there are as many as the panorama has pixels to
     tell apart, so that a wide view is not aliased: neither its grain nor its lack tells the focal length. A panorama
     far finer than the crop is first shrunk by averaging to what `MAX_SUPERSAMPLE` rays can tell apart.
+
+    With `stretch` the world is so many times as high as it was: tan(elevation) grows by it. That is a linear map of the
+    world, so lines stay straight, verticals vertical and the horizon level, and the labels stay exact.
 
     Raises InputError when the panorama is not twice as wide as high.
     """
@@ -151,7 +156,7 @@ def render_crop(panorama_hw3: np.ndarray, spec: CropSpec, supersample: int | Non
             covered = panorama_hw3.shape[1] / (2 * np.pi * spec.focal_px)
         supersample = rays_across(covered)
     pano_height_px, pano_width_px = panorama_hw3.shape[:2]
-    azimuth_hw, elevation_hw = _directions(spec, supersample)
+    azimuth_hw, elevation_hw = _directions(spec, supersample, stretch)
     column_hw = azimuth_hw * np.float32(pano_width_px / (2 * np.pi)) + np.float32(pano_width_px / 2 - 0.5 + BORDER_PX)
     row_hw = elevation_hw * np.float32(-pano_height_px / np.pi) + np.float32(pano_height_px / 2 - 0.5 + BORDER_PX)
     method = cv2.INTER_CUBIC if spec.focal_px > pano_width_px / (2 * np.pi) else cv2.INTER_LINEAR
@@ -183,8 +188,8 @@ def _shrunk(panorama_hw3: np.ndarray, at_least: float) -> np.ndarray:
     return small
 
 
-def _directions(spec: CropSpec, supersample: int) -> tuple[np.ndarray, np.ndarray]:
-    """Azimuth in [-pi, pi] (right positive) and elevation of every sample's ray, float32 (H, W)."""
+def _directions(spec: CropSpec, supersample: int, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth in [-pi, pi] (right positive) and elevation before the stretch, of every sample's ray, float32 (H, W)."""
     x_w = ((np.arange(spec.width_px * supersample) + 0.5) / supersample - spec.width_px / 2) / spec.focal_px
     y_h = ((np.arange(spec.height_px * supersample) + 0.5) / supersample - spec.height_px / 2) / spec.focal_px
     x_w, y_h = x_w.astype(np.float32)[None], y_h.astype(np.float32)[:, None]
@@ -195,4 +200,4 @@ def _directions(spec: CropSpec, supersample: int) -> tuple[np.ndarray, np.ndarra
     down_hw, ahead_hw = cp * turned_hw - sp, sp * turned_hw + cp
     azimuth_hw = np.arctan2(right_hw, ahead_hw) + np.float32(spec.yaw_rad)
     azimuth_hw = np.mod(azimuth_hw + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(np.pi)
-    return azimuth_hw, np.arctan2(-down_hw, np.hypot(right_hw, ahead_hw))
+    return azimuth_hw, np.arctan2(-down_hw, np.float32(stretch) * np.hypot(right_hw, ahead_hw))

@@ -80,6 +80,7 @@ class CalibrationTask:
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
         self.network = make_network(config)
+        self.network.dropout = config.dropout
         self.before = None
         if config.start_from is not None and config.keep > 0:
             self.before = copy.deepcopy(self.network).eval().requires_grad_(False).to(device)

@@ -96,7 +96,8 @@ class CropStream:
         panoramas = self.sources.synthetic if synthetic else self.sources.real
         panorama = panoramas[int(rng.integers(len(panoramas)))]
         spec = self.config.crops.draw(rng, size_px)
-        return quick_crop(panorama, spec), spec
+        stretch = self.config.stretch ** float(rng.uniform(-1, 1))
+        return quick_crop(panorama, spec, stretch), spec
 
 
 _photographs = MemoryCache(2 << 30)
@@ -107,12 +108,12 @@ def cached_photograph(example: CalibrationExample) -> np.ndarray:
     return _photographs.get((example.image_path, example.window_px), example.image)
 
 
-def quick_crop(panorama: Panorama, spec: CropSpec) -> np.ndarray:
+def quick_crop(panorama: Panorama, spec: CropSpec, stretch: float = 1.0) -> np.ndarray:
     """`render_crop` with four rays a pixel, of the panorama made smaller where that is still finer than the crop."""
     picture_hw3 = cached_panorama(panorama.path)
     while picture_hw3.shape[1] / (2 * np.pi * spec.focal_px) > _MAX_FINENESS and picture_hw3.shape[1] % 4 == 0:
         picture_hw3 = _half(panorama.path, picture_hw3.shape[1] // 2)
-    return render_crop(picture_hw3, spec, supersample=2)
+    return render_crop(picture_hw3, spec, 2, stretch)
 
 
 @lru_cache(maxsize=512)
