@@ -12,7 +12,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from geo_perception.ros.launching import calibration_start, localization_start, process_starts
+from geo_perception.ros.launching import SIGTERM_TIMEOUT_S, calibration_start, localization_start, process_starts
 
 SHARE = get_package_share_directory("geo_perception")
 SWITCH = ("true", "false")
@@ -67,6 +67,7 @@ def _nodes(context):
             remappings=process.remappings,
             arguments=process.arguments,
             output="screen",
+            sigterm_timeout=LaunchConfiguration("sigterm_timeout", default=str(SIGTERM_TIMEOUT_S)),
         )
         for process in process_starts(starts, given["container"] == "true", given["log_level"])
     ]

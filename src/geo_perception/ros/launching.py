@@ -8,6 +8,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from geo_perception.errors import InputError
+
+# Seconds from SIGINT to SIGTERM. launch's own 5 are over before a node gives up on an inference that does not end.
+SIGTERM_TIMEOUT_S = 15
 # Launch arguments of every launch file whose answer "nothing" leaves the value to params_file, or to the node.
 _LEFT_TO_FILE = ("image_transport",)
 _SWITCHES = ("use_sim_time", "autostart")
@@ -45,7 +49,7 @@ class ProcessStart:
 
 def localization_start(given: Mapping[str, str], calibrated_here: bool = False) -> NodeStart:
     """The localization node. With `calibrated_here` and without a topic for `camera_info`, its camera is the estimate
-    of the calibration node in the same namespace."""
+    of the calibration node in the same namespace. Raises InputError when params_file is not a file."""
     parameters = _common_parameters(given, "tf_mode", "base_frame")
     if given["scene"]:
         parameters["scene"] = _path(given["scene"])
@@ -54,18 +58,19 @@ def localization_start(given: Mapping[str, str], calibrated_here: bool = False) 
         remappings.append(("camera_info", given["camera_info"]))
     elif calibrated_here:
         remappings.append(("camera_info", "calibration_node/camera_info"))
-    return NodeStart("localization", given["params_file"], parameters, remappings)
+    return NodeStart("localization", _params_file(given["params_file"]), parameters, remappings)
 
 
 def calibration_start(given: Mapping[str, str], params_file: str) -> NodeStart:
-    """The calibration node. Its `camera_info` is what the driver says, which it compares with its own estimate."""
+    """The calibration node. Its `camera_info` is what the driver says, which it compares with its own estimate.
+    Raises InputError when params_file is not a file."""
     parameters = _common_parameters(given, "attitude_frame")
     if given["weights"]:
         parameters["weights"] = _path(given["weights"])
     remappings = [("image", given["image"])]
     if given["camera_info"]:
         remappings.append(("camera_info", given["camera_info"]))
-    return NodeStart("calibration", params_file, parameters, remappings)
+    return NodeStart("calibration", _params_file(params_file), parameters, remappings)
 
 
 def process_starts(nodes: Sequence[NodeStart], container: bool, log_level: str) -> list[ProcessStart]:
@@ -83,6 +88,14 @@ def _common_parameters(given: Mapping[str, str], *left_to_file: str) -> dict[str
     parameters: dict[str, object] = {key: given[key] == "true" for key in _SWITCHES}
     # What is not given must not hide what params_file says.
     return parameters | {key: given[key] for key in (*_LEFT_TO_FILE, *left_to_file) if given.get(key)}
+
+
+def _params_file(given: str) -> str:
+    path = _path(given)
+    if not os.path.isfile(path):
+        # launch_ros would warn, leave it out and start the node with other parameters than those meant.
+        raise InputError(f"the parameters file '{given}' is not a file; give a YAML file of parameters")
+    return path
 
 
 def _path(given: str) -> str:

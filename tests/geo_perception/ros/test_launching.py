@@ -1,14 +1,25 @@
 """What the launch files start for what they are given."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
-from geo_perception.ros.launching import NodeStart, calibration_start, localization_start, process_starts
+from geo_perception.errors import InputError
+from geo_perception.ros.launching import (
+    SIGTERM_TIMEOUT_S,
+    NodeStart,
+    calibration_start,
+    localization_start,
+    process_starts,
+)
 
+ROOT = Path(__file__).resolve().parents[3]
+LOCALIZATION, CALIBRATION = (str(ROOT / "config" / f"{name}.yaml") for name in ("localization", "calibration"))
 GIVEN = {
     "scene": "", "weights": "", "image": "/cam/image_raw", "camera_info": "", "image_transport": "", "tf_mode": "",
-    "base_frame": "", "attitude_frame": "", "params_file": "localization.yaml", "use_sim_time": "false",
+    "base_frame": "", "attitude_frame": "", "params_file": LOCALIZATION, "use_sim_time": "false",
     "autostart": "true",
 }  # fmt: skip
 
@@ -21,11 +32,11 @@ class TestWhoseCameraIsUsed:
         start = localization_start(GIVEN, calibrated_here=True)
         assert start.remappings == [("image", "/cam/image_raw"), ("camera_info", "calibration_node/camera_info")]
         # The calibration node must hear the driver, never itself.
-        assert calibration_start(GIVEN, "c.yaml").remappings == [("image", "/cam/image_raw")]
+        assert calibration_start(GIVEN, CALIBRATION).remappings == [("image", "/cam/image_raw")]
 
     def test_a_topic_that_is_named_wins_over_the_estimate_and_is_what_the_estimate_is_compared_with(self):
         given = GIVEN | {"camera_info": "/cam/info"}
-        for start in (localization_start(given, calibrated_here=True), calibration_start(given, "c.yaml")):
+        for start in (localization_start(given, calibrated_here=True), calibration_start(given, CALIBRATION)):
             assert start.remappings == [("image", "/cam/image_raw"), ("camera_info", "/cam/info")]
 
 
@@ -36,16 +47,41 @@ def test_what_is_not_given_does_not_hide_the_file():
         "use_sim_time": False, "autostart": True, "scene": "/s.safetensors", "tf_mode": "map_odom",
         "image_transport": "compressed",
     }  # fmt: skip
-    start = calibration_start(given | {"weights": "/w", "attitude_frame": "camera_link"}, "c.yaml")
-    assert start.params_file == "c.yaml"
+    start = calibration_start(given | {"weights": "/w", "attitude_frame": "camera_link"}, CALIBRATION)
+    assert start.params_file == CALIBRATION
     assert start.parameters == {
         "use_sim_time": False, "autostart": True, "image_transport": "compressed", "weights": "/w",
         "attitude_frame": "camera_link",
     }  # fmt: skip
 
 
+class TestParametersFile:
+    def test_a_home_and_a_relative_path_are_resolved_as_those_of_scene_and_weights_are(self, tmp_path, monkeypatch):
+        (tmp_path / "mine.yaml").write_text("{}")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        for given in ("~/mine.yaml", "mine.yaml"):
+            assert localization_start(GIVEN | {"params_file": given}).params_file == str(tmp_path / "mine.yaml")
+            assert calibration_start(GIVEN, given).params_file == str(tmp_path / "mine.yaml")
+
+    @pytest.mark.parametrize("given", ["", "/nowhere/mine.yaml", os.sep])
+    def test_one_that_is_not_there_is_refused_and_not_left_out(self, given):
+        for start in (
+            lambda: localization_start(GIVEN | {"params_file": given}),
+            lambda: calibration_start(GIVEN, given),
+        ):
+            with pytest.raises(InputError, match=f"the parameters file '{given}' is not a file; give a YAML file"):
+                start()
+
+
+def test_launch_waits_longer_for_a_node_than_the_node_for_its_inference():
+    from geo_perception.ros.node_base import WORKER_STOP_S
+
+    assert SIGTERM_TIMEOUT_S > WORKER_STOP_S
+
+
 class TestProcesses:
-    STARTS = (calibration_start(GIVEN, "c.yaml"), localization_start(GIVEN, calibrated_here=True))
+    STARTS = (calibration_start(GIVEN, CALIBRATION), localization_start(GIVEN, calibrated_here=True))
 
     def test_one_each(self):
         first, second = process_starts(self.STARTS, container=False, log_level="info")
@@ -93,9 +129,8 @@ def test_parameters_of_one_node_reach_only_it_in_any_namespace(tmp_path):
 def test_every_launch_argument_that_is_read_is_declared(name):
     """launch itself comes only with a ROS distribution, so the file is read, not run."""
     import ast
-    from pathlib import Path
 
-    source = (Path(__file__).resolve().parents[3] / "launch" / f"{name}.launch.py").read_text()
+    source = (ROOT / "launch" / f"{name}.launch.py").read_text()
     table = next(
         node.value for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ARGUMENTS"
@@ -106,8 +141,8 @@ def test_every_launch_argument_that_is_read_is_declared(name):
         def __missing__(self, key):
             raise AssertionError(f"{key} is read and not declared")
 
-    given = Reads(dict.fromkeys(declared, ""))
-    starts = [calibration_start(given, "c.yaml")]
+    given = Reads({key: CALIBRATION if key.endswith("params_file") else "" for key in declared})
+    starts = [calibration_start(given, CALIBRATION)]
     if name == "localize":
         starts.append(localization_start(given, calibrated_here=True))
     assert len(process_starts(starts, container=False, log_level="info")) == len(starts)

@@ -16,7 +16,7 @@ from geo_perception.geometry import up_from_attitude
 
 CPU = torch.device("cpu")
 PLAIN_LIGHT = PhotometricConfig(**dict.fromkeys(PhotometricConfig.model_fields, 0.0))
-PLAIN = CalibrationTrainingConfig(batch=4, stretch=1.0, soften=0.0, augmentation=PLAIN_LIGHT, seed=5)
+PLAIN = CalibrationTrainingConfig(batch=4, soften=0.0, augmentation=PLAIN_LIGHT, seed=5)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ class SyntheticConfig(Strict):
     """Rendered panoramas beside the real ones."""
 
     count: int = Field(160, ge=0, description="how many are made; 0: none")
-    share: float = Field(0.45, ge=0, le=1, description="of the crops")
+    share: float = Field(0.35, ge=0, le=1, description="of the crops")
     seed: int = 1
     folder: Path | None = Field(None, description="where they are kept; nothing: beside the run")
 
@@ -43,12 +43,10 @@ class CalibrationTrainingConfig(Strict):
     synthetic: SyntheticConfig = SyntheticConfig()
     photographs: PhotographConfig = PhotographConfig()
     crops: CropDistribution = ROBOT_DISTRIBUTION
-    stretch: float = Field(
-        1.25, ge=1, le=2, description="largest change of the height of a panorama's world, either way"
-    )
+    stretch: float = Field(1.0, ge=1, le=2, description="largest change of the height of a panorama's world")
     soften: float = Field(0.5, ge=0, le=1, description="share of the crops made as soft as a smaller picture")
     softest: float = Field(3.0, ge=1, le=8, description="how many times smaller that picture may be")
-    augmentation: PhotometricConfig = PhotometricConfig(colour=0.3, grey=0.2, noise=8.0)
+    augmentation: PhotometricConfig = PhotometricConfig(shading=0.15, blur=0.2, erase=0.2)
     backbone: str = DEFAULT_BACKBONE
     backbone_file: Path | None = None
     start_from: Path | None = Field(None, description="weights file to go on from, instead of the pretrained backbone")
@@ -57,13 +55,13 @@ class CalibrationTrainingConfig(Strict):
     width: int = Field(96, ge=16, le=512, multiple_of=16)
     context_width: int = Field(192, ge=48, le=768, multiple_of=48)
     context_layers: int = Field(2, ge=0, le=8)
-    dropout: float = Field(0.1, ge=0, lt=1, description="share of the backbone's maps that a training step leaves out")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the backbone's maps that a training step leaves out")
     steps: int = Field(2000, ge=1)
     batch: int = Field(24, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
-    backbone_rate: float = Field(0.4, ge=0, le=1, description="of the learning rate, for the pretrained backbone")
-    frozen_stages: int = Field(3, ge=-1, le=8, description="first stages of the backbone that do not learn; -1: none")
-    weight_decay: float = Field(5e-2, ge=0)
+    backbone_rate: float = Field(0.5, ge=0, le=1, description="of the learning rate, for the pretrained backbone")
+    frozen_stages: int = Field(2, ge=-1, le=8, description="first stages of the backbone that do not learn; -1: none")
+    weight_decay: float = Field(2e-2, ge=0)
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights that are kept")
     loss_weights: dict[str, float] = Field(
         default_factory=lambda: dict(LOSS_WEIGHTS), description="losses.py names them"

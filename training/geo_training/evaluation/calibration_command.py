@@ -12,6 +12,7 @@ from geo_training.evaluation.options import DeviceOption, ReportOption, write_ev
 
 REFERENCE = "reference"
 DEFAULT_COUNT = 50
+_ANSWERS = ("both", "fields", "direct")
 _SPLITS = ("train", "validation", "test", "all")
 
 
@@ -56,6 +57,9 @@ def calibration(
     centred: Annotated[
         bool, typer.Option("--centred", help="Photographs: cut so that the principal point is in the centre.")
     ] = False,
+    answers: Annotated[
+        str, typer.Option("--answers", help="What the solver hears of the network: both, fields or direct.")
+    ] = "both",
     max_median_deg: Annotated[
         float | None,
         typer.Option(
@@ -81,6 +85,8 @@ def calibration(
     """  # fmt: skip
     if split is not None and split not in _SPLITS:
         raise typer.BadParameter(f"'{split}' is none of {', '.join(_SPLITS)}", param_hint="--split")
+    if answers not in _ANSWERS:
+        raise typer.BadParameter(f"'{answers}' is none of {', '.join(_ANSWERS)}", param_hint="--answers")
     down_3 = None if gravity is None else _direction(gravity)
     kind = _kind(folder)
     options = {
@@ -96,6 +102,7 @@ def calibration(
     from geo_training.evaluation.calibration import evaluate_calibrator, headline
 
     calibrator = Calibrator.load(None if model == REFERENCE else model, device)
+    calibrator.fields, calibrator.direct = answers != "direct", answers != "fields"
     if kind == "panoramas":
         queries, facts, settings = _panoramas(folder, calibrator.header, config, count or DEFAULT_COUNT, seed, held_out)
     elif kind == "crops":
@@ -103,9 +110,9 @@ def calibration(
     else:
         queries, facts, settings = _photographs(folder, down_3, centred)
     weights = "the reference weights" if model == REFERENCE else model
-    facts = {"weights": f"{weights} ({calibrator.size_bytes / 1e6:.2f} MB)", **facts}
+    facts = {"weights": f"{weights} ({calibrator.size_bytes / 1e6:.2f} MB)", "answers": answers, **facts}
     title = f"Calibration from one image: {folder.resolve().name}"
-    evaluation = evaluate_calibrator(calibrator, queries, title, facts, settings)
+    evaluation = evaluate_calibrator(calibrator, queries, title, facts, {**settings, "answers": answers})
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())
     if report is not None:
