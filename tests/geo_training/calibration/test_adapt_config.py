@@ -83,5 +83,5 @@ def test_a_wrong_key_or_value_is_named(tmp_path, text, words):
 def test_a_name_that_is_no_config_is_answered_with_those_there_are():
     with pytest.raises(InputError, match=r"'papier'.*paper, adapt_small"):
         load_adapt_config("papier")
-    with pytest.raises(InputError, match=r"missing\.yaml cannot be read"):
+    with pytest.raises(InputError, match=r"no config 'missing\.yaml'"):
         load_adapt_config("missing.yaml")

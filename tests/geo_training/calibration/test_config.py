@@ -1,9 +1,9 @@
 """What can be chosen for a training of the calibration network, and the configs that come with it."""
 
 import pytest
-from geo_training.calibration.commands import CONFIGS, config_path
 from geo_training.calibration.config import LOSS_WEIGHTS, CalibrationTrainingConfig, load_config
 from geo_training.calibration.crops import ROBOT_DISTRIBUTION
+from geo_training.calibration.named_configs import FOLDER, config_path
 
 from geo_perception.calibration.network import NetworkConfig
 from geo_perception.errors import InputError
@@ -57,8 +57,8 @@ def test_loss_weights_may_name_some_of_the_terms():
 
 
 def test_a_config_by_name_or_by_file(tmp_path):
-    assert config_path("reference") == CONFIGS / "reference.yaml"
+    assert config_path("reference", ("reference",)) == FOLDER / "reference.yaml"
     (tmp_path / "own.yaml").write_text("steps: 3\n")
-    assert config_path(str(tmp_path / "own.yaml")) == tmp_path / "own.yaml"
-    with pytest.raises(InputError, match=r"nothing\.yaml is not a file; .*reference"):
-        config_path("nothing.yaml")
+    assert config_path(str(tmp_path / "own.yaml"), ("reference",)) == tmp_path / "own.yaml"
+    with pytest.raises(InputError, match=r"no config 'nothing\.yaml'; .*reference"):
+        config_path("nothing.yaml", ("reference",))

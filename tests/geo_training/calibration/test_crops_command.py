@@ -57,7 +57,7 @@ def test_an_answer_in_one_line_for_what_cannot_be(panoramas, tmp_path):
         ((tmp_path / "nowhere",), "is not a folder"),
         ((panoramas, "--domain", "street"), "no panorama is of the domain 'street'; there are a, b"),
         ((panoramas, "--config", tmp_path / "c.yaml"), "config key 'crops.focal_px'"),
-        ((panoramas, "--config", "unheard_of"), "unheard_of is not a file"),
+        ((panoramas, "--config", "unheard_of"), "there is no config 'unheard_of'"),
     ):
         result = run(*arguments, "--out", tmp_path / "out")
         assert result.exit_code == 1

@@ -71,7 +71,7 @@ def test_panoramas_that_are_not_there(tmp_path):
         (("reference",), "no panoramas are given"),
         (("reference", "--panoramas", tmp_path / "nowhere"), "nowhere is not a folder"),
         (("reference", "--panoramas", tmp_path), "holds no panoramas"),
-        (("no_such_config",), "no_such_config is not a file"),
+        (("no_such_config",), "there is no config 'no_such_config'"),
     ):
         result = run(*arguments, "--out", out)
         assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1), result.output

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from geo_perception.errors import InputError
 from geo_training.calibration.crops import PAPER_DISTRIBUTION, CropDistribution
+from geo_training.calibration.named_configs import config_path
 from geo_training.calibration.strategies.base import StrategyOptions
 from geo_training.engine import config as engine_config
 from geo_training.engine.config import Strict
 
-PACKAGED, NAMES = Path(__file__).parent / "configs", ("paper", "adapt_small")
+NAMES = ("paper", "adapt_small")
 Method = Literal["joint", "finetune", "lwf", "icarl", "lucir", "bic"]
 
 
@@ -89,11 +89,7 @@ def load_adapt_config(path: str, crops: int | None = None, epochs: int | None = 
 
     `crops` also bounds the test crops. Raises InputError that names the key when one is unknown or has a wrong value.
     """
-    found = Path(path)
-    if not found.is_file() and found.parent == Path() and not found.suffix:
-        found = PACKAGED / f"{path}.yaml"
-        if path not in NAMES:
-            raise InputError(f"there is no config '{path}'; give a YAML file, or one of {', '.join(NAMES)}")
+    found = config_path(path, NAMES)
     config = engine_config.load_config(AdaptConfig, found, "geo-train calibration adapt --help", **changes)
     update: dict[str, Any] = {}
     if crops is not None:

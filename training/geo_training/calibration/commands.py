@@ -7,30 +7,17 @@ from typing import Annotated
 
 import typer
 
-from geo_perception.errors import InputError
 from geo_training.calibration.adapt_commands import adapt_command, incremental_command
 from geo_training.calibration.crop_commands import crops_command
+from geo_training.calibration.named_configs import config_path
 from geo_training.console import JsonOption, command_group, say, write_json
 
 app = command_group("Train what tells focal length, pitch and roll from one image.")
-CONFIGS = Path(__file__).parent / "configs"
 
 
 @app.callback()
 def _group() -> None:
     """Train what tells focal length, pitch and roll from one image."""
-
-
-def config_path(name: str) -> Path:
-    """A YAML file, or the name of one that comes with the package. Raises InputError when it is neither."""
-    own = {path.stem: path for path in CONFIGS.glob("*.yaml")}
-    if name in own:
-        return own[name]
-    if not Path(name).is_file():
-        raise InputError(
-            f"{name} is not a file; give a YAML config, or the name of one of ours: {', '.join(sorted(own))}"
-        )
-    return Path(name)
 
 
 def _weights(name: str) -> Path:
@@ -75,7 +62,7 @@ def fit(
     changes = {"panoramas": panoramas, "steps": steps, "batch": batch, "device": device, "seed": seed}
     if start_from is not None:
         changes["start_from"] = _weights(start_from)
-    resolved = load_config(config_path(config), **changes)
+    resolved = load_config(config_path(config, ("reference",)), **changes)
     if synthetic is not None:
         rendered = resolved.synthetic.model_copy(update={"folder": synthetic})
         resolved = resolved.model_copy(update={"synthetic": rendered})
