@@ -17,14 +17,14 @@ def test_the_defaults_are_the_robot_s_crops_and_the_estimator_s_network():
 
 
 def test_the_reference_names_what_is_held_out_and_what_validates():
-    config = load_config(config_path("reference"))
+    config = load_config(config_path("reference", ("reference",)))
     assert len(set(config.held_out)) == 6
     assert config.validation
     assert not set(config.held_out) & set(config.validation)
 
 
 def test_options_are_laid_over_the_file():
-    config = load_config(config_path("reference"), steps=7, batch=None, panoramas="somewhere")
+    config = load_config(config_path("reference", ("reference",)), steps=7, batch=None, panoramas="somewhere")
     assert (config.steps, config.batch, str(config.panoramas)) == (7, CalibrationTrainingConfig().batch, "somewhere")
     assert len(config.held_out) == 6
 

@@ -137,6 +137,15 @@ def test_a_median_above_the_limit_is_exit_1(weights, panoramas):
     assert run(*common, 180).exit_code == 0
 
 
+def test_one_answer_of_the_network_can_be_heard_alone(weights, panoramas, tmp_path):
+    figures = []
+    for answers in ("both", "fields", "direct"):
+        common = "calibration", weights, panoramas, "--held-out", "--count", 2, "--device", "cpu", "--answers", answers
+        assert run(*common, "--json", tmp_path / "told.json").exit_code == 0
+        figures.append(json.loads((tmp_path / "told.json").read_text())["figures"]["pitch_median_deg"])
+    assert len(set(figures)) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -145,6 +154,7 @@ def test_a_median_above_the_limit_is_exit_1(weights, panoramas):
         (("--centred",), 2, "this is for a dataset of photographs"),
         (("--gravity", "down"), 2, "is not three numbers"),
         (("--count", "0"), 2, "--count"),
+        (("--answers", "half"), 2, "both, fields, direct"),
         (("--config", "no.yaml"), 1, "cannot be read"),
     ],
 )
