@@ -33,8 +33,8 @@ _MIN_CONTRAST = 3.0  # standard deviation of grey levels, of 255
 class CalibratorOptions:
     """What counts as calibrated: the largest standard deviations of an answer that is trusted."""
 
-    max_sigma_focal: float = 0.25  # of the focal length itself
-    max_sigma_rad: float = 0.12  # of pitch and of roll
+    max_sigma_focal: float = 0.4  # of the focal length itself
+    max_sigma_rad: float = 0.2  # of pitch and of roll
 
 
 @dataclass(frozen=True)
