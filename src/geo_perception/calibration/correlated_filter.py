@@ -58,6 +58,12 @@ def start(z_3: np.ndarray, R_33: np.ndarray, noise: NoiseModel) -> Belief:
     return Belief(np.concatenate([z_3, np.zeros(3)]), covariance_66)
 
 
+def start_from_focal(log_focal: float, variance: float) -> Belief:
+    """The belief when only the focal length was measured, by other means than an image's looks."""
+    variances = [variance, _OPEN_VARIANCE, _OPEN_VARIANCE, 1.0, 1.0, 1.0]
+    return Belief(np.array([log_focal, 0.0, 0.0, 0.0, 0.0, 0.0]), np.diag(variances))
+
+
 def predict(belief: Belief, seconds: float, rho: float, noise: NoiseModel) -> Belief:
     """The belief some seconds later, at an image whose scene error has the correlation `rho` with that of before."""
     F_66 = np.diag([1.0] * 3 + [rho] * 3)
@@ -84,6 +90,31 @@ def update(belief: Belief, z_3: np.ndarray, R_33: np.ndarray, noise: NoiseModel)
     left_66 = np.eye(6) - gain_63 @ H_36
     noise_33 = (1 - noise.shared) * R_33
     return Belief(mean_6, left_66 @ belief.covariance_66 @ left_66.T + gain_63 @ noise_33 @ gain_63.T)
+
+
+def focal_innovation(belief: Belief, log_focal: float, variance: float) -> tuple[float, float]:
+    """How far a log focal length, measured by other means than an image's looks, lies from what is believed, and the
+    variance of that."""
+    return log_focal - float(belief.mean_6[FOCAL]), float(belief.covariance_66[FOCAL, FOCAL]) + variance
+
+
+def update_focal(belief: Belief, log_focal: float, variance: float) -> Belief:
+    """The belief after such a measurement."""
+    nu, S = focal_innovation(belief, log_focal, variance)
+    gain_6 = belief.covariance_66[:, FOCAL] / S
+    left_66 = np.eye(6)
+    left_66[:, FOCAL] -= gain_6
+    covariance_66 = left_66 @ belief.covariance_66 @ left_66.T + variance * np.outer(gain_6, gain_6)
+    return Belief(belief.mean_6 + gain_6 * nu, covariance_66)
+
+
+def replace_focal(belief: Belief, log_focal: float, variance: float) -> Belief:
+    """The belief with another focal length, and what was known of the old one forgotten."""
+    mean_6, covariance_66 = belief.mean_6.copy(), belief.covariance_66.copy()
+    mean_6[FOCAL] = log_focal
+    covariance_66[FOCAL, :] = covariance_66[:, FOCAL] = 0.0
+    covariance_66[FOCAL, FOCAL] = variance
+    return Belief(mean_6, covariance_66)
 
 
 def open_attitude(belief: Belief) -> Belief:

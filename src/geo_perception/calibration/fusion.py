@@ -16,17 +16,19 @@ import numpy as np
 from geo_perception.calibration import correlated_filter as filters
 from geo_perception.calibration.correlated_filter import FOCAL, PITCH, ROLL, Belief, NoiseModel
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
+from geo_perception.calibration.turning import TurnMeasurement
 
 CLOCK_JUMP_S = 1.0  # stamps that go back by less belong to images that came out of order
 STALE_S = 1.0
 _DOUBTFUL_FRAMES = 2  # one image alone may be wrong
+_ENOUGH_TURNS = 2  # as good as `min_frames` images
 
 
 @dataclass(frozen=True)
 class FusionOptions:
     """How images are fused. Standard deviations of the focal length are shares of it (0.1 is 10 %)."""
 
-    correlation_s: float = 1.0  # the errors of two images this far apart in time are still alike (factor 1/e)
+    correlation_s: float = 30.0  # the errors of two images this far apart in time are still alike (factor 1/e)
     shared_error: float = 0.8  # the part of an image's error variance that an image of the same view repeats
     focal_walk: float = 0.001  # wandering of the focal length in one second, for focusing and warming up
     attitude_walk_rad: float = 0.1  # wandering of pitch and roll in one second; 0: a camera that stands fixed
@@ -84,15 +86,19 @@ class CalibrationFusion:
     def reset(self) -> None:
         """Forgets every image."""
         self._belief: Belief | None = None
+        self._odd_turn: tuple[float, float] | None = None  # log focal and variance of a turn that contradicts it
         self._rival: Belief | None = None  # what images that contradict the belief say together
         self._rival_frames = self._contradictions = self._focal_contradictions = 0
-        self._frames = 0
+        self._frames = self._turns = 0
         self._size_px: tuple[int, int] | None = None
         self._stamp_s = self._used_s = float("nan")
 
-    def update(self, calibration: Calibration, stamp_s: float, likeness: float = 0.0) -> FusedCalibration:
+    def update(
+        self, calibration: Calibration, stamp_s: float, likeness: float = 0.0, turn: TurnMeasurement | None = None
+    ) -> FusedCalibration:
         """The estimate at this image's stamp. `likeness` is that of its view with the usable image before, 0 to 1
-        (`ViewChange`); 0 leaves it to the time between them.
+        (`ViewChange`); 0 leaves it to the time between them. `turn` is what a turn of the camera tells
+        (`TurnTracker`); it is not wrong in the way that images of one place are, and so counts in full.
 
         An image without a trusted answer changes nothing but the uncertainty, which grows. Another image size, or a
         stamp more than a second back, starts anew; a stamp that is back by less is left out.
@@ -110,7 +116,28 @@ class CalibrationFusion:
         if measurement:
             used, happened = self._take(*measurement)
             event = event or happened
+        if turn is not None:
+            event = event or self._hear_turn(float(np.log(turn.focal_px)), turn.sigma_log_focal**2)
         return self._present(calibration, used, event)
+
+    def _hear_turn(self, log_focal: float, variance: float) -> str:
+        """One turn that contradicts the estimate may have been no turn; two that agree tell of another zoom."""
+        if self._belief is None:
+            self._belief, self._turns, self._used_s = filters.start_from_focal(log_focal, variance), 1, self._stamp_s
+            return ""
+        gate = self.options.gate_sigma
+        nu, S = filters.focal_innovation(self._belief, log_focal, variance)
+        if abs(nu) <= gate * np.sqrt(S):
+            self._belief, self._odd_turn = filters.update_focal(self._belief, log_focal, variance), None
+            self._turns += 1
+            return ""
+        before, self._odd_turn = self._odd_turn, (log_focal, variance)
+        if before is None or abs(before[0] - log_focal) > gate * np.sqrt(before[1] + variance):
+            return ""
+        before_px = np.exp(self._belief.x_3[FOCAL])
+        self._belief, self._odd_turn = filters.replace_focal(self._belief, log_focal, variance), None
+        self._turns = 2
+        return f"the focal length changed from {before_px:.0f} to {np.exp(log_focal):.0f} px"
 
     def _restart_reason(self, calibration: Calibration, stamp_s: float) -> str:
         size_px = calibration.width_px, calibration.height_px
@@ -185,7 +212,7 @@ class CalibrationFusion:
         scale_3 = np.array([focal_px, 1.0, 1.0])
         # A focal length that the last images deny is not offered to anyone.
         settled = (
-            self._frames >= options.min_frames
+            (self._frames >= options.min_frames or self._turns >= _ENOUGH_TURNS)
             and sigma_3[FOCAL] <= options.max_focal_sigma
             and self._focal_contradictions < _DOUBTFUL_FRAMES
         )

@@ -14,6 +14,7 @@ from std_msgs.msg import Float64
 from geo_perception.calibration.fusion import CalibrationFusion, FusedCalibration, FusionOptions
 from geo_perception.calibration.overlay import describe, draw_calibration
 from geo_perception.calibration.result import Calibration
+from geo_perception.calibration.turning import TurnTracker
 from geo_perception.calibration.view_change import ViewChange
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -54,6 +55,7 @@ PARAMETERS = (
          Change.UNCONFIGURED),
     Spec("attitude_frame", "", "frame in the camera's housing with x forward, y left, z up (camera_link, say) that "
          "~/attitude is for; nothing: the optical frame, as named in the image", Change.UNCONFIGURED),
+    Spec("use_turns", True, "also measure the focal length by geometry, wherever the camera turns without moving far"),
     *FUSION_PARAMETERS,
     Spec("disagreement_sigma", 3.0, "the driver's focal length is doubted when it is further off than so many standard "
          "deviations", low=1.0, high=100.0),
@@ -75,7 +77,7 @@ class CalibrationNode(PerceptionNode):
 
     def __init__(self, **kwargs):
         self._calibrator = None
-        self._fusion, self._view = CalibrationFusion(), ViewChange()
+        self._fusion, self._view, self._turns = CalibrationFusion(), ViewChange(), TurnTracker()
         self._lock = threading.Lock()  # a reset comes in the executor's thread, images in the worker's
         self._forget_all()
         super().__init__("calibration_node", **kwargs)
@@ -119,6 +121,7 @@ class CalibrationNode(PerceptionNode):
             "fusion": "none" if fused is None else fused.detail,
             "images fused": "0" if fused is None else str(fused.frames),
             "images left out as outliers": str(self._outliers),
+            "turns measured": str(self._turns_measured),
             "restarts": str(self._restarts),
             "last restart": self._last_restart or "none",
             "camera_info": "published" if fused is not None and fused.focal_settled else "withheld",
@@ -161,7 +164,9 @@ class CalibrationNode(PerceptionNode):
                 raise Dropped(Reason.OUTDATED, "the node was reset while it worked on this frame")
             self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
             likeness = self._view.likeness(image_hw3) if result.trusted else 0.0
-            fused = self._fusion.update(result, frame.stamp_ns * 1e-9, likeness)
+            turn = self._turns.update(image_hw3) if self.value("use_turns") else None
+            fused = self._fusion.update(result, frame.stamp_ns * 1e-9, likeness, turn)
+            self._turns_measured += turn is not None
             self._fused = fused
             self._outliers += result.trusted and not fused.used
             if fused.event:
@@ -171,6 +176,8 @@ class CalibrationNode(PerceptionNode):
     def _forget_all(self) -> None:
         self._fusion.reset()
         self._view.reset()
+        self._turns.reset()
+        self._turns_measured = 0
         self._fused: FusedCalibration | None = None
         self._outliers = self._restarts = 0
         self._last_restart = self._driver = ""

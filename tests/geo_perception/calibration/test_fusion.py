@@ -72,7 +72,7 @@ class TestHowCertain:
     def test_what_is_stated_holds_when_errors_are_alike_from_image_to_image(self):
         rng, held, tight = np.random.default_rng(3), 0, []
         for _ in range(150):
-            fusion, error = CalibrationFusion(replace(STILL, shared_error=0.9)), rng.normal()
+            fusion, error = CalibrationFusion(replace(STILL, shared_error=0.9, correlation_s=1.0)), rng.normal()
             for index in range(40):  # four seconds at 10 Hz, the error forgetting itself within one
                 error = np.exp(-0.1) * error + np.sqrt(1 - np.exp(-0.2)) * rng.normal()
                 wrong = 0.1 * (np.sqrt(0.9) * error + np.sqrt(0.1) * rng.normal())
@@ -252,8 +252,9 @@ class TestSettling:
         assert fused[2].verdict is CalibrationVerdict.TOO_UNCERTAIN
 
     def test_uncertain_images_of_one_view_do_not_settle_and_many_views_do(self):
-        one_view = fuse(CalibrationFusion(), [seen(focal_sigma=0.2)] * 200, likeness=1.0)[-1]
-        many_views = fuse(CalibrationFusion(), [seen(focal_sigma=0.2)] * 200, likeness=0.0)[-1]
+        options = FusionOptions(correlation_s=1.0)
+        one_view = fuse(CalibrationFusion(options), [seen(focal_sigma=0.2)] * 200, likeness=1.0)[-1]
+        many_views = fuse(CalibrationFusion(options), [seen(focal_sigma=0.2)] * 200, likeness=0.0)[-1]
         assert one_view.state is FusionState.SETTLING
         assert not one_view.focal_settled
         assert many_views.focal_settled
