@@ -17,7 +17,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import attitude_from_up, focal_px_from_fov, pose_from_quaternion
 from geo_perception.ros.camera_info import camera_from_info
 
-WIDTH_PX, HEIGHT_PX, RATE_HZ, TURN_RAD_S = 640, 480, 10.0, np.radians(40.0)
+WIDTH_PX, HEIGHT_PX, RATE_HZ, TURN_RAD_S = 640, 480, 10.0, np.radians(20.0)
 FOCAL_PX = float(focal_px_from_fov(WIDTH_PX, np.radians(60.0)))
 CONFIG = Path(__file__).resolve().parents[3] / "training/geo_training/calibration/configs/reference.yaml"
 PAN_S = 9.0

@@ -2,6 +2,7 @@
 the same answer: 250 px, level, for images of 320 x 240."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,9 @@ from geo_perception.ros.messages import stamp_ns
 
 MODULE = "geo_perception.calibration.node"
 DARK = np.zeros((240, 320, 3), np.uint8)
+
+CONFIGS = Path(__file__).resolve().parents[3] / "config"
+LOCALIZATION, CALIBRATION = (str(CONFIGS / f"{name}.yaml") for name in ("localization", "calibration"))
 
 
 @pytest.fixture(scope="module")
@@ -280,11 +284,11 @@ def test_in_one_process_localization_works_with_the_estimated_camera(tiny_scene,
     size_px = camera.width_px, camera.height_px
     given = {
         "scene": str(tiny_scene.scene_path), "weights": str(constant_weights(tmp_path / "w", camera.fx_px, *size_px)),
-        "image": "/camera/image_raw", "camera_info": "", "params_file": "", "use_sim_time": "false",
+        "image": "/camera/image_raw", "camera_info": "", "params_file": LOCALIZATION, "use_sim_time": "false",
         "autostart": "true",
     }  # fmt: skip
     given |= dict.fromkeys(("image_transport", "tf_mode", "base_frame", "attitude_frame"), "")
-    starts = [calibration_start(given, ""), localization_start(given, calibrated_here=True)]
+    starts = [calibration_start(given, CALIBRATION), localization_start(given, calibrated_here=True)]
     (start,) = process_starts(starts, container=True, log_level="info")
     arguments = [*start.arguments, "-r", "__ns:=/robot"]
     for index, node in enumerate(start.nodes):
