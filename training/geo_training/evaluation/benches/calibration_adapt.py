@@ -46,7 +46,7 @@ BENCHMARK = Benchmark(
     summary="the paper's network learns indoors, then outdoors, by six methods; what it forgets, over three seeds",
     data=("panoramas",),
     needs="panoramas/ (equirectangular images, index.csv with their domains)",
-    duration="12 minutes on 2 cores, less with a GPU",
+    duration="about 20 minutes on 2 cores",
     figures=tuple(f"{method}_{name}{end}" for method in METHODS for name in FIGURES for end in ("", "_std")),
     run=run,
 )
