@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
-from geo_perception.calibration.fields import image_grid, image_scale
+from geo_perception.calibration.fields import image_grid
 from geo_perception.calibration.solve import Observations
 from geo_perception.runtime import DEFAULT_BACKBONE
 
@@ -178,8 +178,3 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.second(F.gelu(self.first(self.norm(x))))
-
-
-def scale_of(image_b3hw: torch.Tensor) -> float:
-    """The length that the network's log focal length refers to."""
-    return image_scale(*image_b3hw.shape[-2:])

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from geo_perception.calibration.estimator import network_size
-from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig, scale_of
+from geo_perception.calibration.fields import image_scale
+from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
 
 TINY = NetworkConfig("test_resnet", width=16, context_width=48, context_layers=1)
 
@@ -48,7 +48,7 @@ def test_cells_are_told_in_the_order_of_their_places(tiny):
         before, after = tiny(image).log_weights_bn2, tiny(changed).log_weights_bn2
     moved_hw = (after - before).abs().sum(-1).reshape(12, 8)
     assert moved_hw[-2:].mean() > moved_hw[:4].mean()
-    ys = tiny(image).xy_n2[:, 1].reshape(12, 8) * scale_of(image)
+    ys = tiny(image).xy_n2[:, 1].reshape(12, 8) * image_scale(*image.shape[-2:])
     assert ys[:, 0].tolist() == pytest.approx([-44 + 8 * n for n in range(12)], abs=1e-3)
 
 
@@ -115,10 +115,6 @@ def test_its_weights_in_half_precision_are_within_15_mb(whole):
 def test_the_config_makes_the_same_network(tiny):
     again = CalibrationNetwork(NetworkConfig(**tiny.config_dict()))
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in tiny.state_dict().items()}
-
-
-def test_the_length_it_refers_to():
-    assert scale_of(torch.zeros(1, 3, *network_size(1, 1))) == 112
 
 
 def test_maps_are_left_out_in_training_only(tiny):

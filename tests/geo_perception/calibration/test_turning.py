@@ -4,9 +4,12 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.calibration.crops import CropSpec, render_crop
+from geo_training.calibration.panoramas import list_panoramas, load_panorama, split_panoramas
+from geo_training.evaluation.benches.calibration_panoramas import held_out_names
 from scipy.spatial.transform import Rotation
 
 from geo_perception.calibration.turning import TurnTracker, focal_from_turn
+from geo_perception.geometry import focal_px_from_fov
 
 WIDTH, HEIGHT = 480, 360
 
@@ -79,6 +82,19 @@ def test_a_panning_camera_is_measured_in_its_own_pixels(panorama_hw3):
     measured = [turn.focal_px for turn in found if turn is not None]
     assert len(measured) >= 3
     assert np.median(measured) == pytest.approx(500, rel=0.02)
+
+
+@pytest.mark.slow
+def test_pans_through_real_panoramas_are_measured_within_two_percent(shared_data):
+    focal_px, measured = float(focal_px_from_fov(640, np.radians(60.0))), []
+    for panorama in split_panoramas(list_panoramas(shared_data / "panoramas"), held_out_names())[1]:
+        picture, tracker = load_panorama(panorama.path), TurnTracker()
+        specs = [CropSpec(640, 480, focal_px, -0.09, 0.05, np.radians(yaw)) for yaw in np.arange(0, 80, 4.0)]
+        found = [tracker.update(render_crop(picture, spec, supersample=2)) for spec in specs]
+        own = [turn.focal_px for turn in found if turn is not None]
+        assert len(own) >= 2, panorama.name
+        measured += own
+    np.testing.assert_allclose(measured, focal_px, rtol=0.02)
 
 
 def test_a_still_or_covered_camera_says_nothing(panorama_hw3):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -116,10 +115,14 @@ def quick_crop(panorama: Panorama, spec: CropSpec, stretch: float = 1.0) -> np.n
     return render_crop(picture_hw3, spec, 2, stretch)
 
 
-@lru_cache(maxsize=512)
+_smaller = MemoryCache(1 << 30)
+
+
 def _half(path: Path, width_px: int) -> np.ndarray:
     size_px = (width_px, width_px // 2)
-    return cv2.resize(cached_panorama(path), size_px, interpolation=cv2.INTER_AREA)
+    return _smaller.get(
+        (path, width_px), lambda: cv2.resize(cached_panorama(path), size_px, interpolation=cv2.INTER_AREA)
+    )
 
 
 def softened(image_hw3: np.ndarray, factor: float) -> np.ndarray:
