@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 (the usual name)
 from geo_perception.calibration.fields import image_grid
 from geo_perception.calibration.solve import Observations
 from geo_perception.runtime import DEFAULT_BACKBONE
+from geo_perception.runtime.backbone import freeze_stages, hold_normalization
 
 STRIDE = 8
 _LEVELS = (8, 16, 32)
@@ -93,21 +94,12 @@ class CalibrationNetwork(nn.Module):
     def train(self, mode: bool = True) -> CalibrationNetwork:
         """The backbone's normalization statistics stay those of its pretraining: batches here are small and alike."""
         super().train(mode)
-        for module in self.backbone.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        hold_normalization(self.backbone)
         return self
 
     def freeze_stages(self, count: int) -> None:
-        """The stem and the first `count` stages of the backbone no longer learn: what they see is the same everywhere,
-        and at their resolution learning costs most. -1 leaves all free. Backbones without `blocks` stay free."""
-        children = dict(self.backbone.named_children())
-        stages = children.pop("blocks", None)
-        if count < 0 or stages is None:
-            return
-        frozen = [module for name, module in children.items() if "stem" in name or name.startswith("bn")]
-        for module in [*frozen, *list(stages.children())[:count]]:
-            module.requires_grad_(False)
+        """The first `count` stages of the backbone no longer learn (see `runtime.backbone.freeze_stages`)."""
+        freeze_stages(self.backbone, count)
 
     def forward(self, image_b3hw: torch.Tensor) -> NetworkOutput:
         """RGB in 0..255, any float dtype, sides multiples of 32."""

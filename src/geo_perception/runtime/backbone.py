@@ -101,6 +101,26 @@ def backbone_from_tensors(name: str, tensors: dict[str, np.ndarray]) -> Backbone
     return Backbone(name, network)
 
 
+def freeze_stages(network: nn.Module, count: int) -> None:
+    """The stem and the first `count` stages of a feature network no longer learn: what they see is the same everywhere,
+    and at their resolution learning costs most. -1 leaves all free. Networks without `blocks` stay free."""
+    children = dict(network.named_children())
+    stages = children.pop("blocks", None)
+    if count < 0 or stages is None:
+        return
+    frozen = [module for name, module in children.items() if "stem" in name or name.startswith("bn")]
+    for module in [*frozen, *list(stages.children())[:count]]:
+        module.requires_grad_(False)
+
+
+def hold_normalization(network: nn.Module) -> None:
+    """Puts the batch normalizations of a network into evaluation mode: their statistics stay those of its
+    pretraining, where training batches are small and alike."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def _load_fitting(network: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
     """Loads what the feature network needs; a classifier at the end of the file is left out."""
     own = network.state_dict()

@@ -1,18 +1,14 @@
-"""The configs that come with the package, by name."""
+"""The configs of calibration that come with the package, by name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from geo_perception.errors import InputError
+from geo_training import named_configs
 
 FOLDER = Path(__file__).parent / "configs"
 
 
 def config_path(name: str | Path, names: tuple[str, ...]) -> Path:
     """A YAML file, or one of the packaged configs `names` by its name. Raises InputError when it is neither."""
-    if str(name) in names:
-        return FOLDER / f"{name}.yaml"
-    if not Path(name).is_file():
-        raise InputError(f"there is no config '{name}'; give a YAML file, or one of {', '.join(names)}")
-    return Path(name)
+    return named_configs.config_path(name, names, FOLDER)

@@ -118,9 +118,15 @@ class SceneDataset:
 
     def depth_m(self, frame: Frame) -> np.ndarray | None:
         """Depth along z in metres, float32 (H, W), 0 where unknown; None where the frame has none."""
-        path = (self.root / "depth" / frame.name).with_suffix(".png")
+        path = self._depth_path(frame)
         depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
         return None if depth_mm is None else depth_mm.astype(np.float32) * np.float32(DEPTH_UNIT_M)
+
+    def has_depth(self, frame: Frame) -> bool:
+        return self._depth_path(frame).is_file()
+
+    def _depth_path(self, frame: Frame) -> Path:
+        return (self.root / "depth" / frame.name).with_suffix(".png")
 
     def save_frames(self, frames: list[Frame]) -> None:
         """Writes frames.csv and poses.csv again (new splits, new poses)."""

@@ -29,6 +29,25 @@ def time_block_split(frames: Iterable[Frame], first: float = 0.7, block: int = 1
     return split
 
 
+def tail_split(frames: Iterable[Frame], val: float = 0.1, test: float = 0.25) -> list[Frame]:
+    """The last share `test` of each sequence by time is `test`, the share before it `val`, the rest `train`. Returns
+    the frames in the order of sequence and time.
+
+    Raises InputError when a share is negative or none is left to train on.
+    """
+    if min(val, test) < 0 or val + test >= 1:
+        raise InputError(f"val {val:g} and test {test:g} leave nothing to train on; give shares that add to less than 1")
+    split = []
+    for sequence_frames in _by_sequence(frames):
+        count = len(sequence_frames)
+        first_test = count - round(test * count)
+        first_val = first_test - round(val * count)
+        for index, frame in enumerate(sequence_frames):
+            name = "train" if index < first_val else "val" if index < first_test else "test"
+            split.append(replace(frame, split=name))
+    return split
+
+
 def every_nth_split(frames: Iterable[Frame], n: int = 5) -> list[Frame]:
     """Each n-th frame is `test`, the others `train`: only for unordered photographs, which are no recording.
 

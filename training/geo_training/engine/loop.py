@@ -20,7 +20,7 @@ from accelerate.utils import set_seed
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import half_precision
 from geo_training.console import progress_bar
-from geo_training.engine.checkpoint import load_checkpoint, save_checkpoint
+from geo_training.engine.checkpoint import load_checkpoint, moments_of, restore_moments, save_checkpoint
 from geo_training.engine.schedule import Plateau, schedule_factor
 
 _MAX_BROKEN_STEPS = 10
@@ -61,7 +61,7 @@ class LoopConfig:
     seed: int = 0
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.0  # of sgd
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    schedule: Literal["cosine", "plateau", "step", "constant"] = "cosine"
     watched: str = ""  # the figure of the history that must fall, or the plateau schedule lowers the rate
     plateau_factor: float = 0.1
     plateau_patience: int = 2  # evaluations in a row without improvement that are borne; at the next the rate falls
@@ -69,11 +69,13 @@ class LoopConfig:
 
 @dataclass
 class LoopResult:
-    """`network` holds the averaged weights; `history` one dict for each evaluation."""
+    """`network` holds the averaged weights; `history` one dict for each evaluation; `moments` what the optimizer
+    remembers of each parameter, by name."""
 
     network: torch.nn.Module
     history: list[dict]
     seconds: float
+    moments: dict[str, dict[str, torch.Tensor]]
 
 
 def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
@@ -88,11 +90,19 @@ def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
     return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 
-def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Accelerator, fingerprint: str) -> LoopResult:
+def run_loop(
+    task: Task,
+    config: LoopConfig,
+    run_dir: Path,
+    accelerator: Accelerator,
+    fingerprint: str,
+    moments: dict[str, dict[str, torch.Tensor]] | None = None,
+) -> LoopResult:
     """Trains `task.network`: by default with AdamW, a linear warm-up and a cosine to zero.
 
     An interrupted run with the same `fingerprint` goes on where its last checkpoint in `run_dir` was written. The
-    history is in `history.jsonl` there. Raises InputError when training diverges, or when the figure that the plateau
+    history is in `history.jsonl` there. `moments` are those of an earlier training (see `LoopResult`) for the optimizer
+    to begin with. Raises InputError when training diverges, or when the figure that the plateau
     schedule watches is not among the history's.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -100,6 +110,7 @@ def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Acceler
     network = task.network.to(accelerator.device)
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizer = _optimizer(task, network, config)
+    restore_moments(network, optimizer, moments or {})
     plateau = Plateau(config.plateau_factor, config.plateau_patience)
     path = run_dir / "checkpoint.safetensors"
     facts = load_checkpoint(path, {"network": network, "average": average}, optimizer, fingerprint)
@@ -151,7 +162,8 @@ def run_loop(task: Task, config: LoopConfig, run_dir: Path, accelerator: Acceler
                     facts["plateau"] = plateau.state()
                     networks = {"network": accelerator.unwrap_model(network), "average": average}
                     save_checkpoint(path, networks, getattr(optimizer, "optimizer", optimizer), facts)
-    return LoopResult(average, history, before_s + time.perf_counter() - started_s)
+    learned = moments_of(accelerator.unwrap_model(network), getattr(optimizer, "optimizer", optimizer))
+    return LoopResult(average, history, before_s + time.perf_counter() - started_s, learned)
 
 
 def _batches_from(task: Task, step: int) -> Iterator[Any]:

@@ -1,0 +1,182 @@
+"""One image to relative depth, without ROS: what a node, a notebook, a test and the evaluation use."""
+
+from __future__ import annotations
+
+import time
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from geo_perception.depth.network import make_depth_network
+from geo_perception.depth.result import DepthVerdict, RelativeDepth
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.image import image_problem
+from geo_perception.runtime.weights import load_weights, save_weights
+
+KIND, FORMAT_VERSION = "depth", 1
+REFERENCE_WEIGHTS = "depth-reference.safetensors"
+CANONICAL_FOCAL_PX = 300.0
+DEFAULT_AREA_PX = 256 * 192
+SIDE_MULTIPLE_PX = 32
+MAX_ASPECT = 4.0
+_MIN_SIDE_PX = 32
+_MIN_CONTRAST = 3.0  # standard deviation of grey levels, of 255
+
+
+class DepthEstimator:
+    """Depth of single images. Not safe to call from several threads at once.
+
+    `area_px` is about how many pixels the network looks at; `sigma_scale` the factor on what the network says of its
+    own error, found on images that training did not see.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        device: str = "auto",
+        area_px: int = DEFAULT_AREA_PX,
+        sigma_scale: float = 1.0,
+        header: dict | None = None,
+    ):
+        self.area_px, self.sigma_scale = area_px, sigma_scale
+        self.header, self.size_bytes = header or {}, 0
+        self.device = pick_device(device)
+        self._half = half_precision(self.device)
+        self.network = network.to(self.device).eval()
+        self._maps: dict[Camera, tuple[np.ndarray, np.ndarray]] = {}
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, device: str = "auto") -> DepthEstimator:
+        """Reads a weights file; the reference weights of the package where none is given.
+
+        Raises InputError when it or the device cannot be used.
+        """
+        path = reference_weights() if path is None else Path(path)
+        tensors, header = load_weights(path, KIND, FORMAT_VERSION)
+        try:
+            network = make_depth_network(header["network"])
+            own = network.state_dict()
+            state = {name: torch.from_numpy(np.array(value)).to(own[name].dtype) for name, value in tensors.items()}
+            network.load_state_dict(state)
+            estimator = cls(network, device, int(header["area_px"]), float(header["sigma_scale"]), header)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path} does not fit a depth network ({error}); make it again") from None
+        estimator.size_bytes = path.stat().st_size
+        return estimator
+
+    def save(self, path: str | Path, facts: dict) -> None:
+        """Writes the weights in float16, with `facts` in the header (see `load`)."""
+        tensors = {
+            name: value.cpu().half().numpy() if value.is_floating_point() else value.cpu().numpy()
+            for name, value in self.network.state_dict().items()
+        }
+        header = {
+            "kind": KIND,
+            "format_version": FORMAT_VERSION,
+            "network": self.network.config_dict(),
+            "area_px": self.area_px,
+            "sigma_scale": self.sigma_scale,
+            **facts,
+        }
+        save_weights(path, tensors, header)
+
+    def warm_up(self) -> None:
+        """Runs once, so that the first image does not pay for set-up."""
+        self.estimate(np.tile(np.arange(240, dtype=np.uint8)[None, :, None], (180, 1, 3)), None)
+
+    def estimate(self, image_hw3: np.ndarray, camera: Camera | None) -> RelativeDepth:
+        """The depth of `image_hw3` (RGB uint8, any size), taken by `camera`. Its distortion is removed first.
+
+        Without a camera the depth is that of a pinhole whose focal length is not known. Never raises on any image:
+        what cannot be used comes back as `DepthVerdict.BAD_IMAGE`. Raises InputError when the camera is of another
+        size than the image.
+        """
+        started_s = time.perf_counter()
+        if problem := image_problem(image_hw3, _MIN_SIDE_PX):
+            return RelativeDepth(DepthVerdict.BAD_IMAGE, problem)
+        height_px, width_px = image_hw3.shape[:2]
+        if camera is not None and (camera.width_px, camera.height_px) != (width_px, height_px):
+            raise InputError(
+                f"the image is {width_px} x {height_px} and its camera {camera.width_px} x {camera.height_px} pixels; "
+                "give the camera of this image"
+            )
+        view_hw3, seen_hw, view_camera = self._view(image_hw3, camera)
+        contrast = float(cv2.cvtColor(view_hw3, cv2.COLOR_RGB2GRAY).std())
+        if contrast < _MIN_CONTRAST:
+            detail = f"its grey levels differ by {contrast:.1f} of 255 (is the lens covered?)"
+            return RelativeDepth(DepthVerdict.NO_STRUCTURE, detail, view_camera, view_hw3=view_hw3)
+        prepared_s = time.perf_counter()
+        depth_hw, sigma_hw = self._run(view_hw3)
+        if self.network.focal_normalized and view_camera is not None:
+            depth_hw = depth_hw * np.float32(focal_factor(view_camera))
+        if seen_hw is not None:
+            depth_hw[~seen_hw] = np.nan
+        finished_s = time.perf_counter()
+        timings_s = {
+            "prepare": prepared_s - started_s,
+            "network": finished_s - prepared_s,
+            "total": finished_s - started_s,
+        }
+        return RelativeDepth(DepthVerdict.ESTIMATED, "", view_camera, depth_hw, sigma_hw, view_hw3, timings_s)
+
+    def _view(self, image_hw3: np.ndarray, camera: Camera | None):
+        """The image as the network sees it, where it shows anything (None: everywhere), and the pinhole of that."""
+        size_px = network_size(image_hw3.shape[1], image_hw3.shape[0], self.area_px, self.network.side_multiple_px)
+        small_hw3 = cv2.resize(image_hw3, size_px, interpolation=_interpolation(image_hw3, size_px))
+        if camera is None:
+            return small_hw3, None, None
+        small_camera = camera.resized(*size_px)
+        if camera.model == "pinhole":
+            return small_hw3, None, small_camera
+        target = small_camera.without_distortion()
+        if small_camera not in self._maps:
+            self._maps = {small_camera: small_camera.remap_to(target)}  # one camera at a time is in use
+        map_x, map_y = self._maps[small_camera]
+        view_hw3 = cv2.remap(small_hw3, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        seen_hw = (map_x >= -0.5) & (map_y >= -0.5) & (map_x <= size_px[0] - 0.5) & (map_y <= size_px[1] - 0.5)
+        return view_hw3, None if seen_hw.all() else seen_hw, target
+
+    @torch.inference_mode()
+    def _run(self, view_hw3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Depth and the scale of its logarithm's error, float32 (H, W)."""
+        image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
+        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+            output = self.network(image_b3hw.float().div(255).contiguous(memory_format=torch.channels_last))
+        depth_hw = (1 / output.disparity[0][0, 0].float()).cpu().numpy()
+        if output.log_sigma_b1hw is None:
+            return depth_hw, None
+        return depth_hw, (self.sigma_scale * torch.exp(output.log_sigma_b1hw[0, 0].float())).cpu().numpy()
+
+
+def focal_factor(camera: Camera) -> float:
+    """How many times farther away things are in this camera than in one of the canonical focal length."""
+    return float(np.sqrt(camera.fx_px * camera.fy_px) / CANONICAL_FOCAL_PX)
+
+
+def network_size(width_px: int, height_px: int, area_px: int, multiple_px: int) -> tuple[int, int]:
+    """(width, height) at which the network looks at an image of this size: about the same area for every format, sides
+    multiples of 32 pixels (or of none)."""
+    multiple_px = max(multiple_px, SIDE_MULTIPLE_PX)
+    aspect = float(np.clip(width_px / height_px, 1 / MAX_ASPECT, MAX_ASPECT))
+    sides = np.sqrt(area_px * aspect), np.sqrt(area_px / aspect)
+    return tuple(int(max(1, round(side / multiple_px))) * multiple_px for side in sides)
+
+
+def reference_weights() -> Path:
+    """The weights that come with the package. Raises InputError where the package was built without them."""
+    path = Path(str(resources.files("geo_perception.depth") / "weights" / REFERENCE_WEIGHTS))
+    if not path.is_file():
+        raise InputError(
+            "the package came without its reference weights; give a weights file, made by `geo-train depth fit`"
+        )
+    return path
+
+
+def _interpolation(image_hw3: np.ndarray, size_px: tuple[int, int]) -> int:
+    shrinks = size_px[0] < image_hw3.shape[1] or size_px[1] < image_hw3.shape[0]
+    return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -1,0 +1,113 @@
+"""The depth network: a small pretrained backbone, a decoder up to full resolution, disparity at four scales.
+
+A second head says how far the logarithm of the depth is off. It listens to the decoder and does not change it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 (the usual name)
+
+from geo_perception.depth.dispnet import DispNet
+from geo_perception.depth.output import DepthOutput
+from geo_perception.errors import InputError
+from geo_perception.runtime import DEFAULT_BACKBONE
+from geo_perception.runtime.backbone import hold_normalization
+
+SCALES = 4
+_STRIDES = (32, 16, 8, 4, 2)
+_MAX_LOG = 7.0  # disparities from 1/1000 to 1000 of the first guess
+
+
+@dataclass(frozen=True)
+class DepthNetworkConfig:
+    """`widths` are the decoder's channels at strides 16, 8, 4, 2 and 1."""
+
+    backbone: str = DEFAULT_BACKBONE
+    widths: tuple[int, ...] = (128, 96, 64, 32, 16)
+
+
+class DepthNetwork(nn.Module):
+    """Any timm network that gives features at strides 2 to 32. Sides are multiples of 32 pixels.
+
+    Its disparity is that of a camera with a focal length of CANONICAL_FOCAL_PX (estimator.py): what a wider view shows
+    in fewer pixels is not farther away.
+    """
+
+    focal_normalized = True
+    side_multiple_px = 32
+
+    def __init__(self, config: DepthNetworkConfig | None = None):
+        import timm
+
+        super().__init__()
+        self.config = config or DepthNetworkConfig()
+        self.backbone = timm.create_model(self.config.backbone, pretrained=False, features_only=True)
+        picture = timm.get_pretrained_cfg(self.config.backbone)
+        self.register_buffer("mean_1311", torch.tensor(picture.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std_1311", torch.tensor(picture.std).view(1, 3, 1, 1), persistent=False)
+        info = zip(self.backbone.feature_info.reduction(), self.backbone.feature_info.channels(), strict=True)
+        at_stride = {stride: (index, channels) for index, (stride, channels) in enumerate(info)}
+        missing = [stride for stride in _STRIDES if stride not in at_stride]
+        if missing:
+            raise InputError(f"backbone '{self.config.backbone}' has no features at stride {missing[0]}; use another")
+        self._order = [at_stride[stride][0] for stride in _STRIDES]
+        channels = [at_stride[stride][1] for stride in _STRIDES]
+        widths = self.config.widths
+        before = [channels[0], *widths[:-1]]
+        self.reduce = nn.ModuleList(_block(b, w) for b, w in zip(before, widths, strict=True))
+        skips = [*channels[1:], 0]
+        self.merge = nn.ModuleList(_block(w + s, w) for w, s in zip(widths, skips, strict=True))
+        self.predict = nn.ModuleList(nn.Conv2d(w, 1, 3, padding=1) for w in widths[-SCALES:])
+        self.doubt = nn.Sequential(_block(widths[-2] + widths[-3], 32), nn.Conv2d(32, 1, 1))
+        for layer in self.predict:
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.constant_(layer.bias, -1.0)  # 2.7 units away
+        nn.init.zeros_(self.doubt[-1].weight)
+        nn.init.constant_(self.doubt[-1].bias, -1.5)
+
+    def train(self, mode: bool = True) -> DepthNetwork:
+        """The backbone's normalization statistics stay those of its pretraining: batches here are small and alike."""
+        super().train(mode)
+        hold_normalization(self.backbone)
+        return self
+
+    def forward(self, image_b3hw: torch.Tensor) -> DepthOutput:
+        """RGB in 0..1, any float dtype."""
+        maps = self.backbone((image_b3hw - self.mean_1311) / self.std_1311)
+        skips = [maps[index] for index in self._order]
+        x, disparities, doubted = skips[0], [], []
+        for index, (reduce, merge) in enumerate(zip(self.reduce, self.merge, strict=True)):
+            x = F.interpolate(reduce(x), scale_factor=2, mode="nearest")
+            x = merge(torch.cat([x, skips[index + 1]], 1) if index + 1 < len(skips) else x)
+            if index >= len(self.reduce) - SCALES:
+                log_b1hw = self.predict[index - len(self.reduce) + SCALES](x).float()
+                disparities.append(torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)))
+            if index in (len(self.reduce) - 3, len(self.reduce) - 2):
+                doubted.append(x.detach())
+        coarse = F.interpolate(doubted[0], size=doubted[1].shape[-2:], mode="bilinear", align_corners=False)
+        log_sigma = self.doubt(torch.cat([coarse, doubted[1]], 1)).float().clamp(-5.0, 3.0)
+        log_sigma = F.interpolate(log_sigma, size=image_b3hw.shape[-2:], mode="bilinear", align_corners=False)
+        return DepthOutput(disparities[::-1], log_sigma)
+
+    def config_dict(self) -> dict:
+        """What `make_depth_network` takes to make this network again."""
+        return {"architecture": "encoder_decoder", **asdict(self.config)}
+
+
+def make_depth_network(config: dict) -> nn.Module:
+    """The network of a `config_dict`, its weights drawn at random. Raises InputError for an unknown architecture."""
+    rest = {key: value for key, value in config.items() if key != "architecture"}
+    if config.get("architecture") == "dispnet" and not rest:
+        return DispNet()
+    if config.get("architecture") == "encoder_decoder":
+        widths = {"widths": tuple(rest["widths"])} if "widths" in rest else {}
+        return DepthNetwork(DepthNetworkConfig(**{**rest, **widths}))
+    raise InputError(f"depth network {config} is not known; use dispnet or encoder_decoder")
+
+
+def _block(before: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, channels, 3, padding=1, padding_mode="zeros"), nn.ELU(inplace=True))
