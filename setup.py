@@ -12,7 +12,12 @@ PYTHON = {} if sys.argv[1:] == ["--dry-run"] else {"python_requires": ">=3.10"}
 setup(
     packages=find_packages(ROBOT) + find_packages(TRAINING),
     package_dir={"geo_perception": f"{ROBOT}/geo_perception", "geo_training": f"{TRAINING}/geo_training"},
-    package_data={"geo_perception.calibration": ["weights/*"], "geo_training.calibration": ["configs/*.yaml"]},
+    package_data={
+        "geo_perception.calibration": ["weights/*"],
+        "geo_perception.depth": ["weights/*"],
+        "geo_training.calibration": ["configs/*.yaml"],
+        "geo_training.depth": ["configs/*.yaml"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/geo_perception"]),
         ("share/geo_perception", ["package.xml"]),

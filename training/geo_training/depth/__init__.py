@@ -1,0 +1,1 @@
+"""Depth and ego-motion learned from recordings: clips, losses, training."""

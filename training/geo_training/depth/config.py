@@ -1,0 +1,140 @@
+"""What can be chosen when depth is trained. Saved beside every result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from geo_perception.runtime import DEFAULT_BACKBONE
+from geo_training.depth.clips import ClipOptions
+from geo_training.engine import config as engine_config
+from geo_training.engine.config import Strict
+from geo_training.engine.photometric import PhotometricConfig
+
+TERMS = (
+    "photometric", "smoothness", "mask", "consistency", "boundary", "keypoint", "descriptor", "depth", "gradient",
+    "confidence",
+)  # fmt: skip
+DEFAULT_WEIGHTS = {"photometric": 1.0, "smoothness": 1e-3, "consistency": 0.5, "confidence": 0.05}
+
+
+class LossConfig(Strict):
+    """Which terms there are, what each weighs, and how each is made. The defaults are the best of what came after the
+    papers; docs/depth.md describes every term."""
+
+    weights: dict[str, float] = Field(
+        default_factory=lambda: dict(DEFAULT_WEIGHTS), description="of each term; one without a weight is not computed"
+    )
+    difference: Literal["l1", "ssim"] = Field("ssim", description="of two images: L1, or 0.85 SSIM + 0.15 L1")
+    reduction: Literal["sum", "minimum"] = Field("minimum", description="over the sources of a clip, for each pixel")
+    auto_mask: bool = Field(True, description="leave out pixels that the unmoved source explains better")
+    explainability: bool = Field(False, description="weigh pixels by the mask that the motion network predicts")
+    outside: Literal["zeros", "ignore"] = Field("ignore", description="what is compared where the source shows nothing")
+    scales: Literal["multi", "single"] = "multi"
+    full_resolution: bool = Field(True, description="bring every scale to full resolution, not the image to each scale")
+    smoothness: Literal["edge_aware", "second_order"] = "edge_aware"
+    boundary_order: Literal[1, 2] = Field(1, description="derivative of the disparity that boundaries ask for")
+    keypoint_detector: bool = Field(True, description="compare only at SIFT keypoints, not at every pixel")
+    keypoint_radius_px: int = Field(0, ge=0, le=16, description="pixels around a keypoint that count as it")
+
+    @field_validator("weights")
+    @classmethod
+    def _check_weights(cls, weights):
+        if not weights or not set(weights) <= set(TERMS):
+            raise ValueError(f"must weigh some of {', '.join(TERMS)}, not {list(weights)}")
+        if min(weights.values()) < 0 or max(weights.values()) <= 0:
+            raise ValueError("no weight may be negative, and one must be positive")
+        return weights
+
+    @model_validator(mode="after")
+    def _check_mask(self):
+        if self.weighs("mask") and not self.explainability:
+            raise ValueError("the term mask needs explainability: true")
+        return self
+
+    def weighs(self, term: str) -> bool:
+        return self.weights.get(term, 0.0) > 0
+
+    @property
+    def needs_views(self) -> bool:
+        """Whether any term looks at other views than the target; without one, single frames are learned from."""
+        compared = ("photometric", "mask", "consistency", "keypoint", "descriptor")
+        return any(map(self.weighs, compared)) or (self.weighs("confidence") and not self.weighs("depth"))
+
+
+class AugmentationConfig(Strict):
+    """How training clips differ from the recording."""
+
+    flip: bool = True
+    zoom: float = Field(1.3, ge=1, le=3, description="largest zoom into a clip")
+    light: PhotometricConfig | None = Field(
+        PhotometricConfig(
+            brightness=0.2, contrast=0.2, gamma=0.2, colour=0.1, shading=0.1, blur=0.1, grey=0.1, noise=4.0, erase=0.0
+        ),
+        description="of the image that the depth network sees; nothing: none",
+    )  # fmt: skip
+
+
+class DepthTrainingConfig(Strict):
+    """One training of depth, and of ego-motion where it is learned."""
+
+    datasets: tuple[Path, ...] = Field((), description="folders made by `geo-train dataset`")
+    shares: tuple[float, ...] = Field((), description="of each dataset in a training step; nothing: by their clips")
+    validation: tuple[Path, ...] = Field(
+        (), description="datasets with depth, of which the frames of the split val (or else test) are looked at"
+    )
+    validation_frames: int = Field(60, ge=1)
+    clips: ClipOptions = ClipOptions()
+    architecture: Literal["encoder_decoder", "dispnet"] = "encoder_decoder"
+    backbone: str = DEFAULT_BACKBONE
+    backbone_file: Path | None = None
+    pretrained: bool = Field(True, description="begin with the backbone's ImageNet weights")
+    frozen_stages: int = Field(1, ge=-1, le=8, description="first stages of the backbone that do not learn; -1: none")
+    motion: Literal["learned", "known"] = Field("learned", description="learn ego-motion, or take the dataset's poses")
+    motion_views: Literal["pairs", "stacked"] = Field(
+        "pairs", description="what the motion network sees at once: target and one source, or the whole clip"
+    )
+    area_px: int = Field(256 * 192, ge=32 * 32, le=1 << 21, description="pixels of a training image, about")
+    size_px: tuple[int, int] | None = Field(None, description="width and height instead, the same for every dataset")
+    augmentation: AugmentationConfig = AugmentationConfig()
+    losses: LossConfig = LossConfig()
+    steps: int = Field(4000, ge=1)
+    batch: int = Field(6, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    backbone_rate: float = Field(0.5, ge=0, le=1, description="of the learning rate, for the pretrained backbone")
+    weight_decay: float = Field(1e-2, ge=0, description="of AdamW; 0 is Adam")
+    schedule: Literal["cosine", "constant", "step"] = Field(
+        "cosine", description="step: a tenth of the rate in the last quarter"
+    )
+    warm_up: float = Field(0.02, ge=0, lt=1)
+    gradient_norm: float = Field(5.0, gt=0, description="gradients longer than this are shortened to it")
+    ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are kept")
+    start_from: Path | None = Field(None, description="weights of a finished run to go on from")
+    keep_momentum: bool = Field(False, description="go on with that run's optimizer state, too")
+    half: bool = Field(True, description="half precision where the device is fast in it")
+    evaluations: int = Field(5, ge=1)
+    seed: int = 0
+    device: str = "auto"
+
+    @field_validator("shares")
+    @classmethod
+    def _check_shares(cls, shares, info):
+        if shares and len(shares) != len(info.data.get("datasets", ())):
+            raise ValueError("needs one number for each dataset, or none")
+        if shares and (min(shares) < 0 or sum(shares) <= 0):
+            raise ValueError("must not be negative, and one must be positive")
+        return shares
+
+    @field_validator("size_px")
+    @classmethod
+    def _check_size(cls, size_px):
+        if size_px is not None and (min(size_px) < 32 or any(side % 32 for side in size_px)):
+            raise ValueError("needs sides that are multiples of 32 pixels")
+        return size_px
+
+
+def load_config(path: str | Path | None, **changes) -> DepthTrainingConfig:
+    """The config in a YAML file, with `changes` that are not None laid over it. Raises InputError for a wrong key."""
+    return engine_config.load_config(DepthTrainingConfig, path, "geo-train depth fit --help", **changes)

@@ -1,0 +1,158 @@
+"""Training depth and ego-motion: from datasets to weights files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from geo_perception.depth.estimator import DepthEstimator
+from geo_perception.errors import InputError
+from geo_perception.runtime.device import pick_device
+from geo_training.console import say
+from geo_training.depth.clip_data import ClipSource, ClipStream, clip_sources, training_size
+from geo_training.depth.config import DepthTrainingConfig
+from geo_training.depth.losses import DepthLosses
+from geo_training.depth.model import DepthAndMotion
+from geo_training.depth.pose_network import PoseEstimator
+from geo_training.depth.validation import validate, validation_frames
+from geo_training.engine.checkpoint import load_state, save_state
+from geo_training.engine.curves import write_curves
+from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
+from geo_training.engine.precision import strided_depthwise_in_float32
+
+FINAL_NAME = "final.safetensors"  # in the run's folder: networks and optimizer, to go on from
+# Where files lie changes no result.
+_PLACES = {"datasets": True, "validation": True, "backbone_file": True, "start_from": True}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The depth weights, those of the ego-motion (None where it was known), the run's folder, the figures on the
+    validation frames and the history."""
+
+    path: Path
+    pose_path: Path | None
+    run_dir: Path
+    figures: dict[str, float]
+    history: list[dict]
+
+
+class DepthTask:
+    """The training as the loop takes it."""
+
+    def __init__(self, sources: list[ClipSource], config: DepthTrainingConfig, device: torch.device, rank: int = 0):
+        self.config, self.device = config, device
+        torch.manual_seed(config.seed)
+        self.network = DepthAndMotion(config)
+        if device.type == "cpu":
+            strided_depthwise_in_float32(self.network)
+        self.loss_weights = dict(config.losses.weights)
+        if config.architecture == "dispnet":
+            self.loss_weights.pop("confidence", None)  # it does not tell
+        self.loss = DepthLosses(config.losses)
+        self.stream = ClipStream(sources, config, device, rank)
+        self.size_px = training_size(sources[0], config)
+        self._frames = validation_frames(config)
+
+    def batches(self, epoch: int):
+        return self.stream.batches(epoch * self.config.steps, self.config.steps)
+
+    def parameter_groups(self, network) -> list[tuple[list, float]]:
+        """A pretrained backbone has learned already; it learns more slowly."""
+        network = getattr(network, "module", network)  # behind DistributedDataParallel
+        backbone = getattr(network.depth, "backbone", None) if self.config.pretrained else None
+        known = {id(parameter) for parameter in backbone.parameters()} if backbone is not None else set()
+        learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        slow = [parameter for parameter in learning if id(parameter) in known]
+        fresh = [parameter for parameter in learning if id(parameter) not in known]
+        return [(slow, self.config.backbone_rate), (fresh, 1.0)] if slow else [(fresh, 1.0)]
+
+    def losses(self, network, batch) -> dict[str, torch.Tensor]:
+        prediction = network(batch)
+        with torch.autocast(self.device.type, enabled=False):  # geometry needs all its digits
+            return self.loss(prediction, batch)
+
+    def evaluate(self, network) -> dict[str, float]:
+        return validate(self.estimator(network), self._frames)
+
+    def estimator(self, network: DepthAndMotion, sigma_scale: float = 1.0) -> DepthEstimator:
+        area_px = self.size_px[0] * self.size_px[1]
+        return DepthEstimator(network.depth, str(self.device), area_px, sigma_scale)
+
+
+def fit_depth(config: DepthTrainingConfig, out: str | Path) -> FitResult:
+    """Trains and writes the depth weights `out` and, where ego-motion was learned, `<out>.pose.safetensors` beside it.
+
+    The run's folder (`<out>.run`) keeps the config, the history, the last state to go on from and, until it is done, a
+    checkpoint: the same call goes on after an interruption. Raises InputError when the datasets cannot be used.
+    """
+    out = Path(out)
+    run_dir = out.with_name(out.name + ".run")
+    sources = clip_sources(config)
+    device = pick_device(config.device)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    resolved = json.loads(config.model_dump_json())
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False))
+    say(f"{sum(len(source.clips) for source in sources)} clips of {len(sources)} datasets")
+    accelerator = make_accelerator(device, config.half)
+    task = DepthTask(sources, config, device, accelerator.process_index)
+    moments = start_from(task.network, config) if config.start_from is not None else None
+    loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, config.warm_up, config.ema,
+                      gradient_norm=config.gradient_norm, evaluations=config.evaluations, seed=config.seed,
+                      schedule=config.schedule)  # fmt: skip
+    result = run_loop(task, loop, run_dir, accelerator, _fingerprint(config, sources), moments)
+    figures = {"train_s": result.seconds, "steps": config.steps, **task.evaluate(result.network)}
+    estimator = task.estimator(result.network, figures.get("sigma_ratio", 1.0))
+    facts = _facts(config, sources, figures)
+    estimator.save(out, facts)
+    pose_path = None
+    if result.network.motion is not None and not result.network.known_motion:
+        pose_path = out.with_suffix(".pose.safetensors")
+        PoseEstimator(result.network.motion, task.size_px, str(device)).save(pose_path, facts)
+    figures["weights_bytes"] = out.stat().st_size
+    write_curves(run_dir / "curves.html", result.history, f"Training of {out.name}")
+    save_state(run_dir / FINAL_NAME, result.network, result.moments)
+    (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
+    return FitResult(out, pose_path, run_dir, figures, result.history)
+
+
+def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | None:
+    """Gives the networks the weights of the run `config.start_from`; what that run did not have (descriptors, say)
+    stays as it is. Returns the moments of that run's optimizer where `keep_momentum` wants them, else None.
+
+    Raises InputError when the run is not there, or trained other networks.
+    """
+    path = config.start_from.with_name(config.start_from.name + ".run") / FINAL_NAME
+    state = load_state(path)
+    if state is None:
+        raise InputError(f"{path} is not there or damaged; give as start_from the weights file of a finished run")
+    weights, moments = state
+    own = network.state_dict()
+    other = [key for key, value in weights.items() if key in own and own[key].shape != value.shape]
+    if other or not any(key in own for key in weights):
+        raise InputError(f"{path} is of other networks ({(other or list(weights))[0]}); set the same in the config")
+    network.load_state_dict({**own, **{key: value for key, value in weights.items() if key in own}})
+    return moments if config.keep_momentum else None
+
+
+def _facts(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict) -> dict:
+    return {
+        "trained_on": [source.dataset.info.sources for source in sources],
+        "clips": [len(source.clips) for source in sources],
+        "config": json.loads(config.model_dump_json(exclude=_PLACES)),
+        "figures": {key: value for key, value in figures.items() if np.isfinite(value)},
+        "licence": "that of the recordings it was trained on",
+    }
+
+
+def _fingerprint(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
+    names = [frame.name for source in sources for clip in source.clips for frame in (clip.target, *clip.sources)]
+    if config.start_from is not None:
+        names.append(hashlib.sha256(config.start_from.read_bytes()).hexdigest())
+    return hashlib.sha256("\n".join([config.model_dump_json(exclude=_PLACES), *names]).encode()).hexdigest()

@@ -1,0 +1,149 @@
+"""How much the picture moved between two frames, and how much of that no turn of the camera explains.
+
+Corners are followed from one frame to the other (Lucas-Kanade) at a small size and back again. Only what remains once
+the turn is taken out (parallax) tells depth. The turn comes from the poses where both frames have one, and else is the
+rotation that fits the corners' directions best. A camera that slides along a flat wall looks much like one that turns:
+without poses such frames count as moved only as far as they differ from a turn.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_training.datasets.scene import Frame, SceneDataset, write_text_atomically
+
+CACHE_NAME = "image_motion.csv"
+COLUMNS = ("image_a", "image_b", "flow", "parallax")
+WIDTH_PX = 320
+_CORNERS, _QUALITY, _APART_PX = 240, 0.01, 6
+_FEW = 12  # corners; with fewer there is nothing to tell by
+_LOST_SHARE = 0.25  # where fewer of the corners are found again, the views have hardly anything in common
+_ROUND_TRIP_PX = 0.7
+_KEPT_IMAGES = 96
+_LK = {"winSize": (17, 17), "maxLevel": 4}
+
+
+@dataclass(frozen=True)
+class ImageMotion:
+    """Medians over the corners, as shares of the image width: `flow` is all that moved, `parallax` what is left of it
+    without the turn. Both are 0 where the first frame shows nothing to tell by, infinite where the corners are lost."""
+
+    flow: float
+    parallax: float
+
+
+class ImageMotions:
+    """Measures pairs of frames of a dataset, each once: what was measured is kept in image_motion.csv of the dataset.
+
+    Raises InputError when an image cannot be read.
+    """
+
+    def __init__(self, dataset: SceneDataset):
+        self.dataset, self._path = dataset, dataset.root / CACHE_NAME
+        self._images: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._corners: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._known = self._load()
+        self._new = 0
+
+    def __call__(self, a: Frame, b: Frame) -> ImageMotion:
+        key = (a.name, b.name)
+        if key not in self._known:
+            self._known[key] = self._measure(a, b)
+            self._new += 1
+        return self._known[key]
+
+    def save(self) -> None:
+        """Writes what is new beside the dataset; a dataset that cannot be written to is measured again next time."""
+        if not self._new:
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows((*key, f"{m.flow:.6g}", f"{m.parallax:.6g}") for key, m in sorted(self._known.items()))
+        try:
+            write_text_atomically(self._path, text.getvalue())
+        except OSError:
+            return
+        self._new = 0
+
+    def _load(self) -> dict[tuple[str, str], ImageMotion]:
+        try:
+            rows = list(csv.DictReader(io.StringIO(self._path.read_text())))
+            return {(r["image_a"], r["image_b"]): ImageMotion(float(r["flow"]), float(r["parallax"])) for r in rows}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}  # not there yet, or broken: it only saves time
+
+    def _measure(self, a: Frame, b: Frame) -> ImageMotion:
+        image_a, image_b = self._image(a), self._image(b)
+        if image_a.shape != image_b.shape:
+            return ImageMotion(np.inf, np.inf)
+        corners_n2 = self._corners_of(a)
+        if len(corners_n2) < _FEW:
+            return ImageMotion(0.0, 0.0)
+        there, seen, _ = cv2.calcOpticalFlowPyrLK(image_a, image_b, corners_n2[:, None], None, **_LK)
+        back, seen_back, _ = cv2.calcOpticalFlowPyrLK(image_b, image_a, there, None, **_LK)
+        kept_n = (seen[:, 0] == 1) & (seen_back[:, 0] == 1)
+        kept_n &= np.linalg.norm(back[:, 0] - corners_n2, axis=1) < _ROUND_TRIP_PX
+        if kept_n.sum() < max(_FEW, _LOST_SHARE * len(corners_n2)):
+            return ImageMotion(np.inf, np.inf)
+        before_n2, after_n2 = corners_n2[kept_n].astype(np.float64), there[kept_n, 0].astype(np.float64)
+        height, width = image_a.shape
+        flow_px = float(np.median(np.linalg.norm(after_n2 - before_n2, axis=1)))
+        cameras = [self.dataset.camera(frame).resized(width, height) for frame in (a, b)]
+        R_b_a = None
+        if a.T_world_camera is not None and b.T_world_camera is not None:
+            R_b_a = b.T_world_camera[:3, :3].T @ a.T_world_camera[:3, :3]
+        return ImageMotion(flow_px / width, _parallax_px(before_n2, after_n2, *cameras, R_b_a) / width)
+
+    def _image(self, frame: Frame) -> np.ndarray:
+        """Grey uint8, WIDTH_PX wide."""
+        if frame.name not in self._images:
+            image = cv2.imread(str(self.dataset.image_path(frame)), cv2.IMREAD_GRAYSCALE)
+            if image is None:
+                path = self.dataset.image_path(frame)
+                raise InputError(f"{path} cannot be read as an image; `geo-train dataset check` lists all")
+            height = max(round(image.shape[0] * WIDTH_PX / image.shape[1]), 16)
+            self._images[frame.name] = cv2.resize(image, (WIDTH_PX, height), interpolation=cv2.INTER_AREA)
+            if len(self._images) > _KEPT_IMAGES:
+                self._images.popitem(last=False)
+        self._images.move_to_end(frame.name)
+        return self._images[frame.name]
+
+    def _corners_of(self, frame: Frame) -> np.ndarray:
+        if frame.name not in self._corners:
+            found = cv2.goodFeaturesToTrack(self._image(frame), _CORNERS, _QUALITY, _APART_PX)
+            self._corners[frame.name] = np.zeros((0, 2), np.float32) if found is None else found.reshape(-1, 2)
+            if len(self._corners) > _KEPT_IMAGES:
+                self._corners.popitem(last=False)
+        return self._corners[frame.name]
+
+
+def _parallax_px(
+    before_n2: np.ndarray, after_n2: np.ndarray, camera_a: Camera, camera_b: Camera, R_b_a: np.ndarray | None
+) -> float:
+    """Median distance of the corners from where the turn alone would have put them."""
+    rays_a_n3, rays_b_n3 = camera_a.bearings(before_n2), camera_b.bearings(after_n2)
+    if R_b_a is None:
+        R_b_a = _rotation_between(rays_a_n3, rays_b_n3)
+    turned_n2 = camera_b.project(rays_a_n3 @ R_b_a.T)
+    distance_n = np.linalg.norm(after_n2 - turned_n2, axis=1)
+    return float(np.median(np.nan_to_num(distance_n, nan=np.inf)))
+
+
+def _rotation_between(rays_a_n3: np.ndarray, rays_b_n3: np.ndarray) -> np.ndarray:
+    """R_b_a (3, 3) that turns directions a onto b (Kabsch), those that fit badly counting less in each round."""
+    weight_n = np.ones(len(rays_a_n3))
+    for _ in range(6):
+        u, _, vt = np.linalg.svd((weight_n[:, None] * rays_b_n3).T @ rays_a_n3)
+        R_b_a = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+        error_n = np.linalg.norm(rays_b_n3 - rays_a_n3 @ R_b_a.T, axis=1)
+        weight_n = 1.0 / np.maximum(error_n, 0.3 * np.median(error_n) + 1e-6)
+    return R_b_a

@@ -1,0 +1,229 @@
+"""Which pixels show which object: from masks that exist already, or from Mask R-CNN.
+
+Masks are images of object ids beside the frames, `masks/<sequence>/<frame>.png` (uint16, 0 = no object).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from geo_perception.errors import InputError
+from geo_training.datasets.scene import Frame, SceneDataset, write_text_atomically
+
+FOLDER, FACTS = "masks", "masks.json"
+MIN_SCORE = 0.7  # below this the network itself would rather not say
+IMAGE_SIDE_PX = 800  # the shorter side that torchvision's weights were trained with
+_MASK_LEVEL = 0.5
+_ASPECT_TOLERANCE = 0.02
+_V1_KEY, _CLASS_KEY = "roi_heads.box_head.fc6.weight", "roi_heads.box_predictor.cls_score.weight"
+
+
+class MaskSource(Protocol):
+    """Where the masks of a dataset's frames come from."""
+
+    @property
+    def facts(self) -> dict: ...  # what the masks depend on, saved beside what is made of them
+
+    def changed_ns(self, frame: Frame) -> int | None: ...  # when its mask was last changed; None: it has none
+
+    def ids(self, frame: Frame) -> np.ndarray: ...  # object ids, integers H x W, 0 = no object
+
+
+@dataclass(frozen=True)
+class MaskFolder:
+    """Masks that exist: `<folder>/<sequence>/<frame>.png`."""
+
+    dataset: SceneDataset
+    folder: Path
+
+    @property
+    def facts(self) -> dict:
+        return read_facts(self.folder / FACTS) or {"masks": str(self.folder.resolve())}
+
+    def changed_ns(self, frame: Frame) -> int | None:
+        return _changed_ns(mask_path(self.folder, frame))
+
+    def ids(self, frame: Frame) -> np.ndarray:
+        """Raises InputError when the file is no image of ids, or has another aspect ratio than the frame's camera."""
+        path = mask_path(self.folder, frame)
+        ids_hw = read_ids(path)
+        camera = self.dataset.camera(frame)
+        stretch = (ids_hw.shape[1] / ids_hw.shape[0]) / (camera.width_px / camera.height_px)
+        if abs(stretch - 1) > _ASPECT_TOLERANCE:
+            sizes = f"{ids_hw.shape[1]}x{ids_hw.shape[0]}", f"{camera.width_px}x{camera.height_px}"
+            raise InputError(f"{path} is {sizes[0]}, its frame {sizes[1]}; make the masks from the frames as stored")
+        return ids_hw
+
+
+@dataclass
+class MaskNetwork:
+    """Mask R-CNN. `weights` is a file with a state dict (None: torchvision's own); it is read at the first image."""
+
+    weights: Path | None = None
+    min_score: float = MIN_SCORE
+    device: str = "auto"
+    image_side_px: int = IMAGE_SIDE_PX
+    _network: Any = field(default=None, repr=False)
+    _device: Any = field(default="cpu", repr=False)
+
+    @property
+    def facts(self) -> dict:
+        return {"network": "Mask R-CNN", "weights": _weights_name(self.weights), "min_score": self.min_score}
+
+    def get_ready(self) -> None:
+        """Loads the weights, once. Raises InputError when there are none, or the device is not there."""
+        from geo_perception.runtime.device import pick_device
+
+        if self._network is None:
+            self._device = pick_device(self.device)
+            self._network = load_mask_rcnn(self.weights, self.image_side_px).to(self._device)
+
+    def ids(self, image_hw3: np.ndarray) -> np.ndarray:
+        """Object ids (uint16, H x W) of an RGB uint8 image. Raises InputError when there are no weights to load."""
+        import torch
+
+        self.get_ready()
+        with torch.inference_mode():
+            image_3hw = torch.from_numpy(np.ascontiguousarray(image_hw3)).permute(2, 0, 1).to(self._device) / 255
+            found = self._network([image_3hw])[0]
+        sure = found["scores"] >= self.min_score
+        masks_nhw = (found["masks"][sure, 0] >= _MASK_LEVEL).cpu().numpy()
+        return paint_ids(masks_nhw, found["scores"][sure].cpu().numpy(), image_hw3.shape[:2])
+
+
+@dataclass(frozen=True)
+class DetectedMasks:
+    """Masks that a network makes of a dataset's images, kept in its `masks` folder: each is made once."""
+
+    dataset: SceneDataset
+    network: MaskNetwork
+
+    @property
+    def facts(self) -> dict:
+        return self.network.facts
+
+    def changed_ns(self, frame: Frame) -> int | None:
+        return _changed_ns(self.dataset.image_path(frame))
+
+    def ids(self, frame: Frame) -> np.ndarray:
+        folder = self.dataset.root / FOLDER
+        path, image_ns = mask_path(folder, frame), self.changed_ns(frame)
+        made_ns = _changed_ns(path)
+        if made_ns is not None and image_ns is not None and made_ns >= image_ns:
+            return read_ids(path)
+        ids_hw = self.network.ids(self.dataset.image(frame))
+        folder.mkdir(exist_ok=True)
+        write_text_atomically(folder / FACTS, json.dumps(self.facts, indent=2) + "\n")
+        write_ids(path, ids_hw)
+        return ids_hw
+
+
+def mask_path(folder: Path, frame: Frame) -> Path:
+    return (folder / frame.name).with_suffix(".png")
+
+
+def read_facts(path: Path) -> dict | None:
+    """What masks or boundaries were made from, as saved beside them; None where nothing is saved."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """An image of ids as integers, H x W. Raises InputError when it cannot be read or has colours instead of ids."""
+    try:
+        with Image.open(path) as image:  # a palette image's pixels are its ids, not their colours
+            ids_hw = np.asarray(image)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        raise InputError(f"{path} cannot be read as an image; make the mask again") from None
+    if ids_hw.ndim != 2 or ids_hw.dtype.kind == "f":
+        raise InputError(f"{path} has colours, not object ids; store one integer a pixel (PNG of 8 or 16 bits)")
+    return ids_hw.astype(np.int32)
+
+
+def write_ids(path: Path, ids_hw: np.ndarray) -> None:
+    """Writes an image of ids (below 65536) as a PNG; half of it is never seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_suffix(".partial.png")
+    cv2.imwrite(str(work), ids_hw.astype(np.uint16))
+    os.replace(work, path)
+
+
+def paint_ids(masks_nhw: np.ndarray, scores_n: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Masks (bool, N x H x W) as one image of ids, uint16. The surest has the id 1, and lies on top where they
+    overlap."""
+    ids_hw = np.zeros(size_hw, np.uint16)
+    surest_first = np.argsort(-np.asarray(scores_n), kind="stable")
+    for rank in range(len(surest_first), 0, -1):
+        ids_hw[masks_nhw[surest_first[rank - 1]]] = rank
+    return ids_hw
+
+
+def load_mask_rcnn(weights: Path | None, image_side_px: int = IMAGE_SIDE_PX):
+    """torchvision's Mask R-CNN with a ResNet-50, ready to look at images.
+
+    `weights` is a file with the state dict of its first or second version, for any number of classes; None lets
+    torchvision download its own (MaskRCNN_ResNet50_FPN_V2_Weights). Nothing in the file can run code. Raises InputError
+    when the file does not fit, or nothing can be downloaded.
+    """
+    from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
+
+    state = _downloaded_state() if weights is None else _state_of(weights)
+    try:
+        make = maskrcnn_resnet50_fpn if _V1_KEY in state else maskrcnn_resnet50_fpn_v2
+        classes = len(state[_CLASS_KEY])
+        network = make(weights=None, weights_backbone=None, num_classes=classes, min_size=image_side_px)
+        network.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, AttributeError):
+        raise InputError(
+            f"{weights} does not hold the state dict of torchvision's maskrcnn_resnet50_fpn or "
+            "maskrcnn_resnet50_fpn_v2; save it with torch.save(network.state_dict(), FILE)"
+        ) from None
+    return network.eval()
+
+
+def _downloaded_state() -> dict:
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights
+
+    weights = MaskRCNN_ResNet50_FPN_V2_Weights.DEFAULT
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
+        name = Path(weights.url).name
+        raise InputError(
+            f"torchvision cannot get {name} ({str(error) or type(error).__name__}); where there is a network, run "
+            '`python3 -c "from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights as W; '
+            'W.DEFAULT.get_state_dict()"`, bring the file that it names here and pass --weights FILE, or pass masks '
+            "that exist with --masks DIR"
+        ) from None
+
+
+def _state_of(path: Path) -> dict:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; pass the file of Mask R-CNN weights with --weights") from None
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        raise InputError(f"{path} cannot be read as weights; save a state dict with torch.save") from None
+
+
+def _weights_name(weights: Path | None) -> str:
+    return "torchvision" if weights is None else weights.name
+
+
+def _changed_ns(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.is_file() else None

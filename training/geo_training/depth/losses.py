@@ -1,0 +1,258 @@
+"""The one loss of depth training: named terms, of which a config weighs those that count.
+
+photometric   a source, warped to the target through depth and motion, looks like it
+smoothness    disparity is smooth, but at the image's edges
+mask          the explainability mask is 1
+consistency   two views agree how far things are
+boundary      disparity changes where objects end
+keypoint      SIFT descriptors match after warping
+descriptor    learned descriptors match after warping, and others do not
+depth         depth is the true one, where it is known
+gradient      and so are its differences
+confidence    the network knows how far its depth is off
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional as F  # noqa: N812 (the usual name)
+
+from geo_training.depth.batch import ClipBatch
+from geo_training.depth.boundary_loss import boundary_loss
+from geo_training.depth.config import LossConfig
+from geo_training.depth.model import Prediction
+from geo_training.depth.photometric import difference, minimum, summed
+from geo_training.depth.regularizers import (
+    edge_aware_smoothness,
+    inconsistency,
+    laplace_likelihood,
+    mask_regularization,
+    second_order_smoothness,
+)
+from geo_training.depth.supervision import centred, depth_loss, gradient_loss, log_error
+from geo_training.depth.warp import back_project, project, sample, scaled_intrinsics
+
+_TIE_BREAK = 1e-5  # where nothing moves, the unmoved source must win
+
+
+class DepthLosses:
+    """`losses(prediction, batch)` gives every term that the config weighs, each a mean, so that weights hold for any
+    size and number of images."""
+
+    def __init__(self, config: LossConfig):
+        self.config = config
+        self._sift = self._detector = None
+        if config.weighs("keypoint") or config.weighs("descriptor"):
+            from geo_training.depth.dense_sift import DenseSift
+            from geo_training.depth.keypoint_detector import KeypointDetector
+
+            self._sift = DenseSift() if config.weighs("keypoint") else None
+            self._detector = KeypointDetector(radius_px=config.keypoint_radius_px)
+
+    def __call__(self, prediction: Prediction, batch: ClipBatch) -> dict[str, torch.Tensor]:
+        config, terms = self.config, {}
+        scales = len(prediction.disparity) if config.scales == "multi" else 1
+        landings: Landings | None = None
+        agree = None
+        if config.weighs("photometric") or prediction.source_depth_b1hw is not None:
+            landings = land(prediction.depth[0], batch, prediction.T_source_target_bs44)
+        if prediction.source_depth_b1hw is not None:
+            agree = self._agreement(prediction, landings)
+        if config.weighs("photometric"):
+            terms["photometric"] = self._photometric(prediction, batch, scales, landings, agree)
+        if config.weighs("smoothness"):
+            terms["smoothness"] = self._smoothness(prediction, batch, scales)
+        if config.weighs("mask") and prediction.explained is not None:
+            terms["mask"] = sum(mask_regularization(mask) for mask in prediction.explained[:scales])
+        if config.weighs("consistency"):
+            apart_b1hw, _, inside_b1hw = agree
+            terms["consistency"] = _mean_where(apart_b1hw, inside_b1hw)
+        if config.weighs("boundary"):
+            terms["boundary"] = self._boundary(prediction, batch, scales)
+        if config.weighs("keypoint"):
+            terms["keypoint"] = self._keypoint(prediction, batch)
+        if config.weighs("descriptor"):
+            terms["descriptor"] = self._descriptor(prediction, batch)
+        if config.weighs("depth"):
+            terms["depth"] = sum(
+                depth_loss(_depth_to_size(depth, batch), batch.depth_b1hw) / 2**s
+                for s, depth in enumerate(prediction.depth[:scales])
+            )
+        if config.weighs("gradient"):
+            terms["gradient"] = gradient_loss(prediction.depth[0], batch.depth_b1hw)
+        if config.weighs("confidence") and prediction.log_sigma_b1hw is not None:
+            terms["confidence"] = self._confidence(prediction, batch, agree)
+        return terms
+
+    def _photometric(self, prediction, batch, scales, landings, agree) -> torch.Tensor:
+        """Summed over the scales as in SfMLearner, or the mean over them."""
+        config, total = self.config, 0.0
+        unmoved = self._unmoved(batch) if config.reduction == "minimum" and config.auto_mask else None
+        for scale in range(scales):
+            depth_b1hw = prediction.depth[scale]
+            explained = prediction.explained[scale] if prediction.explained is not None else None
+            if config.full_resolution:
+                at = batch
+                if scale:
+                    landings = land(_depth_to_size(depth_b1hw, batch), batch, prediction.T_source_target_bs44)
+                explained = explained if explained is None else _to_size(explained, batch)
+            else:
+                at = batch if scale == 0 else resized_batch(batch, depth_b1hw.shape[-2:])
+                landings = land(depth_b1hw, at, prediction.T_source_target_bs44)
+            warped_bs3hw, inside_bshw = self._warped(at, landings)
+            errors_bshw = torch.cat(
+                [difference(warped_bs3hw[:, s], at.target_b3hw, config.difference) for s in range(batch.sources)], 1
+            )
+            if config.outside == "zeros":
+                inside_bshw = torch.ones_like(inside_bshw)
+            if config.reduction == "sum":
+                total = total + summed(errors_bshw, inside_bshw, explained)
+                continue
+            weighted = errors_bshw if explained is None else errors_bshw * explained
+            # What two views disagree about is hidden in one, or moves: it counts less (Bian et al. 2019).
+            weight = None if agree is None else torch.where(agree[2], 1 - agree[0].detach(), torch.ones_like(agree[0]))
+            total = total + minimum(weighted, inside_bshw, unmoved, weight)[0] / scales
+        return total
+
+    def _warped(self, batch: ClipBatch, landings: Landings) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sources as the target would see them (B, S, 3, H, W), and where they show it (bool, B, S, H, W)."""
+        warped, inside = sample(batch.sources_bs3hw.flatten(0, 1), landings.pixels_bs2hw.flatten(0, 1))
+        inside = inside.unflatten(0, (-1, batch.sources)) & (landings.z_bs1hw > 0)
+        warped = warped.unflatten(0, (-1, batch.sources))
+        if self.config.outside == "zeros":
+            warped = torch.where(inside, warped, torch.zeros_like(warped))
+        return warped, inside[:, :, 0]
+
+    def _unmoved(self, batch: ClipBatch) -> torch.Tensor:
+        """The errors (B, S, H, W) of the sources as they are."""
+        kind = self.config.difference
+        errors = [difference(batch.sources_bs3hw[:, s], batch.target_b3hw, kind) for s in range(batch.sources)]
+        return torch.cat(errors, 1) + _TIE_BREAK
+
+    def _smoothness(self, prediction: Prediction, batch: ClipBatch, scales: int) -> torch.Tensor:
+        total = 0.0
+        for scale, disparity in enumerate(prediction.disparity[:scales]):
+            if self.config.smoothness == "second_order":
+                term = second_order_smoothness(disparity)
+            else:
+                image = batch.target_b3hw
+                if scale:
+                    image = F.interpolate(image, size=disparity.shape[-2:], mode="area")
+                term = edge_aware_smoothness(disparity, image)
+            total = total + term / 2**scale
+        return total
+
+    def _boundary(self, prediction: Prediction, batch: ClipBatch, scales: int) -> torch.Tensor:
+        order, has_b = self.config.boundary_order, batch.has_boundary_b
+        return (
+            sum(
+                boundary_loss(disparity, batch.boundary_b1hw, order, has_b)
+                for disparity in prediction.disparity[:scales]
+            )
+            / scales
+        )
+
+    def _keypoint(self, prediction: Prediction, batch: ClipBatch) -> torch.Tensor:
+        """Over the sources and, where all scales count, over the scales; descriptors are those of full resolution."""
+        from geo_training.depth.keypoint_loss import sampled_similarity
+
+        config, total = self.config, 0.0
+        with torch.no_grad(), _exact(batch):
+            target = self._sift(batch.target_b3hw)
+            sources = [self._sift(batch.sources_bs3hw[:, s]) for s in range(batch.sources)]
+            chosen = self._detector(batch.target_b3hw) if config.keypoint_detector else None
+        scales = len(prediction.depth) if config.scales == "multi" else 1
+        for scale in range(scales):
+            depth_b1hw = _depth_to_size(prediction.depth[scale], batch)
+            landings = land(depth_b1hw, batch, prediction.T_source_target_bs44)
+            explained = prediction.explained
+            weights = None if explained is None else _to_size(explained[scale], batch)
+            for s in range(batch.sources):
+                weight = None if weights is None else weights[:, s : s + 1]
+                total = total + sampled_similarity(target, sources[s], landings.pixels_bs2hw[:, s], chosen, weight)
+        return total / scales
+
+    def _descriptor(self, prediction: Prediction, batch: ClipBatch) -> torch.Tensor:
+        from geo_training.depth.descriptors import descriptor_loss
+
+        target, sources = prediction.descriptors
+        landings = land(prediction.depth[0], batch, prediction.T_source_target_bs44)
+        inside = _inside(landings.pixels_bs2hw) & (landings.z_bs1hw > 0)
+        with torch.no_grad(), _exact(batch):
+            chosen = self._detector(batch.target_b3hw)
+        return sum(
+            descriptor_loss(target, sources[:, s], landings.pixels_bs2hw[:, s], inside[:, s], chosen)
+            for s in range(batch.sources)
+        )
+
+    def _agreement(self, prediction: Prediction, landings: Landings):
+        """How far two views disagree (0 to 1), the difference of their log depths, and where both see: (B, 1, H, W)."""
+        z_b1hw = landings.z_bs1hw[:, prediction.source]
+        seen_b1hw, inside = sample(prediction.source_depth_b1hw, landings.pixels_bs2hw[:, prediction.source])
+        inside = inside & (z_b1hw > 0)
+        log_b1hw = torch.log(z_b1hw.clamp(min=1e-6)) - torch.log(seen_b1hw.clamp(min=1e-6))
+        return inconsistency(z_b1hw.clamp(min=1e-6), seen_b1hw), log_b1hw, inside
+
+    def _confidence(self, prediction: Prediction, batch: ClipBatch, agree) -> torch.Tensor:
+        """Against the true depth where it is known; else against what another view says."""
+        with torch.no_grad():
+            error, counted = log_error(prediction.depth[0], batch.depth_b1hw)
+            error, _ = centred(error, counted)
+            if agree is not None:
+                other = agree[2] & ~counted.flatten(1).any(1)[:, None, None, None]
+                error, counted = torch.where(other, agree[1], error), counted | other
+        return laplace_likelihood(error, prediction.log_sigma_b1hw, counted)
+
+
+@dataclass(frozen=True)
+class Landings:
+    """Where the target's pixels land in each source, `pixels_bs2hw`, and how far away they are there, `z_bs1hw`."""
+
+    pixels_bs2hw: torch.Tensor
+    z_bs1hw: torch.Tensor
+
+
+def land(depth_b1hw: torch.Tensor, batch: ClipBatch, T_source_target_bs44: torch.Tensor) -> Landings:
+    """The target's pixels in its sources, through depth and motion."""
+    points_b3hw = back_project(depth_b1hw, batch.K_b33)
+    pairs = [project(points_b3hw, batch.K_b33, T_source_target_bs44[:, s]) for s in range(batch.sources)]
+    return Landings(torch.stack([pixels for pixels, _ in pairs], 1), torch.stack([z for _, z in pairs], 1))
+
+
+def resized_batch(batch: ClipBatch, size_hw: tuple[int, int]) -> ClipBatch:
+    """The batch with its images and cameras at another size; maps of depth and boundaries stay as they are."""
+    height, width = batch.target_b3hw.shape[-2:]
+    target = F.interpolate(batch.target_b3hw, size=size_hw, mode="area")
+    sources = F.interpolate(batch.sources_bs3hw.flatten(0, 1), size=size_hw, mode="area")
+    K_b33 = scaled_intrinsics(batch.K_b33, size_hw[1] / width, size_hw[0] / height)
+    sources = sources.unflatten(0, (-1, batch.sources))
+    return replace(batch, target_b3hw=target, sources_bs3hw=sources, K_b33=K_b33)
+
+
+def _to_size(maps_bchw: torch.Tensor, batch: ClipBatch) -> torch.Tensor:
+    """Maps brought to the size of the images."""
+    size = batch.target_b3hw.shape[-2:]
+    if maps_bchw.shape[-2:] == size:
+        return maps_bchw
+    return F.interpolate(maps_bchw, size=size, mode="bilinear", align_corners=False)
+
+
+def _depth_to_size(depth_b1hw: torch.Tensor, batch: ClipBatch) -> torch.Tensor:
+    """Depth brought to the size of the images as disparity, which is what is linear on planes."""
+    return depth_b1hw if depth_b1hw.shape[-2:] == batch.target_b3hw.shape[-2:] else 1 / _to_size(1 / depth_b1hw, batch)
+
+
+def _inside(pixels_bs2hw: torch.Tensor) -> torch.Tensor:
+    height, width = pixels_bs2hw.shape[-2:]
+    x, y = pixels_bs2hw[:, :, :1], pixels_bs2hw[:, :, 1:]
+    return (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+
+
+def _mean_where(values: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    return torch.where(counted, values, torch.zeros_like(values)).sum() / counted.sum().clamp(min=1)
+
+
+def _exact(batch: ClipBatch):
+    return torch.autocast(batch.target_b3hw.device.type, enabled=False)

@@ -1,0 +1,52 @@
+"""How good depth is on frames that are kept back, while it trains; and how far its stated errors can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from geo_perception.depth.estimator import DepthEstimator
+from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.depth.config import DepthTrainingConfig
+
+_NEAREST_M = 1e-3
+
+
+def validation_frames(config: DepthTrainingConfig) -> list[tuple[SceneDataset, Frame]]:
+    """Frames with depth of the split val (of test where a dataset has no val), spread evenly over the validation
+    datasets."""
+    found = []
+    for folder in config.validation:
+        dataset = SceneDataset(folder)
+        held_out = [frame for frame in dataset.of_split("val") or dataset.of_split("test") if dataset.has_depth(frame)]
+        count = min(max(config.validation_frames // len(config.validation), 1), len(held_out))
+        found += [(dataset, held_out[index]) for index in np.linspace(0, len(held_out) - 1, count).round().astype(int)]
+    return found
+
+
+def validate(estimator: DepthEstimator, frames: Sequence[tuple[SceneDataset, Frame]]) -> dict[str, float]:
+    """`val_abs_rel` and `val_d1` with each image's median scale, means over images; `sigma_ratio`: the mean over images
+    of the mean of |log error| / stated scale, 1 where the statement is right. Empty without frames."""
+    rows, ratios = [], []
+    for dataset, frame in frames:
+        true_m = dataset.depth_m(frame)
+        estimate = estimator.estimate(dataset.image(frame), dataset.camera(frame))
+        known = true_m > _NEAREST_M
+        if not estimate.estimated or not known.any():
+            continue
+        size_px = true_m.shape[1::-1]
+        depth_hw = 1 / cv2.resize(1 / estimate.depth_hw, size_px, interpolation=cv2.INTER_LINEAR)
+        true_n, depth_n = true_m[known], depth_hw[known]
+        depth_n = depth_n * np.median(true_n) / np.median(depth_n)
+        ratio_n = np.maximum(depth_n / true_n, true_n / depth_n)
+        rows.append((np.mean(np.abs(depth_n - true_n) / true_n), np.mean(ratio_n < 1.25)))
+        if estimate.sigma_hw is not None:
+            sigma_n = cv2.resize(estimate.sigma_hw, size_px, interpolation=cv2.INTER_LINEAR)[known]
+            ratios.append(np.mean(np.log(ratio_n) / np.maximum(sigma_n, 1e-6)))
+    if not rows:
+        return {}
+    abs_rel, d1 = np.mean(rows, axis=0)
+    figures = {"val_abs_rel": float(abs_rel), "val_d1": float(d1)}
+    return figures | ({"sigma_ratio": float(np.mean(ratios))} if ratios else {})
