@@ -20,6 +20,7 @@ class Format(str, Enum):
     SEVEN_SCENES = "7scenes"
     TUM = "tum"
     KITTI = "kitti"
+    KITTI_RAW = "kitti_raw"
     TRANSFORMS = "transforms"
     INDOOR6 = "indoor6"
 
@@ -42,11 +43,17 @@ def import_(
     depth_scale: Annotated[
         float | None, typer.Option(min=1e-6, help="Depth units in a metre (1000; tum: 5000), to overrule.")
     ] = None,
+    split_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--split-file", metavar="FILE", help="kitti_raw: a list of frames; its name says train, val or test."
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
-    """Turn a public format into a dataset: plain images, COLMAP, 7-Scenes, TUM RGB-D, KITTI odometry, transforms.json,
-    Indoor-6.
+    """Turn a public format into a dataset: plain images, COLMAP, 7-Scenes, TUM RGB-D, KITTI odometry and raw,
+    transforms.json, Indoor-6.
 
     Images are copied as they are; where the lens bends them they are undistorted once.
 
@@ -66,6 +73,7 @@ def import_(
         depth_units_per_m=depth_scale,
         K_33=None if K is None else parse_K(K),
         sequences=tuple(_names(sequences)),
+        split_files=tuple(split_files or ()),
     )
     result = import_dataset(path, out, format_.value if format_ else None, options, overwrite)
     write_json(json_path, result)

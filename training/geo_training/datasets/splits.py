@@ -36,7 +36,9 @@ def tail_split(frames: Iterable[Frame], val: float = 0.1, test: float = 0.25) ->
     Raises InputError when a share is negative or none is left to train on.
     """
     if min(val, test) < 0 or val + test >= 1:
-        raise InputError(f"val {val:g} and test {test:g} leave nothing to train on; give shares that add to less than 1")
+        raise InputError(
+            f"val {val:g} and test {test:g} leave nothing to train on; give shares that add to less than 1"
+        )
     split = []
     for sequence_frames in _by_sequence(frames):
         count = len(sequence_frames)
@@ -45,6 +47,8 @@ def tail_split(frames: Iterable[Frame], val: float = 0.1, test: float = 0.25) ->
         for index, frame in enumerate(sequence_frames):
             name = "train" if index < first_val else "val" if index < first_test else "test"
             split.append(replace(frame, split=name))
+    if split and not any(frame.split == "train" for frame in split):
+        raise InputError(f"of sequences this short val {val:g} and test {test:g} leave nothing to train on; lower them")
     return split
 
 

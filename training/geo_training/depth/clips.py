@@ -21,6 +21,8 @@ from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.image_motion import ImageMotions
 from geo_training.engine.config import Strict
 
+_TURNED_DEG = 1.5  # a view that turned this much is another one
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -122,9 +124,6 @@ class _Judge:
     def _metric(self, a: Frame, b: Frame) -> bool:
         posed = a.T_world_camera is not None and b.T_world_camera is not None
         return posed and self.dataset.info.scale == "metric"
-
-
-_TURNED_DEG = 1.5  # a view that turned this much is another one
 
 
 def _clips_of(frames: list[Frame], options: ClipOptions, judge: _Judge) -> list[Clip]:

@@ -21,7 +21,7 @@ from geo_perception.geometry import Camera
 from geo_training.datasets.scene import Frame, SceneDataset, write_text_atomically
 
 CACHE_NAME = "image_motion.csv"
-COLUMNS = ("image_a", "image_b", "flow", "parallax")
+COLUMNS = ("image_a", "image_b", "turn", "flow", "parallax")  # turn: known from the poses, or fitted
 WIDTH_PX = 320
 _CORNERS, _QUALITY, _APART_PX = 240, 0.01, 6
 _FEW = 12  # corners; with fewer there is nothing to tell by
@@ -54,7 +54,8 @@ class ImageMotions:
         self._new = 0
 
     def __call__(self, a: Frame, b: Frame) -> ImageMotion:
-        key = (a.name, b.name)
+        posed = a.T_world_camera is not None and b.T_world_camera is not None
+        key = (a.name, b.name, "known" if posed else "fitted")
         if key not in self._known:
             self._known[key] = self._measure(a, b)
             self._new += 1
@@ -74,10 +75,13 @@ class ImageMotions:
             return
         self._new = 0
 
-    def _load(self) -> dict[tuple[str, str], ImageMotion]:
+    def _load(self) -> dict[tuple[str, str, str], ImageMotion]:
         try:
             rows = list(csv.DictReader(io.StringIO(self._path.read_text())))
-            return {(r["image_a"], r["image_b"]): ImageMotion(float(r["flow"]), float(r["parallax"])) for r in rows}
+            return {
+                (r["image_a"], r["image_b"], r["turn"]): ImageMotion(float(r["flow"]), float(r["parallax"]))
+                for r in rows
+            }
         except (OSError, ValueError, KeyError, TypeError):
             return {}  # not there yet, or broken: it only saves time
 

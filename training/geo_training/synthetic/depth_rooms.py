@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
@@ -249,7 +250,7 @@ def _street_burst(street: Room, rng: np.random.Generator, count: int) -> Walk:
 
 def _motion(way: Walk) -> tuple[np.ndarray, np.ndarray]:
     """From each pose to the next: metres and degrees (N - 1,)."""
-    steps = [pose_error(a, b) for a, b in zip(way.T_world_camera[:-1], way.T_world_camera[1:], strict=True)]
+    steps = [pose_error(a, b) for a, b in pairwise(way.T_world_camera)]
     metres, radians = np.array(steps).T
     return metres, np.rad2deg(radians)
 

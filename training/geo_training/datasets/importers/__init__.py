@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geo_perception.errors import InputError
-from geo_training.datasets.importers import colmap, images, indoor6, kitti, seven_scenes, transforms, tum
+from geo_training.datasets.importers import colmap, images, indoor6, kitti, kitti_raw, seven_scenes, transforms, tum
 from geo_training.datasets.importers.source import ImportOptions
 from geo_training.datasets.importers.write import write_source
 
@@ -16,6 +16,7 @@ READERS = {
     "7scenes": seven_scenes,
     "tum": tum,
     "kitti": kitti,
+    "kitti_raw": kitti_raw,
     "colmap": colmap,
     "images": images,
 }
@@ -50,5 +51,7 @@ def import_dataset(
     name = format_name or guess_format(path)
     if name not in READERS:
         raise InputError(f"there is no format '{name}'; use one of {', '.join(sorted(READERS))}")
+    if options.split_files and name != "kitti_raw":
+        raise InputError(f"--split-file is for kitti_raw; split this {name} data set with `geo-train dataset split`")
     source = READERS[name].read(path, options)
     return {"format": name, **write_source(source, path, Path(out), options, overwrite)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -29,7 +30,8 @@ class ImportOptions:
     """What the user may say about any format.
 
     `rate_hz` gives stamps to images that have none; `fps` keeps at most that many frames a second; `depth_units_per_m`
-    and `K_33` overrule what the format says; `sequences` names those to take (all where empty).
+    and `K_33` overrule what the format says; `sequences` names those to take (all where empty); `split_files` are lists
+    of frames by split (KITTI raw).
     """
 
     rate_hz: float | None = None
@@ -37,6 +39,7 @@ class ImportOptions:
     depth_units_per_m: float | None = None
     K_33: np.ndarray | None = None
     sequences: tuple[str, ...] = ()
+    split_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,13 @@ class DepthFile:
         return depth_m
 
 
+class DepthSource(Protocol):
+    """Where the depth of a frame comes from: an image, or a scan of another sensor."""
+
+    def load_m(self) -> np.ndarray | None:
+        """Depth along z in metres, float32 (H, W), 0 where unknown; None when it cannot be read."""
+
+
 @dataclass(frozen=True)
 class SourceFrame:
     """One image of the source. `camera` is the lens it was taken with; None: not known, guess it."""
@@ -67,7 +77,7 @@ class SourceFrame:
     stem: str
     camera: Camera | None
     T_world_camera: np.ndarray | None = None
-    depth: DepthFile | None = None
+    depth: DepthSource | None = None
     split: str = ""
 
 
