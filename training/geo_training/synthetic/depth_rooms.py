@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,13 +22,14 @@ from pydantic import Field
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, focal_px_from_fov, pose_error, so3_exp
-from geo_training.console import OverwriteOption, SeedOption, SingleCommand, command_group, say, track
+from geo_training.console import OverwriteOption, SeedOption, SingleCommand, command_group, say
 from geo_training.datasets.scene import DEPTH_UNIT_M, SceneWriter
 from geo_training.engine.config import Strict
 from geo_training.synthetic import finishes
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.panorama_set import graded
 from geo_training.synthetic.paths import Walk, look, walk
+from geo_training.synthetic.pool import render_all
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 from geo_training.synthetic.sensor import Sensor, turn_rates
@@ -48,7 +46,6 @@ ROOM_STEP_M, ROOM_TURN_DEG = (0.05, 0.12), (2.0, 5.0)  # from frame to frame
 STREET_STEP_M, STREET_CLEARANCE_M = (0.3, 0.8), 0.8
 OBJECT_SHARE, VIEW_TRIES = 0.04, 4  # where fewer pixels show objects (a bare wall) another walk is drawn, if it can be
 _TRIES = 400
-_MAX_WORKERS = 8
 
 
 class DepthRoomOptions(Strict):
@@ -105,7 +102,9 @@ def depth_dataset(out: str | Path, options: DepthRoomOptions, overwrite: bool = 
                 scale="metric", scale_source="rendered in metres", gravity_world=(0.0, 0.0, -1.0), world_frame="map"
             )
             writer.note("Every scene has a world frame of its own; only the frames of a scene share it.")
-            for (domain, index), (camera, bursts) in zip(scenes, _rendered(options, scenes), strict=True):
+            for (domain, index), (camera, bursts) in zip(
+                scenes, render_all(partial(_scene, options), scenes), strict=True
+            ):
                 camera_id = writer.add_camera(camera, f"{domain}{index:04d}")
                 for burst, shots in enumerate(bursts):
                     for shot in shots:
@@ -169,18 +168,8 @@ def render_scene(options: DepthRoomOptions, domain: str, index: int) -> tuple[Ca
     return camera, bursts
 
 
-def _rendered(options: DepthRoomOptions, scenes: list[tuple[str, int]]) -> Iterator[tuple[Camera, list[list[Shot]]]]:
-    """The scenes in order; on all cores when there are several."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(scenes) < 3 or cores == 1:
-        yield from (render_scene(options, *scene) for scene in track(scenes, "rendering"))
-        return
-    # A fresh interpreter: forking a process that has threads (OpenCV's, say) can hang.
-    with ProcessPoolExecutor(
-        min(cores, _MAX_WORKERS), mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        domains, indices = zip(*scenes, strict=True)
-        yield from track(pool.map(partial(render_scene, options), domains, indices), "rendering", len(scenes))
+def _scene(options: DepthRoomOptions, scene: tuple[str, int]) -> tuple[Camera, list[list[Shot]]]:
+    return render_scene(options, *scene)
 
 
 def _room(rng: np.random.Generator) -> tuple[Room, Lighting]:

@@ -11,25 +11,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
 
-import cv2
 import numpy as np
 import typer
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.codec import encode_jpeg
-from geo_training.console import OverwriteOption, SeedOption, SingleCommand, command_group, say, track
+from geo_training.console import OverwriteOption, SeedOption, SingleCommand, command_group, say
 from geo_training.datasets.to_bag import IMAGE_TOPIC, INFO_TOPIC, POSE_TOPIC, BagMessages
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import Walk, walk
+from geo_training.synthetic.pool import render_all
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 from geo_training.synthetic.sensor import Sensor, turn_rates
@@ -40,7 +37,6 @@ FIRST_STAMP_NS = 1_700_000_000_000_000_000
 JPEG_QUALITY = 92
 CAMERA = Camera(480, 360, 340.0, 340.0, 241.2, 178.1, "plumb_bob", (-0.12, 0.03, 0.0004, -0.0003, 0.0))
 SENSOR = Sensor()
-_MAX_WORKERS = 8
 _FEW = 16
 
 
@@ -99,7 +95,7 @@ def record(plan: RecordingPlan, out: str | Path, overwrite: bool = False) -> int
                 data = messages.store.serialize_cdr(message, message.__msgtype__)
                 writer.write(connections[topic], stamp_ns, data)
 
-            images = _pictures(plan, list(chosen))
+            images = render_all(partial(_picture, plan), list(chosen), few=_FEW, chunk=4)
             for index, (stamp_s, T) in enumerate(zip(way.stamps_s, way.T_world_camera, strict=True)):
                 stamp_ns = FIRST_STAMP_NS + round(stamp_s * 1e9)
                 put(POSE_TOPIC, stamp_ns, messages.pose_stamped(stamp_ns, T))
@@ -114,19 +110,6 @@ def record(plan: RecordingPlan, out: str | Path, overwrite: bool = False) -> int
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return len(chosen)
-
-
-def _pictures(plan: RecordingPlan, indices: list[int]) -> Iterator[bytes]:
-    """The JPEGs of the poses with these indices, in order; all but the shortest walks are rendered on all cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(indices) < _FEW or cores == 1:
-        yield from (_picture(plan, index) for index in track(indices, "rendering"))
-        return
-    # A fresh interpreter: forking a process that has threads (OpenCV's, say) can hang.
-    with ProcessPoolExecutor(
-        min(cores, _MAX_WORKERS), mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        yield from track(pool.map(partial(_picture, plan), indices, chunksize=4), "rendering", len(indices))
 
 
 def _picture(plan: RecordingPlan, index: int) -> bytes:
