@@ -48,7 +48,8 @@ class MaskFolder:
 
     @property
     def facts(self) -> dict:
-        return read_facts(self.folder / FACTS) or {"masks": str(self.folder.resolve())}
+        own = self.folder == self.dataset.root / FOLDER  # goes where the dataset goes
+        return read_facts(self.folder / FACTS) or {"masks": FOLDER if own else str(self.folder.resolve())}
 
     def changed_ns(self, frame: Frame) -> int | None:
         return _changed_ns(mask_path(self.folder, frame))

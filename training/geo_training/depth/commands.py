@@ -1,0 +1,85 @@
+"""`geo-train depth`: training, object boundaries, and the tables of both papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geo_training.console import JsonOption, command_group, say, write_json
+from geo_training.depth.boundary_commands import boundaries_command, sweep_command
+from geo_training.depth.keypoint_commands import keypoint_table_command
+from geo_training.named_configs import config_path
+
+app = command_group("Train what tells how far things are, from recordings.")
+CONFIGS = Path(__file__).parent / "configs"
+NAMES = ("default", "sfmlearner", "reference")
+
+
+@app.callback()
+def _group() -> None:
+    """Train what tells how far things are, from recordings."""
+
+
+@app.command("fit")
+def fit(
+    config: Annotated[str, typer.Argument(help=f"YAML config, or one of {', '.join(NAMES)}.", metavar="CONFIG")],
+    out: Annotated[Path, typer.Option("--out", help="The weights file to write.", metavar="WEIGHTS.safetensors")],
+    dataset: Annotated[
+        list[Path] | None,
+        typer.Option("--dataset", help="A dataset to learn from; may be given again.", metavar="DIR"),
+    ] = None,
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option("--validation", help="A dataset with depth to watch; may be given again.", metavar="DIR"),
+    ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="Weights of a finished run to go on from.", metavar="WEIGHTS")
+    ] = None,
+    keep_momentum: Annotated[
+        bool | None, typer.Option("--keep-momentum/--restart-momentum", help="With --from: of its optimizer.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Clips a step.", min=1)] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    json_path: JsonOption = None,
+) -> None:
+    """Train depth, and ego-motion where the poses are not used, and write the weights that the robot loads.
+
+    Any dataset of `geo-train dataset` will do: only images and the camera are needed. The same command goes on after an
+    interruption. Every term of the loss is drawn in `<out>.run/curves.html`; ego-motion is kept in
+    `<out>.pose.safetensors` for `geo-eval depth --odometry`.
+
+    Example: `geo-train depth fit default --dataset drive --out depth.safetensors`
+    """
+    from geo_training.depth.config import load_config
+    from geo_training.depth.fit import fit_depth
+
+    changes = {
+        "datasets": tuple(dataset) if dataset else None,
+        "validation": tuple(validation) if validation else None,
+        "start_from": start_from,
+        "keep_momentum": keep_momentum,
+        "steps": steps,
+        "batch": batch,
+        "device": device,
+        "seed": seed,
+    }
+    resolved = load_config(config_path(config, NAMES, CONFIGS), **changes)
+    result = fit_depth(resolved, out)
+    content = {"weights": str(result.path), "pose_weights": result.pose_path and str(result.pose_path)}
+    write_json(json_path, {**content, "figures": result.figures, "config": resolved.model_dump(mode="json")})
+    figures = result.figures
+    say(f"{result.path}: {figures['weights_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
+    if "val_abs_rel" in figures:
+        say(
+            f"validation frames, each with its own scale: absolute relative error {figures['val_abs_rel']:.3f}, "
+            f"{figures['val_d1']:.1%} within 25 %"
+        )
+
+
+app.command("boundaries")(boundaries_command)
+app.command("boundary-sweep")(sweep_command)
+app.command("keypoint-table")(keypoint_table_command)
