@@ -10,11 +10,12 @@ from geo_training.calibration import adapt
 from geo_training.calibration.adapt import Experiment, run_incremental
 from geo_training.calibration.adapt_commands import adapt_command, incremental_command
 from geo_training.calibration.adapt_config import load_adapt_config
-from geo_training.calibration.adapt_matrix import AdaptResult, DomainMatrix, mean_and_std, order_found
+from geo_training.calibration.adapt_matrix import AdaptResult, DomainMatrix, order_found
 from geo_training.calibration.adapt_task import predict
 from geo_training.calibration.crop_data import CropSet
 from geo_training.calibration.paper import PaperNetwork
 from geo_training.console import command_group
+from geo_training.evaluation.tables import mean_and_std
 from safetensors.numpy import load_file
 from tiny_panoramas import TINY_BACKBONE, TINY_CROP, make_tiny_panoramas
 from typer.testing import CliRunner

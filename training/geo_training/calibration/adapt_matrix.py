@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+
+from geo_training.evaluation.tables import mean_and_std
 
 # What was measured at one moment: domain -> split (validation, test) -> figure -> value.
 Row = dict[str, dict[str, dict[str, float]]]
@@ -76,11 +77,6 @@ class AdaptResult:
             names = ("forgetting", "backward_transfer", "forward_transfer")
             readings[split] = {"umse_by_time_and_domain": matrix.error_td} | {n: getattr(matrix, n) for n in names}
         return asdict(self) | {"matrix": readings}
-
-
-def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
-    """Over seeds; the deviation is that of a sample (n - 1), nan for a single seed."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def over_seeds(results: Sequence[AdaptResult], read: Callable[[AdaptResult], float]) -> tuple[float, float]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geo_training.calibration.adapt_config import AdaptConfig
-from geo_training.calibration.adapt_matrix import AdaptResult, Row, mean_and_std, order_found, over_seeds
+from geo_training.calibration.adapt_matrix import AdaptResult, Row, order_found, over_seeds
 from geo_training.datasets.scene import write_text_atomically
 from geo_training.evaluation import report_page
 from geo_training.evaluation.chart_parts import ACCENT, BAD, THIRD, axis_style, make_chart
+from geo_training.evaluation.tables import Table, markdown_table, mean_and_std
 
 MARKDOWN, PAGE = "adapt.md", "adapt.html"
 HUNDREDTHS = 100.0  # of the normalized targets' squared errors; the paper's figures look like these
@@ -28,7 +29,6 @@ _UNITS = (
 )
 _Y_AXIS = axis_style("µMSE x 100") | {"rangemode": "tozero"}
 Single = dict[str, dict[int, Row]]
-Table = tuple[list[str], list[list[str]]]  # header, lines
 Section = tuple[str, str, Table, dict | None]  # title, words, table, chart
 
 
@@ -154,12 +154,6 @@ def number(mean: float, deviation: float = math.nan) -> str:
     """In hundredths, with the deviation over seeds where there is one."""
     text = f"{HUNDREDTHS * mean:.2f}"
     return text if math.isnan(deviation) else f"{text} ± {HUNDREDTHS * deviation:.2f}"
-
-
-def markdown_table(table: Table) -> str:
-    header, lines = table
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def _matrix_words(results: Sequence[AdaptResult]) -> str:

@@ -16,6 +16,7 @@ from geo_perception.geometry import Camera, invert_pose
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.batch import ClipBatch
 from geo_training.depth.boundaries import boundary_path, load_boundary
+from geo_training.depth.boundary_loss import boundary_pyramid
 from geo_training.depth.clips import Clip, find_clips
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.engine.memory_cache import MemoryCache
@@ -45,9 +46,18 @@ class _Cut:
     flip: bool
 
     def image(self, image_hw: np.ndarray, interpolation: int) -> np.ndarray:
-        window = image_hw[self.top_px : self.top_px + self.height_px, self.left_px : self.left_px + self.width_px]
-        resized = cv2.resize(window, self.size_px, interpolation=interpolation)
-        return resized[:, ::-1] if self.flip else resized
+        return self._flipped(cv2.resize(self._window(image_hw), self.size_px, interpolation=interpolation))
+
+    def lines(self, image_hw: np.ndarray) -> np.ndarray:
+        """A map of lines: where pixels are merged the largest value stays; an average would fade a line."""
+        window_11hw = torch.from_numpy(np.ascontiguousarray(self._window(image_hw)))[None, None]
+        return self._flipped(boundary_pyramid(window_11hw, [self.size_px[::-1]])[0][0, 0].numpy())
+
+    def _window(self, image_hw: np.ndarray) -> np.ndarray:
+        return image_hw[self.top_px : self.top_px + self.height_px, self.left_px : self.left_px + self.width_px]
+
+    def _flipped(self, image_hw: np.ndarray) -> np.ndarray:
+        return image_hw[:, ::-1] if self.flip else image_hw
 
     def K_33(self, camera: Camera) -> np.ndarray:
         cut = camera.cropped(self.left_px, self.top_px, self.width_px, self.height_px).resized(*self.size_px)
@@ -63,7 +73,7 @@ class _Cut:
 
 
 class ClipStream:
-    """Batches of clips, each batch of one dataset. Raises InputError when there is no dataset, or one without clips."""
+    """Batches of clips, each batch of one dataset."""
 
     def __init__(
         self,
@@ -142,7 +152,7 @@ def clip_sources(config: DepthTrainingConfig) -> list[ClipSource]:
         if (
             config.motion == "known"
             and config.losses.needs_views
-            and any(clip.target.T_world_camera is None for clip in sources[-1].clips)
+            and any(frame.T_world_camera is None for clip in clips for frame in (clip.target, *clip.sources))
         ):
             raise InputError(f"{folder} has frames without poses; set motion to learned, or give it poses")
     if config.losses.weighs("boundary") and not any(_has_boundaries(source) for source in sources):
@@ -187,14 +197,7 @@ def _depth(cut: _Cut, depth_m: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def _boundary(cut: _Cut, boundary_hw: np.ndarray, camera: Camera) -> np.ndarray:
-    """A boundary is a line: where pixels are merged the largest value stays, an average would fade it."""
-    boundary_hw = _of_image_size(boundary_hw, camera, cv2.INTER_LINEAR)
-    merged = [
-        int(np.ceil(whole / part)) for whole, part in zip((cut.height_px, cut.width_px), cut.size_px[::-1], strict=True)
-    ]
-    if max(merged) > 1:
-        boundary_hw = cv2.dilate(boundary_hw, np.ones(merged, np.uint8))
-    return np.ascontiguousarray(cut.image(boundary_hw, cv2.INTER_NEAREST))
+    return np.ascontiguousarray(cut.lines(_of_image_size(boundary_hw, camera, cv2.INTER_LINEAR)))
 
 
 def _of_image_size(map_hw: np.ndarray, camera: Camera, interpolation: int) -> np.ndarray:

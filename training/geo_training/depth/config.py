@@ -36,6 +36,9 @@ class LossConfig(Strict):
     full_resolution: bool = Field(True, description="bring every scale to full resolution, not the image to each scale")
     smoothness: Literal["edge_aware", "second_order"] = "edge_aware"
     boundary_order: Literal[1, 2] = Field(1, description="derivative of the disparity that boundaries ask for")
+    boundary_normalized: bool = Field(
+        False, description="the boundary term sees disparity divided by its mean over the image, as edge_aware does"
+    )
     keypoint_detector: bool = Field(True, description="compare only at SIFT keypoints, not at every pixel")
     keypoint_radius_px: int = Field(0, ge=0, le=16, description="pixels around a keypoint that count as it")
 

@@ -1,6 +1,6 @@
 """Dense SIFT as a node of the network: one descriptor for every pixel, computed when it is needed, where it is needed.
 
-Nothing is stored on disk: what the paper precomputed takes a fraction of a training step.
+Nothing is stored on disk. On one core of a CPU a view of 416 x 128 pixels costs 0.2 s, a quarter of that with stride 2.
 """
 
 from __future__ import annotations

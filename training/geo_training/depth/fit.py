@@ -52,9 +52,11 @@ class DepthTask:
         self.network = DepthAndMotion(config)
         if device.type == "cpu":
             strided_depthwise_in_float32(self.network)
-        self.loss_weights = dict(config.losses.weights)
+        self.loss_weights = {term: weight for term, weight in config.losses.weights.items() if weight > 0}
         if config.architecture == "dispnet":
             self.loss_weights.pop("confidence", None)  # it does not tell
+        if not self.loss_weights:
+            raise InputError("a dispnet does not tell its confidence; weigh another term, or use encoder_decoder")
         self.loss = DepthLosses(config.losses)
         self.stream = ClipStream(sources, config, device, rank)
         self.size_px = training_size(sources[0], config)
@@ -87,7 +89,8 @@ class DepthTask:
 
 
 def fit_depth(config: DepthTrainingConfig, out: str | Path) -> FitResult:
-    """Trains and writes the depth weights `out` and, where ego-motion was learned, `<out>.pose.safetensors` beside it.
+    """Trains and writes the depth weights `out` and, where ego-motion was learned, those of the motion beside it: `out`
+    with the suffix .pose.safetensors.
 
     The run's folder (`<out>.run`) keeps the config, the history, the last state to go on from and, until it is done, a
     checkpoint: the same call goes on after an interruption. Raises InputError when the datasets cannot be used.
@@ -128,17 +131,24 @@ def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | N
 
     Raises InputError when the run is not there, or trained other networks.
     """
-    path = config.start_from.with_name(config.start_from.name + ".run") / FINAL_NAME
+    path = _final_state(config.start_from)
     state = load_state(path)
     if state is None:
         raise InputError(f"{path} is not there or damaged; give as start_from the weights file of a finished run")
     weights, moments = state
     own = network.state_dict()
     other = [key for key, value in weights.items() if key in own and own[key].shape != value.shape]
-    if other or not any(key in own for key in weights):
-        raise InputError(f"{path} is of other networks ({(other or list(weights))[0]}); set the same in the config")
+    # A motion network alone may fit while depth would stay as it was drawn.
+    other += [key for key in own if key.startswith("depth.") and key not in weights]
+    if other:
+        raise InputError(f"{path} is of other networks ({other[0]}); set the same in the config")
     network.load_state_dict({**own, **{key: value for key, value in weights.items() if key in own}})
     return moments if config.keep_momentum else None
+
+
+def _final_state(weights: Path) -> Path:
+    """Where the run that made a weights file keeps the state to go on from."""
+    return weights.with_name(weights.name + ".run") / FINAL_NAME
 
 
 def _facts(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict) -> dict:
@@ -154,5 +164,5 @@ def _facts(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict
 def _fingerprint(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
     names = [frame.name for source in sources for clip in source.clips for frame in (clip.target, *clip.sources)]
     if config.start_from is not None:
-        names.append(hashlib.sha256(config.start_from.read_bytes()).hexdigest())
+        names.append(hashlib.sha256(_final_state(config.start_from).read_bytes()).hexdigest())
     return hashlib.sha256("\n".join([config.model_dump_json(exclude=_PLACES), *names]).encode()).hexdigest()

@@ -29,6 +29,7 @@ from geo_training.depth.regularizers import (
     inconsistency,
     laplace_likelihood,
     mask_regularization,
+    normalized_disparity,
     second_order_smoothness,
 )
 from geo_training.depth.supervision import centred, depth_loss, gradient_loss, log_error
@@ -89,7 +90,8 @@ class DepthLosses:
     def _photometric(self, prediction, batch, scales, landings, agree) -> torch.Tensor:
         """Summed over the scales as in SfMLearner, or the mean over them."""
         config, total = self.config, 0.0
-        unmoved = self._unmoved(batch) if config.reduction == "minimum" and config.auto_mask else None
+        compare_unmoved = config.reduction == "minimum" and config.auto_mask
+        unmoved = self._unmoved(batch) if compare_unmoved else None
         for scale in range(scales):
             depth_b1hw = prediction.depth[scale]
             explained = prediction.explained[scale] if prediction.explained is not None else None
@@ -101,6 +103,7 @@ class DepthLosses:
             else:
                 at = batch if scale == 0 else resized_batch(batch, depth_b1hw.shape[-2:])
                 landings = land(depth_b1hw, at, prediction.T_source_target_bs44)
+                unmoved = self._unmoved(at) if compare_unmoved and scale else unmoved
             warped_bs3hw, inside_bshw = self._warped(at, landings)
             errors_bshw = torch.cat(
                 [difference(warped_bs3hw[:, s], at.target_b3hw, config.difference) for s in range(batch.sources)], 1
@@ -112,7 +115,7 @@ class DepthLosses:
                 continue
             weighted = errors_bshw if explained is None else errors_bshw * explained
             # What two views disagree about is hidden in one, or moves: it counts less (Bian et al. 2019).
-            weight = None if agree is None else torch.where(agree[2], 1 - agree[0].detach(), torch.ones_like(agree[0]))
+            weight = None if agree is None else _to_size(torch.where(agree[2], 1 - agree[0].detach(), 1.0), at)
             total = total + minimum(weighted, inside_bshw, unmoved, weight)[0] / scales
         return total
 
@@ -129,7 +132,7 @@ class DepthLosses:
         """The errors (B, S, H, W) of the sources as they are."""
         kind = self.config.difference
         errors = [difference(batch.sources_bs3hw[:, s], batch.target_b3hw, kind) for s in range(batch.sources)]
-        return torch.cat(errors, 1) + _TIE_BREAK
+        return torch.cat(errors, 1) - _TIE_BREAK
 
     def _smoothness(self, prediction: Prediction, batch: ClipBatch, scales: int) -> torch.Tensor:
         total = 0.0
@@ -146,13 +149,11 @@ class DepthLosses:
 
     def _boundary(self, prediction: Prediction, batch: ClipBatch, scales: int) -> torch.Tensor:
         order, has_b = self.config.boundary_order, batch.has_boundary_b
-        return (
-            sum(
-                boundary_loss(disparity, batch.boundary_b1hw, order, has_b)
-                for disparity in prediction.disparity[:scales]
-            )
-            / scales
-        )
+        disparities = prediction.disparity[:scales]
+        if self.config.boundary_normalized:
+            disparities = [normalized_disparity(disparity) for disparity in disparities]
+        terms = [boundary_loss(disparity, batch.boundary_b1hw, order, has_b) for disparity in disparities]
+        return sum(terms) / scales
 
     def _keypoint(self, prediction: Prediction, batch: ClipBatch) -> torch.Tensor:
         """Over the sources and, where all scales count, over the scales; descriptors are those of full resolution."""

@@ -16,10 +16,16 @@ def second_order_smoothness(disparity_b1hw: torch.Tensor) -> torch.Tensor:
 def edge_aware_smoothness(disparity_b1hw: torch.Tensor, image_b3hw: torch.Tensor) -> torch.Tensor:
     """|dx d*| exp(-|dx I|) + |dy d*| exp(-|dy I|), means over pixels; d* is the disparity divided by its mean over the
     image, so that shrinking it does not pay (Godard et al. 2017, 2019)."""
-    normal_b1hw = disparity_b1hw / (disparity_b1hw.mean((2, 3), keepdim=True) + 1e-7)
+    normal_b1hw = normalized_disparity(disparity_b1hw)
     dy, dx = _differences(normal_b1hw)
     image_dy, image_dx = (part.abs().mean(1, keepdim=True) for part in _differences(image_b3hw))
     return (dx.abs() * torch.exp(-image_dx)).mean() + (dy.abs() * torch.exp(-image_dy)).mean()
+
+
+def normalized_disparity(disparity_b1hw: torch.Tensor) -> torch.Tensor:
+    """Disparity divided by its mean over the image: a term of it does not change when all disparities are multiplied,
+    which changes no picture either where motion is learned."""
+    return disparity_b1hw / (disparity_b1hw.mean((2, 3), keepdim=True) + 1e-7)
 
 
 def mask_regularization(explained_bshw: torch.Tensor) -> torch.Tensor:

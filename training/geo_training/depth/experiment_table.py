@@ -1,0 +1,173 @@
+"""A paper's table from our own trainings: every row from the same start, with the same steps, measured the same way."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geo_perception.errors import InputError
+from geo_training.console import say
+from geo_training.datasets.scene import write_text_atomically
+from geo_training.depth.config import DepthTrainingConfig
+from geo_training.engine.config import load_config
+from geo_training.evaluation.tables import mean_and_std
+
+RESULT, WEIGHTS = "result.json", "depth.safetensors"
+Figures = dict[str, float]
+Evaluate = Callable[[Path, DepthTrainingConfig], Figures]  # of weights that a config made
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training of a table: `changes` to the config that all rows share, as in its YAML file, and the figures that
+    the paper printed for it, None where the row is ours."""
+
+    name: str
+    title: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    paper: Figures | None = None
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What a row came to: its figures for each seed, in the order of `seeds`, and how long each training took."""
+
+    row: Row
+    seeds: tuple[int, ...]
+    figures: tuple[Figures, ...]
+    train_s: tuple[float, ...]
+
+    def mean(self, figure: str) -> float:
+        """Over the seeds; NaN where it was not measured."""
+        return self._over_seeds(figure)[0]
+
+    def deviation(self, figure: str) -> float:
+        """Of the seeds, that of a sample (n - 1); NaN for a single seed."""
+        return self._over_seeds(figure)[1]
+
+    def _over_seeds(self, figure: str) -> tuple[float, float]:
+        return mean_and_std([figures.get(figure, math.nan) for figures in self.figures])
+
+
+def changed_config(base: DepthTrainingConfig, changes: dict[str, Any]) -> DepthTrainingConfig:
+    """The config with changes laid over it, key by key at every depth; a weight that shall go is set to 0.
+
+    Raises InputError that names the key when one is unknown or wrong.
+    """
+    return load_config(type(base), None, "geo-train depth fit --help", **_laid_over(base.model_dump(), changes))
+
+
+def measure_on(folder: str | Path, split: str | None = None, preset: str | None = None) -> Evaluate:
+    """Measures depth weights on the images with true depth in a folder, as `geo-eval depth` does.
+
+    Raises InputError, at once, when there is nothing to measure on.
+    """
+    from geo_training.evaluation.depth import DepthOptions, evaluate_depth
+    from geo_training.evaluation.depth_metrics import choose_protocol
+    from geo_training.evaluation.depth_set import find_queries, guess_preset
+
+    queries, _ = find_queries(folder, split)
+    if not any(query.load_depth_m is not None for query in queries):
+        raise InputError(f"{folder} has no true depth to measure on; give a dataset with depth/")
+    options = DepthOptions(choose_protocol(preset or guess_preset(queries)))
+
+    def measure(weights: Path, config: DepthTrainingConfig) -> Figures:
+        from geo_perception.depth.estimator import DepthEstimator
+
+        return evaluate_depth(DepthEstimator.load(weights, config.device), queries, options).figures
+
+    return measure
+
+
+def run_table(
+    rows: Sequence[Row],
+    base_config: DepthTrainingConfig,
+    out: str | Path,
+    evaluate: Evaluate,
+    seeds: Sequence[int] | None = None,
+    after_row: Callable[[list[RowResult]], object] | None = None,
+) -> list[RowResult]:
+    """Trains and measures every row, for each seed (the config's alone where none are given). `after_row` hears all
+    results so far after every row, so that a table can fill while it is made.
+
+    A row that is done is kept in its folder below `out`, and not done again; one that was interrupted goes on. Where
+    the folder holds a row that another config made, InputError says so.
+    """
+    seeds = tuple(seeds) if seeds else (base_config.seed,)
+    if len({row.name for row in rows}) != len(rows):
+        raise InputError(f"two rows of the table have one name: {', '.join(row.name for row in rows)}; rename one")
+    configs = [(row, [changed_config(base_config, row.changes | {"seed": seed}) for seed in seeds]) for row in rows]
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for number, (row, own) in enumerate(configs, 1):
+        figures, train_s = [], []
+        for config in own:
+            say(f"row {number} of {len(rows)}: {row.title} (seed {config.seed})")
+            kept = _run_row(config, out / row.name / f"seed_{config.seed}", evaluate)
+            figures.append(kept["figures"])
+            train_s.append(kept["train_s"])
+        results.append(RowResult(row, seeds, tuple(figures), tuple(train_s)))
+        if after_row is not None:
+            after_row(results)
+    return results
+
+
+def table_content(results: Sequence[RowResult], base_config: DepthTrainingConfig) -> dict:
+    """All of a table: figures of every seed, their means and deviations, and the paper's."""
+    rows = []
+    for result in results:
+        names = list(dict.fromkeys(name for figures in result.figures for name in figures))
+        means = {name: result.mean(name) for name in names}
+        deviations = {name: result.deviation(name) for name in names}
+        rows.append(asdict(result) | {"mean": means, "deviation": deviations})
+    return {"rows": rows, "config": base_config.model_dump(mode="json")}
+
+
+def _run_row(config: DepthTrainingConfig, folder: Path, evaluate: Evaluate) -> dict:
+    from geo_training.depth.fit import fit_depth
+
+    facts = config.model_dump(mode="json")
+    path = folder / RESULT
+    if path.is_file():
+        kept = json.loads(path.read_text())
+        if _without_places(kept["config"]) != _without_places(facts):
+            key = _first_difference(kept["config"], facts)
+            raise InputError(f"{folder} was made with another '{key}'; give another --out, or remove that folder")
+        return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    fitted = fit_depth(config, folder / WEIGHTS)
+    figures = {name: float(value) for name, value in evaluate(Path(fitted.path), config).items()}
+    kept = {"figures": figures, "train_s": float(fitted.figures.get("train_s", math.nan)), "config": facts}
+    write_text_atomically(path, json.dumps(kept, indent=2) + "\n")
+    return kept
+
+
+# Where files lie, and on what they are computed, is not what a row is about.
+_PLACES = ("backbone_file", "device", "validation", "start_from")
+
+
+def _without_places(config: dict) -> dict:
+    return {key: value for key, value in config.items() if key not in _PLACES}
+
+
+def _first_difference(old: dict, new: dict) -> str:
+    for key in new:
+        if key in _PLACES or old.get(key) == new[key]:
+            continue
+        if isinstance(old.get(key), dict) and isinstance(new[key], dict):
+            return f"{key}.{_first_difference(old[key], new[key])}"
+        return key
+    return next((key for key in old if key not in new), "")
+
+
+def _laid_over(base: dict, changes: dict) -> dict:
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        merged[key] = _laid_over(merged[key], value) if both else value
+    return merged
