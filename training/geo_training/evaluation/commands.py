@@ -1,4 +1,5 @@
-"""`geo-eval`: a scene against a dataset, a recording through the estimator or the live node, named benchmarks."""
+"""`geo-eval`: a scene, a calibrator or depth against data, a recording through the estimator or the live node, named
+benchmarks."""
 
 from __future__ import annotations
 
@@ -10,10 +11,12 @@ import typer
 
 from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, write_json
 from geo_training.evaluation.calibration_command import calibration
+from geo_training.evaluation.depth_command import depth
 from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
 
-app = command_group("How good it is: localization, calibration, replay of recordings, named benchmarks.")
+app = command_group("How good it is: localization, calibration, depth, replay of recordings, named benchmarks.")
 app.command("calibration")(calibration)
+app.command("depth")(depth)
 
 MinRecallOption = Annotated[
     float | None,
@@ -151,6 +154,16 @@ def bench(
         Path | None,
         typer.Option("--work", metavar="DIR", help="Keep what is made here, and go on from there.", show_default=False),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            metavar="M",
+            min=0.1,
+            help="How long it may take, where it trains for a time.",
+            show_default="its own",
+        ),
+    ] = None,
     report: ReportOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
@@ -172,7 +185,7 @@ def bench(
         raise typer.BadParameter(f"{name} needs {benchmark.needs}; name the folder that holds it", param_hint="--data")
     with tempfile.TemporaryDirectory(prefix="geo_bench_") as temporary:
         folder = work or Path(temporary) / "work"
-        content, evaluation = run_benchmark(benchmark, data, folder, BenchOptions(device, seed))
+        content, evaluation = run_benchmark(benchmark, data, folder, BenchOptions(device, seed, minutes))
         if report is not None and evaluation is not None:
             write_evaluation(evaluation, report)
     write_json(json_path, content)

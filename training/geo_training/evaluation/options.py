@@ -18,11 +18,15 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 
 
 def write_evaluation(evaluation, path: Path) -> None:
-    """The report of an `Evaluation` of poses or of a `CalibrationEvaluation`, with the command line that made it."""
+    """The report of an `Evaluation` of poses, a `CalibrationEvaluation` or a `DepthEvaluation`, with the command line
+    that made it."""
     from geo_training.evaluation.calibration import CalibrationEvaluation
     from geo_training.evaluation.calibration_report import write_calibration_report
+    from geo_training.evaluation.depth import DepthEvaluation
+    from geo_training.evaluation.depth_report import write_depth_report
     from geo_training.evaluation.report import write_report
 
-    write = write_calibration_report if isinstance(evaluation, CalibrationEvaluation) else write_report
+    writers = {CalibrationEvaluation: write_calibration_report, DepthEvaluation: write_depth_report}
+    write = writers.get(type(evaluation), write_report)
     write(evaluation, path, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     say(f"report written to {path}")

@@ -1,0 +1,155 @@
+"""`geo-eval depth` with real networks that have learned nothing."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from geo_training.cli import evaluate
+from geo_training.datasets.scene import SceneWriter
+from html_page import Page
+from typer.testing import CliRunner
+
+from geo_perception.depth import estimator
+from geo_perception.geometry import Camera, make_pose, so3_exp
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Depth and motion of networks with random weights."""
+    import torch
+    from geo_training.depth.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
+
+    from geo_perception.depth.network import make_depth_network
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    network = make_depth_network(
+        {"architecture": "encoder_decoder", "backbone": "test_efficientnet", "widths": (8, 8, 8, 8, 8)}
+    )
+    estimator.DepthEstimator(network, device="cpu", area_px=96 * 64).save(folder / "blank.safetensors", {})
+    motion = PoseEstimator(PoseNetwork(PoseNetworkConfig()), (96, 64), "cpu")
+    motion.save(folder / "blank.pose.safetensors", {})
+    return folder / "blank.safetensors"
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory):
+    """Seven frames with depth and poses; the last five are test."""
+    root, rng = tmp_path_factory.mktemp("data") / "walk", np.random.default_rng(1)
+    with SceneWriter(root, sources=["test"]) as writer:
+        camera_id = writer.add_camera(Camera(96, 64, 80.0, 80.0, 47.5, 31.5))
+        for i in range(7):
+            image = cv2.resize(rng.integers(0, 255, (8, 12, 3), np.uint8), (96, 64))
+            depth_m = np.full((64, 96), 3.0, np.float32)
+            depth_m[10:50, 20:60] = 1.5
+            T_world_camera = make_pose(so3_exp(np.array([0, 0.1 * i, 0])), [np.sin(i), np.cos(i), 0.3 * i])
+            writer.add_frame("walk", i * 10**8, camera_id, image_rgb=image, depth_m=depth_m,
+                             T_world_camera=T_world_camera, split="train" if i < 2 else "test")  # fmt: skip
+        writer.describe(scale="metric", scale_source="test")
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+
+
+def answer(result):
+    return " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_dataset_is_measured_and_reported(weights, walk, tmp_path):
+    out, page = tmp_path / "out.json", tmp_path / "page.html"
+    motion = weights.with_suffix(".pose.safetensors")
+    result = run("depth", weights, walk, "--odometry", motion, "--device", "cpu", "--json", out, "--report", page)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("5 frames; its own scale: abs_rel ")
+    content = json.loads(out.read_text())
+    figures = content["figures"]
+    asked = {"abs_rel", "sq_rel", "rms", "log_rms", "d1", "d2", "d3", "abs_rel_one_scale", "abs_rel_unscaled", "scale",
+             "scale_spread", "edge", "edge_precision", "edge_recall", "edge_width_px", "ause", "ause_random",
+             "rank_correlation", "confidence", "confidence_actual", "ate5_m", "ate5_std_m", "ate_m", "rpe_m", "rpe_deg",
+             "frame_ms_p50", "frame_ms_p99", "failed"}  # fmt: skip
+    assert asked <= set(figures)
+    # Depth is 3 m and 1.5 m; an untrained network is nearly flat.
+    assert 0 < figures["abs_rel"] < 0.5
+    assert figures["frames"] == len(content["frames"]) == figures["odometry_frames"] == 5
+    assert content["config"] == {"preset": "indoor", "crop": "none", "cap_m": 10.0, "min_m": 0.001, "split": None}
+    assert content["facts"]["weights"].startswith(str(weights))
+    assert content["facts"]["data"] == f"{walk} (split test)"
+    shown = Page(page.read_text())
+    assert shown.open == []
+    assert shown.images >= 5
+    assert "Motion of the camera" in " ".join(shown.words)
+
+
+def test_options_are_laid_over_the_preset(weights, walk, tmp_path):
+    out = tmp_path / "out.json"
+    result = run("depth", weights, walk, "--split", "train", "--preset", "kitti", "--cap", 2, "--device", "cpu",
+                 "--json", out)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    assert content["config"] == {"preset": "kitti", "crop": "garg", "cap_m": 2.0, "min_m": 0.001, "split": "train"}
+    assert content["figures"]["frames"] == 2
+    assert [row["to_m"] for row in content["by_distance"]] == [1.625]  # only the near one
+    assert run("depth", weights, walk, "--preset", "kitti", "--crop", "none", "--device", "cpu").exit_code == 0
+
+
+def test_an_error_above_the_limit_is_exit_1(weights, walk):
+    result = run("depth", weights, walk, "--device", "cpu", "--max-abs-rel", 0.0001)
+    assert result.exit_code == 1
+    assert "above 0.0001" in result.output
+    assert run("depth", weights, walk, "--device", "cpu", "--max-abs-rel", 10).exit_code == 0
+    nothing = run("depth", weights, walk, "--device", "cpu", "--max-abs-rel", 10, "--cap", 0.5)
+    assert nothing.exit_code == 1
+    assert "cannot be checked" in nothing.output
+
+
+def test_the_reference_weights_are_a_word(weights, walk, monkeypatch, tmp_path):
+    monkeypatch.setattr(estimator, "reference_weights", lambda: weights)
+    result = run("depth", "reference", walk, "--device", "cpu", "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out.json").read_text())["facts"]["weights"].startswith("the reference weights")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--split", "middle"), 2, "'middle' is none of train, val, test, all"),
+        (("--preset", "outdoor"), 2, "'outdoor' is none of auto, kitti, indoor"),
+        (("--crop", "eigen"), 2, "'eigen' is none of garg, none"),
+        (("--cap", "0"), 2, "--cap"),
+        (("--split", "val"), 1, "has no frame of split 'val'"),
+        (("--odometry", "no.safetensors"), 1, "does not exist"),
+    ],
+)
+def test_a_mistake_is_answered(weights, walk, arguments, code, words):
+    result = run("depth", weights, walk, "--device", "cpu", *arguments)
+    assert result.exit_code == code
+    assert words in answer(result)
+    assert "Traceback" not in result.output
+
+
+def test_wrong_files_and_folders_are_one_line(weights, walk, tmp_path):
+    for arguments, words in (((tmp_path / "no.safetensors", walk), "does not exist"),
+                             ((weights, tmp_path / "nowhere"), "is not a folder"),
+                             ((weights, tmp_path), "holds no dataset.json"),
+                             ((weights.with_suffix(".pose.safetensors"), walk), "")):  # fmt: skip
+        result = run("depth", *arguments, "--device", "cpu")
+        assert result.exit_code == 1
+        assert words in result.output
+        assert len(result.output.strip().splitlines()) == 1
+
+
+def test_a_dataset_without_depth_is_one_line(weights, tmp_path):
+    with SceneWriter(tmp_path / "drive", sources=["test"]) as writer:
+        camera_id = writer.add_camera(Camera(96, 64, 80.0, 80.0, 47.5, 31.5))
+        for i in range(3):
+            writer.add_frame("drive", i, camera_id, image_rgb=np.zeros((64, 96, 3), np.uint8))
+    result = run("depth", weights, tmp_path / "drive", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "no image has true depth; give a dataset with depth/" in answer(result)
+    motion = weights.with_suffix(".pose.safetensors")
+    unposed = run("depth", weights, tmp_path / "drive", "--odometry", motion, "--device", "cpu")
+    assert unposed.exit_code == 1
+    assert "no 5 frames in a row with true poses" in answer(unposed)
