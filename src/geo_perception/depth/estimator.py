@@ -15,7 +15,7 @@ from geo_perception.depth.result import DepthVerdict, RelativeDepth
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.runtime.device import half_precision, pick_device
-from geo_perception.runtime.image import image_problem
+from geo_perception.runtime.image import image_problem, resized
 from geo_perception.runtime.weights import load_weights, save_weights
 
 KIND, FORMAT_VERSION = "depth", 1
@@ -64,7 +64,7 @@ class DepthEstimator:
             state = {name: torch.from_numpy(np.array(value)).to(own[name].dtype) for name, value in tensors.items()}
             network.load_state_dict(state)
             estimator = cls(network, device, int(header["area_px"]), float(header["sigma_scale"]), header)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{path} does not fit a depth network ({error}); make it again") from None
         estimator.size_bytes = path.stat().st_size
         return estimator
@@ -127,7 +127,7 @@ class DepthEstimator:
     def _view(self, image_hw3: np.ndarray, camera: Camera | None):
         """The image as the network sees it, where it shows anything (None: everywhere), and the pinhole of that."""
         size_px = network_size(image_hw3.shape[1], image_hw3.shape[0], self.area_px, self.network.side_multiple_px)
-        small_hw3 = cv2.resize(image_hw3, size_px, interpolation=_interpolation(image_hw3, size_px))
+        small_hw3 = resized(image_hw3, size_px)
         if camera is None:
             return small_hw3, None, None
         small_camera = camera.resized(*size_px)
@@ -175,8 +175,3 @@ def reference_weights() -> Path:
             "the package came without its reference weights; give a weights file, made by `geo-train depth fit`"
         )
     return path
-
-
-def _interpolation(image_hw3: np.ndarray, size_px: tuple[int, int]) -> int:
-    shrinks = size_px[0] < image_hw3.shape[1] or size_px[1] < image_hw3.shape[0]
-    return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 _MAX_SIDE_PX = 1 << 15  # from here on OpenCV cannot resample
@@ -18,3 +19,9 @@ def image_problem(image_hw3, min_side_px: int) -> str:
     if max(image_hw3.shape[:2]) >= _MAX_SIDE_PX:
         return f"it has {image_hw3.shape[1]} x {image_hw3.shape[0]} pixels, more than can be resampled"
     return ""
+
+
+def resized(image_hw3: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
+    """The image at (width, height): averaged where it shrinks, interpolated where it grows."""
+    shrinks = size_px[0] < image_hw3.shape[1] or size_px[1] < image_hw3.shape[0]
+    return cv2.resize(image_hw3, size_px, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -4,7 +4,7 @@ import pytest
 from geo_training.cli import train
 from geo_training.datasets.importers import ImportOptions, import_dataset
 from geo_training.datasets.scene import Frame, SceneDataset
-from geo_training.datasets.splits import every_nth_split, sequence_split, time_block_split
+from geo_training.datasets.splits import every_nth_split, sequence_split, tail_split, time_block_split
 from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
@@ -75,3 +75,27 @@ def test_photographs_split_by_nth(shared_data, tmp_path):
     result = CliRunner().invoke(train, ["dataset", "split", str(tmp_path / "fox"), "--by", "nth", "--every", "5"])
     assert result.exit_code == 0
     assert len(SceneDataset(tmp_path / "fox").of_split("test")) == 1
+
+
+def test_the_tail_of_each_sequence_is_kept_back():
+    split = tail_split([*reversed(frames("b", 8)), *frames("a", 20)], val=0.1, test=0.25)
+    assert [frame.split for frame in split] == (
+        ["train"] * 13 + ["val"] * 2 + ["test"] * 5 + ["train"] * 5 + ["val"] + ["test"] * 2
+    )
+    assert [frame.name for frame in split] == [f.name for f in (*frames("a", 20), *frames("b", 8))]
+
+
+def test_a_tail_may_have_only_one_part():
+    assert [f.split for f in tail_split(frames("a", 4), val=0.0, test=0.5)] == ["train"] * 2 + ["test"] * 2
+    assert [f.split for f in tail_split(frames("a", 4), val=0.5, test=0.0)] == ["train"] * 2 + ["val"] * 2
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (-0.1, 0.5), (0.1, -0.5), (0.0, 1.0)])
+def test_tails_that_leave_nothing_to_train_on_are_refused(val, test):
+    with pytest.raises(InputError, match="leave nothing to train on"):
+        tail_split(frames("a", 10), val, test)
+
+
+def test_a_sequence_too_short_for_its_tail_is_refused():
+    with pytest.raises(InputError, match="sequences this short"):
+        tail_split(frames("a", 1), val=0.2, test=0.6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from geo_training.calibration.crops import CropSpec, render_crop
 from geo_training.calibration.losses import TrueCameras
 from geo_training.calibration.panoramas import Panorama, cached_panorama
 from geo_training.calibration.photographs import CalibrationExample, recrop
+from geo_training.engine.ahead import made_ahead
 from geo_training.engine.memory_cache import MemoryCache
 from geo_training.engine.photometric import change_light
 
 _MAX_FINENESS = 2.0  # pixels of the panorama per pixel of a crop, at its centre
-_AHEAD = 3  # batches that are made while the network is busy
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,7 @@ class CropStream:
 
     def batches(self, first: int, count: int) -> Iterator[CropBatch]:
         """Batches `first` to `first + count`, made ahead in threads."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            waiting = [pool.submit(self.batch, first + n) for n in range(min(_AHEAD, count))]
-            for number in range(count):
-                if number + _AHEAD < count:
-                    waiting.append(pool.submit(self.batch, first + number + _AHEAD))
-                yield waiting.pop(0).result()
+        return made_ahead(self.batch, first, count, self.workers)
 
     def batch(self, number: int) -> CropBatch:
         """The batch of this number, always the same."""

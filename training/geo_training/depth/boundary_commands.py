@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from geo_training.console import JsonOption, say, write_json
+from geo_training.depth.options import BatchOption, SeedsOption, TableFolderOption, TestOption, TrainingDeviceOption
 
 
 def boundaries_command(
@@ -52,10 +53,8 @@ def sweep_command(
     config: Annotated[
         str, typer.Argument(metavar="CONFIG", help="YAML config of the baseline, or `sfmlearner`, the paper's.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for networks and the table.")],
-    test: Annotated[
-        Path, typer.Option("--test", metavar="DIR", help="What is measured on: a dataset or samples with true depth.")
-    ],
+    out: TableFolderOption,
+    test: TestOption,
     dataset: Annotated[
         list[Path] | None,
         typer.Option("--dataset", help="A dataset with boundaries to learn from; may be given again.", metavar="DIR"),
@@ -64,11 +63,9 @@ def sweep_command(
     finetune_steps: Annotated[
         int | None, typer.Option("--finetune-steps", help="Training steps of a row (default: 35000).", min=1)
     ] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Clips a step.", min=1)] = None,
-    seeds: Annotated[
-        list[int] | None, typer.Option("--seed", help="Seed of every random choice; may be given again.")
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    batch: BatchOption = None,
+    seeds: SeedsOption = None,
+    device: TrainingDeviceOption = None,
     json_path: JsonOption = None,
 ) -> None:
     """Fill the table of the paper on object boundaries: a baseline, eight ways to go on from it, seven figures.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -13,16 +12,17 @@ import torch
 from geo_perception.depth.estimator import SIDE_MULTIPLE_PX, network_size
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose
+from geo_perception.runtime.image import resized
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.batch import ClipBatch
 from geo_training.depth.boundaries import boundary_path, load_boundary
 from geo_training.depth.boundary_loss import boundary_pyramid
 from geo_training.depth.clips import Clip, find_clips
 from geo_training.depth.config import DepthTrainingConfig
+from geo_training.engine.ahead import made_ahead
 from geo_training.engine.memory_cache import MemoryCache
 from geo_training.engine.photometric import change_light
 
-_AHEAD = 3  # batches that are made while the network is busy
 _CACHE_BYTES = 3 << 30
 
 
@@ -45,8 +45,13 @@ class _Cut:
     size_px: tuple[int, int]
     flip: bool
 
-    def image(self, image_hw: np.ndarray, interpolation: int) -> np.ndarray:
-        return self._flipped(cv2.resize(self._window(image_hw), self.size_px, interpolation=interpolation))
+    def image(self, image_hw3: np.ndarray) -> np.ndarray:
+        return self._flipped(resized(self._window(image_hw3), self.size_px))
+
+    def nearest(self, map_hw: np.ndarray) -> np.ndarray:
+        """A map whose values must not be mixed."""
+        window_hw = self._window(map_hw)
+        return self._flipped(cv2.resize(window_hw, self.size_px, interpolation=cv2.INTER_NEAREST_EXACT))
 
     def lines(self, image_hw: np.ndarray) -> np.ndarray:
         """A map of lines: where pixels are merged the largest value stays; an average would fade a line."""
@@ -90,12 +95,7 @@ class ClipStream:
 
     def batches(self, first: int, count: int) -> Iterator[ClipBatch]:
         """Batches `first` to `first + count`, made ahead in threads."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            waiting = [pool.submit(self.batch, first + n) for n in range(min(_AHEAD, count))]
-            for number in range(count):
-                if number + _AHEAD < count:
-                    waiting.append(pool.submit(self.batch, first + number + _AHEAD))
-                yield waiting.pop(0).result()
+        return made_ahead(self.batch, first, count, self.workers)
 
     def batch(self, number: int) -> ClipBatch:
         """The batch of this number, always the same."""
@@ -110,7 +110,7 @@ class ClipStream:
         frames = [clip.target, *clip.sources]
         camera = dataset.camera(clip.target)
         cut = _draw_cut(camera, size_px, augmentation.zoom, augmentation.flip, rng)
-        images = [cut.image(self._image(dataset, frame), cv2.INTER_AREA) for frame in frames]
+        images = [cut.image(self._image(dataset, frame)) for frame in frames]
         view = np.ascontiguousarray(images[0])
         if augmentation.light is not None:
             view = change_light(view, augmentation.light, rng)[0]
@@ -193,7 +193,7 @@ def _draw_cut(camera: Camera, size_px, zoom: float, flip: bool, rng: np.random.G
 
 def _depth(cut: _Cut, depth_m: np.ndarray, camera: Camera) -> np.ndarray:
     """Nearest neighbours: an average across an edge lies in the air."""
-    return np.ascontiguousarray(cut.image(_of_image_size(depth_m, camera, cv2.INTER_NEAREST), cv2.INTER_NEAREST))
+    return np.ascontiguousarray(cut.nearest(_of_image_size(depth_m, camera, cv2.INTER_NEAREST_EXACT)))
 
 
 def _boundary(cut: _Cut, boundary_hw: np.ndarray, camera: Camera) -> np.ndarray:

@@ -10,6 +10,7 @@ import typer
 from geo_training.console import JsonOption, command_group, say, write_json
 from geo_training.depth.boundary_commands import boundaries_command, sweep_command
 from geo_training.depth.keypoint_commands import keypoint_table_command
+from geo_training.depth.options import BatchOption, DatasetsOption, TrainingDeviceOption
 from geo_training.named_configs import config_path
 
 app = command_group("Train what tells how far things are, from recordings.")
@@ -26,10 +27,7 @@ def _group() -> None:
 def fit(
     config: Annotated[str, typer.Argument(help=f"YAML config, or one of {', '.join(NAMES)}.", metavar="CONFIG")],
     out: Annotated[Path, typer.Option("--out", help="The weights file to write.", metavar="WEIGHTS.safetensors")],
-    dataset: Annotated[
-        list[Path] | None,
-        typer.Option("--dataset", help="A dataset to learn from; may be given again.", metavar="DIR"),
-    ] = None,
+    dataset: DatasetsOption = None,
     validation: Annotated[
         list[Path] | None,
         typer.Option("--validation", help="A dataset with depth to watch; may be given again.", metavar="DIR"),
@@ -41,8 +39,8 @@ def fit(
         bool | None, typer.Option("--keep-momentum/--restart-momentum", help="With --from: of its optimizer.")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Clips a step.", min=1)] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    batch: BatchOption = None,
+    device: TrainingDeviceOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
     json_path: JsonOption = None,
 ) -> None:

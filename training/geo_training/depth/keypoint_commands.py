@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 
 from geo_training.console import JsonOption, say, write_json
+from geo_training.depth.options import (
+    BatchOption,
+    DatasetsOption,
+    SeedsOption,
+    TableFolderOption,
+    TestOption,
+    TrainingDeviceOption,
+)
 
 NAMES = ("keypoints_paper", "keypoints_small")
 
@@ -16,14 +24,9 @@ def keypoint_table_command(
     config: Annotated[
         str, typer.Argument(metavar="CONFIG", help=f"YAML config that all rows share, or one of {', '.join(NAMES)}.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for networks and the table.")],
-    test: Annotated[
-        Path, typer.Option("--test", metavar="DIR", help="What is measured on: a dataset or samples with true depth.")
-    ],
-    dataset: Annotated[
-        list[Path] | None,
-        typer.Option("--dataset", help="A dataset to learn from; may be given again.", metavar="DIR"),
-    ] = None,
+    out: TableFolderOption,
+    test: TestOption,
+    dataset: DatasetsOption = None,
     start_from: Annotated[
         Path | None, typer.Option("--from", help="Weights of a finished run that every row goes on from.")
     ] = None,
@@ -31,11 +34,9 @@ def keypoint_table_command(
         list[str] | None, typer.Option("--row", help="Only this row, by its name in table.json; may be given again.")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps of every row.", min=1)] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Clips a step.", min=1)] = None,
-    seeds: Annotated[
-        list[int] | None, typer.Option("--seed", help="Seed of every random choice; may be given again.")
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    batch: BatchOption = None,
+    seeds: SeedsOption = None,
+    device: TrainingDeviceOption = None,
     json_path: JsonOption = None,
 ) -> None:
     """Fill the table of the paper on keypoints: with and without the detector, with and without the mask, SfMLearner.

@@ -48,6 +48,11 @@ class DepthAndMotion(nn.Module):
         if losses.needs_views and (not self.known_motion or losses.explainability):
             at_once = sources if self.stacked else 1
             self.motion = PoseNetwork(PoseNetworkConfig(at_once, losses.explainability))
+        # What no term reaches must not wait for a gradient: several GPUs would wait for ever.
+        if not losses.weighs("confidence") and isinstance(self.depth, DepthNetwork):
+            self.depth.doubt.requires_grad_(False)
+        if self.known_motion and self.motion is not None:
+            self.motion.pose.requires_grad_(False)
         self.descriptor: nn.Module | None = None
         if losses.weighs("descriptor"):
             from geo_training.depth.descriptors import DescriptorNetwork

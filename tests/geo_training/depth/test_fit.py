@@ -1,0 +1,225 @@
+"""Training from a dataset to weights files, for a few steps on a tiny walk."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from geo_training.depth import fit
+from geo_training.depth.clip_data import ClipStream, clip_sources
+from geo_training.depth.config import DepthTrainingConfig, load_config
+from geo_training.depth.fit import DepthTask, fit_depth, start_from
+from geo_training.depth.model import DepthAndMotion
+from geo_training.depth.pose_network import PoseEstimator
+from geo_training.engine.checkpoint import load_state
+from tiny_walk import CAMERA, make_walk, walk_view
+
+from geo_perception.depth import dispnet
+from geo_perception.depth.estimator import DepthEstimator
+from geo_perception.errors import InputError
+
+TERMS = {"photometric", "smoothness", "consistency", "confidence"}
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory):
+    return make_walk(tmp_path_factory.mktemp("walk") / "data", held_out=2).root
+
+
+def config_of(walk, **changes) -> DepthTrainingConfig:
+    options = {"size_px": (64, 64), "steps": 2, "batch": 1, "evaluations": 2, "pretrained": False, "device": "cpu",
+               "frozen_stages": -1, "datasets": [walk], "validation": [walk], "half": False}  # fmt: skip
+    return load_config(None, **(options | changes))
+
+
+@pytest.fixture(scope="module")
+def first(walk, tmp_path_factory):
+    """The default losses for two steps."""
+    return fit_depth(config_of(walk), tmp_path_factory.mktemp("first") / "depth.safetensors")
+
+
+class SmallDispNet:
+    """SfMLearner's network with an eighth of its channels, so that a test can afford it."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch):
+        monkeypatch.setattr(dispnet, "ENCODER", tuple((max(c // 8, 4), k) for c, k in dispnet.ENCODER))
+        monkeypatch.setattr(dispnet, "DECODER", tuple(max(c // 8, 4) for c in dispnet.DECODER))
+
+
+class TestDefault:
+    def test_it_writes_depth_and_motion_that_can_be_used(self, first):
+        assert first.pose_path == first.path.with_name("depth.pose.safetensors")
+        estimator, motion = DepthEstimator.load(first.path, "cpu"), PoseEstimator.load(first.pose_path, "cpu")
+        result = estimator.estimate(walk_view(0)[0], CAMERA)
+        assert result.estimated
+        assert result.depth_hw.shape == (64, 64)
+        assert motion.motion([walk_view(0)[0], walk_view(1)[0]])[0].shape == (4, 4)
+
+    def test_the_history_has_every_term_and_what_held_out_frames_say(self, first):
+        assert [record["step"] for record in first.history] == [1, 2]
+        figures = {"val_abs_rel", "val_d1", "sigma_ratio"}
+        assert all(set(record) == {"step", "seconds", "loss"} | TERMS | figures for record in first.history)
+        weights = DepthTrainingConfig().losses.weights
+        for record in first.history:
+            assert record["loss"] == pytest.approx(sum(w * record[term] for term, w in weights.items()), rel=1e-4)
+
+    def test_the_folder_of_the_run_says_how_it_was_made(self, first, walk):
+        kept = yaml.safe_load((first.run_dir / "config.yaml").read_text())
+        assert DepthTrainingConfig.model_validate(kept) == config_of(walk)
+        lines = (first.run_dir / "history.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2]
+        assert (first.run_dir / "curves.html").stat().st_size > 1000
+        assert not (first.run_dir / "checkpoint.safetensors").exists()
+
+    def test_the_header_names_the_sources_but_no_folder(self, first, walk):
+        header = DepthEstimator.load(first.path, "cpu").header
+        assert header["trained_on"] == [["a patterned wall"]]
+        assert header["clips"] == [4]
+        assert header["figures"]["steps"] == 2
+        assert str(walk) not in json.dumps(header)
+
+    def test_stated_errors_are_calibrated_on_the_held_out_frames(self, first):
+        assert DepthEstimator.load(first.path, "cpu").sigma_scale == pytest.approx(first.figures["sigma_ratio"])
+
+
+class TestInterruption:
+    def test_an_interrupted_training_ends_with_the_same_weights(self, first, walk, tmp_path, monkeypatch):
+        made = ClipStream.batch
+
+        def stops(stream, number):
+            if number >= 1:
+                raise KeyboardInterrupt
+            return made(stream, number)
+
+        out = tmp_path / "depth.safetensors"
+        with monkeypatch.context() as patch:
+            patch.setattr(ClipStream, "batch", stops)
+            with pytest.raises(KeyboardInterrupt):
+                fit_depth(config_of(walk), out)
+        assert (tmp_path / "depth.safetensors.run" / "checkpoint.safetensors").is_file()
+        steps, losses = [], DepthTask.losses
+        monkeypatch.setattr(DepthTask, "losses", lambda task, *args: steps.append(1) or losses(task, *args))
+        resumed = fit_depth(config_of(walk), out)
+        assert len(steps) == 1  # the second
+        whole, again = (load_state(result.run_dir / fit.FINAL_NAME)[0] for result in (first, resumed))
+        for name, value in whole.items():
+            torch.testing.assert_close(again[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+class TestGoingOn:
+    """From a finished run, with what its optimizer remembers or without."""
+
+    def config(self, walk, first, **changes):
+        return config_of(walk, start_from=first.path, **changes)
+
+    @pytest.mark.parametrize("keep_momentum", [False, True])
+    def test_weights_are_taken_over_and_moments_when_they_are_wanted(self, walk, first, keep_momentum):
+        config = self.config(walk, first, keep_momentum=keep_momentum)
+        network = DepthAndMotion(config)
+        moments = start_from(network, config)
+        weights, kept = load_state(first.run_dir / fit.FINAL_NAME)
+        assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+        assert (moments is not None) == keep_momentum
+        assert set(kept) == {name for name, _ in network.named_parameters()}
+        assert not keep_momentum or set(moments) == set(kept)
+
+    def test_a_training_with_moments_counts_its_steps_on(self, walk, first, tmp_path):
+        config = self.config(walk, first, keep_momentum=True, steps=1, evaluations=1, validation=[])
+        result = fit_depth(config, tmp_path / "more.safetensors")
+        _, moments = load_state(result.run_dir / fit.FINAL_NAME)
+        assert {float(state["step"]) for state in moments.values()} == {3.0}
+        assert result.figures["steps"] == 1
+
+    def test_what_the_first_run_did_not_have_begins_as_it_was_drawn(self, walk, first):
+        losses = {"weights": {"photometric": 1.0, "mask": 0.2}, "explainability": True}
+        config = self.config(walk, first, losses=losses)
+        network = DepthAndMotion(config)
+        drawn = network.motion.masks[1].weight.detach().clone()
+        start_from(network, config)
+        weights, _ = load_state(first.run_dir / fit.FINAL_NAME)
+        assert torch.equal(network.motion.masks[1].weight, drawn)
+        assert torch.equal(network.motion.encoder[0][0].weight, weights["motion.encoder.0.0.weight"])
+
+    def test_a_run_that_is_not_there_is_refused(self, walk, first, tmp_path):
+        for wrong in (tmp_path / "none.safetensors", first.run_dir / "curves.html"):
+            with pytest.raises(InputError, match="is not there or damaged"):
+                fit_depth(config_of(walk, start_from=wrong), tmp_path / "out.safetensors")
+
+    def test_a_run_of_another_motion_network_is_refused(self, walk, first):
+        config = self.config(walk, first, motion_views="stacked")
+        with pytest.raises(InputError, match="other networks"):
+            start_from(DepthAndMotion(config), config)
+
+
+class TestSfmLearner(SmallDispNet):
+    def config(self, walk, **changes):
+        losses = {"weights": {"photometric": 2.0, "smoothness": 0.5, "mask": 0.2}, "difference": "l1",
+                  "reduction": "sum", "auto_mask": False, "explainability": True, "outside": "zeros",
+                  "full_resolution": False, "smoothness": "second_order"}  # fmt: skip
+        options = {"architecture": "dispnet", "motion_views": "stacked", "losses": losses, "ema": 0, "warm_up": 0,
+                   "schedule": "constant", "weight_decay": 0, "validation": []}  # fmt: skip
+        return config_of(walk, **(options | changes))
+
+    def test_the_baseline_trains_and_its_motion_network_takes_three_views(self, walk, tmp_path):
+        result = fit_depth(self.config(walk), tmp_path / "baseline.safetensors")
+        assert set(result.history[0]) == {"step", "seconds", "loss", "photometric", "smoothness", "mask"}
+        assert PoseEstimator.load(result.pose_path, "cpu").views == 3
+        assert DepthEstimator.load(result.path, "cpu").estimate(walk_view(0)[0], CAMERA).sigma_hw is None
+
+    def test_the_mask_branch_can_be_left_behind(self, walk, tmp_path):
+        """As the boundary paper goes on from the baseline."""
+        first = fit_depth(self.config(walk, steps=1, evaluations=1), tmp_path / "baseline.safetensors")
+        config = self.config(walk, start_from=first.path, losses={"weights": {"photometric": 1.0}})
+        network = DepthAndMotion(config)
+        start_from(network, config)
+        weights, _ = load_state(first.run_dir / fit.FINAL_NAME)
+        assert torch.equal(network.depth.predict[-1].weight, weights["depth.predict.6.weight"])
+        assert not network.motion.masks
+
+    def test_depth_of_another_architecture_is_not_left_at_random(self, walk, first):
+        config = self.config(walk, start_from=first.path, motion_views="pairs")
+        with pytest.raises(InputError, match=r"other networks \(depth\."):
+            start_from(DepthAndMotion(config), config)
+
+    def test_a_term_that_it_cannot_have_is_left_out(self, walk):
+        config = self.config(walk, losses={"weights": {"photometric": 1.0, "confidence": 0.1}})
+        assert DepthTask(clip_sources(config), config, torch.device("cpu")).loss_weights == {"photometric": 1.0}
+        alone = self.config(walk, losses={"weights": {"confidence": 0.1}})
+        with pytest.raises(InputError, match="does not tell its confidence"):
+            DepthTask(clip_sources(alone), alone, torch.device("cpu"))
+
+
+def test_known_motion_trains_without_a_motion_network(walk, tmp_path):
+    """A weight of 0 switches a term off."""
+    losses = {"weights": {"photometric": 1.0, "depth": 0.1, "gradient": 0.1, "smoothness": 0.0}}
+    result = fit_depth(config_of(walk, motion="known", losses=losses, validation=[]), tmp_path / "known.safetensors")
+    assert result.pose_path is None
+    assert not (tmp_path / "known.pose.safetensors").exists()
+    assert set(result.history[0]) == {"step", "seconds", "loss", "photometric", "depth", "gradient"}
+
+
+def test_true_depth_of_single_frames_is_learned(walk, tmp_path):
+    losses = {"weights": {"depth": 1.0, "confidence": 0.1}}
+    options = {"steps": 10, "learning_rate": 5e-4, "warm_up": 0, "ema": 0, "schedule": "constant", "validation": []}
+    result = fit_depth(config_of(walk, losses=losses, **options), tmp_path / "true.safetensors")
+    assert result.history[-1]["depth"] < result.history[0]["depth"]
+
+
+def test_a_pretrained_backbone_learns_more_slowly(walk):
+    config = config_of(walk, pretrained=True, frozen_stages=1, backbone_rate=0.25)
+    task = DepthTask(clip_sources(config), config, torch.device("cpu"))
+    (slow, slow_rate), (fresh, fresh_rate) = task.parameter_groups(task.network)
+    assert (slow_rate, fresh_rate) == (0.25, 1.0)
+    learning = [p for p in task.network.parameters() if p.requires_grad]
+    assert len(slow) + len(fresh) == len(learning)
+    assert {id(p) for p in slow} == {id(p) for p in task.network.depth.backbone.parameters() if p.requires_grad}
+
+
+def test_training_without_what_it_needs_is_refused(walk, tmp_path):
+    with pytest.raises(InputError, match="no datasets are given"):
+        fit_depth(config_of(walk, datasets=[]), tmp_path / "out.safetensors")
+    boundary = {"weights": {"photometric": 1.0, "boundary": 2.5}}
+    with pytest.raises(InputError, match=r"needs boundary maps .* `geo-train depth boundaries`"):
+        fit_depth(config_of(walk, losses=boundary), tmp_path / "out.safetensors")
+    assert not list(tmp_path.iterdir())

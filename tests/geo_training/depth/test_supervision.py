@@ -1,0 +1,83 @@
+"""Terms that ask for the true depth, by hand."""
+
+import math
+
+import pytest
+import torch
+from geo_training.depth.supervision import SCALE_SHARE, centred, depth_loss, gradient_loss, log_error
+
+DOUBLE = torch.float64
+
+
+def random_depth(*shape) -> torch.Tensor:
+    return 1 + 3 * torch.rand(*shape, dtype=DOUBLE)
+
+
+def test_errors_are_of_the_logarithm_and_only_where_the_truth_is_known():
+    depth, true = torch.tensor([[[[2.0, 3.0, 1.0]]]]), torch.tensor([[[[1.0, 3.0, 0.0]]]])
+    error, known = log_error(depth, true)
+    assert error.flatten().tolist() == pytest.approx([math.log(2), 0, 0])
+    assert known.flatten().tolist() == [True, True, False]
+
+
+def test_centred_errors_have_no_mean_over_their_image():
+    error = torch.tensor([1.0, 3.0, 8.0, 0.5, 0.5, 0.0]).reshape(2, 1, 1, 3)
+    known = torch.tensor([True, True, False, True, True, False]).reshape(2, 1, 1, 3)
+    rest, mean = centred(torch.where(known, error, 0.0), known)
+    assert mean.flatten().tolist() == [2.0, 0.5]
+    assert rest.flatten().tolist() == [-1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_true_depth_costs_nothing():
+    true = random_depth(2, 1, 6, 7)
+    assert depth_loss(true, true).item() == 0
+    assert gradient_loss(true, true).item() == 0
+
+
+def test_a_wrong_scale_costs_its_share_of_its_logarithm_and_no_gradient():
+    true = random_depth(2, 1, 6, 7)
+    factors = torch.tensor([2.0, 0.5], dtype=DOUBLE)[:, None, None, None]
+    assert depth_loss(factors * true, true).item() == pytest.approx(SCALE_SHARE * math.log(2))
+    assert gradient_loss(factors * true, true).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_wrong_shape_by_hand():
+    true = torch.ones(1, 1, 1, 2)
+    depth = torch.tensor([[[[math.e, math.exp(3)]]]])  # errors 1 and 3: mean 2, rest 1 and 1
+    assert depth_loss(depth, true).item() == pytest.approx(1 + SCALE_SHARE * 2)
+    # Only neighbours in x at a distance of 1 are there: |3 - 1| over the six kinds of neighbours.
+    assert gradient_loss(depth, true).item() == pytest.approx(2 / 6)
+
+
+def test_images_count_alike_however_many_of_their_pixels_are_known():
+    true = random_depth(2, 1, 4, 4)
+    true[1, :, 1:] = 0
+    depth = true.clone()
+    depth[0], depth[1] = 2 * depth[0], 8 * depth[1].clamp(min=0.1)
+    assert depth_loss(depth, true).item() == pytest.approx(SCALE_SHARE * (math.log(2) + math.log(8)) / 2)
+
+
+def test_an_image_without_known_depth_does_not_count():
+    true = random_depth(2, 1, 4, 4)
+    depth = 2 * true
+    true[1] = 0
+    assert depth_loss(depth, true).item() == pytest.approx(SCALE_SHARE * math.log(2))
+    nothing = torch.zeros_like(true)
+    depth.requires_grad_()
+    (depth_loss(depth, nothing) + gradient_loss(depth, nothing)).backward()
+    assert not depth.grad.any()
+
+
+def test_differences_across_unknown_pixels_do_not_count():
+    true = torch.tensor([[[[1.0, 0.0, 1.0, 1.0]]]])
+    depth = torch.tensor([[[[1.0, 50.0, math.e, 1.0]]]])
+    # Known pairs: at distance 1 the last two (1), at distance 2 the first and third (1).
+    assert gradient_loss(depth, true).item() == pytest.approx((1 + 1) / 6)
+
+
+def test_gradients_are_exact():
+    torch.manual_seed(0)
+    depth, true = random_depth(2, 1, 6, 7).requires_grad_(), random_depth(2, 1, 6, 7)
+    true[0, :, :2] = 0
+    assert torch.autograd.gradcheck(lambda d: depth_loss(d, true), depth)
+    assert torch.autograd.gradcheck(lambda d: gradient_loss(d, true), depth)
