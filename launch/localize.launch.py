@@ -1,4 +1,4 @@
-"""Starts localization, and with `calibrate:=true` the calibration of its camera.
+"""Starts localization, with `calibrate:=true` the calibration of its camera, and with `depth:=true` metric depth.
 
 ros2 launch geo_perception localize.launch.py scene:=office.safetensors image:=/camera/image_raw
 """
@@ -12,7 +12,13 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from geo_perception.ros.launching import SIGTERM_TIMEOUT_S, calibration_start, localization_start, process_starts
+from geo_perception.ros.launching import (
+    SIGTERM_TIMEOUT_S,
+    calibration_start,
+    depth_start,
+    localization_start,
+    process_starts,
+)
 
 SHARE = get_package_share_directory("geo_perception")
 SWITCH = ("true", "false")
@@ -32,6 +38,12 @@ ARGUMENTS = (
     ("weights", "", "weights of calibration_node; nothing: as in calibration_params_file", None),
     ("attitude_frame", "", "body frame of the camera for calibration_node; nothing: as in calibration_params_file",
      None),
+    ("depth", "false", "also start depth_node on the same images; the landmarks that are found give it metres", SWITCH),
+    ("depth_params_file", os.path.join(SHARE, "config", "depth.yaml"), "parameters of depth_node", None),
+    ("depth_weights", "", "weights of depth_node; nothing: as in depth_params_file", None),
+    ("camera_height", "", "metres of the camera above the ground, for depth_node; nothing: as in depth_params_file",
+     None),
+    ("odometry", "", "topic of odometry for depth_node; nothing: `odometry`", None),
     ("namespace", "", "namespace of the nodes", None),
     ("use_sim_time", "false", "take the time from /clock", SWITCH),
     ("autostart", "true", "configure and activate by themselves", SWITCH),
@@ -54,6 +66,8 @@ def _nodes(context):
     starts = [localization_start(given, calibrated_here=calibrate)]
     if calibrate:
         starts.insert(0, calibration_start(given, given["calibration_params_file"]))
+    if given["depth"] == "true":
+        starts.append(depth_start(given, given["depth_params_file"], given["depth_weights"], True, calibrate))
     actions = [
         Node(
             package="geo_perception",

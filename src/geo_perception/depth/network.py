@@ -84,7 +84,9 @@ class DepthNetwork(nn.Module):
             x = F.interpolate(reduce(x), scale_factor=2, mode="nearest")
             x = merge(torch.cat([x, skips[index + 1]], 1) if index + 1 < len(skips) else x)
             if index >= len(self.reduce) - SCALES:
-                log_b1hw = self.predict[index - len(self.reduce) + SCALES](x).float()
+                # Half precision would leave depth in steps of half a percent, and surfaces without a direction.
+                with torch.autocast(x.device.type, enabled=False):
+                    log_b1hw = self.predict[index - len(self.reduce) + SCALES](x.float())
                 disparities.append(torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)))
             if index in (len(self.reduce) - 3, len(self.reduce) - 2):
                 doubted.append(x.detach())

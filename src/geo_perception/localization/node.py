@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
+from geo_perception.localization.matched import matched_landmarks
 from geo_perception.localization.overlay import draw_localization
 from geo_perception.localization.result import Localization
 from geo_perception.ros import qos
@@ -24,6 +25,7 @@ from geo_perception.ros.image_input import Dropped
 from geo_perception.ros.messages import landmark_diameter_m, landmark_markers, pose_message
 from geo_perception.ros.node_base import Outcome, PerceptionNode
 from geo_perception.ros.parameters import Change, Spec
+from geo_perception.ros.point_cloud import point_cloud_message
 from geo_perception.ros.run import run_nodes
 from geo_perception.ros.worker import Frame
 
@@ -50,7 +52,7 @@ PARAMETERS = (
 
 
 class LocalizationNode(PerceptionNode):
-    """Publishes `~/pose`, `~/landmarks`, `~/detections` and TF. See docs/nodes.md.
+    """Publishes `~/pose`, `~/landmarks`, `~/matched_landmarks`, `~/detections` and TF. See docs/nodes.md.
 
     Raises InputError when a parameter given at start-up cannot be used.
     """
@@ -85,6 +87,9 @@ class LocalizationNode(PerceptionNode):
         self.hardware_id = os.path.basename(path)
         self._pose = self.output(PoseWithCovarianceStamped, "~/pose")
         self._overlay = self.output(Image, "~/detections")
+        # True depths for whoever needs a scale, so only where the scene's is known.
+        metric = self._localizer.scene.metric
+        self._matched = self.output(PointCloud2, "~/matched_landmarks", is_result=metric)
         self._landmarks = self.output(MarkerArray, "~/landmarks", qos.LATCHED_OUT, is_result=False)
 
     def greet(self) -> None:
@@ -127,6 +132,8 @@ class LocalizationNode(PerceptionNode):
         verdict = f"{result.verdict.value}: {result.detail}"
         if not result.localized:
             return Outcome(False, verdict)
+        if self._localizer.scene.metric and self._matched.get_subscription_count() > 0:
+            self._matched.publish(point_cloud_message(frame.header, matched_landmarks(result)))
         try:
             self._publish_pose(result, frame)
         except NoTransform as error:

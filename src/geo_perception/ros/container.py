@@ -17,6 +17,7 @@ from geo_perception.ros.run import run_nodes
 NODES = {
     "calibration": "geo_perception.calibration.node:CalibrationNode",
     "localization": "geo_perception.localization.node:LocalizationNode",
+    "depth": "geo_perception.depth.node:DepthNode",
 }
 
 

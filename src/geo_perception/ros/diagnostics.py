@@ -66,7 +66,7 @@ class Condition(Enum):
         Level.WARN,
         f"frames are processed and none was good for {LOST_S:g} s",
         "For localization: not localized, no pose is published. For calibration: no attitude, and no CameraInfo unless "
-        "the focal length was settled before. `last verdict` says why.",
+        "the focal length was settled before. For depth: no metres. `last verdict` says why.",
     )
     CAMERA_DISAGREES = (
         Level.WARN,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -34,7 +35,10 @@ class Dropped(InputError):  # noqa: N818  the frame is dropped on purpose
 
 
 class ImageInput:
-    """The image and camera_info subscriptions of a `PerceptionNode`. Frames go to the node's `accept`."""
+    """The image and camera_info subscriptions of a `PerceptionNode`. Frames go to the node's `accept`.
+
+    `on_frame`, where it is set, hears of every frame that came in order, also of those that are left out.
+    """
 
     def __init__(self, node):
         self._node = node
@@ -42,8 +46,11 @@ class ImageInput:
         self._waiting: Frame | None = None  # came before any CameraInfo
         self._last_stamp_ns: int | None = None
         self._next_s = 0.0
+        self._beside: list[tuple] = []
+        self._beside_open: list = []
         self.cameras = CameraSource()
         self.topic = "image"
+        self.on_frame: Callable[[Frame], None] | None = None
 
     def configure(self) -> None:
         """Reads the parameters. Raises InputError when the camera they give cannot be."""
@@ -52,6 +59,11 @@ class ImageInput:
         model, distortion = value("camera.distortion_model"), value("camera.d")
         self.cameras = CameraSource(camera_from_parameters(value("camera.k"), *size_px, model, distortion))
         self.topic = image_topic(self._node, value("image_transport"))
+        self._beside.clear()
+
+    def beside(self, kind, topic: str, callback: Callable, profile) -> None:
+        """Another input, subscribed to while images are taken, from the next time on. For `load`."""
+        self._beside.append((kind, topic, callback, profile))
 
     @property
     def is_open(self) -> bool:
@@ -68,12 +80,16 @@ class ImageInput:
         if self._images is None:
             kind = Image if self._node.value("image_transport") == "raw" else CompressedImage
             self._images = self._subscribe(kind, self.topic, self._on_image, qos.IMAGE_IN)
+            self._beside_open = [self._subscribe(*arguments) for arguments in self._beside]
 
     def close(self) -> None:
         """Takes no more images."""
         if self._images is not None:
             self._node.destroy_subscription(self._images)
+            for subscription in self._beside_open:
+                self._node.destroy_subscription(subscription)
             self._images = self._waiting = None
+            self._beside_open = []
             self._node.statistics.pause_input()
 
     def close_camera_info(self) -> None:
@@ -130,6 +146,8 @@ class ImageInput:
             frame = Frame(message, now_s, node.epoch)
             node.statistics.received(now_s)
         self._last_stamp_ns = frame.stamp_ns
+        if self.on_frame is not None:
+            self.on_frame(frame)
         rate_hz = node.value("max_rate_hz")
         if rate_hz > 0:
             if now_s < self._next_s:

@@ -4,6 +4,7 @@ without one."""
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,12 +54,9 @@ def localization_start(given: Mapping[str, str], calibrated_here: bool = False) 
     parameters = _common_parameters(given, "tf_mode", "base_frame")
     if given["scene"]:
         parameters["scene"] = _path(given["scene"])
-    remappings = [("image", given["image"])]
-    if given["camera_info"]:
-        remappings.append(("camera_info", given["camera_info"]))
-    elif calibrated_here:
-        remappings.append(("camera_info", "calibration_node/camera_info"))
-    return NodeStart("localization", _params_file(given["params_file"]), parameters, remappings)
+    return NodeStart(
+        "localization", _params_file(given["params_file"]), parameters, _camera_remappings(given, calibrated_here)
+    )
 
 
 def calibration_start(given: Mapping[str, str], params_file: str) -> NodeStart:
@@ -67,10 +65,35 @@ def calibration_start(given: Mapping[str, str], params_file: str) -> NodeStart:
     parameters = _common_parameters(given, "attitude_frame")
     if given["weights"]:
         parameters["weights"] = _path(given["weights"])
-    remappings = [("image", given["image"])]
-    if given["camera_info"]:
-        remappings.append(("camera_info", given["camera_info"]))
-    return NodeStart("calibration", _params_file(params_file), parameters, remappings)
+    return NodeStart("calibration", _params_file(params_file), parameters, _camera_remappings(given))
+
+
+def depth_start(
+    given: Mapping[str, str],
+    params_file: str,
+    weights: str,
+    localized_here: bool = False,
+    calibrated_here: bool = False,
+) -> NodeStart:
+    """The depth node. Where it is not given the topics of its scale's sources, those are the localization node's
+    landmarks with `localized_here`, and with `calibrated_here` the calibration node's attitude; its camera is chosen
+    as that of the localization node is.
+
+    Raises InputError when params_file is not a file, or camera_height not a length.
+    """
+    parameters = _common_parameters(given)
+    if weights:
+        parameters["weights"] = _path(weights)
+    if given["camera_height"]:
+        parameters["camera_height_m"] = _length_m("camera_height", given["camera_height"])
+    here = {}
+    if localized_here:
+        here["matched_landmarks"] = "localization_node/matched_landmarks"
+    if calibrated_here:
+        here["attitude"] = "calibration_node/attitude"
+    sources = ((name, given.get(name) or here.get(name)) for name in ("matched_landmarks", "attitude", "odometry"))
+    remappings = _camera_remappings(given, calibrated_here) + [(name, topic) for name, topic in sources if topic]
+    return NodeStart("depth", _params_file(params_file), parameters, remappings)
 
 
 def process_starts(nodes: Sequence[NodeStart], container: bool, log_level: str) -> list[ProcessStart]:
@@ -88,6 +111,25 @@ def _common_parameters(given: Mapping[str, str], *left_to_file: str) -> dict[str
     parameters: dict[str, object] = {key: given[key] == "true" for key in _SWITCHES}
     # What is not given must not hide what params_file says.
     return parameters | {key: given[key] for key in (*_LEFT_TO_FILE, *left_to_file) if given.get(key)}
+
+
+def _camera_remappings(given: Mapping[str, str], calibrated_here: bool = False) -> list[tuple[str, str]]:
+    remappings = [("image", given["image"])]
+    if given["camera_info"]:
+        remappings.append(("camera_info", given["camera_info"]))
+    elif calibrated_here:
+        remappings.append(("camera_info", "calibration_node/camera_info"))
+    return remappings
+
+
+def _length_m(name: str, given: str) -> float:
+    try:
+        length_m = float(given)
+    except ValueError:
+        length_m = math.nan
+    if not 0 < length_m < math.inf:
+        raise InputError(f"{name} is '{given}'; give a length in metres, 0.45 say")
+    return length_m
 
 
 def _params_file(given: str) -> str:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
+
 import numpy as np
 from geometry_msgs.msg import Point, PoseWithCovarianceStamped
-from sensor_msgs.msg import CameraInfo, Imu
+from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from geo_perception.geometry import Camera, make_pose, pose_to_quaternion, rotation_gravity_camera
+from geo_perception.errors import InputError
+from geo_perception.geometry import (
+    Camera,
+    make_pose,
+    pose_from_quaternion,
+    pose_to_quaternion,
+    rotation_gravity_camera,
+)
 from geo_perception.ros.camera_info import info_fields
 
 YAW_VARIANCE_RAD2 = 1e6  # nothing is known about the heading
@@ -68,6 +78,56 @@ def attitude_message(
     orientation.x, orientation.y, orientation.z, orientation.w = q_xyzw.tolist()
     message.orientation_covariance = axes_33.reshape(9)
     message.angular_velocity_covariance = message.linear_acceleration_covariance = _ABSENT
+    return message
+
+
+def attitude_from_message(message: Imu) -> tuple[np.ndarray, float]:
+    """The unit vector (3,) against gravity in the frame of an Imu, and the standard deviation in radians of its
+    direction, in its worst direction. The inverse of `attitude_message`, whatever the heading is.
+
+    Raises InputError when the message holds no orientation (REP 145: a first covariance of -1, or a quaternion of
+    zeros), or a covariance that cannot be.
+    """
+    covariance_33 = np.array(message.orientation_covariance, np.float64).reshape(3, 3)
+    q = message.orientation
+    if covariance_33[0, 0] == -1:
+        raise InputError("the Imu holds no orientation; give one that does, as ~/attitude of calibration_node")
+    up_3 = pose_from_quaternion((0, 0, 0), (q.x, q.y, q.z, q.w))[2, :3]
+    if not np.isfinite(covariance_33).all():
+        raise InputError("the Imu's covariance is not finite; check its publisher")
+    # Turns about the vertical, the third axis of the world, do not change where up is.
+    worst_rad2 = float(np.linalg.eigvalsh(0.5 * (covariance_33 + covariance_33.T)[:2, :2])[-1])
+    if worst_rad2 <= 0:
+        raise InputError("the Imu's covariance is zero, which means unknown; give one that says how sure it is")
+    return up_3, float(np.sqrt(worst_rad2))
+
+
+def float_image(header, values_hw: np.ndarray) -> Image:
+    """A 32FC1 image of numbers (H, W)."""
+    return _single_channel(header, np.asarray(values_hw, np.float32), "32FC1")
+
+
+def depth_image(header, depth_m_hw: np.ndarray, encoding: str = "32FC1") -> Image:
+    """A depth image (REP 118) from metres along z (H, W), NaN where unknown and infinite beyond the range.
+
+    `32FC1` has those as they are. `16UC1` has millimetres, and 0 for what is unknown, out of range or more than 65.5 m
+    away: REP 118 knows no other word for it there. Raises InputError for another encoding.
+    """
+    if encoding == "32FC1":
+        return float_image(header, depth_m_hw)
+    if encoding != "16UC1":
+        raise InputError(f"cannot publish depth as '{encoding}'; use 32FC1 or 16UC1")
+    with np.errstate(invalid="ignore"):
+        millimetres_hw = np.rint(np.asarray(depth_m_hw, np.float32) * 1e3)
+        fits_hw = (millimetres_hw >= 1) & (millimetres_hw <= np.iinfo(np.uint16).max)
+    return _single_channel(header, np.where(fits_hw, millimetres_hw, 0).astype(np.uint16), encoding)
+
+
+def _single_channel(header, values_hw: np.ndarray, encoding: str) -> Image:
+    height_px, width_px = values_hw.shape
+    message = Image(header=header, height=height_px, width=width_px, encoding=encoding)
+    message.step, message.is_bigendian = width_px * values_hw.itemsize, int(sys.byteorder == "big")
+    message.data = array("B", values_hw.tobytes())
     return message
 
 

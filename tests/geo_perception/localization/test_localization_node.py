@@ -15,7 +15,7 @@ from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.qos import qos_profile_sensor_data
 from ros_support import Peer, node_process
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
@@ -23,6 +23,7 @@ from geo_perception.geometry import pose_error, pose_from_quaternion
 from geo_perception.ros import qos
 from geo_perception.ros.camera_info import info_fields
 from geo_perception.ros.codec import encode_jpeg, fill_image
+from geo_perception.ros.point_cloud import point_cloud_array
 
 MODULE = "geo_perception.localization.node"
 NAME = "/localization_node"
@@ -36,6 +37,7 @@ class Robot(Peer):
         dataset = tiny_scene.dataset
         self.frames = dataset.of_split("test")
         self.pictures = [dataset.image(frame) for frame in self.frames]
+        self.depth = lambda index: dataset.depth_m(self.frames[index])
         self.camera = dataset.camera(self.frames[0])
         self.images = self.node.create_publisher(Image, "/camera/image_raw", qos_profile_sensor_data)
         self.compressed = self.node.create_publisher(
@@ -192,6 +194,26 @@ class TestPose:
         robot.stop_collecting(overlays)
         robot.stop_collecting(markers)
         assert (overlays[0].width, overlays[0].height) == (robot.camera.width_px, robot.camera.height_px)
+
+    def test_matched_landmarks_are_true_depths_at_the_pixels_they_were_found_at(self, robot):
+        clouds = robot.collect(PointCloud2, f"{NAME}/matched_landmarks")
+        robot.turn_away()  # the landmarks alone are a reason to work
+        robot.spin_for(0.5)
+        second = robot.show(0)
+        assert robot.spin_until(lambda: bool(clouds))
+        robot.stop_collecting(clouds)
+        header = clouds[0].header
+        assert (header.stamp.sec, header.frame_id) == (second, "camera_optical")
+        points_n = point_cloud_array(clouds[0])
+        assert len(points_n) >= 10
+        pixels_n2 = robot.camera.project(np.stack([points_n[name] for name in "xyz"], axis=1))
+        off_px_n = np.linalg.norm(pixels_n2 - np.stack([points_n["u"], points_n["v"]], axis=1), axis=1)
+        assert np.median(off_px_n) < 4
+        depth_m_hw = robot.depth(0)
+        columns, rows = np.rint(np.clip(pixels_n2, 0, np.array(depth_m_hw.shape[::-1]) - 1)).astype(int).T
+        np.testing.assert_allclose(np.median(points_n["z"] / depth_m_hw[rows, columns]), 1, atol=0.03)
+        assert (points_n["sigma"] > 0).all()
+        assert np.median(points_n["sigma"]) < 0.1
 
 
 class TestWhatCannotBeUsed:

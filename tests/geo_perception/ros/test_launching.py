@@ -11,16 +11,19 @@ from geo_perception.ros.launching import (
     SIGTERM_TIMEOUT_S,
     NodeStart,
     calibration_start,
+    depth_start,
     localization_start,
     process_starts,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-LOCALIZATION, CALIBRATION = (str(ROOT / "config" / f"{name}.yaml") for name in ("localization", "calibration"))
+LOCALIZATION, CALIBRATION, DEPTH = (
+    str(ROOT / "config" / f"{name}.yaml") for name in ("localization", "calibration", "depth")
+)
 GIVEN = {
     "scene": "", "weights": "", "image": "/cam/image_raw", "camera_info": "", "image_transport": "", "tf_mode": "",
     "base_frame": "", "attitude_frame": "", "params_file": LOCALIZATION, "use_sim_time": "false",
-    "autostart": "true",
+    "autostart": "true", "camera_height": "", "odometry": "",
 }  # fmt: skip
 
 
@@ -38,6 +41,39 @@ class TestWhoseCameraIsUsed:
         given = GIVEN | {"camera_info": "/cam/info"}
         for start in (localization_start(given, calibrated_here=True), calibration_start(given, CALIBRATION)):
             assert start.remappings == [("image", "/cam/image_raw"), ("camera_info", "/cam/info")]
+
+
+class TestWhereDepthHearsItsScale:
+    def test_alone_it_keeps_its_own_names(self):
+        start = depth_start(GIVEN, DEPTH, "")
+        assert start.remappings == [("image", "/cam/image_raw")]
+        assert (start.name, start.parameters) == ("depth_node", {"use_sim_time": False, "autostart": True})
+
+    def test_beside_localization_it_hears_the_landmarks_found(self):
+        start = depth_start(GIVEN, DEPTH, "", localized_here=True)
+        assert start.remappings[1:] == [("matched_landmarks", "localization_node/matched_landmarks")]
+
+    def test_beside_calibration_too_it_hears_its_camera_and_attitude(self):
+        start = depth_start(GIVEN, DEPTH, "", localized_here=True, calibrated_here=True)
+        assert start.remappings[1:] == [
+            ("camera_info", "calibration_node/camera_info"),
+            ("matched_landmarks", "localization_node/matched_landmarks"),
+            ("attitude", "calibration_node/attitude"),
+        ]
+
+    def test_topics_that_are_named_win(self):
+        named = {"matched_landmarks": "/m", "attitude": "/a", "odometry": "/odom", "camera_info": "/cam/info"}
+        start = depth_start(GIVEN | named, DEPTH, "", localized_here=True, calibrated_here=True)
+        assert dict(start.remappings[1:]) == named
+
+    def test_weights_and_height_are_given_to_the_node(self):
+        start = depth_start(GIVEN | {"camera_height": "0.45"}, DEPTH, "/w")
+        assert start.parameters == {"use_sim_time": False, "autostart": True, "weights": "/w", "camera_height_m": 0.45}
+
+    @pytest.mark.parametrize("height", ["tall", "-1", "0", "inf", "nan"])
+    def test_a_height_that_is_none_is_refused(self, height):
+        with pytest.raises(InputError, match=f"camera_height is '{height}'; give a length in metres"):
+            depth_start(GIVEN | {"camera_height": height}, DEPTH, "")
 
 
 def test_what_is_not_given_does_not_hide_the_file():
@@ -69,6 +105,7 @@ class TestParametersFile:
         for start in (
             lambda: localization_start(GIVEN | {"params_file": given}),
             lambda: calibration_start(GIVEN, given),
+            lambda: depth_start(GIVEN, given, ""),
         ):
             with pytest.raises(InputError, match=f"the parameters file '{given}' is not a file; give a YAML file"):
                 start()
@@ -125,7 +162,7 @@ def test_parameters_of_one_node_reach_only_it_in_any_namespace(tmp_path):
             context.try_shutdown()
 
 
-@pytest.mark.parametrize("name", ["calibrate", "localize"])
+@pytest.mark.parametrize("name", ["calibrate", "depth", "localize"])
 def test_every_launch_argument_that_is_read_is_declared(name):
     """launch itself comes only with a ROS distribution, so the file is read, not run."""
     import ast
@@ -142,7 +179,11 @@ def test_every_launch_argument_that_is_read_is_declared(name):
             raise AssertionError(f"{key} is read and not declared")
 
     given = Reads({key: CALIBRATION if key.endswith("params_file") else "" for key in declared})
-    starts = [calibration_start(given, CALIBRATION)]
+    starts = []
+    if name != "depth":
+        starts.append(calibration_start(given, CALIBRATION))
+    if name != "calibrate":
+        starts.append(depth_start(given, DEPTH, given["depth_weights" if name == "localize" else "weights"]))
     if name == "localize":
         starts.append(localization_start(given, calibrated_here=True))
     assert len(process_starts(starts, container=False, log_level="info")) == len(starts)

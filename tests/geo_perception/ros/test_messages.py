@@ -5,6 +5,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
+from geo_perception.errors import InputError
 from geo_perception.geometry import (
     Camera,
     pose_from_quaternion,
@@ -13,7 +14,14 @@ from geo_perception.geometry import (
     up_from_attitude,
 )
 from geo_perception.ros.camera_info import camera_from_info
-from geo_perception.ros.messages import YAW_VARIANCE_RAD2, attitude_message, camera_info_message
+from geo_perception.ros.messages import (
+    YAW_VARIANCE_RAD2,
+    attitude_from_message,
+    attitude_message,
+    camera_info_message,
+    depth_image,
+    float_image,
+)
 
 COVARIANCE_33 = np.array([[400.0, 0.1, 0.0], [0.1, 4e-4, 1e-4], [0.0, 1e-4, 9e-4]])
 STAMP = Time(sec=12, nanosec=34)
@@ -111,3 +119,61 @@ def test_a_camera_info_gives_its_camera_back():
     assert (message.distortion_model, list(message.d)) == ("plumb_bob", [0.0] * 5)
     assert list(message.p) == [554.0, 0, 319.5, 0, 0, 554.0, 239.5, 0, 0, 0, 1, 0]
     assert (message.header.stamp, message.header.frame_id) == (STAMP, "optical")
+
+
+class TestReadingAnAttitude:
+    @pytest.mark.parametrize(("pitch_deg", "roll_deg"), [(0, 0), (20, 10), (-90, 0), (-35, 25)])
+    def test_gives_up_back_and_its_worst_direction(self, pitch_deg, roll_deg):
+        up_3, sigma_rad = attitude_from_message(attitude(pitch_deg, roll_deg, covariance_33=np.diag([1, 4e-4, 1e-4])))
+        np.testing.assert_allclose(up_3, up_from_attitude(*np.radians([pitch_deg, roll_deg])), atol=1e-9)
+        assert sigma_rad == pytest.approx(0.02, rel=1e-4)
+
+    def test_the_heading_does_not_matter(self):
+        message = attitude(20, 10)
+        up_3, _ = attitude_from_message(message)
+        from scipy.spatial.transform import Rotation
+
+        q = message.orientation
+        turned = Rotation.from_euler("z", 1.2) * Rotation.from_quat([q.x, q.y, q.z, q.w])
+        q.x, q.y, q.z, q.w = turned.as_quat().tolist()
+        np.testing.assert_allclose(attitude_from_message(message)[0], up_3, atol=1e-9)
+
+    @pytest.mark.parametrize(
+        ("covariance_9", "words"),
+        [([-1.0] + [0.0] * 8, "holds no orientation"), ([0.0] * 9, "zero"), ([np.nan] * 9, "not finite")],
+    )
+    def test_one_without_orientation_or_certainty_is_refused(self, covariance_9, words):
+        message = attitude(0, 0)
+        message.orientation_covariance = covariance_9
+        with pytest.raises(InputError, match=words):
+            attitude_from_message(message)
+
+    def test_a_quaternion_of_zeros_is_refused(self):
+        message = attitude(0, 0)
+        q = message.orientation
+        q.x = q.y = q.z = q.w = 0.0
+        with pytest.raises(InputError, match="not a pose"):
+            attitude_from_message(message)
+
+
+class TestDepthImages:
+    DEPTH_M = np.array([[1.0, np.nan, np.inf], [0.0004, 65.535, 65.536]], np.float32)
+
+    def test_metres_are_as_they_are(self):
+        message = depth_image(Header(frame_id="optical"), self.DEPTH_M)
+        assert (message.width, message.height, message.step, message.encoding) == (3, 2, 12, "32FC1")
+        assert message.header.frame_id == "optical"
+        np.testing.assert_array_equal(np.frombuffer(bytes(message.data), "<f4").reshape(2, 3), self.DEPTH_M)
+
+    def test_millimetres_have_zero_for_what_they_cannot_say(self):
+        message = depth_image(Header(), self.DEPTH_M, "16UC1")
+        assert (message.step, message.encoding) == (6, "16UC1")
+        assert np.frombuffer(bytes(message.data), "<u2").tolist() == [1000, 0, 0, 0, 65535, 0]
+
+    def test_any_numbers_become_floats_and_a_strided_array_is_written_in_order(self):
+        message = float_image(Header(), np.arange(12.0).reshape(3, 4)[:, ::2])
+        assert np.frombuffer(bytes(message.data), "<f4").tolist() == [0, 2, 4, 6, 8, 10]
+
+    def test_another_encoding_is_refused(self):
+        with pytest.raises(InputError, match="cannot publish depth as '64FC1'"):
+            depth_image(Header(), self.DEPTH_M, "64FC1")

@@ -1,0 +1,230 @@
+"""The depth node: images in; relative depth out, and metric depth where the robot knows a scale."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Float64
+
+from geo_perception.depth.cloud import point_cloud
+from geo_perception.depth.node_parameters import PARAMETERS, SCALE_PARAMETERS, SOURCE_PARAMETERS
+from geo_perception.depth.overlay import draw_depth
+from geo_perception.depth.result import RelativeDepth
+from geo_perception.depth.scale import SOURCES, Scale, ScaleOptions
+from geo_perception.depth.scale_inputs import ScaleInputs
+from geo_perception.depth.scale_tracker import ScaleTracker, SeenDepth, TrackerOptions
+from geo_perception.drawing import write_caption
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_perception.ros.codec import decode_image, fill_image
+from geo_perception.ros.frame_statistics import Reason
+from geo_perception.ros.image_input import Dropped
+from geo_perception.ros.messages import camera_info_message, depth_image, float_image
+from geo_perception.ros.node_base import Outcome, PerceptionNode
+from geo_perception.ros.point_cloud import point_cloud_message
+from geo_perception.ros.run import run_nodes
+from geo_perception.ros.worker import Frame
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the diagnostics tell of the last frame."""
+
+    scale: Scale | None
+    trusted: bool
+    confident_share: float
+    verdict: str
+
+
+class DepthNode(PerceptionNode):
+    """Publishes `~/depth`, `~/points`, `~/relative_depth`, `~/confidence`, `~/camera_info`, `~/scale` and `~/overlay`.
+    See docs/nodes.md.
+
+    Raises InputError when a parameter given at start-up cannot be used.
+    """
+
+    own_parameters = PARAMETERS
+
+    def __init__(self, **kwargs):
+        self._estimator = None
+        self._tracker, self._tracker_epoch = ScaleTracker(), 0  # of the worker's thread alone
+        self._seen: _Seen | None = None
+        self._looked_back, self._landmarks_used_s = 0, 0.0
+        super().__init__("depth_node", **kwargs)
+        self._inputs = ScaleInputs(self)
+
+    def load(self) -> None:
+        from geo_perception.depth.estimator import DepthEstimator  # torch: seconds
+
+        path = os.path.expanduser(self.value("weights"))
+        self._estimator = DepthEstimator.load(path or None, self.value("device"))
+        self._estimator.warm_up()
+        self.hardware_id = os.path.basename(path) or "reference weights"
+        self._inputs.configure()
+        self._depths = self.output(Image, "~/depth")
+        self._points = self.output(PointCloud2, "~/points")
+        self._scales = self.output(Float64, "~/scale")
+        self._relatives = self.output(Image, "~/relative_depth")
+        self._confidences = self.output(Image, "~/confidence")
+        self._infos = self.output(CameraInfo, "~/camera_info")
+        self._overlay = self.output(Image, "~/overlay")
+
+    def greet(self) -> None:
+        self.forget()  # the robot may have been carried elsewhere while the node was not active
+
+    def unload(self) -> None:
+        self._estimator = None
+        self.hardware_id = "none"
+        self._inputs.close()
+
+    def forget(self) -> None:
+        # The tracker is reset by its own thread, which sees the new epoch.
+        self._inputs.clear()
+        self._seen = None
+
+    def figures(self) -> dict[str, str]:
+        seen, tracker = self._seen, self._tracker
+        figures = {"scale": "none", "scale sigma (%)": "none", "scale from": "none", "scale age (s)": "none"}
+        if seen is None:
+            return figures | {"metres": "withheld", "confident pixels": "none"}
+        if seen.scale is not None:
+            figures = {
+                "scale": f"{seen.scale.factor:.4g}",
+                "scale sigma (%)": f"{100 * seen.scale.sigma:.1f}",
+                "scale from": seen.scale.source,
+                "scale age (s)": f"{seen.scale.age_s:.2f}",
+            }
+        figures["metres"] = "published" if seen.trusted else "withheld"
+        figures["confident pixels"] = "none" if np.isnan(seen.confident_share) else f"{seen.confident_share:.3f}"
+        for source in SOURCES:
+            figures[f"measured by {source}"] = str(tracker.used[source])
+            figures[f"left out of {source}"] = str(tracker.left_out[source])
+        return figures | {
+            "landmarks without a depth map": str(tracker.unmatched),
+            "images looked at afterwards": str(self._looked_back),
+            "unusable messages about the scale": str(self._inputs.unusable),
+            "restarts": str(tracker.restarts),
+            "last restart": tracker.last_restart or "none",
+        }
+
+    def compute(self, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> RelativeDepth:
+        return self._estimator.estimate(image_hw3, camera)
+
+    def publish(self, result: RelativeDepth, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Outcome:
+        tracker = self._fresh_tracker(frame)
+        for told in self._inputs.take(frame.epoch, frame.header.frame_id):
+            tracker.add(told)
+        if not result.estimated:
+            verdict = f"{result.verdict.value}: {result.detail}"
+            self._seen = _Seen(tracker.scale(frame.stamp_ns), False, float("nan"), verdict)
+            return Outcome(False, verdict)
+        restarts = tracker.restarts
+        landmarks_used = tracker.used["landmarks"]
+        tracker.update(
+            SeenDepth(frame.stamp_ns, result, camera),
+            lambda pose, at_ns: self._inputs.camera_on_base(frame.header.frame_id, pose, at_ns),
+        )
+        if tracker.restarts > restarts:
+            self.get_logger().warning(f"{tracker.last_restart}: the scale is forgotten")
+        if tracker.used["landmarks"] > landmarks_used:
+            self._landmarks_used_s = time.monotonic()
+        if frame.epoch != self.epoch:
+            raise Dropped(Reason.OUTDATED, "the node was reset while it worked on this frame")
+        scale = tracker.scale(frame.stamp_ns)
+        trusted = scale is not None and scale.sigma <= self.value("max_scale_sigma")
+        verdict = f"{result.verdict.value}; {self._say(scale, trusted)}"
+        confidence_hw = result.confidence_hw
+        self._publish_relative(result, confidence_hw, verdict, frame)
+        if trusted:
+            self._publish_metres(result, confidence_hw, scale.factor, frame)
+        share = float("nan")
+        if confidence_hw is not None:
+            share = float((confidence_hw >= self.value("min_confidence")).mean())
+        self._seen = _Seen(scale, trusted, share, verdict)
+        self._look_back(frame)
+        metres_wanted = any(_wanted(output) for output in (self._depths, self._points, self._scales))
+        return Outcome(trusted or not metres_wanted, verdict)
+
+    def _fresh_tracker(self, frame: Frame) -> ScaleTracker:
+        """The tracker, with the present parameters and nothing of an earlier epoch."""
+        if frame.epoch != self._tracker_epoch:
+            self._tracker_epoch, self._looked_back, self._landmarks_used_s = frame.epoch, 0, 0.0
+            self._tracker.reset()
+        scale = ScaleOptions(**{s.name.removeprefix("scale."): self.value(s.name) for s in SCALE_PARAMETERS})
+        self._tracker.options = TrackerOptions(scale, **{s.name: self.value(s.name) for s in SOURCE_PARAMETERS})
+        return self._tracker
+
+    def _say(self, scale: Scale | None, trusted: bool) -> str:
+        if scale is None:
+            return "no scale, so no metres: neither landmarks nor odometry nor the floor tell it"
+        words = f"scale {scale.factor:.3g} within {100 * scale.sigma:.0f} % from {scale.source}"
+        return words if trusted else f"{words}, too uncertain for metres"
+
+    def _publish_relative(self, result: RelativeDepth, confidence_hw, verdict: str, frame: Frame) -> None:
+        header = frame.header
+        if _wanted(self._infos):
+            self._infos.publish(camera_info_message(header, result.camera))
+        if _wanted(self._relatives):
+            self._relatives.publish(float_image(header, result.depth_hw))
+        if confidence_hw is not None and _wanted(self._confidences):
+            self._confidences.publish(float_image(header, confidence_hw))
+        if _wanted(self._overlay):
+            picture_hw3 = draw_depth(result.depth_hw, result.view_hw3)
+            write_caption(picture_hw3, verdict)
+            self._overlay.publish(fill_image(Image(header=header), picture_hw3))
+
+    def _publish_metres(self, result: RelativeDepth, confidence_hw, factor: float, frame: Frame) -> None:
+        header, max_depth_m = frame.header, self.value("max_depth_m")
+        if _wanted(self._scales):
+            self._scales.publish(Float64(data=factor))
+        if not (_wanted(self._depths) or _wanted(self._points)):
+            return
+        depth_m_hw = result.depth_hw * np.float32(factor)
+        with np.errstate(invalid="ignore"):
+            depth_m_hw[depth_m_hw > max_depth_m] = np.inf
+        if _wanted(self._depths):
+            self._depths.publish(depth_image(header, depth_m_hw, self.value("depth_encoding")))
+        if _wanted(self._points):
+            points_n = point_cloud(
+                depth_m_hw, result.camera, confidence_hw, self.value("min_confidence"), self.value("point_stride_px"),
+                result.view_hw3, max_depth_m,
+            )  # fmt: skip
+            self._points.publish(point_cloud_message(header, points_n))
+
+    def _look_back(self, frame: Frame) -> None:
+        """Looks at the image of landmarks that passed by while the worker was busy, when none were used for a while."""
+        interval_s, now_s = self.value("landmark_interval_s"), time.monotonic()
+        if interval_s == 0 or now_s - self._landmarks_used_s < interval_s:
+            return
+        frames = self._inputs.frames()
+        landmarks = self._tracker.take_missed(set(frames)) if frames else None
+        if landmarks is None:
+            return
+        self._landmarks_used_s, self._looked_back = now_s, self._looked_back + 1
+        missed = frames[landmarks.stamp_ns]
+        try:
+            image_hw3 = decode_image(missed.message)
+            camera = self.images.camera_of(missed, *image_hw3.shape[1::-1])
+        except InputError:  # its like is told of where it is the newest image
+            return
+        depth = self._estimator.estimate(image_hw3, camera)
+        if depth.estimated and frame.epoch == self.epoch:
+            self._tracker.measure(landmarks, SeenDepth(missed.stamp_ns, depth, camera))
+
+
+def _wanted(publisher) -> bool:
+    return publisher.get_subscription_count() > 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run_nodes([DepthNode], arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""What a robot tells about the scale, as ROS messages: landmarks, attitude, odometry; and the images they are about.
+
+The callbacks run in the node's executor. What they take waits for the thread that works on the images.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+import numpy as np
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import Imu, PointCloud2
+
+from geo_perception.depth.scale_tracker import Attitude, Landmarks, OdometryPose
+from geo_perception.errors import InputError
+from geo_perception.geometry import pose_from_quaternion
+from geo_perception.ros import qos
+from geo_perception.ros.frames import NoTransform, Transforms
+from geo_perception.ros.messages import attitude_from_message, stamp_ns
+from geo_perception.ros.point_cloud import point_cloud_array
+from geo_perception.ros.worker import Frame
+
+LANDMARK_FIELDS = ("z", "u", "v", "sigma")
+KEPT_FRAMES, KEPT_BYTES, LANDMARKS_GONE_S = 20, 64 << 20, 30.0
+_KEPT_MESSAGES = 1000
+
+
+class ScaleInputs:
+    """The inputs of a `PerceptionNode` that a scale can be measured from. Made in the node's constructor.
+
+    `unusable` counts messages that say nothing or contradict themselves, since the last reset.
+    """
+
+    def __init__(self, node):
+        self._node = node
+        self._told: deque = deque(maxlen=_KEPT_MESSAGES)
+        self._lock = threading.Lock()
+        self._frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
+        self._landmarks_s = -np.inf  # when any came
+        self._said: set[str] = set()
+        self._transforms: Transforms | None = None
+        self._no_tf = ""
+        self.unusable = 0
+        node.images.on_frame = self._keep_frame
+
+    def configure(self) -> None:
+        """Announces the inputs. For the node's `load`."""
+        resolve = self._node.resolve_topic_name
+        beside = self._node.images.beside
+        beside(PointCloud2, resolve("matched_landmarks"), self._on_landmarks, qos.BESIDE_IN)
+        beside(Imu, resolve("attitude"), self._on_attitude, qos.BESIDE_IN)
+        beside(Odometry, resolve("odometry"), self._on_odometry, qos.ODOMETRY_IN)
+
+    def close(self) -> None:
+        """Ends what was opened for odometry."""
+        if self._transforms is not None:
+            self._transforms.close()
+        self._transforms, self._no_tf = None, ""
+
+    def clear(self) -> None:
+        """Forgets all messages and images."""
+        self._told.clear()
+        with self._lock:
+            self._frames.clear()
+        self._said.clear()
+        self.unusable = 0
+        if self._transforms is not None:
+            self._transforms.clear()
+
+    def take(self, epoch: int, frame_id: str) -> list[Landmarks | Attitude | OdometryPose]:
+        """What has come since the last time in this epoch, for the camera whose optical frame this is, in order."""
+        taken = []
+        while True:
+            try:
+                told_epoch, told_frame, told = self._told.popleft()
+            except IndexError:
+                return taken
+            if told_epoch != epoch:
+                continue
+            if told_frame in (None, frame_id):
+                taken.append(told)
+            else:
+                kind = type(told).__name__.lower()
+                self._say_once(
+                    f"frame of {kind}",
+                    f"{kind} of frame '{told_frame}' not used: the images are of '{frame_id}'; publish it for the "
+                    "image's own optical frame",
+                )
+
+    def frames(self) -> dict[int, Frame]:
+        """The last images by their stamps, also those that were not worked on; none while no landmarks come."""
+        with self._lock:
+            return {frame.stamp_ns: frame for frame in self._frames}
+
+    def camera_on_base(self, camera_frame: str, pose: OdometryPose, at_ns: int) -> np.ndarray | None:
+        """T_base_camera at a stamp: from odometry_camera_pose, else from TF; None where neither knows it."""
+        given = self._node.value("odometry_camera_pose")
+        if any(given):
+            return pose_from_quaternion(given[:3], given[3:])
+        if self._transforms is None:
+            return None
+        from builtin_interfaces.msg import Time
+
+        stamp = Time(sec=at_ns // 10**9, nanosec=at_ns % 10**9)
+        try:
+            return self._transforms.lookup(pose.base_frame, camera_frame, stamp, 0.0)
+        except NoTransform as error:
+            self._node.warn("odometry", f"odometry is not used: {error}")
+            return None
+
+    def _keep_frame(self, frame: Frame) -> None:
+        with self._lock:
+            if time.monotonic() - self._landmarks_s > LANDMARKS_GONE_S:
+                self._frames.clear()
+                return
+            self._frames.append(frame)
+            while len(self._frames) > 1 and sum(len(kept.message.data) for kept in self._frames) > KEPT_BYTES:
+                self._frames.popleft()
+
+    def _on_landmarks(self, message: PointCloud2) -> None:
+        self._landmarks_s = time.monotonic()
+        try:
+            points_n = point_cloud_array(message)
+            missing = [name for name in LANDMARK_FIELDS if name not in points_n.dtype.names]
+            if missing:
+                raise InputError(f"it has no field {missing[0]}; give {', '.join(LANDMARK_FIELDS)}")
+            values_4n = np.stack([points_n[name].astype(np.float64).reshape(len(points_n)) for name in LANDMARK_FIELDS])
+        except (InputError, ValueError) as error:
+            self._refuse("matched_landmarks", error)
+            return
+        z_n, u_n, v_n, sigma_n = values_4n[:, np.isfinite(values_4n).all(axis=0)]
+        stamp = stamp_ns(message.header.stamp)
+        self._tell(message.header.frame_id, Landmarks(stamp, np.stack([u_n, v_n], axis=1), z_n, sigma_n))
+
+    def _on_attitude(self, message: Imu) -> None:
+        try:
+            up_3, sigma_rad = attitude_from_message(message)
+        except InputError as error:
+            self._refuse("attitude", error)
+            return
+        self._tell(message.header.frame_id, Attitude(stamp_ns(message.header.stamp), up_3, sigma_rad))
+
+    def _on_odometry(self, message: Odometry) -> None:
+        if not any(self._node.value("odometry_camera_pose")) and not self._hears_tf():
+            self._say_once("odometry", f"odometry is not used: {self._no_tf}")
+            return
+        p, q = message.pose.pose.position, message.pose.pose.orientation
+        try:
+            T_odom_base = pose_from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+        except InputError as error:
+            self._refuse("odometry", error)
+            return
+        # A pose in another frame of odometry is no continuation of the ones before.
+        names = f"{message.header.frame_id} {message.child_frame_id}"
+        pose = OdometryPose(stamp_ns(message.header.stamp), T_odom_base, message.child_frame_id, names)
+        self._tell(None, pose)
+
+    def _hears_tf(self) -> bool:
+        if self._transforms is None and not self._no_tf:
+            try:
+                self._transforms = Transforms(self._node, broadcast=False)
+            except InputError:
+                self._no_tf = (
+                    "where the camera sits on the robot is not known, since TF is not installed; give "
+                    "odometry_camera_pose, or install tf2_ros"
+                )
+        return self._transforms is not None
+
+    def _tell(self, frame_id: str | None, told) -> None:
+        self._told.append((self._node.epoch, frame_id, told))
+
+    def _refuse(self, topic: str, error: Exception) -> None:
+        self.unusable += 1
+        self._node.warn(f"unusable {topic}", f"a message on {topic} cannot be used: {error}")
+
+    def _say_once(self, kind: str, sentence: str) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            self._node.get_logger().warning(sentence)
