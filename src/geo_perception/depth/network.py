@@ -19,6 +19,7 @@ from geo_perception.runtime.backbone import hold_normalization
 
 SCALES = 4
 _STRIDES = (32, 16, 8, 4, 2)
+_GROUPS = 8
 _MAX_LOG = 7.0  # disparities from 1/1000 to 1000 of the first guess
 
 
@@ -65,7 +66,8 @@ class DepthNetwork(nn.Module):
         self.doubt = nn.Sequential(_block(widths[-2] + widths[-3], 32), nn.Conv2d(32, 1, 1))
         for layer in self.predict:
             nn.init.normal_(layer.weight, std=1e-3)
-            nn.init.constant_(layer.bias, -1.0)  # 2.7 units away
+            nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.predict[0].bias, -1.0)  # 2.7 units away
         nn.init.zeros_(self.doubt[-1].weight)
         nn.init.constant_(self.doubt[-1].bias, -1.5)
 
@@ -79,7 +81,7 @@ class DepthNetwork(nn.Module):
         """RGB in 0..1, any float dtype."""
         maps = self.backbone((image_b3hw - self.mean_1311) / self.std_1311)
         skips = [maps[index] for index in self._order]
-        x, disparities, doubted = skips[0], [], []
+        x, logs, doubted = skips[0], [], []
         for index, (reduce, merge) in enumerate(zip(self.reduce, self.merge, strict=True)):
             x = F.interpolate(reduce(x), scale_factor=2, mode="nearest")
             x = merge(torch.cat([x, skips[index + 1]], 1) if index + 1 < len(skips) else x)
@@ -87,13 +89,18 @@ class DepthNetwork(nn.Module):
                 # Half precision would leave depth in steps of half a percent, and surfaces without a direction.
                 with torch.autocast(x.device.type, enabled=False):
                     log_b1hw = self.predict[index - len(self.reduce) + SCALES](x.float())
-                disparities.append(torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)))
+                    if logs:  # each scale only says what is finer than the one before
+                        log_b1hw = log_b1hw + F.interpolate(
+                            logs[-1], size=log_b1hw.shape[-2:], mode="bilinear", align_corners=False
+                        )
+                logs.append(log_b1hw)
             if index in (len(self.reduce) - 3, len(self.reduce) - 2):
                 doubted.append(x.detach())
         coarse = F.interpolate(doubted[0], size=doubted[1].shape[-2:], mode="bilinear", align_corners=False)
         log_sigma = self.doubt(torch.cat([coarse, doubted[1]], 1)).float().clamp(-5.0, 3.0)
         log_sigma = F.interpolate(log_sigma, size=image_b3hw.shape[-2:], mode="bilinear", align_corners=False)
-        return DepthOutput(disparities[::-1], log_sigma)
+        disparities = [torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)) for log_b1hw in reversed(logs)]
+        return DepthOutput(disparities, log_sigma)
 
     def config_dict(self) -> dict:
         """What `make_depth_network` takes to make this network again."""
@@ -112,4 +119,6 @@ def make_depth_network(config: dict) -> nn.Module:
 
 
 def _block(before: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, channels, 3, padding=1, padding_mode="zeros"), nn.ELU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(before, channels, 3, padding=1), nn.GroupNorm(_GROUPS, channels), nn.ELU(inplace=True)
+    )

@@ -20,7 +20,7 @@ from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.losses import DepthLosses
 from geo_training.depth.model import DepthAndMotion
 from geo_training.depth.pose_network import PoseEstimator
-from geo_training.depth.validation import validate, validation_frames
+from geo_training.depth.validation import NEW_PLACES_MARGIN, validate, validation_frames
 from geo_training.engine.checkpoint import load_state, save_state
 from geo_training.engine.curves import write_curves
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
@@ -111,7 +111,7 @@ def fit_depth(config: DepthTrainingConfig, out: str | Path) -> FitResult:
                       schedule=config.schedule)  # fmt: skip
     result = run_loop(task, loop, run_dir, accelerator, _fingerprint(config, sources), moments)
     figures = {"train_s": result.seconds, "steps": config.steps, **task.evaluate(result.network)}
-    estimator = task.estimator(result.network, figures.get("sigma_ratio", 1.0))
+    estimator = task.estimator(result.network, NEW_PLACES_MARGIN * figures.get("sigma_ratio", 1.0))
     facts = _facts(config, sources, figures)
     estimator.save(out, facts)
     pose_path = None

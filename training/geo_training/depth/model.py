@@ -15,6 +15,8 @@ from geo_training.depth.batch import ClipBatch
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.pose_network import PoseNetwork, PoseNetworkConfig
 
+NEAR_LOG_DISPARITY = 1.6  # 5 per unit of length
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -110,4 +112,7 @@ def depth_network(config: DepthTrainingConfig) -> nn.Module:
         pretrained = create_backbone(config.backbone, config.backbone_file)
         network.backbone.load_state_dict(pretrained.network.state_dict())
     freeze_stages(network.backbone, config.frozen_stages)
+    if config.motion == "learned":
+        # Near, as SfMLearner's starts: motion that is still small then moves the picture, and depth has a gradient.
+        torch.nn.init.constant_(network.predict[0].bias, NEAR_LOG_DISPARITY)
     return network.to(memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ from geo_perception.depth.estimator import DepthEstimator
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.config import DepthTrainingConfig
 
+NEW_PLACES_MARGIN = 1.5  # on the stated errors: validation frames are nearer to what was learned than a robot's are
 _NEAREST_M = 1e-3
 
 

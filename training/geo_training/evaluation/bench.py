@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from geo_perception.errors import InputError
@@ -25,6 +25,7 @@ class BenchOptions:
 
     device: str = "auto"
     seed: int = 0
+    minutes: float | None = None  # None: the benchmark's own
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark. `data` are the folders below the data root that it reads; `figures` the names that it gives."""
+    """One benchmark. `data` are the folders below the data root that it reads; `figures` the names that it gives;
+    `minutes` how long it takes unless another time is asked for, None where that cannot be chosen."""
 
     name: str
     summary: str
@@ -47,6 +49,7 @@ class Benchmark:
     duration: str
     figures: tuple[str, ...]
     run: Callable[[Path, Work, BenchOptions], BenchResult] = field(repr=False)
+    minutes: float | None = None
 
 
 class Work:
@@ -100,7 +103,10 @@ def run_benchmark(
     benchmark: Benchmark, data_root: Path, work_folder: Path, options: BenchOptions
 ) -> tuple[dict, Evaluation | None]:
     """Runs it; returns the JSON that is written (name, figures, machine, versions, data_sha256, config) and the
-    evaluation behind it. Raises InputError when the data is not there."""
+    evaluation behind it. Raises InputError when the data is not there, or minutes are given that it has no use for."""
+    if options.minutes is not None and benchmark.minutes is None:
+        raise InputError(f"{benchmark.name} takes as long as it takes; leave out --minutes")
+    options = replace(options, minutes=options.minutes or benchmark.minutes)
     folders = [data_root / name for name in benchmark.data]
     for folder in folders:
         if not folder.is_dir():
@@ -108,6 +114,8 @@ def run_benchmark(
     sha256 = sha256_of_data(*folders)
     versions = describe_versions()
     chosen = {"device": options.device, "seed": options.seed}
+    if options.minutes is not None:
+        chosen["minutes"] = options.minutes
     key = {"benchmark": benchmark.name, "data_sha256": sha256, "versions": versions, "options": chosen}
     result = benchmark.run(data_root, Work(work_folder, key), options)
     missing = [name for name in benchmark.figures if name not in result.figures]

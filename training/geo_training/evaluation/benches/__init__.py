@@ -5,4 +5,6 @@ NAMES = {
     "localization-fox": "geo_training.evaluation.benches.localization_fox",
     "calibration-panoramas": "geo_training.evaluation.benches.calibration_panoramas",
     "calibration-adapt": "geo_training.evaluation.benches.calibration_adapt",
+    "depth-losses": "geo_training.evaluation.benches.depth_losses",
+    "depth-drive": "geo_training.evaluation.benches.depth_drive",
 }
