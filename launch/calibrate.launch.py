@@ -11,7 +11,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from geo_perception.ros.launching import SIGTERM_TIMEOUT_S, calibration_start, process_starts
+from geo_perception.ros.launching import SIGTERM_TIMEOUT_S, calibration_start, own_parameters_file, process_starts
 
 SHARE = get_package_share_directory("geo_perception")
 SWITCH = ("true", "false")
@@ -46,7 +46,7 @@ def _nodes(context):
         executable=process.executable,
         name=process.name,
         namespace=given["namespace"],
-        parameters=[start.params_file, start.parameters],
+        parameters=[start.params_file, own_parameters_file(start)],
         remappings=process.remappings,
         arguments=process.arguments,
         output="screen",

@@ -4,7 +4,6 @@ ros2 launch geo_perception localize.launch.py scene:=office.safetensors image:=/
 """
 
 import os
-import tempfile
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
@@ -17,6 +16,7 @@ from geo_perception.ros.launching import (
     calibration_start,
     depth_start,
     localization_start,
+    own_parameters_file,
     process_starts,
 )
 
@@ -53,13 +53,6 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
-def _own_file(start) -> str:
-    """Parameters that one of several nodes in a process is given. A dictionary would reach all of them."""
-    with tempfile.NamedTemporaryFile("w", prefix=f"{start.name}_", suffix=".yaml", delete=False) as file:
-        file.write(start.parameters_yaml)
-    return file.name
-
-
 def _nodes(context):
     given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     calibrate = given["calibrate"] == "true"
@@ -76,7 +69,7 @@ def _nodes(context):
             namespace=given["namespace"],
             parameters=[
                 *(start.params_file for start in process.nodes),
-                *(_own_file(start) for start in process.nodes),
+                *(own_parameters_file(start) for start in process.nodes),
             ],
             remappings=process.remappings,
             arguments=process.arguments,

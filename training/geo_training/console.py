@@ -32,7 +32,7 @@ class NotGoodEnough(Exception):  # noqa: N818 (a verdict, not a mistake)
 
 
 class _Answering:
-    """Answers InputErrors with one line and exit 1. Wrong usage exits 2.
+    """Answers InputErrors, and what the system refuses, with one line and exit 1. Wrong usage exits 2.
 
     `typer.Exit` is raised rather than an exception of click: newer typers bring a click of their own, which knows no
     other.
@@ -43,6 +43,11 @@ class _Answering:
             return super().invoke(ctx)
         except InputError as error:
             answer = f"[bold red]error:[/] {_plain(str(error))}"
+        except BrokenPipeError:
+            raise  # whoever reads has gone; typer ends quietly
+        except OSError as error:  # a folder that cannot be written, a full disk
+            where = f"{error.filename}: " if error.filename else ""
+            answer = f"[bold red]error:[/] {_plain(f'{where}{error.strerror or error}; choose another place')}"
         except NotGoodEnough as shortfall:
             answer = f"[bold yellow]not good enough:[/] {_plain(str(shortfall))}"
         except KeyboardInterrupt:

@@ -82,7 +82,8 @@ class Calibrator:
             network.load_state_dict(whole)
             uncertainty = Uncertainty(*(tuple(header["uncertainty"][key]) for key in ("scale_3", "floor_3")))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} does not fit the calibration network ({error}); make it again") from None
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} does not fit the calibration network ({reason}); make it again") from None
         calibrator = cls(network, uncertainty, device, options, header)
         calibrator.size_bytes = path.stat().st_size
         return calibrator

@@ -64,8 +64,11 @@ class DepthEstimator:
             state = {name: torch.from_numpy(np.array(value)).to(own[name].dtype) for name, value in tensors.items()}
             network.load_state_dict(state)
             estimator = cls(network, device, int(header["area_px"]), float(header["sigma_scale"]), header)
+        except InputError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} does not fit a depth network ({error}); make it again") from None
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} does not fit a depth network ({reason}); make it again") from None
         estimator.size_bytes = path.stat().st_size
         return estimator
 

@@ -3,9 +3,12 @@ without one."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,6 +99,17 @@ def depth_start(
     return NodeStart("depth", _params_file(params_file), parameters, remappings)
 
 
+def own_parameters_file(start: NodeStart) -> str:
+    """A file of the parameters that a node is given besides its params_file, removed when this process ends.
+
+    A dictionary would reach every node of a process, and launch would leave its file behind.
+    """
+    with tempfile.NamedTemporaryFile("w", prefix=f"{start.name}_", suffix=".yaml", delete=False) as file:
+        file.write(start.parameters_yaml)
+    atexit.register(_remove, file.name)
+    return file.name
+
+
 def process_starts(nodes: Sequence[NodeStart], container: bool, log_level: str) -> list[ProcessStart]:
     """A process for each node, or one `perception_container` for all of them."""
     logging = ["--ros-args", "--log-level", log_level]
@@ -138,6 +152,11 @@ def _params_file(given: str) -> str:
         # launch_ros would warn, leave it out and start the node with other parameters than those meant.
         raise InputError(f"the parameters file '{given}' is not a file; give a YAML file of parameters")
     return path
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):  # somebody has tidied up
+        os.remove(path)
 
 
 def _path(given: str) -> str:

@@ -113,6 +113,10 @@ class Walker(RobotPeer):
         depth_m_n = np.where(wrong_n, depth_m_n * rng.choice([0.4, 0.6, 1.7, 2.5], LANDMARKS), depth_m_n)
         self.tell_landmarks(np.stack([columns, rows], axis=1), depth_m_n, NOISE, stamp)
 
+    def of(self, views: list[View], messages: list) -> list:
+        """Those of the messages that are of these views; on a busy machine earlier ones still come."""
+        return [m for m in messages if any(self.shown.get(stamp_ns(m.header.stamp)) is view for view in views)]
+
     def ratios(self) -> np.ndarray:
         """The median ratio of ~/depth to the sensor's depth in each frame that came, wherever both are known."""
         found = []
@@ -168,13 +172,13 @@ def test_metres_are_right_and_stay_so_when_the_camera_is_covered_zoomed_resized_
         peer.spin_for(0.5)
         peer.forget()
         peer.play([dark], lambda: "no structure" in peer.values().get("last verdict", ""), 20.0, landmarks=False)
-        assert not any(peer.results), "something was published of a covered lens"
+        assert not any(peer.of([dark], topic) for topic in peer.results), "something was published of a covered lens"
 
         zoomed = [view.zoomed(1.6) for view in walk[:20]]
         peer.spin_for(0.5)
         peer.forget()
         peer.play(zoomed, lambda: len(peer.relatives) >= 2, 20.0, landmarks=False)
-        assert not peer.depths, "metres by the scale of another zoom"
+        assert not peer.of(zoomed, peer.depths), "metres by the scale of another zoom"
         played(zoomed)
         peer.check_metres(0.15)
 
@@ -182,11 +186,12 @@ def test_metres_are_right_and_stay_so_when_the_camera_is_covered_zoomed_resized_
         played(small)
         peer.check_metres(0.15)
 
+        again = [view.resized(360, 240) for view in walk[:20]]
         peer.stamp_ns -= 60 * 10**9
         peer.spin_for(0.5)
         peer.forget()
-        peer.play(small, lambda: len(peer.relatives) >= 2, 20.0, landmarks=False)
-        assert not peer.depths, "metres by a scale from before the clock jumped"
-        played(small)
+        peer.play(again, lambda: len(peer.relatives) >= 2, 20.0, landmarks=False)
+        assert not peer.of(again, peer.depths), "metres by a scale from before the clock jumped"
+        played(again)
         peer.check_metres(0.15)
         assert process.running(), process.text

@@ -2,9 +2,12 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from geo_perception.errors import InputError
 from geo_perception.ros.launching import (
@@ -160,6 +163,30 @@ def test_parameters_of_one_node_reach_only_it_in_any_namespace(tmp_path):
                 node.destroy_node()
         finally:
             context.try_shutdown()
+
+
+def test_the_file_of_a_nodes_own_parameters_lasts_as_long_as_the_launch():
+    code = (
+        "from geo_perception.ros.launching import NodeStart, own_parameters_file\n"
+        "path = own_parameters_file(NodeStart('depth', '', {'camera_height_m': 0.45}, []))\n"
+        "print(path, open(path).read(), sep='\\n')"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    path, content = answer.stdout.splitlines()
+    assert json.loads(content) == {"/**/depth_node": {"ros__parameters": {"camera_height_m": 0.45}}}
+    assert Path(path).name.startswith("depth_node_")
+    assert not Path(path).exists()
+
+
+@pytest.mark.parametrize("name", ["calibration", "depth", "localization"])
+def test_rviz_shows_only_topics_that_a_node_publishes(name):
+    shown = yaml.safe_load((ROOT / "rviz" / f"{name}.rviz").read_text())["Visualization Manager"]["Displays"]
+    topics = [display["Topic"]["Value"] for display in shown if "Topic" in display]
+    assert topics
+    for topic in topics:
+        node, _, own = topic.rpartition("/")
+        source = ROOT / "src" / "geo_perception" / node.removesuffix("_node") / "node.py"
+        assert f'"~/{own}"' in source.read_text(), topic
 
 
 @pytest.mark.parametrize("name", ["calibrate", "depth", "localize"])

@@ -48,12 +48,15 @@ def test_the_config_of_the_reference_weights_needs_its_three_datasets(tmp_path):
         ({"losses": {"weights": {}}}, "losses.weights"),
         ({"losses": {"weights": {"beauty": 1.0}}}, "must weigh some of photometric"),
         ({"losses": {"weights": {"photometric": 0.0}}}, "one must be positive"),
-        ({"losses": {"weights": {"photometric": 1.0, "mask": -1.0}}}, "no weight may be negative"),
+        ({"losses": {"weights": {"photometric": 1.0, "mask": -1.0}}}, "number that is not negative"),
+        ({"losses": {"weights": {"photometric": float("nan")}}}, "number that is not negative"),
+        ({"losses": {"weights": {"photometric": float("inf")}}}, "number that is not negative"),
         ({"losses": {"weights": {"mask": 0.2}}}, "needs explainability"),
         ({"size_px": [100, 64]}, "multiples of 32"),
         ({"size_px": [0, 64]}, "multiples of 32"),
         ({"datasets": ["a", "b"], "shares": [0, 0]}, "one must be positive"),
         ({"steps": 0}, "config key 'steps'"),
+        ({"keep_momentum": True}, "keep_momentum needs start_from"),
     ],
 )
 def test_wrong_values_are_named(changes, message):

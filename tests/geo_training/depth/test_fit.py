@@ -1,11 +1,12 @@
 """Training from a dataset to weights files, for a few steps on a tiny walk."""
 
 import json
+import shutil
 
 import pytest
 import torch
 import yaml
-from geo_training.depth import fit
+from geo_training.depth import commands, fit
 from geo_training.depth.clip_data import ClipStream, clip_sources
 from geo_training.depth.config import DepthTrainingConfig, load_config
 from geo_training.depth.fit import DepthTask, fit_depth, start_from
@@ -14,6 +15,7 @@ from geo_training.depth.pose_network import PoseEstimator
 from geo_training.depth.validation import NEW_PLACES_MARGIN
 from geo_training.engine.checkpoint import load_state
 from tiny_walk import CAMERA, make_walk, walk_view
+from typer.testing import CliRunner
 
 from geo_perception.depth import dispnet
 from geo_perception.depth.estimator import DepthEstimator
@@ -225,4 +227,28 @@ def test_training_without_what_it_needs_is_refused(walk, tmp_path):
     boundary = {"weights": {"photometric": 1.0, "boundary": 2.5}}
     with pytest.raises(InputError, match=r"needs boundary maps .* `geo-train depth boundaries`"):
         fit_depth(config_of(walk, losses=boundary), tmp_path / "out.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_found_wrong_before_the_first_step_leaves_nothing_behind(walk, tmp_path):
+    bare = make_walk(tmp_path / "bare", held_out=2).root
+    shutil.rmtree(bare / "depth")
+    confidence = {"weights": {"confidence": 1.0}}
+    cases = (
+        ({"validation": [bare]}, "bare has no frame with depth of the split val or test; leave out validation"),
+        ({"validation": [tmp_path / "nowhere"]}, "nowhere is not a dataset"),
+        ({"backbone": "resnet1234"}, "the backbone 'resnet1234' is not known; name a network of timm"),
+        ({"architecture": "dispnet", "losses": confidence}, "a dispnet does not tell its confidence"),
+        ({"start_from": tmp_path / "no.safetensors"}, "is not there or damaged; give as start_from"),
+    )
+    for changes, message in cases:
+        with pytest.raises(InputError, match=message):
+            fit_depth(config_of(walk, **changes), tmp_path / "out" / "depth.safetensors")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_refused_as_weights_before_anything_is_trained(walk, tmp_path):
+    answer = CliRunner().invoke(commands.app, ["fit", "default", "--dataset", str(walk), "--out", str(tmp_path)])
+    assert answer.exit_code == 2
+    assert "is a directory" in " ".join(answer.output.replace("│", " ").split())  # the box breaks lines
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ def boundaries_command(
     dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset of `geo-train dataset`.")],
     masks: Annotated[
         Path | None,
-        typer.Option("--masks", metavar="DIR", help="Masks that exist: DIR/<sequence>/<frame>.png, one id a pixel."),
+        typer.Option("--masks", metavar="DIR", help="Masks that exist: `DIR/<sequence>/<frame>.png`, one id a pixel."),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="State dict of torchvision's Mask R-CNN.")

@@ -26,7 +26,7 @@ def _group() -> None:
 @app.command("fit")
 def fit(
     config: Annotated[str, typer.Argument(help=f"YAML config, or one of {', '.join(NAMES)}.", metavar="CONFIG")],
-    out: Annotated[Path, typer.Option("--out", help="The weights file to write.", metavar="WEIGHTS.safetensors")],
+    out: Annotated[Path, typer.Option("--out", help="The weights file to write.", metavar="WEIGHTS", dir_okay=False)],
     dataset: DatasetsOption = None,
     validation: Annotated[
         list[Path] | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -47,8 +48,8 @@ class LossConfig(Strict):
     def _check_weights(cls, weights):
         if not weights or not set(weights) <= set(TERMS):
             raise ValueError(f"must weigh some of {', '.join(TERMS)}, not {list(weights)}")
-        if min(weights.values()) < 0 or max(weights.values()) <= 0:
-            raise ValueError("no weight may be negative, and one must be positive")
+        if not all(0 <= weight < math.inf for weight in weights.values()) or max(weights.values()) <= 0:
+            raise ValueError("every weight must be a number that is not negative, and one must be positive")
         return weights
 
     @model_validator(mode="after")
@@ -136,6 +137,12 @@ class DepthTrainingConfig(Strict):
         if size_px is not None and (min(size_px) < 32 or any(side % 32 for side in size_px)):
             raise ValueError("needs sides that are multiples of 32 pixels")
         return size_px
+
+    @model_validator(mode="after")
+    def _check_momentum(self):
+        if self.keep_momentum and self.start_from is None:
+            raise ValueError("keep_momentum needs start_from, the run whose momentum is kept")
+        return self
 
 
 def load_config(path: str | Path | None, **changes) -> DepthTrainingConfig:

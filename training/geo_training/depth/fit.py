@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 import yaml
 
@@ -48,6 +49,14 @@ class DepthTask:
 
     def __init__(self, sources: list[ClipSource], config: DepthTrainingConfig, device: torch.device, rank: int = 0):
         self.config, self.device = config, device
+        self._frames = validation_frames(config)
+        if config.validation and not self._frames:
+            raise InputError(
+                f"{config.validation[0]} has no frame with depth of the split val or test; leave out validation, or "
+                "make a split with `geo-train dataset split`"
+            )
+        if config.architecture == "encoder_decoder" and not timm.is_model(config.backbone):
+            raise InputError(f"the backbone '{config.backbone}' is not known; name a network of timm")
         torch.manual_seed(config.seed)
         self.network = DepthAndMotion(config)
         if device.type == "cpu":
@@ -60,7 +69,6 @@ class DepthTask:
         self.loss = DepthLosses(config.losses)
         self.stream = ClipStream(sources, config, device, rank)
         self.size_px = training_size(sources[0], config)
-        self._frames = validation_frames(config)
 
     def batches(self, epoch: int):
         return self.stream.batches(epoch * self.config.steps, self.config.steps)
@@ -99,13 +107,13 @@ def fit_depth(config: DepthTrainingConfig, out: str | Path) -> FitResult:
     run_dir = out.with_name(out.name + ".run")
     sources = clip_sources(config)
     device = pick_device(config.device)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    resolved = json.loads(config.model_dump_json())
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False))
     say(f"{sum(len(source.clips) for source in sources)} clips of {len(sources)} datasets")
     accelerator = make_accelerator(device, config.half)
     task = DepthTask(sources, config, device, accelerator.process_index)
     moments = start_from(task.network, config) if config.start_from is not None else None
+    run_dir.mkdir(parents=True, exist_ok=True)  # nothing is left behind of what cannot be trained
+    resolved = json.loads(config.model_dump_json())
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False))
     loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, config.warm_up, config.ema,
                       gradient_norm=config.gradient_norm, evaluations=config.evaluations, seed=config.seed,
                       schedule=config.schedule)  # fmt: skip

@@ -111,8 +111,11 @@ class PoseEstimator:
             network = PoseNetwork(PoseNetworkConfig(**header["network"]))
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
             return cls(network, tuple(header["size_px"]), device, header)
+        except InputError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path} does not fit a motion network ({error}); make it again") from None
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} does not fit a motion network ({reason}); make it again") from None
 
     def save(self, path: str | Path, facts: dict) -> None:
         """Writes the weights, with `facts` in the header."""

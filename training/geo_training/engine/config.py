@@ -30,7 +30,8 @@ def load_config(kind: type[Config], path: str | Path | None, help_command: str, 
         try:
             content = yaml.safe_load(Path(path).read_text()) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} cannot be read as YAML: {reason}; mend it") from None
         if not isinstance(content, dict):
             raise InputError(f"{path} must hold keys and values; `{help_command}` names them")
     content |= {key: value for key, value in changes.items() if value is not None}

@@ -25,8 +25,8 @@ OFFICE_TEST = 0.25  # of its frames, the last ones
 ROOM_COUNT, BURSTS, BURST_FRAMES, ROOM_SEED = 12, 4, 8, 11
 ROOM_PX = (256, 192)
 MEASURE_EVERY = 2  # of the held-out frames: neighbours look alike
-START_SHARE = 1 / 3  # of a seed's training time
-SEEDS, LEAST_STEPS = 3, 120  # fewer seeds, where this many steps each do not fit otherwise
+START_SHARE = 0.2  # of a seed's training time
+SEEDS, LEAST_STEPS = 3, 60  # fewer seeds, where this many steps each do not fit otherwise
 
 # The papers' trainings with our small network: it sees the same clips, in the same size, in every variant. The rate is
 # higher and that of the pretrained backbone lower than by default, since there are only some hundred steps.

@@ -1,0 +1,48 @@
+"""How the commands answer a mistake."""
+
+import pytest
+import typer
+from geo_training.console import NotGoodEnough, command_group
+from typer.testing import CliRunner
+
+from geo_perception.errors import InputError
+
+
+def answer_to(error: Exception):
+    app = command_group("A group.")
+
+    @app.callback()
+    def group() -> None:
+        """A group."""
+
+    @app.command("fail")
+    def fail() -> None:
+        raise error
+
+    return CliRunner().invoke(app, ["fail"])
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (InputError("it is wrong; mend it"), "error: it is wrong; mend it"),
+        (NotGoodEnough("too low"), "not good enough: too low"),
+        (PermissionError(13, "Permission denied", "/out"), "error: /out: Permission denied; choose another place"),
+        (OSError("no space"), "error: no space; choose another place"),
+        (KeyboardInterrupt(), "error: interrupted; run the same command again to go on"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_and_with_exit_1(error, words):
+    result = answer_to(error)
+    assert result.exit_code == 1
+    assert result.output.strip().splitlines() == [words]
+
+
+def test_a_defect_is_not_hidden():
+    result = answer_to(ZeroDivisionError())
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_wrong_usage_exits_2():
+    result = answer_to(typer.BadParameter("no such thing"))
+    assert result.exit_code == 2
