@@ -32,7 +32,8 @@ class DepthEstimator:
     """Depth of single images. Not safe to call from several threads at once.
 
     `area_px` is about how many pixels the network looks at; `sigma_scale` the factor on what the network says of its
-    own error, found on images that training did not see.
+    own error, found on images that training did not see; None where it was not checked that what it says ranks errors:
+    then nothing is said.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class DepthEstimator:
         network: torch.nn.Module,
         device: str = "auto",
         area_px: int = DEFAULT_AREA_PX,
-        sigma_scale: float = 1.0,
+        sigma_scale: float | None = 1.0,
         header: dict | None = None,
     ):
         self.area_px, self.sigma_scale = area_px, sigma_scale
@@ -63,7 +64,9 @@ class DepthEstimator:
             own = network.state_dict()
             state = {name: torch.from_numpy(np.array(value)).to(own[name].dtype) for name, value in tensors.items()}
             network.load_state_dict(state)
-            estimator = cls(network, device, int(header["area_px"]), float(header["sigma_scale"]), header)
+            sigma_scale = header["sigma_scale"]
+            sigma_scale = None if sigma_scale is None else float(sigma_scale)
+            estimator = cls(network, device, int(header["area_px"]), sigma_scale, header)
         except InputError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -151,7 +154,7 @@ class DepthEstimator:
         with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
             output = self.network(image_b3hw.float().div(255).contiguous(memory_format=torch.channels_last))
         depth_hw = (1 / output.disparity[0][0, 0].float()).cpu().numpy()
-        if output.log_sigma_b1hw is None:
+        if output.log_sigma_b1hw is None or self.sigma_scale is None:
             return depth_hw, None
         return depth_hw, (self.sigma_scale * torch.exp(output.log_sigma_b1hw[0, 0].float())).cpu().numpy()
 

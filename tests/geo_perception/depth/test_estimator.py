@@ -82,10 +82,19 @@ class TestWeightsFile:
             with pytest.raises(InputError):
                 DepthEstimator.load(wrong, "cpu")
 
+    def test_errors_that_were_not_checked_are_not_stated(self, tmp_path):
+        DepthEstimator(DepthNetwork(), "cpu", AREA_PX, sigma_scale=None).save(tmp_path / "unchecked.safetensors", {})
+        result = DepthEstimator.load(tmp_path / "unchecked.safetensors", "cpu").estimate(
+            np.tile(np.arange(64, dtype=np.uint8)[None, :, None], (64, 1, 3)), None
+        )
+        assert result.estimated
+        assert result.sigma_hw is None
+        assert result.confidence_hw is None
+
     @pytest.mark.parametrize("damage", [
         {"network": "unet"}, {"network": {"architecture": "encoder_decoder", "backbone": "no_such_network"}},
         {"network": {"architecture": "encoder_decoder", "widths": [8, 8, 8, 8, 8]}}, {"area_px": "wide"},
-        {"network": {"architecture": "encoder_decoder", "depth": 3}}, {"sigma_scale": None},
+        {"network": {"architecture": "encoder_decoder", "depth": 3}}, {"sigma_scale": "wide"},
     ])  # fmt: skip
     def test_a_header_that_does_not_fit_is_refused(self, path, tmp_path, damage):
         tensors, header = load_weights(path, KIND, FORMAT_VERSION)

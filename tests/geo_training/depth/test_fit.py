@@ -12,7 +12,7 @@ from geo_training.depth.config import DepthTrainingConfig, load_config
 from geo_training.depth.fit import DepthTask, fit_depth, start_from
 from geo_training.depth.model import DepthAndMotion
 from geo_training.depth.pose_network import PoseEstimator
-from geo_training.depth.validation import NEW_PLACES_MARGIN
+from geo_training.depth.validation import NEW_PLACES_MARGIN, checked_sigma_scale
 from geo_training.engine.checkpoint import load_state
 from tiny_walk import CAMERA, make_walk, walk_view
 from typer.testing import CliRunner
@@ -61,7 +61,7 @@ class TestDefault:
 
     def test_the_history_has_every_term_and_what_held_out_frames_say(self, first):
         assert [record["step"] for record in first.history] == [1, 2]
-        figures = {"val_abs_rel", "val_d1", "sigma_ratio"}
+        figures = {"val_abs_rel", "val_d1", "sigma_ratio", "sigma_rank"}
         assert all(set(record) == {"step", "seconds", "loss"} | TERMS | figures for record in first.history)
         weights = DepthTrainingConfig().losses.weights
         for record in first.history:
@@ -82,10 +82,12 @@ class TestDefault:
         assert header["figures"]["steps"] == 2
         assert str(walk) not in json.dumps(header)
 
-    def test_stated_errors_are_calibrated_on_the_held_out_frames(self, first):
-        assert DepthEstimator.load(first.path, "cpu").sigma_scale == pytest.approx(
-            NEW_PLACES_MARGIN * first.figures["sigma_ratio"]
-        )
+    def test_errors_are_stated_only_where_held_out_frames_showed_that_they_rank(self, first):
+        figures = first.figures
+        assert DepthEstimator.load(first.path, "cpu").sigma_scale == pytest.approx(checked_sigma_scale(figures))
+        assert checked_sigma_scale({"sigma_ratio": 2.0, "sigma_rank": 0.3}) == 2.0 * NEW_PLACES_MARGIN
+        assert checked_sigma_scale({"sigma_ratio": 2.0, "sigma_rank": -0.3}) is None
+        assert checked_sigma_scale({}) is None
 
 
 class TestInterruption:

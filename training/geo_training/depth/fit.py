@@ -21,7 +21,7 @@ from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.losses import DepthLosses
 from geo_training.depth.model import DepthAndMotion
 from geo_training.depth.pose_network import PoseEstimator
-from geo_training.depth.validation import NEW_PLACES_MARGIN, validate, validation_frames
+from geo_training.depth.validation import checked_sigma_scale, validate, validation_frames
 from geo_training.engine.checkpoint import load_state, save_state
 from geo_training.engine.curves import write_curves
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
@@ -91,7 +91,7 @@ class DepthTask:
     def evaluate(self, network) -> dict[str, float]:
         return validate(self.estimator(network), self._frames)
 
-    def estimator(self, network: DepthAndMotion, sigma_scale: float = 1.0) -> DepthEstimator:
+    def estimator(self, network: DepthAndMotion, sigma_scale: float | None = 1.0) -> DepthEstimator:
         area_px = self.size_px[0] * self.size_px[1]
         return DepthEstimator(network.depth, str(self.device), area_px, sigma_scale)
 
@@ -119,7 +119,7 @@ def fit_depth(config: DepthTrainingConfig, out: str | Path) -> FitResult:
                       schedule=config.schedule)  # fmt: skip
     result = run_loop(task, loop, run_dir, accelerator, _fingerprint(config, sources), moments)
     figures = {"train_s": result.seconds, "steps": config.steps, **task.evaluate(result.network)}
-    estimator = task.estimator(result.network, NEW_PLACES_MARGIN * figures.get("sigma_ratio", 1.0))
+    estimator = task.estimator(result.network, checked_sigma_scale(figures))
     facts = _facts(config, sources, figures)
     estimator.save(out, facts)
     pose_path = None

@@ -29,8 +29,11 @@ def validation_frames(config: DepthTrainingConfig) -> list[tuple[SceneDataset, F
 
 def validate(estimator: DepthEstimator, frames: Sequence[tuple[SceneDataset, Frame]]) -> dict[str, float]:
     """`val_abs_rel` and `val_d1` with each image's median scale, means over images; `sigma_ratio`: the mean over images
-    of the mean of |log error| / stated scale, 1 where the statement is right. Empty without frames."""
-    rows, ratios = [], []
+    of the mean of |log error| / stated scale, 1 where the statement is right; `sigma_rank`: the mean of Spearman's
+    correlation of both. Empty without frames."""
+    from geo_training.evaluation.depth_confidence import rank_correlation
+
+    rows, ratios, ranks = [], [], []
     for dataset, frame in frames:
         true_m = dataset.depth_m(frame)
         estimate = estimator.estimate(dataset.image(frame), dataset.camera(frame))
@@ -46,8 +49,19 @@ def validate(estimator: DepthEstimator, frames: Sequence[tuple[SceneDataset, Fra
         if estimate.sigma_hw is not None:
             sigma_n = cv2.resize(estimate.sigma_hw, size_px, interpolation=cv2.INTER_LINEAR)[known]
             ratios.append(np.mean(np.log(ratio_n) / np.maximum(sigma_n, 1e-6)))
+            ranks.append(rank_correlation(sigma_n, np.log(ratio_n)))
     if not rows:
         return {}
     abs_rel, d1 = np.mean(rows, axis=0)
     figures = {"val_abs_rel": float(abs_rel), "val_d1": float(d1)}
-    return figures | ({"sigma_ratio": float(np.mean(ratios))} if ratios else {})
+    if not ratios:
+        return figures
+    return figures | {"sigma_ratio": float(np.mean(ratios)), "sigma_rank": float(np.mean(np.nan_to_num(ranks)))}
+
+
+def checked_sigma_scale(figures: dict[str, float]) -> float | None:
+    """The factor on the stated errors, with a margin; None where no validation frame showed that they rank errors: an
+    error that was learned from the agreement of two views may be small just where both are wrong."""
+    if figures.get("sigma_rank", 0.0) <= 0:
+        return None
+    return NEW_PLACES_MARGIN * figures["sigma_ratio"]
