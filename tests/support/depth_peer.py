@@ -41,7 +41,8 @@ def depth_weights(path: Path, flat: bool = False, sigma_scale: float = 0.2) -> P
     torch.manual_seed(0)
     network = DepthNetwork(DepthNetworkConfig(widths=(16, 16, 16, 8, 8)))
     with torch.no_grad():
-        network.predict[-1].weight.mul_(0.0 if flat else 150.0)
+        for layer in network.predict:
+            layer.weight.mul_(0.0 if flat else 5.0)
     DepthEstimator(network, "cpu", area_px=128 * 96, sigma_scale=sigma_scale).save(path, {})
     return path
 

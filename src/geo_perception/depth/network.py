@@ -5,6 +5,7 @@ A second head says how far the logarithm of the depth is off. It listens to the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -119,6 +120,5 @@ def make_depth_network(config: dict) -> nn.Module:
 
 
 def _block(before: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, channels, 3, padding=1), nn.GroupNorm(_GROUPS, channels), nn.ELU(inplace=True)
-    )
+    normalized = nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
+    return nn.Sequential(nn.Conv2d(before, channels, 3, padding=1), normalized, nn.ELU(inplace=True))

@@ -206,11 +206,11 @@ def test_variants_differ_in_their_losses_alone(tmp_path):
 
 def test_more_time_gives_more_seeds_and_then_more_steps():
     paces = {name: Pace(step_s=1.0, fixed_s=2.0) for name in VARIANTS}
-    # Besides its steps a seed takes 6 trainings of 2 s and 6 measurements of 3 s: 30 s. Of the rest a third is the
+    # Besides its steps a seed takes 6 trainings of 2 s and 6 measurements of 3 s: 30 s. Of the rest a fifth is the
     # start's, and a step of all variants takes 5 s.
-    assert plan_steps(3 * (30 + 1500), paces, 3.0) == Plan(seeds=3, start_steps=500, steps=200)
-    assert plan_steps(3 * (30 + 900), paces, 3.0) == Plan(seeds=2, start_steps=455, steps=182)
-    assert plan_steps(30 + 600, paces, 3.0) == Plan(seeds=1, start_steps=200, steps=80)
+    assert plan_steps(3 * (30 + 1500), paces, 3.0) == Plan(seeds=3, start_steps=300, steps=240)
+    assert plan_steps(3 * (30 + 300), paces, 3.0) == Plan(seeds=2, start_steps=93, steps=74)
+    assert plan_steps(30 + 300, paces, 3.0) == Plan(seeds=1, start_steps=60, steps=48)
     assert plan_steps(5.0, paces, 3.0) == Plan(seeds=1, start_steps=FEWEST_STEPS, steps=FEWEST_STEPS)
 
 
@@ -230,7 +230,21 @@ def test_the_pace_is_that_of_the_steps_without_what_comes_besides(tmp_path, monk
     config = variant_configs((tmp_path,), BenchOptions())["baseline"]
     pace = depth_stages.pace_stage(Work(tmp_path / "work", {}), "baseline", config)
     assert pace.step_s == pytest.approx(0.25)
-    assert ran == [2, 6, 10, 30]  # 1 s of difference is too little to be timed, 5 s are not
+    assert ran == [2, 6]  # 1 s of difference can be timed
+
+
+def test_steps_that_are_too_fast_to_be_timed_are_measured_over_more_of_them(tmp_path, monkeypatch):
+    ran = []
+
+    def fit(config, out):
+        ran.append(config.steps)
+        return FitResult(out, None, out.parent, {"train_s": 7.0 + 0.125 * config.steps}, [])
+
+    monkeypatch.setattr(fit_module, "fit_depth", fit)
+    config = variant_configs((tmp_path,), BenchOptions())["baseline"]
+    pace = depth_stages.pace_stage(Work(tmp_path / "work", {}), "baseline", config)
+    assert pace.step_s == pytest.approx(0.125)
+    assert ran == [2, 6, 10, 30]
 
 
 def test_both_sets_weigh_the_same_and_edges_are_of_the_rooms():
