@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 import cv2
@@ -17,9 +16,10 @@ from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.errors import InputError
 from geo_perception.geometry import attitude_from_up
+from geo_perception.runtime import image
 from geo_perception.runtime.device import half_precision, pick_device
 from geo_perception.runtime.image import image_problem
-from geo_perception.runtime.weights import load_weights, save_weights
+from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
 
 KIND, FORMAT_VERSION = "calibration", 1
 REFERENCE_WEIGHTS = "calibration-reference.safetensors"
@@ -192,11 +192,8 @@ def camera_values(solution: CameraSolution, uncertainty: Uncertainty) -> tuple[n
 
 
 def network_size(width_px: int, height_px: int) -> tuple[int, int]:
-    """(width, height) at which the network looks at an image of this size: about the same area for every format, sides
-    multiples of 32 pixels."""
-    aspect = float(np.clip(width_px / height_px, 1 / MAX_ASPECT, MAX_ASPECT))
-    sides = np.sqrt(NETWORK_AREA_PX * aspect), np.sqrt(NETWORK_AREA_PX / aspect)
-    return tuple(int(max(1, round(side / SIDE_MULTIPLE_PX))) * SIDE_MULTIPLE_PX for side in sides)
+    """(width, height) at which the network looks at an image of this size."""
+    return image.network_size(width_px, height_px, NETWORK_AREA_PX, SIDE_MULTIPLE_PX, MAX_ASPECT)
 
 
 def network_view(image_hw3: np.ndarray) -> tuple[np.ndarray, float]:
@@ -225,9 +222,4 @@ def network_view(image_hw3: np.ndarray) -> tuple[np.ndarray, float]:
 
 def reference_weights() -> Path:
     """The weights that come with the package. Raises InputError where the package was built without them."""
-    path = Path(str(resources.files("geo_perception.calibration") / "weights" / REFERENCE_WEIGHTS))
-    if not path.is_file():
-        raise InputError(
-            "the package came without its reference weights; give a weights file, made by `geo-train calibration fit`"
-        )
-    return path
+    return packaged_weights("geo_perception.calibration", REFERENCE_WEIGHTS, "geo-train calibration fit")

@@ -22,7 +22,6 @@ class DispNet(nn.Module):
     """31.6 million parameters; the sides of the image may be anything from 128 pixels on."""
 
     focal_normalized = False
-    side_multiple_px = 1
 
     def __init__(self):
         super().__init__()

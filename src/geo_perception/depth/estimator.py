@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib import resources
 from pathlib import Path
 
 import cv2
@@ -15,8 +14,8 @@ from geo_perception.depth.result import DepthVerdict, RelativeDepth
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.runtime.device import half_precision, pick_device
-from geo_perception.runtime.image import image_problem, resized
-from geo_perception.runtime.weights import load_weights, save_weights
+from geo_perception.runtime.image import image_problem, network_size, resized
+from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
 
 KIND, FORMAT_VERSION = "depth", 1
 REFERENCE_WEIGHTS = "depth-reference.safetensors"
@@ -132,7 +131,7 @@ class DepthEstimator:
 
     def _view(self, image_hw3: np.ndarray, camera: Camera | None):
         """The image as the network sees it, where it shows anything (None: everywhere), and the pinhole of that."""
-        size_px = network_size(image_hw3.shape[1], image_hw3.shape[0], self.area_px, self.network.side_multiple_px)
+        size_px = depth_map_size(image_hw3.shape[1], image_hw3.shape[0], self.area_px)
         small_hw3 = resized(image_hw3, size_px)
         if camera is None:
             return small_hw3, None, None
@@ -164,20 +163,11 @@ def focal_factor(camera: Camera) -> float:
     return float(np.sqrt(camera.fx_px * camera.fy_px) / CANONICAL_FOCAL_PX)
 
 
-def network_size(width_px: int, height_px: int, area_px: int, multiple_px: int) -> tuple[int, int]:
-    """(width, height) at which the network looks at an image of this size: about the same area for every format, sides
-    multiples of 32 pixels (or of none)."""
-    multiple_px = max(multiple_px, SIDE_MULTIPLE_PX)
-    aspect = float(np.clip(width_px / height_px, 1 / MAX_ASPECT, MAX_ASPECT))
-    sides = np.sqrt(area_px * aspect), np.sqrt(area_px / aspect)
-    return tuple(int(max(1, round(side / multiple_px))) * multiple_px for side in sides)
+def depth_map_size(width_px: int, height_px: int, area_px: int) -> tuple[int, int]:
+    """(width, height) of the depth map of an image of this size, and of what the network looks at."""
+    return network_size(width_px, height_px, area_px, SIDE_MULTIPLE_PX, MAX_ASPECT)
 
 
 def reference_weights() -> Path:
     """The weights that come with the package. Raises InputError where the package was built without them."""
-    path = Path(str(resources.files("geo_perception.depth") / "weights" / REFERENCE_WEIGHTS))
-    if not path.is_file():
-        raise InputError(
-            "the package came without its reference weights; give a weights file, made by `geo-train depth fit`"
-        )
-    return path
+    return packaged_weights("geo_perception.depth", REFERENCE_WEIGHTS, "geo-train depth fit")

@@ -40,7 +40,6 @@ class DepthNetwork(nn.Module):
     """
 
     focal_normalized = True
-    side_multiple_px = 32
 
     def __init__(self, config: DepthNetworkConfig | None = None):
         import timm

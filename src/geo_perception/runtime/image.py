@@ -21,6 +21,14 @@ def image_problem(image_hw3, min_side_px: int) -> str:
     return ""
 
 
+def network_size(width_px: int, height_px: int, area_px: int, multiple_px: int, max_aspect: float) -> tuple[int, int]:
+    """(width, height) at which a network looks at an image of this size: about the same area for every format up to
+    1 to `max_aspect`, sides multiples of `multiple_px`."""
+    aspect = float(np.clip(width_px / height_px, 1 / max_aspect, max_aspect))
+    sides = np.sqrt(area_px * aspect), np.sqrt(area_px / aspect)
+    return tuple(int(max(1, round(side / multiple_px))) * multiple_px for side in sides)
+
+
 def resized(image_hw3: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     """The image at (width, height): averaged where it shrinks, interpolated where it grows."""
     shrinks = size_px[0] < image_hw3.shape[1] or size_px[1] < image_hw3.shape[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,15 @@ def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict
     if metadata.get(CHECKSUM_KEY) != _checksum_of(tensors, metadata[HEADER_KEY]):
         raise InputError(f"{path} has changed since it was written (its checksum does not match); copy it again")
     return tensors, header
+
+
+def packaged_weights(package: str, name: str, command: str) -> Path:
+    """A weights file that comes with a package, in its folder weights/. Raises InputError, which names the command that
+    makes such files, where the package was built without it."""
+    path = Path(str(resources.files(package) / "weights" / name))
+    if not path.is_file():
+        raise InputError(f"the package came without its reference weights; give a weights file, made by `{command}`")
+    return path
 
 
 def _checksum_of(tensors: dict[str, np.ndarray], header_text: str) -> str:

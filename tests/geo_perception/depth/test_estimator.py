@@ -10,8 +10,8 @@ from geo_perception.depth.estimator import (
     FORMAT_VERSION,
     KIND,
     DepthEstimator,
+    depth_map_size,
     focal_factor,
-    network_size,
 )
 from geo_perception.depth.network import DepthNetwork
 from geo_perception.depth.output import DepthOutput
@@ -27,7 +27,7 @@ CAMERA = Camera(128, 96, 110.0, 112.0, 62.0, 49.0)
 class Brightness(torch.nn.Module):
     """Disparity is what is bright: 1 + the mean of the colours. Doubt is 0.5 everywhere."""
 
-    focal_normalized, side_multiple_px = True, 32
+    focal_normalized = True
 
     def forward(self, image_b3hw):
         disparity = 1 + image_b3hw.float().mean(1, keepdim=True)
@@ -116,7 +116,7 @@ class TestCamera:
         result = estimator.estimate(picture(), CAMERA)
         assert result.estimated
         height, width = result.depth_hw.shape
-        assert (width, height) == network_size(128, 96, AREA_PX, 32)
+        assert (width, height) == depth_map_size(128, 96, AREA_PX)
         assert result.camera == CAMERA.resized(width, height)
         assert result.view_hw3.shape == (height, width, 3)
         assert result.depth_hw.dtype == np.float32
@@ -215,6 +215,6 @@ class TestImages:
 
 
 def test_sizes_of_the_network_by_hand():
-    assert network_size(640, 480, 256 * 192, 32) == (256, 192)
-    assert network_size(1242, 375, 256 * 192, 1) == (416, 128)
-    assert network_size(100, 10000, 64 * 64, 32) == (32, 128)  # a format of 1 to 4 at most
+    assert depth_map_size(640, 480, 256 * 192) == (256, 192)
+    assert depth_map_size(1242, 375, 256 * 192) == (416, 128)
+    assert depth_map_size(100, 10000, 64 * 64) == (32, 128)  # a format of 1 to 4 at most

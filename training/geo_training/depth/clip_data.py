@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from geo_perception.depth.estimator import SIDE_MULTIPLE_PX, network_size
+from geo_perception.depth.estimator import depth_map_size
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose
 from geo_perception.runtime.image import resized
@@ -176,7 +176,7 @@ def training_size(source: ClipSource, config: DepthTrainingConfig) -> tuple[int,
     if config.size_px is not None:
         return config.size_px
     camera = source.dataset.camera(source.clips[0].target)
-    return network_size(camera.width_px, camera.height_px, config.area_px, SIDE_MULTIPLE_PX)
+    return depth_map_size(camera.width_px, camera.height_px, config.area_px)
 
 
 def _has_boundaries(source: ClipSource) -> bool:
