@@ -11,6 +11,8 @@ from geo_perception.geometry.attitude import (
 )
 from geo_perception.geometry.camera import Camera
 from geo_perception.geometry.pose import (
+    checked_quaternion,
+    checked_rotation,
     interpolate_pose,
     invert_pose,
     make_pose,
@@ -25,6 +27,8 @@ from geo_perception.geometry.pose import (
 __all__ = [
     "Camera",
     "attitude_from_up",
+    "checked_quaternion",
+    "checked_rotation",
     "focal_px_from_fov",
     "fov_rad",
     "horizon_line",

@@ -7,6 +7,10 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from geo_perception.errors import InputError
 
+QUATERNION_TOLERANCE = 0.1  # of the norm: two decimals a number, and float16, are still rotations
+ROTATION_TOLERANCE = 0.02  # of the products of columns: two decimals a number
+_MAX_TRANSLATION = 1e12  # metres or a map's own unit; beyond, a double steps by more than a tenth of a millimetre
+
 
 def make_pose(R_33: np.ndarray, t_3: np.ndarray) -> np.ndarray:
     """The 4x4 pose with rotation `R_33` and translation `t_3`."""
@@ -26,18 +30,61 @@ def invert_pose(T_a_b: np.ndarray) -> np.ndarray:
     return T_b_a
 
 
-def pose_from_quaternion(t_3, q_xyzw) -> np.ndarray:
-    """The pose from a translation and a quaternion in ROS order (x, y, z, w), of any non-zero norm.
+def checked_quaternion(q_xyzw) -> np.ndarray:
+    """The unit quaternion (4,) that `q_xyzw`, in ROS order (x, y, z, w), is but for rounding.
 
-    Raises InputError when a number is not finite or the quaternion is zero.
+    Raises InputError when it is not four finite numbers of norm 1 within `QUATERNION_TOLERANCE`: zeros are what a
+    message holds that nobody filled in, and a norm far from 1 says that the four numbers are something else.
     """
-    t_3, q_xyzw = np.asarray(t_3, np.float64), np.asarray(q_xyzw, np.float64)
-    if not (np.isfinite(t_3).all() and np.isfinite(q_xyzw).all() and np.linalg.norm(q_xyzw) > 1e-6):
+    q_xyzw = _numbers(q_xyzw)
+    # The largest number is looked at first, so that a norm is never taken of numbers whose squares overflow.
+    usable = q_xyzw.shape == (4,) and np.isfinite(q_xyzw).all() and np.abs(q_xyzw).max() <= 1 + QUATERNION_TOLERANCE
+    norm = float(np.linalg.norm(q_xyzw)) if usable else np.nan
+    if not abs(norm - 1) <= QUATERNION_TOLERANCE:
         raise InputError(
-            f"not a pose: translation {t_3.tolist()}, quaternion {q_xyzw.tolist()}; give finite numbers and a "
-            "quaternion (x, y, z, w) that is not zero"
+            f"the quaternion {q_xyzw.tolist()} is no rotation; give x, y, z, w whose squares add up to 1 "
+            f"(a norm from {1 - QUATERNION_TOLERANCE:g} to {1 + QUATERNION_TOLERANCE:g} is normalized)"
         )
-    return make_pose(Rotation.from_quat(q_xyzw).as_matrix(), t_3)
+    return q_xyzw / norm
+
+
+def checked_rotation(R_33) -> np.ndarray:
+    """The rotation (3, 3) nearest to `R_33`, which is one but for rounding.
+
+    Raises InputError when it is not nine finite numbers whose columns are orthonormal within `ROTATION_TOLERANCE` and
+    right-handed: a scaled, mirrored or sheared block is no rotation, and nothing tells which one was meant.
+    """
+    R_33 = _numbers(R_33)
+    usable = R_33.shape == (3, 3) and np.isfinite(R_33).all() and np.abs(R_33).max() <= 1 + ROTATION_TOLERANCE
+    if not usable or np.abs(R_33.T @ R_33 - np.eye(3)).max() > ROTATION_TOLERANCE or np.linalg.det(R_33) < 0:
+        raise InputError(
+            f"{R_33.tolist()} is no rotation but scaled, mirrored or broken; give 3 x 3 numbers whose columns have "
+            "length 1 and stand square on each other"
+        )
+    u_33, _, vt_33 = np.linalg.svd(R_33)
+    return u_33 @ vt_33
+
+
+def pose_from_quaternion(t_3, q_xyzw) -> np.ndarray:
+    """The pose from a translation and a quaternion in ROS order (x, y, z, w), checked by `checked_quaternion`.
+
+    Raises InputError when these are no pose: also a translation that is not three finite numbers of a size that
+    geometry can be done with.
+    """
+    t_3 = _numbers(t_3)
+    if not (t_3.shape == (3,) and np.isfinite(t_3).all() and np.abs(t_3).max() <= _MAX_TRANSLATION):
+        raise InputError(f"not a pose: translation {t_3.tolist()}; give three finite numbers")
+    try:
+        return make_pose(Rotation.from_quat(checked_quaternion(q_xyzw)).as_matrix(), t_3)
+    except InputError as error:
+        raise InputError(f"not a pose: {error}") from None
+
+
+def _numbers(values) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{values!r} is not an array of numbers; give numbers") from None
 
 
 def pose_to_quaternion(T_a_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

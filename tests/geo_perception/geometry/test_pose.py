@@ -1,11 +1,15 @@
 """Poses: inverses, quaternions in ROS order, errors, interpolation."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import (
+    checked_quaternion,
+    checked_rotation,
     interpolate_pose,
     invert_pose,
     make_pose,
@@ -36,9 +40,9 @@ def test_inverses_of_a_stack():
     np.testing.assert_allclose(T_n44 @ invert_pose(T_n44), np.broadcast_to(np.eye(4), (2, 3, 4, 4)), atol=1e-12)
 
 
-def test_quaternions_are_x_y_z_w_and_of_any_norm():
+def test_quaternions_are_x_y_z_w_and_normalized():
     half = np.sqrt(0.5)
-    T = pose_from_quaternion([1, 2, 3], [0, 0, 5 * half, 5 * half])
+    T = pose_from_quaternion([1, 2, 3], [0, 0, 0.71, 0.71])  # rounded to two decimals
     np.testing.assert_allclose(T, make_pose(QUARTER_ABOUT_Z, [1, 2, 3]), atol=1e-12)
     t_3, q_xyzw = pose_to_quaternion(T)
     np.testing.assert_allclose(t_3, [1, 2, 3])
@@ -52,13 +56,76 @@ def test_a_quaternion_and_its_negative_are_one_rotation_written_with_w_positive(
         np.testing.assert_allclose(pose_from_quaternion(t_3, -q_xyzw), T, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("t_3", "q_xyzw"),
-    [([0, 0, 0], [0, 0, 0, 0]), ([0, np.nan, 0], [0, 0, 0, 1]), ([0, 0, 0], [0, 0, np.inf, 1])],
-)
-def test_what_is_no_pose_is_refused(t_3, q_xyzw):
-    with pytest.raises(InputError, match="not a pose"):
-        pose_from_quaternion(t_3, q_xyzw)
+@pytest.mark.parametrize("norm", [0.91, 1.0, 1.09])
+def test_a_quaternion_of_nearly_unit_norm_is_normalized(norm):
+    np.testing.assert_allclose(checked_quaternion(norm * np.array([0.6, 0, 0, -0.8])), [0.6, 0, 0, -0.8], atol=1e-15)
+
+
+NO_QUATERNIONS = {
+    "of zeros": [0, 0, 0, 0],
+    "too short": [0, 0, 0, 0.89],
+    "too long": [0, 0, 0, 1.11],
+    "too long, no number above 1": [1, 1, 0, 0],
+    "tiny": [0, 0, 0, 1e-300],
+    "whose square overflows": [0, 1e300, 0, 1],
+    "of NaN": [0, 0, np.nan, 1],
+    "infinite": [0, 0, -np.inf, 1],
+    "of three numbers": [0, 0, 1],
+    "of words": ["a", "b", "c", "d"],
+    "ragged": [[0], [0, 1]],
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("q_xyzw", NO_QUATERNIONS.values(), ids=NO_QUATERNIONS.keys())
+def test_a_quaternion_that_is_no_rotation_is_refused_in_one_line(q_xyzw):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError) as refusal:
+            checked_quaternion(q_xyzw)
+        with pytest.raises(InputError, match="not a pose"):
+            pose_from_quaternion([0, 0, 0], q_xyzw)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("t_3", [[0, np.nan, 0], [np.inf, 0, 0], [1e300, 0, 0], [1, 2], ["x", 0, 0]])
+def test_a_translation_that_is_none_is_refused(t_3):
+    with pytest.raises(InputError):
+        pose_from_quaternion(t_3, [0, 0, 0, 1])
+
+
+def test_a_rounded_rotation_becomes_the_nearest_exact_one():
+    exact_33 = so3_exp([0.3, -1.0, 0.2])
+    R_33 = checked_rotation(np.round(exact_33, 2))
+    np.testing.assert_allclose(R_33 @ R_33.T, np.eye(3), atol=1e-14)
+    assert np.linalg.det(R_33) == pytest.approx(1)
+    assert rotation_angle_rad(R_33, exact_33) < 0.01
+    # A symmetric stretch along the axes of an exact rotation is undone to the last bit.
+    np.testing.assert_allclose(checked_rotation(QUARTER_ABOUT_Z @ np.diag([1.004, 0.996, 1.0])), QUARTER_ABOUT_Z)
+
+
+NO_ROTATIONS = {
+    "scaled up": 1.01 * QUARTER_ABOUT_Z,
+    "scaled down": 0.98 * np.eye(3),
+    "mirrored": np.diag([1.0, 1.0, -1.0]),
+    "sheared": [[1, 0.1, 0], [0, 1, 0], [0, 0, 1]],
+    "of zeros": np.zeros((3, 3)),
+    "of rank two": np.diag([1.0, 1.0, 0.0]),
+    "of NaN": np.full((3, 3), np.nan),
+    "infinite": np.diag([1.0, np.inf, 1.0]),
+    "whose square overflows": 1e300 * np.eye(3),
+    "of four rows": np.eye(4),
+    "ragged": [[1, 0, 0], [0, 1], [0, 0, 1]],
+}
+
+
+@pytest.mark.parametrize("R_33", NO_ROTATIONS.values(), ids=NO_ROTATIONS.keys())
+def test_a_block_that_is_no_rotation_is_refused_in_one_line(R_33):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError) as refusal:
+            checked_rotation(R_33)
+    assert "\n" not in str(refusal.value)
 
 
 def test_exp_and_log_are_inverse_up_to_half_a_turn():
