@@ -8,7 +8,10 @@ from geo_training.evaluation.commands import app as evaluate
 from geo_training.localization.commands import app as localization_app
 from geo_training.mapping.commands import landmarks_command, map_command
 
-train = command_group("From recordings to scenes: datasets, maps, landmarks, training.")
+train = command_group(
+    "From recordings to scenes: datasets, maps, landmarks, training.",
+    order=("dataset", "map", "landmarks", "localization", "calibration", "depth"),
+)
 train.add_typer(dataset_app, name="dataset")
 train.command("map")(map_command)
 train.command("landmarks")(landmarks_command)

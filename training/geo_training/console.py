@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -17,6 +19,9 @@ from typer.core import TyperCommand, TyperGroup
 from geo_perception.errors import InputError
 
 Item = TypeVar("Item")
+
+# Where standard error is no terminal: when the first line of progress comes, and the longest wait between two lines.
+FIRST_LINE_S, LONGEST_WAIT_S = 10.0, 300.0
 
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -57,18 +62,28 @@ class _Answering:
 
 
 class CommandGroup(_Answering, TyperGroup):
-    """A group of commands."""
+    """A group of commands, listed in the order of the work."""
+
+    order: tuple[str, ...] = ()
+
+    def list_commands(self, ctx) -> list[str]:
+        places = {name: place for place, name in enumerate(self.order)}
+        return sorted(super().list_commands(ctx), key=lambda name: places.get(name, len(places)))
 
 
 class SingleCommand(_Answering, TyperCommand):
     """The command of a program that has only one: `@app.command(cls=SingleCommand)`."""
 
 
-def command_group(help_text: str) -> typer.Typer:
-    """A typer app with the house's error handling. Every room's `commands.py` makes one."""
+def command_group(help_text: str, order: tuple[str, ...] = ()) -> typer.Typer:
+    """A typer app with the house's error handling. Every room's `commands.py` makes one.
+
+    `order` is the order of the work, in which the help lists the commands; what it does not name comes after, in the
+    order of registration (without it typer lists groups after all single commands).
+    """
     return typer.Typer(
-        cls=CommandGroup, help=help_text, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown",
-        pretty_exceptions_enable=False,
+        cls=type("OrderedGroup", (CommandGroup,), {"order": order}), help=help_text, no_args_is_help=True,
+        add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
     )  # fmt: skip
 
 
@@ -82,13 +97,68 @@ def warn(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, total: int | None) -> Iterator:
-    """A progress bar on standard error. Yields `advance(steps=1, note="")`. Silent where there is no terminal."""
+def progress_bar(title: str, total: int | None, done: int = 0) -> Iterator[Callable[..., None]]:
+    """Progress on standard error: a bar on a terminal, elsewhere (a log, a pipe) a line now and then.
+
+    `done` is what an earlier run has done of `total`. Yields `advance(steps=1, note="")`.
+    """
+    if not stderr.is_terminal:
+        lines = _ProgressLines(title, total, done)
+        yield lines.advance
+        lines.finish()
+        return
     texts = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     columns = (*texts, TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        task = progress.add_task(title, total=total, note="")
+    with Progress(*columns, console=stderr, transient=True) as progress:
+        task = progress.add_task(title, total=total, completed=done, note="")
         yield lambda steps=1, note="": progress.update(task, advance=steps, note=note)
+
+
+class _ProgressLines:
+    """Progress where nobody watches a terminal: nothing for what is quickly done, then ever fewer lines."""
+
+    def __init__(self, title: str, total: int | None, done: int):
+        self._title, self._total = title, total
+        self._done, self._begun_at = done, done
+        self._started_s, self._wait_s = time.monotonic(), FIRST_LINE_S
+        self._due_s = self._started_s + FIRST_LINE_S
+        self._spoke = False
+        # Of the processes that train together one speaks for all.
+        self._silent = os.environ.get("RANK", "0") != "0"
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        now_s = time.monotonic()
+        self._done += steps
+        if now_s < self._due_s or self._silent:
+            return
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+        self._due_s = now_s + self._wait_s
+        self._spoke = True
+        self._say(now_s - self._started_s, note)
+
+    def finish(self) -> None:
+        if self._spoke:
+            say(f"{self._title}: {self._done} done in {duration_words(time.monotonic() - self._started_s)}")
+
+    def _say(self, elapsed_s: float, note: str) -> None:
+        parts = [f"{self._title}: {self._done}"]
+        if self._total:
+            parts[0] += f" of {self._total} ({min(self._done / self._total, 1):.0%})"
+        parts.append(f"{duration_words(elapsed_s)} so far")
+        made = self._done - self._begun_at  # what an earlier run has done says nothing of this one's pace
+        if self._total and made > 0 and self._done < self._total:
+            parts.append(f"about {duration_words(elapsed_s / made * (self._total - self._done))} to go")
+        say(", ".join([*parts, *([note] if note else [])]))
+
+
+def duration_words(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def track(items: Iterable[Item], title: str, total: int | None = None) -> Iterator[Item]:

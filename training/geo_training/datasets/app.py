@@ -2,4 +2,7 @@
 
 from geo_training.console import command_group
 
-app = command_group("Recordings and public formats in, one dataset layout out.")
+app = command_group(
+    "Recordings and public formats in, one dataset layout out.",
+    order=("from-bag", "from-video", "import", "check", "split", "to-bag"),
+)

@@ -121,8 +121,7 @@ def run_loop(
     network, optimizer = accelerator.prepare(network, optimizer)
     due = _evaluation_steps(config)
     started_s, sums, broken = time.perf_counter(), _Means(), 0
-    with progress_bar("training", config.steps) as advance:
-        advance(step)
+    with progress_bar("training", config.steps, done=step) as advance:
         for batch in _batches_from(task, step):
             if step >= config.steps:
                 break

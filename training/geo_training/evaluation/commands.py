@@ -14,7 +14,10 @@ from geo_training.evaluation.calibration_command import calibration
 from geo_training.evaluation.depth_command import depth
 from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
 
-app = command_group("How good it is: localization, calibration, depth, replay of recordings, named benchmarks.")
+app = command_group(
+    "How good it is: localization, calibration, depth, replay of recordings, named benchmarks.",
+    order=("localization", "replay", "calibration", "depth", "bench"),
+)
 app.command("calibration")(calibration)
 app.command("depth")(depth)
 
