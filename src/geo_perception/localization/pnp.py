@@ -19,7 +19,11 @@ class PoseOptions:
     """How a pose is searched. Pixels are those of the camera that the detections are given in."""
 
     max_error_px: float = 12.0
-    min_iterations: int = 200
+    # Samples in the order of the scores find few right landmarks among many wrong ones. Where the wrong ones score
+    # best (a moved poster, a door that is there twice) only samples of all detections find the pose: there must always
+    # be many of those after the ranked ones.
+    ranked_iterations: int = 200
+    min_iterations: int = 1000
     max_iterations: int = 5000
     max_error_sigmas: float = 4.0
 
@@ -49,9 +53,9 @@ def solve_pose(
 ) -> PoseSolution | None:
     """The camera's pose from N detections in a pinhole `camera`; None when no four of them agree.
 
-    PoseLib searches (P3P, PROSAC in the order of the scores, local optimization); the inliers are then refined with
-    Huber weights of the residuals in units of their own sigma. The covariance is the inverse information of that
-    refinement, scaled by the residuals where these are larger than stated.
+    PoseLib searches (P3P, local optimization; first PROSAC in the order of the scores, then RANSAC among all alike); the
+    inliers are then refined with Huber weights of the residuals in units of their own sigma. The covariance is the
+    inverse information of that refinement, scaled by the residuals where these are larger than stated.
     """
     options = options or PoseOptions()
     order_n = np.argsort(-score_n, kind="stable")
@@ -64,8 +68,10 @@ def solve_pose(
         return None
     pinhole = {"model": "PINHOLE", "width": camera.width_px, "height": camera.height_px,
                "params": [camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px]}  # fmt: skip
+    ranked = min(options.ranked_iterations, options.max_iterations // 2)
     search = {"max_reproj_error": options.max_error_px, "progressive_sampling": True, "seed": seed,
-              "min_iterations": options.min_iterations, "max_iterations": options.max_iterations}  # fmt: skip
+              "max_prosac_iterations": ranked, "min_iterations": options.min_iterations,
+              "max_iterations": options.max_iterations}  # fmt: skip
     pose, info = poselib.estimate_absolute_pose(pixels_n2, points_map_n3, pinhole, search, {"loss_type": "CAUCHY"})
     inlier_n = np.asarray(info["inliers"], bool)
     if inlier_n.sum() < MIN_POINTS or not np.isfinite(pose.t).all():

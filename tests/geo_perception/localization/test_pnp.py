@@ -41,6 +41,46 @@ def test_confusions_are_rejected_and_named_in_the_order_they_were_given():
     assert solution.inlier_n[wrong_n].sum() <= 1  # one may land on its place by chance
 
 
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_confusions_that_score_best_do_not_starve_the_search(share):
+    missed = 0
+    for seed in range(20):
+        points_n3, pixels_n2 = scene(60, seed)
+        rng = np.random.default_rng(100 + seed)
+        wrong = int(share * 60)
+        pixels_n2[:wrong] = rng.uniform([0, 0], [639, 479], (wrong, 2))
+        score_n = np.where(np.arange(60) < wrong, 0.9, 0.4) + 0.1 * rng.random(60)
+        solution = solve_pose(pixels_n2, points_n3, score_n, np.ones(60), CAMERA, seed=seed)
+        missed += solution is None or pose_error(T_TRUE, solution.T_map_camera)[0] > 0.01
+    assert missed == 0
+
+
+@pytest.mark.parametrize("count", [60, 600])
+def test_things_that_moved_together_and_score_best_do_not_outvote_what_stayed(count):
+    # 48 % of the landmarks agree on another pose (what they are on was moved), and the network is surest of them.
+    T_moved = make_pose(so3_exp(np.array([0.15, -0.3, 0.05])), np.array([1.6, -1.7, 0.2]))
+    moved = int(0.48 * count)
+    for seed in range(5):
+        points_n3, pixels_n2 = scene(count, seed)
+        local_m3 = (points_n3[:moved] - T_TRUE[:3, 3]) @ T_TRUE[:3, :3]
+        points_n3[:moved] = local_m3 @ T_moved[:3, :3].T + T_moved[:3, 3]
+        score_n = np.where(np.arange(count) < moved, 0.9, 0.4)
+        solution = solve_pose(pixels_n2, points_n3, score_n, np.ones(count), CAMERA, seed=seed)
+        assert pose_error(T_TRUE, solution.T_map_camera)[0] < 0.01, seed
+        assert solution.inlier_n[moved:].all()
+
+
+def test_few_right_detections_among_many_wrong_ones_are_found_where_they_score_best():
+    # Too few for samples of all detections alike (0.05^3 of them hold only right ones): the order must count.
+    for seed in range(10):
+        points_n3, pixels_n2 = scene(300, seed)
+        rng = np.random.default_rng(200 + seed)
+        pixels_n2[15:] = rng.uniform([0, 0], [639, 479], (285, 2))
+        score_n = np.where(np.arange(300) < 15, 0.5, 0.0) + rng.random(300)
+        solution = solve_pose(pixels_n2, points_n3, score_n, np.ones(300), CAMERA, seed=seed)
+        assert pose_error(T_TRUE, solution.T_map_camera)[0] < 0.01, seed
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_fewer_than_four_detections_give_no_pose(count):
     points_n3, pixels_n2 = scene(8)
