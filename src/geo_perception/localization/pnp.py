@@ -53,7 +53,7 @@ def solve_pose(
 ) -> PoseSolution | None:
     """The camera's pose from N detections in a pinhole `camera`; None when no four of them agree.
 
-    PoseLib searches (P3P, local optimization; first PROSAC in the order of the scores, then RANSAC among all alike); the
+    PoseLib searches (P3P, local optimization; first PROSAC in the order of the scores, then RANSAC among all); the
     inliers are then refined with Huber weights of the residuals in units of their own sigma. The covariance is the
     inverse information of that refinement, scaled by the residuals where these are larger than stated.
     """
