@@ -149,3 +149,32 @@ def test_paths_are_estimated_for_every_run():
     assert paths[0].length_m == pytest.approx(np.linalg.norm(np.diff(true_n44[:, :3, 3], axis=0), axis=1).sum())
     with pytest.raises(InputError, match="no 5 frames in a row with true poses"):
         estimate_paths(Exact(true_n44, 3), queries(true_n44[:4]))
+
+
+def test_a_pose_that_is_no_number_is_infinitely_far_off():
+    true_n44 = curve(6)
+    broken_n44 = true_n44.copy()
+    broken_n44[4] = np.nan
+    figures = odometry_figures([OdometryPath("walk", true_n44, true_n44), OdometryPath("walk", true_n44, broken_n44)])
+    for name in ("ate5_m", "ate_m", "rpe_m", "rpe_deg"):
+        assert figures[name] == math.inf
+    assert (figures["ate5_snippets"], figures["odometry_frames"]) == (4, 12)
+    aligned_n44 = align_path(true_n44, broken_n44)
+    assert np.isnan(aligned_n44[4]).all()
+    assert np.delete(aligned_n44, 4, axis=0) == pytest.approx(np.delete(true_n44, 4, axis=0))
+
+
+def test_what_is_left_after_alignment_is_worked_out_by_hand():
+    # A cross of arms 1 m; the estimate is twice as large, with one opposite pair of its tips 0.5 m up and one down, so
+    # that no turn helps. The best factor is 8 / (4 * 4.25) = 8 / 17.
+    tips = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)], float)
+    bent = 2 * tips + np.array([(0, 0, 0.5)] * 2 + [(0, 0, -0.5)] * 2)
+    true_n44, estimated_n44 = (np.stack([make_pose(np.eye(3), p) for p in points]) for points in (tips, bent))
+    aligned_n44 = align_path(true_n44, estimated_n44)
+    assert aligned_n44[0, :3, 3] == pytest.approx([16 / 17, 0, 4 / 17])
+    figures = odometry_figures([OdometryPath("cross", true_n44, estimated_n44)])
+    assert figures["ate_m"] == pytest.approx(math.hypot(1 / 17, 4 / 17))
+    # From tip 1 to tip 2: 2 m against 32 / 17; from 2 to 3 (-1, 1, 0) against (-16, 16, -8) / 17; then as the first.
+    errors = [2 / 17, math.sqrt(1 + 1 + 64) / 17, 2 / 17]
+    assert figures["rpe_m"] == pytest.approx(math.sqrt(sum(e * e for e in errors) / 3))
+    assert figures["rpe_deg"] == pytest.approx(0, abs=1e-6)

@@ -16,8 +16,8 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import invert_pose
 from geo_training.console import track
 from geo_training.evaluation.depth_set import DepthQuery
-from geo_training.evaluation.metrics import FrameOutcome
-from geo_training.evaluation.trajectory import absolute_errors, neighbour_runs, relative_errors
+from geo_training.evaluation.metrics import FrameOutcome, by_sequence, root_mean_square
+from geo_training.evaluation.trajectory import absolute_errors, align_positions, neighbour_runs, relative_errors
 
 SNIPPET_LENGTH = 5
 
@@ -101,8 +101,8 @@ def unbroken_runs(queries: Sequence[DepthQuery], least: int = SNIPPET_LENGTH) ->
     """The queries with a true pose, by sequence, cut where a frame has none or frames are missing; runs of fewer than
     `least` are left out."""
     runs = []
-    for sequence in dict.fromkeys(query.sequence for query in queries):
-        members = sorted((q for q in queries if q.sequence == sequence), key=lambda q: q.stamp_s)
+    for sequence, found in by_sequence(queries).items():
+        members = sorted(found, key=lambda q: q.stamp_s)
         by_name = {query.name: query for query in members}
         outcomes = [
             FrameOutcome(q.name, sequence, round(q.stamp_s * 1e9), "", q.T_world_camera, np.eye(4)) for q in members
@@ -124,6 +124,9 @@ def snippet_errors_m(true_n44: np.ndarray, estimated_n44: np.ndarray, length: in
             (invert_pose(path_n44[start]) @ path_n44[start : start + length])[:, :3, 3]
             for path_n44 in (true_n44, estimated_n44)
         )
+        if not np.isfinite(estimated_k3).all():
+            errors_m.append(np.inf)
+            continue
         norm = float((estimated_k3**2).sum())
         scale = float((true_k3 * estimated_k3).sum()) / norm if norm > 0 else 0.0
         errors_m.append(np.sqrt(((scale * estimated_k3 - true_k3) ** 2).sum()) / length)
@@ -131,26 +134,24 @@ def snippet_errors_m(true_n44: np.ndarray, estimated_n44: np.ndarray, length: in
 
 
 def align_path(true_n44: np.ndarray, estimated_n44: np.ndarray) -> np.ndarray:
-    """The estimated path moved, turned and scaled as one (Sim(3), Umeyama's method in evo) onto the true one.
+    """The estimated path moved, turned and scaled as one (Sim(3), Umeyama's method) onto the true one.
 
     A path along one exact line leaves the turn about it open: then first poses are laid on each other and only the
     scale is fitted.
     """
-    from evo.core import geometry
-
-    true_n3, estimated_n3 = true_n44[:, :3, 3], estimated_n44[:, :3, 3]
-    try:
-        R_33, t_3, scale = geometry.umeyama_alignment(estimated_n3.T, true_n3.T, with_scale=True)
-    except geometry.GeometryException:
-        return _align_first(true_n44, estimated_n44)
-    aligned_n44 = np.tile(np.eye(4), (len(estimated_n44), 1, 1))
-    aligned_n44[:, :3, :3] = R_33 @ estimated_n44[:, :3, :3]
-    aligned_n44[:, :3, 3] = scale * estimated_n3 @ R_33.T + t_3
-    return aligned_n44
+    known_n = np.isfinite(estimated_n44).all(axis=(1, 2))
+    if not known_n.all():  # what is no number stays none, and the rest is aligned
+        aligned_n44 = np.full(estimated_n44.shape, np.nan)
+        if known_n.any():
+            aligned_n44[known_n] = align_path(true_n44[known_n], estimated_n44[known_n])
+        return aligned_n44
+    alignment = align_positions(estimated_n44[:, :3, 3], true_n44[:, :3, 3], with_scale=True)
+    return _align_first(true_n44, estimated_n44) if alignment is None else alignment.poses(estimated_n44)
 
 
 def odometry_figures(paths: Sequence[OdometryPath]) -> dict[str, float]:
-    """All figures, over the snippets and frames of all paths.
+    """All figures, over the snippets and frames of all paths, and over how many of both (`ate5_snippets`,
+    `odometry_frames`). A path with a pose that is no number is infinitely far off.
 
     `ate5_m` and `ate5_std_m` over snippets; `ate_m` the RMSE of positions of the aligned paths; `rpe_m` and `rpe_deg`
     the RMSE of the motion from one frame to the next, after the same alignment; `path_m` how long the true paths are.
@@ -159,6 +160,10 @@ def odometry_figures(paths: Sequence[OdometryPath]) -> dict[str, float]:
     snippets_m = np.concatenate([np.zeros(0), *(snippet_errors_m(p.true_n44, p.estimated_n44) for p in paths)])
     absolute, steps, turns = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
     for path in paths:
+        if not np.isfinite(path.estimated_n44).all():
+            for parts in (absolute, steps, turns):
+                parts.append(np.array([np.inf]))
+            continue
         outcomes = _as_outcomes(path)
         absolute.append(absolute_errors(outcomes))
         step_n, turn_n = relative_errors(outcomes)
@@ -167,8 +172,12 @@ def odometry_figures(paths: Sequence[OdometryPath]) -> dict[str, float]:
     nothing = float("nan")
     return {
         "ate5_m": float(snippets_m.mean()) if len(snippets_m) else nothing,
-        "ate5_std_m": float(snippets_m.std()) if len(snippets_m) else nothing,
-        **{name: _rms(parts) for name, parts in (("ate_m", absolute), ("rpe_m", steps), ("rpe_deg", turns))},
+        "ate5_std_m": float(snippets_m.std()) if np.isfinite(snippets_m).all() and len(snippets_m) else nothing,
+        **{
+            name: root_mean_square(np.concatenate(parts))
+            for name, parts in (("ate_m", absolute), ("rpe_m", steps), ("rpe_deg", turns))
+        },
+        "ate5_snippets": len(snippets_m),
         "path_m": float(sum(path.length_m for path in paths)),
         "odometry_frames": sum(len(path.true_n44) for path in paths),
     }
@@ -185,8 +194,3 @@ def _align_first(true_n44: np.ndarray, estimated_n44: np.ndarray) -> np.ndarray:
 def _as_outcomes(path: OdometryPath) -> list[FrameOutcome]:
     pairs = zip(path.true_n44, path.aligned_n44, strict=True)
     return [FrameOutcome("", path.sequence, index, "", *pair) for index, pair in enumerate(pairs)]
-
-
-def _rms(parts: list[np.ndarray]) -> float:
-    values = np.concatenate(parts)
-    return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 # The packages that decide a result.
-PACKAGES = ("geo_perception", "torch", "timm", "pycolmap", "poselib", "opencv-python-headless", "numpy", "scipy", "evo",
+PACKAGES = ("geo_perception", "torch", "timm", "pycolmap", "poselib", "opencv-python-headless", "numpy", "scipy",
             "rosbags", "ros-jazzy-rclpy")  # fmt: skip
 _BLOCK_BYTES = 1 << 20
 

@@ -1,14 +1,17 @@
-"""How good poses are: recall, medians, latency. A frame without a pose counts as a miss, never as absent."""
+"""How good poses are: recall, medians, latency. A frame without a pose is infinitely far off, never left out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from geo_perception.geometry import Camera, pose_error
 from geo_perception.localization.result import Localization
+
+Sequenced = TypeVar("Sequenced")
 
 # (metres, degrees) of the recall table of a metric scene.
 METRIC_THRESHOLDS = ((0.01, 1.0), (0.02, 2.0), (0.05, 5.0), (0.10, 5.0), (0.10, 10.0))
@@ -97,10 +100,11 @@ class FrameOutcome:
 
     @property
     def error(self) -> tuple[float, float]:
-        """Distance in scene units and angle in degrees; infinite without an estimate, NaN without a true pose."""
+        """Distance in scene units and angle in degrees; infinite without an estimate (or where it is no number), NaN
+        without a true pose."""
         if self.T_true is None:
             return float("nan"), float("nan")
-        if self.T_estimated is None:
+        if self.T_estimated is None or not np.isfinite(self.T_estimated).all():
             return float("inf"), float("inf")
         distance, angle_rad = pose_error(self.T_true, self.T_estimated)
         return distance, float(np.degrees(angle_rad))
@@ -121,30 +125,63 @@ def recall(outcomes: Sequence[FrameOutcome], distance: float, degrees: float) ->
 
 
 def percentile(values, percent: float) -> float:
-    """The percentile of the finite values, interpolated; NaN where there is none."""
-    values = np.asarray(list(values), np.float64)
-    values = values[np.isfinite(values)]
-    return float(np.percentile(values, percent)) if len(values) else float("nan")
+    """The percentile of all values, interpolated; infinite ones (misses) count, NaN (not known) does not.
+
+    Infinite where it lies between a finite value and an infinite one; NaN where nothing is known.
+    """
+    values = np.sort([value for value in values if not np.isnan(value)])
+    if not len(values):
+        return float("nan")
+    place = round((len(values) - 1) * percent / 100, 9)
+    low, share = int(place), place - int(place)
+    if share == 0 or not np.isfinite(values[low]):  # nothing times infinity is no number
+        return float(values[low])
+    return float(values[low] + share * (values[low + 1] - values[low]))
+
+
+def root_mean_square(values) -> float:
+    """Infinite where one value is; NaN where there is none."""
+    values = np.asarray(values, np.float64)
+    return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
 
 
 def pose_figures(outcomes: Sequence[FrameOutcome], ruler: Ruler) -> dict[str, float]:
-    """Recall over all frames with a true pose; medians and 90th percentiles over the localized ones of them."""
+    """Recall, medians and 90th percentiles over all frames with a true pose: a frame without an estimate is infinitely
+    far off, so that a median is infinite where half of them or more are missed (`frames_missed`).
+
+    `median_inliers` is over all frames, a miss having none; NaN where the answers do not tell their inliers (live).
+    """
     distance_n, degrees_n = errors(outcomes)
-    truths = [o for o in outcomes if o.T_true is not None]
-    figures: dict[str, float] = {"frames": len(outcomes), "frames_with_truth": len(truths)}
-    figures["localized_share"] = float(np.mean([o.localized for o in outcomes])) if outcomes else float("nan")
+    figures: dict[str, float] = {
+        "frames": len(outcomes),
+        "frames_with_truth": len(distance_n),
+        "frames_missed": int(np.isinf(distance_n).sum()),
+        "localized_share": float(np.mean([o.localized for o in outcomes])) if outcomes else float("nan"),
+    }
     figures |= {t.key: recall(outcomes, t.distance, t.degrees) for t in ruler.thresholds}
     for name, percent in (("median", 50), ("p90", 90)):
         figures[f"{name}_{ruler.unit}"] = percentile(distance_n, percent) * ruler.factor
         figures[f"{name}_deg"] = percentile(degrees_n, percent)
-    figures["median_inliers"] = percentile([o.inliers for o in outcomes if o.localized and o.inliers], 50)
+    inliers = [o.inliers if o.localized else 0 for o in outcomes]
+    figures["median_inliers"] = percentile(inliers, 50) if any(inliers) else float("nan")
     return figures
 
 
 def latency_figures(outcomes: Sequence[FrameOutcome]) -> dict[str, float]:
-    """Milliseconds a frame, over every answered frame, localized or not."""
+    """Milliseconds a frame over the answered frames, localized or not, and how many those are (`timed_frames`): how
+    long an answer takes that never comes is not known."""
     latency_s = [o.latency_s for o in outcomes]
-    return {f"frame_ms_p{percent}": 1e3 * percentile(latency_s, percent) for percent in (50, 99)}
+    return {f"frame_ms_p{percent}": 1e3 * percentile(latency_s, percent) for percent in (50, 99)} | {
+        "timed_frames": int(np.isfinite(latency_s).sum())
+    }
+
+
+def by_sequence(items: Sequence[Sequenced]) -> dict[str, list[Sequenced]]:
+    """What has a `sequence`, by its name, in the order of the first of each."""
+    groups: dict[str, list[Sequenced]] = {}
+    for item in items:
+        groups.setdefault(item.sequence, []).append(item)
+    return groups
 
 
 def scene_depth(poses_T_map_camera: Sequence[np.ndarray], landmarks_map_l3: np.ndarray) -> float:
