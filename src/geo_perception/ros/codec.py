@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import operator
+import struct
 import subprocess
 import sys
 from array import array
@@ -21,7 +22,8 @@ import cv2
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_perception.ros.image_headers import compressed_size
+from geo_perception.ros.bit_depth import IMAGE_BITS, BitDepth
+from geo_perception.ros.image_headers import CompressedHeader, jpeg_with_tails, read_header
 
 MAX_PIXELS = 1 << 27
 PROBE_SECONDS = 30.0
@@ -42,6 +44,10 @@ _LAYOUTS = {
 }  # fmt: skip
 # Two planes in one buffer: luma of H rows, then chroma of this many rows of `step` bytes for each row of luma.
 _PLANAR = {"nv12": 0.5, "nv21": 0.5, "nv24": 2.0}
+# What libraries raise on data that they do not understand.
+_DECODER_ERRORS = (
+    cv2.error, MemoryError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, struct.error
+)  # fmt: skip
 ENCODINGS = tuple(sorted(name.replace("uc", "UC") for name in (*_LAYOUTS, *_PLANAR)))
 
 
@@ -67,24 +73,45 @@ class _PlainImage:
     is_bigendian: int = 0
 
 
-def decode_image(msg) -> np.ndarray:
-    """The pixels of an Image or CompressedImage message as RGB uint8 (H, W, 3), an array of its own.
+class ImageDecoder:
+    """Decodes the images of one stream, whose 16-bit samples all have the same number of bits in use (`image_bits`, or
+    0: as many as have been seen, see `BitDepth`). For one thread at a time.
 
-    16-bit images become 8-bit ones by the number of bits in use (10, 12, 14 or 16): cameras put 10 to 14 bits into
-    16, and those would be all but black if they were scaled by the full range.
-
-    Raises InputError, and nothing else, when the message cannot be an image: zero or absurd size, a buffer shorter
-    than its rows, a step smaller than a row, an unknown encoding, compressed data that is empty, cut off or damaged.
+    Raises InputError for another number of bits.
     """
-    try:
-        if not hasattr(msg, "encoding") and hasattr(msg, "format"):
-            return _decode_compressed(msg)
-        return _decode_raw(msg)
-    except InputError:
-        raise
-    except (cv2.error, MemoryError, ValueError, TypeError, OverflowError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"image message cannot be decoded: {reason}; check the camera driver") from None
+
+    def __init__(self, image_bits: int = 0):
+        if image_bits not in IMAGE_BITS:
+            raise InputError(f"image_bits is {image_bits}; use one of {', '.join(map(str, IMAGE_BITS))}")
+        self._depth = BitDepth(image_bits)
+
+    @property
+    def bits(self) -> int:
+        """Bits in use of 16; 0 as long as no image of 16 bits has come."""
+        return self._depth.bits
+
+    def decode(self, msg) -> np.ndarray:
+        """The pixels of an Image or CompressedImage message as RGB uint8 (H, W, 3), an array of its own.
+
+        Raises InputError, and nothing else, when the message cannot be an image: zero or absurd size, a buffer shorter
+        than its rows, a step smaller than a row, an unknown encoding, compressed data that is empty, cut off or
+        damaged.
+        """
+        try:
+            if not hasattr(msg, "encoding") and hasattr(msg, "format"):
+                return _decode_compressed(msg, self._depth)
+            return _decode_raw(msg, self._depth)
+        except InputError:
+            raise
+        except _DECODER_ERRORS as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"image message cannot be decoded: {reason}; check the camera driver") from None
+
+
+def decode_image(msg, image_bits: int = 0) -> np.ndarray:
+    """One message on its own, as `ImageDecoder.decode` does. With `image_bits` 0, the bits in use of a 16-bit image are
+    those that this image needs; the images of a stream need an `ImageDecoder`."""
+    return ImageDecoder(image_bits).decode(msg)
 
 
 def encode_image(image_rgb: np.ndarray, encoding: str = "rgb8") -> EncodedImage:
@@ -129,7 +156,7 @@ def _check_rgb(image_rgb: np.ndarray) -> None:
         raise InputError(f"cannot encode {image_rgb.dtype} {image_rgb.shape}; give an RGB uint8 (H, W, 3) image")
 
 
-def _decode_raw(msg) -> np.ndarray:
+def _decode_raw(msg, depth: BitDepth) -> np.ndarray:
     height, width, step = (_whole_number(msg, name) for name in ("height", "width", "step"))
     if not isinstance(msg.encoding, str):
         raise InputError("image message has no encoding; check the camera driver")
@@ -157,23 +184,22 @@ def _decode_raw(msg) -> np.ndarray:
         raise InputError(f"{encoding} image has an odd width of {width}; check the camera driver")
     if sample_bytes == 2:
         order = ">u2" if msg.is_bigendian else "<u2"
-        rows_hb = _to_8_bits(np.ascontiguousarray(rows_hb).view(order))
+        rows_hb = depth.to_8_bits(np.ascontiguousarray(rows_hb).view(order))
     return _to_rgb(_PlainImage(height, width, layout, width * samples, np.ascontiguousarray(rows_hb).reshape(-1)))
 
 
-def _decode_compressed(msg) -> np.ndarray:
+def _decode_compressed(msg, depth: BitDepth) -> np.ndarray:
     label = msg.format if isinstance(msg.format, str) else ""
     if "compresseddepth" in label.lower():
         raise InputError(f"{label[:60]!r} is a depth image, not a picture; give the topic of the colour image")
     data = _bytes_of(msg.data)
-    width, height = compressed_size(data.tobytes())
+    content = data.tobytes()
+    header = read_header(content)
+    width, height = header.width, header.height
     if width <= 0 or height <= 0 or width * height > MAX_PIXELS:
         raise InputError(f"compressed image of {width} x {height} pixels cannot be used; check the camera driver")
-    # Unchanged: the orientation a file may claim is not applied, since K belongs to the sensor's rows and columns.
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if image is None or image.size == 0:
-        raise InputError("compressed image cannot be decoded: its data is damaged; check the camera driver")
-    image = _to_8_bits(image) if image.dtype == np.uint16 else image
+    image = _imdecode(content) if header.ended else _imdecode_without_end(content, header)
+    image = depth.to_8_bits(image) if image.dtype == np.uint16 else image
     if image.dtype != np.uint8:
         raise InputError(f"compressed image holds {image.dtype} samples; publish 8 or 16 bit JPEG or PNG")
     channels = 1 if image.ndim == 2 else image.shape[2]
@@ -200,11 +226,28 @@ def _bytes_of(data) -> np.ndarray:
     return array_n.reshape(-1)
 
 
-def _to_8_bits(image: np.ndarray) -> np.ndarray:
-    """16-bit samples to 8 bits, by the bits in use: 10, 12, 14 or 16."""
-    top = int(image.max())
-    bits = next(bits for bits in (10, 12, 14, 16) if top < 1 << bits)
-    return np.clip(np.rint(image * np.float32(255.0 / ((1 << bits) - 1))), 0, 255).astype(np.uint8)
+def _imdecode(content: bytes) -> np.ndarray:
+    # Unchanged: the orientation a file may claim is not applied, since K belongs to the sensor's rows and columns.
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.size == 0:
+        raise InputError("compressed image cannot be decoded: its data is damaged; check the camera driver")
+    return image
+
+
+def _imdecode_without_end(content: bytes, header: CompressedHeader) -> np.ndarray:
+    """A JPEG whose end marker is missing, as several cameras send it. Raises InputError unless its picture is whole."""
+    image = _imdecode_if_whole(content[: header.padding])
+    if image is None and header.end > header.padding and _imdecode_if_whole(content[: header.end - 1]) is None:
+        # Every one of the last zeros is needed, so they are picture and no padding.
+        image = _imdecode_if_whole(content[: header.end])
+    if image is None:
+        raise InputError("JPEG image is cut off; check the camera driver and the network")
+    return image
+
+
+def _imdecode_if_whole(content: bytes) -> np.ndarray | None:
+    first, *others = (_imdecode(completed) for completed in jpeg_with_tails(content))
+    return first if all(np.array_equal(first, other) for other in others) else None
 
 
 def _planar_to_rgb(rows_hb: np.ndarray, height: int, encoding: str) -> np.ndarray:
