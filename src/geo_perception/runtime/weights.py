@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import replaced_file
 
 HEADER_KEY = "geo_perception"
 CHECKSUM_KEY = "sha256"
@@ -34,9 +34,8 @@ def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(header, sort_keys=True)
     tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    work = path.with_name(path.name + ".partial")
-    save_file(tensors, str(work), {HEADER_KEY: text, CHECKSUM_KEY: _checksum_of(tensors, text)})
-    os.replace(work, path)
+    with replaced_file(path) as work:
+        save_file(tensors, str(work), {HEADER_KEY: text, CHECKSUM_KEY: _checksum_of(tensors, text)})
 
 
 def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict[str, np.ndarray], dict]:

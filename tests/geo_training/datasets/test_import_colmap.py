@@ -89,8 +89,9 @@ def test_the_largest_model_is_taken(tmp_path):
 
 
 def test_what_cannot_be_imported_is_answered(tmp_path):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no COLMAP model"):
-        import_dataset(tmp_path, tmp_path / "out", "colmap")
+        import_dataset(tmp_path / "empty", tmp_path / "out", "colmap")
     root = write_model(tmp_path / "house", ["a.jpg"])
     (root / "images" / "a.jpg").unlink()
     with pytest.raises(InputError, match="none of the 1 images"):

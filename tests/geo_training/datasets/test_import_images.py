@@ -54,10 +54,10 @@ def test_rate_fps_and_depth_scale(folder, tmp_path):
     assert dataset.depth_m(dataset.frames[1])[0, 0] == pytest.approx(2.0)
 
 
-def test_depth_beyond_the_layout_is_unknown(folder, tmp_path):
+def test_depth_beyond_what_millimetres_hold_is_kept(folder, tmp_path):
     import_dataset(folder, tmp_path / "out", options=ImportOptions(depth_units_per_m=100.0))
     dataset = SceneDataset(tmp_path / "out")
-    assert [dataset.depth_m(frame)[0, 0] for frame in dataset.frames] == [10.0, 20.0, 0.0]  # 100 m do not fit
+    assert [dataset.depth_m(frame)[0, 0] for frame in dataset.frames] == [10.0, 20.0, 100.0]
 
 
 def test_without_K_the_focal_length_is_a_guess_and_said_to_be(folder, tmp_path):
@@ -135,10 +135,11 @@ def test_broken_files_are_named_and_leave_nothing_behind(folder, tmp_path, file,
 def test_wrong_paths_are_answered(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         import_dataset(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="looks like none of"):
-        guess_format(tmp_path)
+        guess_format(tmp_path / "empty")
     with pytest.raises(InputError, match="holds no images"):
-        import_dataset(tmp_path, tmp_path / "out", "images")
+        import_dataset(tmp_path / "empty", tmp_path / "out", "images")
 
 
 def test_an_existing_dataset_is_only_replaced_on_request(folder, tmp_path):

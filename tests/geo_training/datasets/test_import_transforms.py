@@ -134,9 +134,10 @@ def test_broken_files_are_answered_in_one_line(tmp_path, content, words):
 
 
 def test_what_is_no_json_is_answered(tmp_path):
-    (tmp_path / "transforms.json").write_text("{")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "transforms.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):
-        import_dataset(tmp_path, tmp_path / "out", "transforms")
+        import_dataset(tmp_path / "broken", tmp_path / "out", "transforms")
 
 
 def test_the_fox_imports_and_says_what_is_missing(shared_data, tmp_path):

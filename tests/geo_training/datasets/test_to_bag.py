@@ -131,13 +131,27 @@ def test_nothing_is_overwritten_or_left_half_written(tmp_path):
     with pytest.raises(InputError, match="--overwrite"):
         bag_from_dataset(tmp_path / "dataset", tmp_path / "bag")
     assert bag_from_dataset(tmp_path / "dataset", tmp_path / "bag", overwrite=True)["frames"] == 8
-    with pytest.raises(InputError, match="not a bag"):
+    with pytest.raises(InputError, match="is the source itself"):
         bag_from_dataset(tmp_path / "dataset", tmp_path / "dataset", overwrite=True)
     dataset.image_path(dataset.frames[3]).write_bytes(b"no image")
     for compressed in (False, True):
         with pytest.raises(InputError, match="cannot be read as an image"):
             bag_from_dataset(tmp_path / "dataset", tmp_path / "new", compressed=compressed)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bag", "dataset"]
+
+
+def test_a_recording_of_others_is_never_replaced(tmp_path):
+    """A bag that our commands wrote says so in its metadata; any other one cannot be made again."""
+    write_dataset(tmp_path / "dataset")
+    bag_from_dataset(tmp_path / "dataset", tmp_path / "bag")
+    metadata = tmp_path / "bag" / "metadata.yaml"
+    text = metadata.read_text()
+    assert "geo_perception.producer" in text
+    metadata.write_text(text.replace("geo_perception.producer", "somebody.else"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "bag").iterdir()}
+    with pytest.raises(InputError, match="not a bag of ours"):
+        bag_from_dataset(tmp_path / "dataset", tmp_path / "bag", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "bag").iterdir()} == before
 
 
 def test_the_commands_work_in_a_row(tmp_path):

@@ -161,6 +161,8 @@ def test_what_stands_is_not_overwritten_and_nothing_half_made_is_left(made_room,
     options = DepthRoomOptions(rooms=1, streets=0, bursts=1, burst_frames=3, width_px=40, height_px=32)
     with pytest.raises(InputError, match="exists and is not empty"):
         depth_dataset(out, options)
+    with pytest.raises(InputError, match="not a dataset of ours"):
+        depth_dataset(out, options, overwrite=True)
     assert (out / "mine.txt").read_text() == "mine"
     with pytest.raises(InputError, match="no scene was asked for"):
         depth_dataset(tmp_path / "none", DepthRoomOptions(rooms=0, streets=0))
@@ -169,11 +171,12 @@ def test_what_stands_is_not_overwritten_and_nothing_half_made_is_left(made_room,
         raise InputError("no walk")
 
     monkeypatch.setattr(depth_rooms, "render_scene", breaks)
+    (out / "mine.txt").unlink()
     with pytest.raises(InputError, match="no walk"):
-        depth_dataset(out, options, overwrite=True)
+        depth_dataset(out, options)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (out / "mine.txt").is_file()
     monkeypatch.undo()
     monkeypatch.setattr(depth_rooms, "_room", bare_room)
+    assert depth_dataset(out, options) == 3
     assert depth_dataset(out, options, overwrite=True) == 3
     assert len(SceneDataset(out)) == 3

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from geo_perception.runtime.files import replace_text
 from geo_training.calibration.adapt_config import AdaptConfig
 from geo_training.calibration.adapt_matrix import AdaptResult, Row, order_found, over_seeds
-from geo_training.datasets.scene import write_text_atomically
 from geo_training.evaluation import report_page
 from geo_training.evaluation.chart_parts import ACCENT, BAD, THIRD, axis_style, make_chart
 from geo_training.evaluation.tables import Table, markdown_table, mean_and_std
@@ -41,7 +41,7 @@ def write_adapt_report(
     for title, words, table, _ in sections:
         markdown += [f"## {title}", *([words] if words else []), markdown_table(table)]
     out = Path(out)
-    write_text_atomically(out / MARKDOWN, "\n\n".join(markdown) + "\n")
+    replace_text(out / MARKDOWN, "\n\n".join(markdown) + "\n")
     return out / MARKDOWN, report_page.write_page(out / PAGE, _page(sections, config))
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from pydantic import Field
 
@@ -24,6 +23,7 @@ from geo_perception.errors import InputError
 from geo_training.calibration.crops import ROBOT_DISTRIBUTION, CropDistribution, CropSpec
 from geo_training.calibration.panoramas import Panorama, random_split, split_panoramas, with_domain
 from geo_training.engine.config import Strict
+from geo_training.storage.images import read_rgb
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
@@ -150,11 +150,14 @@ class CropFolder:
 
     def image(self, crop: Crop) -> np.ndarray:
         """RGB uint8 (height_px, width_px, 3). Raises InputError when it cannot be read or has another size."""
-        image_bgr = cv2.imread(str(self.root / crop.file), cv2.IMREAD_COLOR)
-        if image_bgr is None or image_bgr.shape[:2] != (crop.spec.height_px, crop.spec.width_px):
+        try:
+            image_rgb = read_rgb(self.root / crop.file)
+        except InputError:
+            image_rgb = np.empty((0, 0, 3), np.uint8)
+        if image_rgb.shape[:2] != (crop.spec.height_px, crop.spec.width_px):
             raise InputError(f"{self.root / crop.file} is missing or damaged; delete it and run the same `geo-train "
                              "calibration crops` again")  # fmt: skip
-        return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+        return image_rgb
 
 
 def read_info(root: Path) -> dict | None:

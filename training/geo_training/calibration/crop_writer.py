@@ -22,6 +22,7 @@ import yaml
 
 from geo_perception import __version__
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import PARTIAL, replace_bytes, replace_text
 from geo_training.calibration.crop_set import (
     COLUMNS,
     FORMAT_VERSION,
@@ -35,10 +36,9 @@ from geo_training.calibration.crop_set import (
 from geo_training.calibration.crops import render_crop
 from geo_training.calibration.panoramas import Panorama, list_panoramas, load_panorama
 from geo_training.console import progress_bar, say, warn
-from geo_training.datasets.scene import write_text_atomically
+from geo_training.storage.images import encode_image
 
 _CROPS_A_TASK = 64
-_PARTIAL = ".partial"
 _NAMED = 5  # broken panoramas, in one message
 
 
@@ -61,8 +61,8 @@ def write_crops(
     with _mapper(jobs) as mapped:
         info = _describe(Path(panoramas), splits, crops, config, mapped)
         _prepare(out, info, overwrite)
-        write_text_atomically(out / "config.yaml", yaml.safe_dump(info["config"], sort_keys=False))
-        write_text_atomically(out / "crops.json", json.dumps(info, indent=2) + "\n")
+        replace_text(out / "config.yaml", yaml.safe_dump(info["config"], sort_keys=False))
+        replace_text(out / "crops.json", json.dumps(info, indent=2) + "\n")
         missing = _missing(out, crops)
         if len(missing) < len(crops):
             say(f"{out}: {len(crops) - len(missing)} of {len(crops)} crops are there, going on")
@@ -72,8 +72,8 @@ def write_crops(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([COLUMNS, *(crop.row for crop in crops)])
-    write_text_atomically(out / "crops.csv", text.getvalue())
-    write_text_atomically(out / "crops.json", json.dumps(info | {"complete": True}, indent=2) + "\n")
+    replace_text(out / "crops.csv", text.getvalue())
+    replace_text(out / "crops.json", json.dumps(info | {"complete": True}, indent=2) + "\n")
     return {"out": str(out), "crops": len(crops), "made": len(missing), "splits": info["splits"],
             "domains": info["domains"], "panoramas": {split: len(splits[split]) for split in SPLITS}}  # fmt: skip
 
@@ -102,20 +102,13 @@ def _tasks(out: Path, missing: list[Crop], found: dict[str, Panorama], config: C
 def _make(task: _Task) -> int:
     """Makes the crops of a task; their number."""
     panorama_hw3 = load_panorama(task.panorama)
-    # Full colour resolution: colour fringes of halved colour would be the strongest marks that JPEG leaves.
-    full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     for crop in task.crops:
         path = task.out / crop.file
-        flags = [cv2.IMWRITE_JPEG_QUALITY, task.jpeg_quality, *full_colour] if path.suffix == ".jpg" else []
-        image_bgr = cv2.cvtColor(render_crop(panorama_hw3, crop.spec), cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode(path.suffix, image_bgr, flags)
-        work = path.with_name(path.name + _PARTIAL)
+        # Full colour resolution: colour fringes of halved colour would be the strongest marks that JPEG leaves.
+        data = encode_image(path.suffix, render_crop(panorama_hw3, crop.spec), task.jpeg_quality, full_colour=True)
         try:
-            work.write_bytes(data.tobytes())
-            os.replace(work, path)
+            replace_bytes(path, data)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                work.unlink()
             raise InputError(
                 f"{path} cannot be written: {error.strerror}; make room, then run the same again"
             ) from None
@@ -191,7 +184,7 @@ def _missing(out: Path, crops: list[Crop]) -> list[Crop]:
     there = set()
     for split in SPLITS:
         for entry in os.scandir(out / "images" / split):
-            if entry.name.endswith(_PARTIAL):
+            if entry.name.endswith(PARTIAL):
                 os.unlink(entry.path)
             else:
                 there.add(f"images/{split}/{entry.name}")

@@ -15,6 +15,7 @@ from geo_training.calibration.crops import MAX_COVERED, ROBOT_DISTRIBUTION, Crop
 from geo_training.datasets.importers import READERS, ImportOptions, guess_format
 from geo_training.datasets.scene import SceneDataset, camera_is_known
 from geo_training.engine.config import Strict
+from geo_training.storage.images import read_rgb
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,18 @@ class CalibrationExample:
 
     def image(self) -> np.ndarray:
         """RGB uint8 (H, W, 3), read from disk. Raises InputError when it cannot be, or is not of the camera's size."""
-        image_bgr = cv2.imread(str(self.image_path), cv2.IMREAD_COLOR)
-        if image_bgr is None:
-            raise InputError(f"{self.image_path} cannot be read as an image; copy it again or leave it out")
+        image_rgb = read_rgb(self.image_path)
         left, top = self.window_px or (0, 0)
         width_px, height_px = self.camera.width_px, self.camera.height_px
-        fits = image_bgr.shape[:2] == (height_px, width_px)
+        fits = image_rgb.shape[:2] == (height_px, width_px)
         if self.window_px is not None:
-            fits = image_bgr.shape[0] >= top + height_px and image_bgr.shape[1] >= left + width_px
+            fits = image_rgb.shape[0] >= top + height_px and image_rgb.shape[1] >= left + width_px
         if not fits:
             raise InputError(
-                f"{self.image_path} has {image_bgr.shape[1]} x {image_bgr.shape[0]} pixels, which do not fit its K; "
+                f"{self.image_path} has {image_rgb.shape[1]} x {image_rgb.shape[0]} pixels, which do not fit its K; "
                 "give the images that this K was made for"
             )
-        image_bgr = image_bgr[top : top + height_px, left : left + width_px]
-        return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+        return image_rgb[top : top + height_px, left : left + width_px]
 
 
 def examples(dataset: SceneDataset, gravity_world=None) -> list[CalibrationExample]:

@@ -18,6 +18,9 @@ SUFFIXES = (".bag", ".mcap", ".db3")
 _SCANNERS = {".bag": scan_ros1, ".mcap": scan_mcap, ".db3": scan_sqlite}
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _COPY_BYTES = 1 << 16
+_LAST_TIME_NS = (1 << 63) - 1  # what is beyond is damage, and no array of times could hold it
+# A topic whose stamps are this far from the time of receipt has another clock (a simulation, a bag played back).
+_SAME_CLOCK_NS = 10 * 10**9
 _METADATA_ERRORS = (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError)
 
 
@@ -41,6 +44,7 @@ class Recording:
         self.losses: list[str] = []
         self.custom_data: dict[str, str] = {}
         self.topics: dict[str, Topic] = {}
+        self.damaged: dict[str, int] = {}  # messages by topic, of the passes that are complete
         self._typestore = None
         self._unknown_types: set[str] = set()
         self._channels: dict[str, Channel] = {}
@@ -95,11 +99,12 @@ class Recording:
         damaged: dict[str, int] = {}
         for file in self._files:
             for channel, time_ns, data in file.messages(topics):
-                message = self._deserialize(channel, data)
+                message = self._deserialize(channel, data) if 0 <= time_ns <= _LAST_TIME_NS else None
                 if message is None:
                     damaged[channel.topic] = damaged.get(channel.topic, 0) + 1
                 else:
                     yield channel.topic, time_ns, message
+        self.damaged |= damaged
         for topic, count in damaged.items():
             self._report(f"{self.path.name}: {count} messages of {topic} are damaged and were left out")
 
@@ -126,7 +131,7 @@ class Recording:
         else:
             files = [self.path]
             with contextlib.suppress(*_METADATA_ERRORS):
-                named, custom_data = _metadata(self.path.parent)
+                named, custom_data = read_metadata(self.path.parent)
                 self.custom_data = custom_data if self.path in named else {}
         wrong = [file for file in files if _bag_suffix(file) is None]
         if wrong or not files:
@@ -142,7 +147,7 @@ class Recording:
     def _files_of_directory(self) -> list[Path]:
         there = sorted((file for file in self.path.iterdir() if _bag_suffix(file)), key=_natural_key)
         try:
-            named, self.custom_data = _metadata(self.path)
+            named, self.custom_data = read_metadata(self.path)
         except FileNotFoundError:
             if there:
                 self._report(f"{self.path.name} has no metadata.yaml: the recording was not closed")
@@ -168,7 +173,8 @@ class Recording:
             return None
 
     def _store_with(self, channel: Channel):
-        """The types needed so far. The bag's own definitions count; a bag without them has those of ROS 2 Jazzy."""
+        """The types needed so far: the standard ones of Noetic or Jazzy, unless the bag's definition has more fields;
+        and what else the bag defines."""
         from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
         if self._typestore is None:
@@ -176,27 +182,39 @@ class Recording:
         store = self._typestore
         if channel.msgtype in store.fielddefs:
             return store
-        default = Stores.ROS1_NOETIC if channel.serialization == "ros1" else Stores.ROS2_JAZZY
+        standard = get_typestore(Stores.ROS1_NOETIC if channel.serialization == "ros1" else Stores.ROS2_JAZZY).fielddefs
+        types, problem = {}, "it has none"
         try:
-            if not channel.definition:
-                types = get_typestore(default).fielddefs
-            elif channel.definition_format == "idl":
-                types = {}
+            if channel.definition_format == "idl":
                 # rosbag2 joins the IDL files of nested types, each under a line that names it.
                 for part in re.split(r"^=+\nIDL: .*\n", channel.definition, flags=re.MULTILINE):
                     types.update(get_types_from_idl(part) if part.strip() else {})
-            else:
+            elif channel.definition:
                 types = get_types_from_msg(channel.definition, channel.msgtype)
-            store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
+        except Exception as error:
+            # The parsers answer a damaged definition with many types of exceptions.
+            types, problem = {}, (str(error).splitlines() or [""])[0][:100]
+        missing = {name: fields for name, fields in standard.items() if not _defines(types.get(name), fields)}
+        try:
+            store.register({k: v for k, v in ({**types, **missing}).items() if k not in store.fielddefs})
             if channel.msgtype not in store.fielddefs:
                 raise KeyError(channel.msgtype)
         except Exception as error:
-            reason = (str(error).splitlines() or [""])[0][:100]
+            problem = problem if isinstance(error, KeyError) else (str(error).splitlines() or [""])[0][:100]
             raise InputError(
-                f"the definition of {channel.msgtype} in {self.path} cannot be used ({reason}); "
+                f"the definition of {channel.msgtype} in {self.path} cannot be used ({problem}); "
                 f"leave out {channel.topic}"
             ) from None
         return store
+
+
+def _defines(found: tuple | None, standard: tuple) -> bool:
+    """Whether a bag's own definition of a standard type has more fields than the standard; one with the same or fewer
+    is the standard's, perhaps damaged."""
+    if found is None:
+        return False
+    names, wanted = ({name for name, _ in definition[1]} for definition in (found, standard))
+    return names > wanted
 
 
 class _BagFile:
@@ -225,7 +243,7 @@ class _BagFile:
             )
 
     def messages(self, topics: Collection[str]) -> Iterator[Record]:
-        last_ns = -1
+        last_ns, told = -1, 0  # the time of the last message, and how many of that time were given
         if self._reader is not None:
             channels = {id(c): self._channel(c) for c in self._reader.connections if c.topic in topics}
             connections = [c for c in self._reader.connections if id(c) in channels]
@@ -234,7 +252,7 @@ class _BagFile:
             by_id = {c.id: channels[id(c)] for c in connections}
             try:
                 for connection, time_ns, data in self._reader.messages(connections):
-                    last_ns = time_ns
+                    last_ns, told = time_ns, told + 1 if time_ns == last_ns else 1
                     yield by_id[connection.id], time_ns, bytes(data)
                 return
             except Exception as error:
@@ -242,8 +260,12 @@ class _BagFile:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 self._report(f"{self.path.name} is damaged ({reason}); the rest was read record by record")
         for channel, time_ns, data in self._scanned():
-            if channel.topic in topics and time_ns > last_ns:
-                yield channel, time_ns, data
+            if channel.topic not in topics or time_ns < last_ns:
+                continue
+            if time_ns == last_ns and told:
+                told -= 1
+                continue
+            yield channel, time_ns, data
 
     def _scanned(self) -> Iterator[Record]:
         return self._scan(self.path, self._report)
@@ -287,7 +309,24 @@ def header_stamp_ns(message, receive_ns: int) -> int:
     return int(stamp.sec) * 10**9 + int(stamp.nanosec) or receive_ns
 
 
-def _metadata(folder: Path) -> tuple[list[Path], dict[str, str]]:
+class StampClock:
+    """The stamps of one topic, in the order of recording."""
+
+    def __init__(self):
+        self._ahead_ns: int | None = None  # time of receipt minus stamp, of the last message that had one
+
+    def stamp_ns(self, message, receive_ns: int) -> int | None:
+        """As `header_stamp_ns`, but None for a zero stamp among others of another clock than that of receipt: then
+        nothing says when it was."""
+        stamp = message.header.stamp
+        if stamp.sec or stamp.nanosec:
+            stamp_ns = header_stamp_ns(message, receive_ns)
+            self._ahead_ns = receive_ns - stamp_ns
+            return stamp_ns
+        return receive_ns if self._ahead_ns is None or abs(self._ahead_ns) <= _SAME_CLOCK_NS else None
+
+
+def read_metadata(folder: Path) -> tuple[list[Path], dict[str, str]]:
     """The files that a rosbag2's metadata.yaml names, and its custom data. Raises one of `_METADATA_ERRORS`."""
     content = yaml.safe_load((folder / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
     files = [folder / Path(name).name for name in content["relative_file_paths"]]

@@ -24,7 +24,7 @@ def dataset_from_videos(
     Raises InputError when a file is no video, or K does not fit its images.
     """
     sequences: dict[str, int] = {}
-    with SceneWriter(out, sources=[Path(video).name for video in videos], overwrite=overwrite) as writer:
+    with SceneWriter(out, sources=[Path(video) for video in videos], overwrite=overwrite) as writer:
         cameras = RecordedCameras(writer)
         for video in map(Path, videos):
             sequence = _unique_name(video, sequences)

@@ -4,32 +4,37 @@ dataset.json                      where it came from, axes, scale and how it is 
 cameras.json                      intrinsics by camera id; images are stored without lens distortion
 frames.csv                        image, sequence, stamp_ns, split, camera
 poses.csv                         image, tx ty tz qx qy qz qw  (T_world_camera, optional)
-images/<sequence>/<frame>.jpg     depth/<sequence>/<frame>.png  (uint16 millimetres, 0 = unknown, optional)
+images/<sequence>/<frame>.jpg
+depth/<sequence>/<frame>.png      uint16 millimetres, or .tiff: float32 metres where those would lose something; 0 is
+                                  unknown (optional)
 colmap/                           a COLMAP model, once `geo-train map` has run
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
-import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, pose_from_quaternion, pose_to_quaternion
+from geo_perception.runtime.files import replace_text
+from geo_training.storage.folders import FolderKind, check_output, output_folder
+from geo_training.storage.images import copy_file, find_depth, read_depth, read_rgb, write_depth, write_image
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test", "")
 FRAME_COLUMNS = ("image", "sequence", "stamp_ns", "split", "camera")
 POSE_COLUMNS = ("image", "tx", "ty", "tz", "qx", "qy", "qz", "qw")
-DEPTH_UNIT_M = 1e-3
+PRODUCER = "geo_training"
 
 
 class DatasetInfo(BaseModel):
@@ -38,7 +43,7 @@ class DatasetInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format_version: int = FORMAT_VERSION
-    producer: str = "geo_training"
+    producer: str = PRODUCER
     sources: list[str] = []
     axes: str = "camera optical frame: x right, y down, z forward; poses are T_world_camera"
     scale: Literal["metric", "unknown"] = "unknown"
@@ -109,24 +114,29 @@ class SceneDataset:
 
     def image(self, frame: Frame) -> np.ndarray:
         """The frame as RGB uint8 (H, W, 3)."""
-        image_bgr = cv2.imread(str(self.image_path(frame)), cv2.IMREAD_COLOR)
-        if image_bgr is None:
-            raise InputError(
-                f"{self.image_path(frame)} cannot be read as an image; `geo-train dataset check` lists all"
-            )
-        return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+        return read_rgb(self.image_path(frame))
 
     def depth_m(self, frame: Frame) -> np.ndarray | None:
-        """Depth along z in metres, float32 (H, W), 0 where unknown; None where the frame has none."""
-        path = self._depth_path(frame)
-        depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-        return None if depth_mm is None else depth_mm.astype(np.float32) * np.float32(DEPTH_UNIT_M)
+        """Depth along z in metres, float32 (H, W), 0 where unknown; None where the frame has none.
+
+        Raises InputError when it cannot be read, or is not of the image's size.
+        """
+        path = find_depth(self._depth_path(frame))
+        if path is None:
+            return None
+        depth_hw, camera = read_depth(path), self.camera(frame)
+        if depth_hw.shape != (camera.height_px, camera.width_px):
+            raise InputError(
+                f"{path} is {depth_hw.shape[1]} x {depth_hw.shape[0]}, its image {camera.width_px} x "
+                f"{camera.height_px}; import the depth again"
+            )
+        return depth_hw
 
     def has_depth(self, frame: Frame) -> bool:
-        return self._depth_path(frame).is_file()
+        return find_depth(self._depth_path(frame)) is not None
 
     def _depth_path(self, frame: Frame) -> Path:
-        return (self.root / "depth" / frame.name).with_suffix(".png")
+        return self.root / "depth" / frame.name
 
     def save_frames(self, frames: list[Frame]) -> None:
         """Writes frames.csv and poses.csv again (new splits, new poses)."""
@@ -134,7 +144,7 @@ class SceneDataset:
         self.frames = frames
 
     def save_info(self, info: DatasetInfo) -> None:
-        write_text_atomically(self.root / "dataset.json", info.model_dump_json(indent=2) + "\n")
+        replace_text(self.root / "dataset.json", info.model_dump_json(indent=2) + "\n")
         self.info = info
 
 
@@ -145,38 +155,40 @@ class SceneWriter:
             camera_id = writer.add_camera(camera)
             writer.add_frame(sequence, stamp_ns, camera_id, image_rgb=image, T_world_camera=T)
 
-    Raises InputError when `out` exists and is not empty (and `overwrite` is not set), or when no frame was added.
+    `sources` names where the frames come from: paths, which `out` must not touch, or descriptions. Raises InputError
+    when `check_output` refuses `out`, before anything is done, or when no frame was added.
     """
 
-    def __init__(self, out: str | Path, sources: list[str], overwrite: bool = False, jpeg_quality: int = 95):
+    def __init__(self, out: str | Path, sources: Sequence[str | Path], overwrite: bool = False, jpeg_quality: int = 95):
         self.out = Path(out)
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())) and not overwrite:
-            raise InputError(f"{self.out} exists and is not empty; choose another --out, or pass --overwrite")
-        self.info = DatasetInfo(sources=list(sources))
+        paths = [source for source in sources if isinstance(source, Path)]
+        check_output(self.out, DATASET, paths, overwrite)
+        names = [source.resolve().name if isinstance(source, Path) else source for source in sources]
+        self.info = DatasetInfo(sources=names)
         self.cameras: dict[str, Camera] = {}
         self.camera_notes: dict[str, dict] = {}
         self.frames: list[Frame] = []
         self._jpeg_quality = jpeg_quality
-        self._work = self.out.with_name(self.out.name + ".partial")
+        self._folder = output_folder(self.out, DATASET, paths, overwrite)
+        self._stack = ExitStack()
 
     def __enter__(self) -> SceneWriter:
-        shutil.rmtree(self._work, ignore_errors=True)
+        self._work = self._stack.enter_context(self._folder)
         (self._work / "images").mkdir(parents=True)
         return self
 
     def __exit__(self, kind, error, trace) -> None:
         if kind is not None:
-            shutil.rmtree(self._work, ignore_errors=True)
+            self._stack.__exit__(kind, error, trace)
             return
-        if not self.frames:
-            shutil.rmtree(self._work, ignore_errors=True)
-            raise InputError(f"no frame to write to {self.out}: {'; '.join(self.info.notes) or 'the source is empty'}")
-        write_cameras(self._work, self.cameras, self.camera_notes)
-        write_frames(self._work, self.frames)
-        write_text_atomically(self._work / "dataset.json", self.info.model_dump_json(indent=2) + "\n")
-        if self.out.exists():
-            shutil.rmtree(self.out)
-        os.replace(self._work, self.out)
+        with self._stack:
+            if not self.frames:
+                raise InputError(
+                    f"no frame to write to {self.out}: {'; '.join(self.info.notes) or 'the source is empty'}"
+                )
+            write_cameras(self._work, self.cameras, self.camera_notes)
+            write_frames(self._work, self.frames)
+            replace_text(self._work / "dataset.json", self.info.model_dump_json(indent=2) + "\n")
 
     def add_camera(
         self, camera: Camera, camera_id: str | None = None, known: bool = True, recorded: Camera | None = None
@@ -218,15 +230,11 @@ class SceneWriter:
             raise InputError(f"two frames are named {frame.name}; give each recording its own sequence name")
         path.parent.mkdir(parents=True, exist_ok=True)
         if image_file is not None:
-            shutil.copyfile(image_file, path)
+            copy_file(image_file, path)
         else:
-            image_bgr = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR)
-            cv2.imwrite(str(path), image_bgr, [cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality])
+            write_image(path, image_rgb, self._jpeg_quality)
         if depth_m is not None:
-            depth_path = (self._work / "depth" / frame.name).with_suffix(".png")
-            depth_path.parent.mkdir(parents=True, exist_ok=True)
-            depth_mm = np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0) / DEPTH_UNIT_M
-            cv2.imwrite(str(depth_path), np.clip(np.rint(depth_mm), 0, 65535).astype(np.uint16))
+            write_depth(self._work / "depth" / frame.name, depth_m)
         self.frames.append(frame)
         return frame
 
@@ -260,7 +268,7 @@ def camera_is_known(root: str | Path, camera_id: str) -> bool:
 
 def write_cameras(root: Path, cameras: dict[str, Camera], notes: dict[str, dict]) -> None:
     content = {camera_id: camera_to_dict(camera) | notes.get(camera_id, {}) for camera_id, camera in cameras.items()}
-    write_text_atomically(root / "cameras.json", json.dumps(content, indent=2) + "\n")
+    replace_text(root / "cameras.json", json.dumps(content, indent=2) + "\n")
 
 
 def write_frames(root: Path, frames: list[Frame]) -> None:
@@ -277,20 +285,30 @@ def write_frames(root: Path, frames: list[Frame]) -> None:
         (root / "poses.csv").unlink(missing_ok=True)
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Writes beside the file and moves it there, so that a reader never sees half of it."""
-    work = path.with_name(path.name + ".partial")
-    work.write_text(text)
-    os.replace(work, path)
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder holds a dataset that our commands wrote."""
+    try:
+        content = json.loads((folder / "dataset.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("producer") == PRODUCER
+
+
+# All that our commands put into a dataset: what is made with it, mapped from it, and remembered beside it.
+DATASET = FolderKind(
+    "dataset",
+    is_dataset,
+    ("dataset.json", "cameras.json", "frames.csv", "poses.csv", "images", "depth", "masks", "boundaries", "colmap",
+     "map.json", "landmarks.*", "image_motion.csv", ".*"),
+)  # fmt: skip
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    work = path.with_name(path.name + ".partial")
-    with work.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
-    os.replace(work, path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    replace_text(path, text.getvalue())
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

@@ -14,23 +14,25 @@ is, and the world's gravity and scale, which need not be those of REP 103) goes 
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, pose_to_quaternion, so3_log
 from geo_perception.ros.camera_info import info_fields
 from geo_perception.ros.codec import encode_image, encode_jpeg
 from geo_training.console import track
+from geo_training.datasets.bags import read_metadata
 from geo_training.datasets.from_bag import GRAVITY_KEY, POSE_FRAME_KEY, SCALE_KEY
-from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.scene import PRODUCER, Frame, SceneDataset
+from geo_training.storage.folders import FolderKind, check_output, output_folder
 
 IMAGE_TOPIC, INFO_TOPIC = "/camera/image_raw", "/camera/camera_info"
 POSE_TOPIC, ODOMETRY_TOPIC = "/ground_truth/pose", "/odom"
 CAMERA_FRAME, ODOMETRY_FRAME = "camera_optical", "odom"
+PRODUCER_KEY = "geo_perception.producer"
 # A stamp of zero means "none" in ROS, so a recording that begins at zero is moved by a second.
 FIRST_STAMP_NS = 10**9
 _AS_THEY_ARE = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
@@ -53,24 +55,11 @@ def bag_from_dataset(
     there is no such frame, an image cannot be read, or sequences overlap in time.
     """
     dataset = SceneDataset(root)
-    out = Path(out)
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists; choose another --out, or pass --overwrite")
-    if out.exists() and not (out / "metadata.yaml").is_file():
-        raise InputError(f"{out} exists and is not a bag, so it is not overwritten; choose another --out")
+    check_output(out, MADE_BAG, [Path(root)], overwrite)
     frames = _chosen_frames(dataset, sequence, split)
     shift_ns = max(0, FIRST_STAMP_NS - frames[0].stamp_ns)
-    work = out.with_name(out.name + ".partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        # rosbag2 names its files after the folder, so the bag is made under its own name in a folder beside.
-        work.mkdir(parents=True)
-        _write(dataset, frames, work / out.name, shift_ns, compressed, storage)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(work / out.name, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with output_folder(out, MADE_BAG, [Path(root)], overwrite) as work:
+        _write(dataset, frames, work, shift_ns, compressed, storage)
     return {
         "out": str(out),
         "frames": len(frames),
@@ -82,6 +71,18 @@ def bag_from_dataset(
         "storage": storage,
         "image_topic": f"{IMAGE_TOPIC}/compressed" if compressed else IMAGE_TOPIC,
     }
+
+
+def is_made_bag(folder: Path) -> bool:
+    """Whether a folder is a bag that our commands wrote. A recording cannot be made again, so it is never replaced."""
+    try:
+        _, custom_data = read_metadata(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return False
+    return custom_data.get(PRODUCER_KEY) == PRODUCER
+
+
+MADE_BAG = FolderKind("bag", is_made_bag, ("metadata.yaml", "*.mcap", "*.db3", "*.zstd"))
 
 
 def _chosen_frames(dataset: SceneDataset, sequence: str | None, split: str | None) -> list[Frame]:
@@ -113,6 +114,7 @@ def _write(
     messages = BagMessages(dataset.info.world_frame)
     writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
     gravity = dataset.info.gravity_world
+    writer.set_custom_data(PRODUCER_KEY, PRODUCER)
     writer.set_custom_data(GRAVITY_KEY, "unknown" if gravity is None else " ".join(f"{g:.9g}" for g in gravity))
     writer.set_custom_data(SCALE_KEY, dataset.info.scale)
     writer.set_custom_data(POSE_FRAME_KEY, CAMERA_FRAME)

@@ -7,7 +7,6 @@ responses of the masks, and their l2 norm).
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import replace_text, replaced_file
 from geo_training.console import progress_bar
-from geo_training.datasets.scene import Frame, SceneDataset, write_text_atomically
+from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth import instance_masks
 from geo_training.depth.instance_masks import DetectedMasks, MaskFolder, MaskNetwork, MaskSource, read_facts
+from geo_training.storage.images import read_grey
 
 FOLDER, FACTS = "boundaries", "boundaries.json"
 _SOBEL_SCALE = 0.25  # the 3 x 3 kernel answers 4 to a straight step of height 1
@@ -76,10 +77,12 @@ def load_boundary(dataset: SceneDataset, frame: Frame) -> np.ndarray | None:
     path = boundary_path(dataset, frame)
     if not path.is_file():
         return None
-    boundary_hw = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if boundary_hw is None:
-        raise InputError(f"{path} cannot be read as an image; delete it and run `geo-train depth boundaries` again")
-    return boundary_hw.astype(np.float32) / 255
+    try:
+        return read_grey(path).astype(np.float32) / 255
+    except InputError:
+        raise InputError(
+            f"{path} cannot be read as an image; delete it and run `geo-train depth boundaries` again"
+        ) from None
 
 
 def choose_masks(
@@ -139,7 +142,7 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
                 count, made = len(np.unique(ids_hw[ids_hw != 0])), made + 1
                 _write_map(path, boundary_map(ids_hw), count)
                 if not (folder / FACTS).is_file():
-                    write_text_atomically(folder / FACTS, json.dumps(masks.facts, indent=2) + "\n")
+                    replace_text(folder / FACTS, json.dumps(masks.facts, indent=2) + "\n")
             objects.append(count)
             advance(note=f"{frame.name}: {count} objects")
     return BoundaryFigures(
@@ -159,9 +162,8 @@ def _write_map(path: Path, boundary_hw: np.ndarray, objects: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     notes = PngImagePlugin.PngInfo()
     notes.add_text(_OBJECTS_KEY, str(objects))
-    work = path.with_suffix(".partial")
-    Image.fromarray(np.rint(255 * boundary_hw).astype(np.uint8)).save(work, "PNG", pnginfo=notes)
-    os.replace(work, path)
+    with replaced_file(path) as work:
+        Image.fromarray(np.rint(255 * boundary_hw).astype(np.uint8)).save(work, "PNG", pnginfo=notes)
 
 
 def _objects_of(path: Path) -> int | None:

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from geo_perception.runtime.files import replace_text
 from geo_training.console import write_json
-from geo_training.datasets.scene import write_text_atomically
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.experiment_table import RowResult, table_content
 from geo_training.evaluation import report_page
@@ -81,7 +81,7 @@ def write_table(
     parts = [f"# {report.title}", " ".join(report.words)]
     for title, words, table in sections:
         parts += [f"## {title}", words, markdown_table(table)]
-    write_text_atomically(paths.markdown, "\n\n".join(parts) + "\n")
+    replace_text(paths.markdown, "\n\n".join(parts) + "\n")
     write_json(paths.json, {"title": report.title} | table_content(results, base_config))
     report_page.write_page(paths.page, _page(results, report, sections, base_config))
     return paths

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_training.datasets.scene import Frame, SceneDataset, write_text_atomically
+from geo_perception.runtime.files import replace_text
+from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.storage.images import read_grey
 
 CACHE_NAME = "image_motion.csv"
 COLUMNS = ("image_a", "image_b", "turn", "flow", "parallax")  # turn: known from the poses, or fitted
@@ -70,7 +71,7 @@ class ImageMotions:
         writer.writerow(COLUMNS)
         writer.writerows((*key, f"{m.flow:.6g}", f"{m.parallax:.6g}") for key, m in sorted(self._known.items()))
         try:
-            write_text_atomically(self._path, text.getvalue())
+            replace_text(self._path, text.getvalue())
         except OSError:
             return
         self._new = 0
@@ -110,10 +111,7 @@ class ImageMotions:
     def _image(self, frame: Frame) -> np.ndarray:
         """Grey uint8, WIDTH_PX wide."""
         if frame.name not in self._images:
-            image = cv2.imread(str(self.dataset.image_path(frame)), cv2.IMREAD_GRAYSCALE)
-            if image is None:
-                path = self.dataset.image_path(frame)
-                raise InputError(f"{path} cannot be read as an image; `geo-train dataset check` lists all")
+            image = read_grey(self.dataset.image_path(frame))
             height = max(round(image.shape[0] * WIDTH_PX / image.shape[1]), 16)
             self._images[frame.name] = cv2.resize(image, (WIDTH_PX, height), interpolation=cv2.INTER_AREA)
             if len(self._images) > _KEPT_IMAGES:

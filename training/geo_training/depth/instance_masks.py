@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from geo_perception.errors import InputError
-from geo_training.datasets.scene import Frame, SceneDataset, write_text_atomically
+from geo_perception.runtime.files import replace_bytes, replace_text
+from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.storage.images import encode_image
 
 FOLDER, FACTS = "masks", "masks.json"
 MIN_SCORE = 0.7  # below this the network itself would rather not say
@@ -124,7 +124,7 @@ class DetectedMasks:
             return read_ids(path)
         ids_hw = self.network.ids(self.dataset.image(frame))
         folder.mkdir(exist_ok=True)
-        write_text_atomically(folder / FACTS, json.dumps(self.facts, indent=2) + "\n")
+        replace_text(folder / FACTS, json.dumps(self.facts, indent=2) + "\n")
         write_ids(path, ids_hw)
         return ids_hw
 
@@ -157,9 +157,7 @@ def read_ids(path: Path) -> np.ndarray:
 def write_ids(path: Path, ids_hw: np.ndarray) -> None:
     """Writes an image of ids (below 65536) as a PNG; half of it is never seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_suffix(".partial.png")
-    cv2.imwrite(str(work), ids_hw.astype(np.uint16))
-    os.replace(work, path)
+    replace_bytes(path, encode_image(".png", ids_hw.astype(np.uint16)))
 
 
 def paint_ids(masks_nhw: np.ndarray, scores_n: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:

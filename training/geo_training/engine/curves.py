@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geo_perception.runtime.files import replace_text
+
 
 def write_curves(path: Path, history: list[dict], title: str) -> None:
     """Draws every figure of the history over the steps, one panel each, into a page that needs nothing else."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    names = [name for name in (history[0] if history else {}) if name not in ("step", "seconds")]
+    seen = dict.fromkeys(name for record in history for name in record)  # a figure may come later than the first look
+    names = [name for name in seen if name not in ("step", "seconds")]
     if not names:
         return
     labels = [name.replace("held_out", "held-out").replace("_", " ") for name in names]
@@ -22,6 +25,4 @@ def write_curves(path: Path, history: list[dict], title: str) -> None:
         line = go.Scatter(x=steps, y=values, mode="lines+markers", name=name, showlegend=False)
         figure.add_trace(line, row=index // 2 + 1, col=index % 2 + 1)
     figure.update_layout(title=title, height=260 * rows, template="plotly_white")
-    work = path.with_name(path.name + ".partial")
-    figure.write_html(str(work), include_plotlyjs=True, full_html=True)
-    work.replace(path)
+    replace_text(path, figure.to_html(include_plotlyjs=True, full_html=True))

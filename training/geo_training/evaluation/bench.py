@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import replace_text
 from geo_training.console import say
-from geo_training.datasets.scene import write_text_atomically
 from geo_training.evaluation.benches import NAMES
 from geo_training.evaluation.machine import describe_machine, describe_versions, sha256_of_data
 from geo_training.evaluation.summary import Evaluation
@@ -87,7 +87,7 @@ class Work:
 
     def _save(self) -> None:
         content = {"key": self._key, "stages": self._stages}
-        write_text_atomically(self._path, json.dumps(content, indent=2, default=str) + "\n")
+        replace_text(self._path, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def load_benchmark(name: str) -> Benchmark:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import yaml
 
@@ -16,9 +15,9 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.evaluation.localization import frames_of_split
+from geo_training.storage.images import read_raw, read_rgb
 
 ANNOTATIONS, TUM_TRUTH, TUM_CAMERA = "test_annotations.json", "ground_truth.json", "camera_intrinsics.yaml"
-_SATURATED_M = 65.535  # the largest depth of a dataset's uint16 millimetres; what is farther was cut off to it
 _FAR_M, _FAR_SHARE = 10.0, 0.01  # with more pixels beyond than this share, a scene is not a room
 _LOOKED_AT = 5
 
@@ -72,13 +71,13 @@ def dataset_queries(dataset: SceneDataset, frames: Sequence[Frame]) -> list[Dept
     metric = dataset.info.scale == "metric"
     queries = []
     for frame in frames:
-        depth_path, mask_path = ((dataset.root / kind / frame.name).with_suffix(".png") for kind in ("depth", "masks"))
+        mask_path = (dataset.root / "masks" / frame.name).with_suffix(".png")
         queries.append(
             DepthQuery(
                 frame.name,
                 dataset.camera(frame),
                 partial(dataset.image, frame),
-                partial(_dataset_depth, dataset, frame) if depth_path.is_file() else None,
+                partial(dataset.depth_m, frame) if dataset.has_depth(frame) else None,
                 partial(_read_png, mask_path) if mask_path.is_file() else None,
                 frame.T_world_camera if metric else None,
                 frame.sequence,
@@ -109,7 +108,7 @@ def annotated_queries(folder: Path) -> list[DepthQuery]:
                 f"{path}: entry {number} is not as it should be ({error!r}); it needs rgb, depth, cam_in (fx, fy, cx, "
                 "cy) and depth_scale"
             ) from None
-        height_px, width_px = _read_image(image_path).shape[:2]
+        height_px, width_px = read_rgb(image_path).shape[:2]
         camera = Camera(width_px, height_px, fx_px, fy_px, cx_px, cy_px)
         queries.append(_file_query(folder, image_path, depth_path, camera, 1 / _positive(per_metre, path)))
     return queries
@@ -139,7 +138,7 @@ def tum_queries(folder: Path) -> list[DepthQuery]:
             raise InputError(
                 f"{path}: entry {name} is not as it should be ({error!r}); it needs rgb, depth and transformation"
             ) from None
-        height_px, width_px = _read_image(image_path).shape[:2]
+        height_px, width_px = read_rgb(image_path).shape[:2]
         camera = Camera.from_K(K_33, width_px, height_px)
         queries.append(_file_query(folder, image_path, depth_path, camera, unit_m, T_world_camera, float(len(queries))))
     return queries
@@ -159,15 +158,8 @@ def _file_query(folder, image_path, depth_path, camera, unit_m, T_world_camera=N
     load_depth = partial(_scaled_depth, depth_path, unit_m)
     if not depth_path.is_file():
         raise InputError(f"{depth_path} does not exist; put the depth images below depth/")
-    load_image, sequence = partial(_read_image, image_path), folder.resolve().name
+    load_image, sequence = partial(read_rgb, image_path), folder.resolve().name
     return DepthQuery(image_path.name, camera, load_image, load_depth, None, T_world_camera, sequence, stamp_s)
-
-
-def _dataset_depth(dataset: SceneDataset, frame: Frame) -> np.ndarray:
-    depth_hw = dataset.depth_m(frame)
-    if depth_hw is None:
-        raise InputError(f"the depth of {frame.name} in {dataset.root} cannot be read; make the dataset again")
-    return np.where(depth_hw < _SATURATED_M, depth_hw, np.float32(0))
 
 
 def _scaled_depth(path: Path, unit_m: float) -> np.ndarray:
@@ -175,17 +167,10 @@ def _scaled_depth(path: Path, unit_m: float) -> np.ndarray:
 
 
 def _read_png(path: Path) -> np.ndarray:
-    values_hw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values_hw is None or values_hw.ndim != 2:
+    values_hw = read_raw(path)
+    if values_hw.ndim != 2:
         raise InputError(f"{path} cannot be read as an image of one channel; put the right file there")
     return values_hw
-
-
-def _read_image(path: Path) -> np.ndarray:
-    image_bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image_bgr is None:
-        raise InputError(f"{path} cannot be read as an image; put it there, below rgb/")
-    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
 
 
 def _read_json(path: Path) -> dict:

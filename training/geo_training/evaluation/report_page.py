@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from geo_training.datasets.scene import write_text_atomically
+from geo_perception.runtime.files import replace_text
+from geo_training.console import json_text
 from geo_training.evaluation.machine import describe_machine, describe_versions
 from geo_training.evaluation.report_style import CSS, SCRIPT
 
@@ -20,7 +20,7 @@ def page(title: str, sections: Iterable[str], charts: dict[str, dict]) -> str:
 
     body = "\n".join(section for section in sections if section)
     # "</" would end the script element early.
-    chart_json = json.dumps(charts, separators=(",", ":")).replace("</", "<\\/")
+    chart_json = json_text(charts, indent=None, separators=(",", ":")).replace("</", "<\\/")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -34,7 +34,7 @@ def write_page(path: str | Path, content: str) -> Path:
     """Writes a page to `path` (its folder is made) and returns it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(path, content)
+    replace_text(path, content)
     return path
 
 
@@ -96,7 +96,7 @@ def provenance(facts: dict[str, str], config: dict, command: str = "") -> str:
     }
     pairs = "".join(f"<dt>{text(key)}</dt><dd>{text(str(value))}</dd>" for key, value in facts.items())
     command_html = f"<p class='note'>Made by</p><pre>{text(command)}</pre>" if command else ""
-    config_text = text(json.dumps(config, indent=2, default=str))
+    config_text = text(json_text(config, default=str))
     config_html = f"<p class='note'>Configuration</p><pre>{config_text}</pre>" if config else ""
     return f"<section><h2>Where this comes from</h2><dl>{pairs}</dl>{command_html}{config_html}</section>"
 
@@ -106,7 +106,8 @@ def text(words: str) -> str:
 
 
 def number(value: float, digits: int, unit: str = "") -> str:
-    return f"{value:.{digits}f}{html.escape(unit)}" if np.isfinite(value) else "–"
+    """A dash for what is not known, ∞ for what misses made infinite."""
+    return f"{value:.{digits}f}{html.escape(unit)}" if np.isfinite(value) else _no_number(value)
 
 
 def percent(value: float) -> str:
@@ -122,4 +123,8 @@ def count(value: float) -> str:
 
 
 def short(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else "–"
+    return f"{value:.4g}" if np.isfinite(value) else _no_number(value)
+
+
+def _no_number(value: float) -> str:
+    return "–" if np.isnan(value) else "∞"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pycolmap
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import replace_text
 from geo_training.console import say, write_json
-from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict, write_text_atomically
+from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
 from geo_training.mapping.align import KnownDistance, robust_similarity, scale_from_distances
 from geo_training.mapping.colmap_io import from_pycolmap, registered_poses
 from geo_training.mapping.features import FeatureOptions, FeatureStore, fingerprint
@@ -31,6 +32,7 @@ from geo_training.mapping.report import (
     well_placed,
 )
 from geo_training.mapping.scene_map import REPORT_NAME
+from geo_training.storage.folders import FolderKind, output_folder
 
 # A recording whose poses have this share of the frames is mapped with them; the other frames are left out.
 POSES_NEARLY_ALL = 0.95
@@ -108,18 +110,20 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
     return report, model
 
 
+def _is_model(folder: Path) -> bool:
+    return any((folder / f"images{suffix}").is_file() for suffix in (".bin", ".txt"))
+
+
+COLMAP_MODEL = FolderKind("COLMAP model", _is_model, ("*.bin", "*.txt", "*.ply", "*.ini"))
+
+
 def save_map(dataset: SceneDataset, report: MapReport, model: pycolmap.Reconstruction) -> None:
     """Writes colmap/ and map.json; a map that stood there is replaced at once, never half."""
-    target, work = dataset.root / "colmap", dataset.root / "colmap.partial"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    model.write(work)
-    (dataset.root / REPORT_NAME).unlink(missing_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(work, target)
-    partial = dataset.root / (REPORT_NAME + ".partial")
-    write_json(partial, report.to_json())
-    os.replace(partial, dataset.root / REPORT_NAME)
+    with output_folder(dataset.root / "colmap", COLMAP_MODEL, overwrite=True) as work:
+        work.mkdir()
+        model.write(work)
+        (dataset.root / REPORT_NAME).unlink(missing_ok=True)
+    write_json(dataset.root / REPORT_NAME, report.to_json())
 
 
 def _reconstruct(
@@ -148,7 +152,7 @@ def _reconstruct(
         path.mkdir(parents=True)
         model.write(path)
     folder.mkdir(exist_ok=True)
-    write_text_atomically(folder / "key", key)
+    replace_text(folder / "key", key)
     return models
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pycolmap
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import replace_text
 from geo_training.console import progress_bar
-from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict, write_text_atomically
+from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
 from geo_training.mapping.colmap_io import to_pycolmap
 
 EXTRACT_BATCH = 8  # images between two steps of the progress bar, and at most so many lost by an interruption
@@ -42,7 +43,7 @@ class FeatureStore:
             for stale in self.folder.glob("database.db*"):
                 stale.unlink()
             self._begin()
-            write_text_atomically(signature_path, self.signature)
+            replace_text(signature_path, self.signature)
 
     def _describe(self) -> str:
         """What the features depend on, but for the images: those are only ever replaced with the whole dataset."""

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import replace_bytes
 
 FORMAT = "geo_training.landmarks"
 FORMAT_VERSION = 1
@@ -67,9 +68,7 @@ class LandmarkSet:
             "visibility_fl": np.ascontiguousarray(self.visibility_fl, np.int8),
             "pixels_fl2": np.ascontiguousarray(self.pixels_fl2, np.float32),
         }
-        work = path.with_name(path.name + ".partial")
-        work.write_bytes(save(tensors, metadata=header))
-        work.replace(path)
+        replace_bytes(path, save(tensors, metadata=header))
 
     @classmethod
     def load(cls, path: str | Path) -> LandmarkSet:

@@ -7,15 +7,12 @@ python -m geo_training.synthetic.depth_rooms --rooms 40 --streets 12 --out rooms
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-import cv2
 import numpy as np
 import typer
 from pydantic import Field
@@ -23,8 +20,10 @@ from pydantic import Field
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, focal_px_from_fov, pose_error, so3_exp
 from geo_training.console import OverwriteOption, SeedOption, SingleCommand, command_group, say
-from geo_training.datasets.scene import DEPTH_UNIT_M, SceneWriter
+from geo_training.datasets.scene import DATASET, SceneWriter
 from geo_training.engine.config import Strict
+from geo_training.storage.folders import check_output, output_folder
+from geo_training.storage.images import encode_image
 from geo_training.synthetic import finishes
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.panorama_set import graded
@@ -40,7 +39,7 @@ DOMAINS = ("room", "street")
 SHELL = ("nothing", "wall", "floor", "ceiling", "ground", "rug", "picture", "door", "window", "ceiling lamp")
 # What lies flat on an object belongs to it; the object is the last of that name before it.
 LIES_ON = {"poster": "cabinet", "paper": "table", "magazine": "table"}
-FARTHEST_M = 65535 * DEPTH_UNIT_M  # of a stored depth; what is farther counts as unknown
+FARTHEST_M = 200.0  # of a stored depth; what is farther counts as unknown
 ROOM_SPEED_M_S, STREET_FRAME_S = 0.45, 0.1
 ROOM_STEP_M, ROOM_TURN_DEG = (0.05, 0.12), (2.0, 5.0)  # from frame to frame
 STREET_STEP_M, STREET_CLEARANCE_M = (0.3, 0.8), 0.8
@@ -87,16 +86,13 @@ def depth_dataset(out: str | Path, options: DepthRoomOptions, overwrite: bool = 
     out = Path(out)
     if options.rooms + options.streets == 0:
         raise InputError("no scene was asked for; give --rooms or --streets above 0")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise InputError(f"{out} exists and is not empty; choose another --out, or pass --overwrite")
+    check_output(out, DATASET, overwrite=overwrite)
     scenes = [("room", index) for index in range(options.rooms)]
     scenes += [("street", index) for index in range(options.streets)]
     # The masks are written into the finished dataset, which only then moves to its place.
-    work = out.with_name(out.name + ".making")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
+    with output_folder(out, DATASET, overwrite=overwrite) as work:
         source = f"rendered: {options.rooms} rooms and {options.streets} streets of seed {options.seed}"
-        masks: dict[str, np.ndarray] = {}
+        masks: dict[str, bytes] = {}
         with SceneWriter(work, [source]) as writer:
             writer.describe(
                 scale="metric", scale_source="rendered in metres", gravity_world=(0.0, 0.0, -1.0), world_frame="map"
@@ -113,16 +109,11 @@ def depth_dataset(out: str | Path, options: DepthRoomOptions, overwrite: bool = 
                             image_rgb=shot.image_rgb, T_world_camera=shot.T_world_camera, depth_m=shot.depth_m,
                             split=options.split,
                         )  # fmt: skip
-                        masks[frame.name] = cv2.imencode(".png", shot.mask_hw)[1]
+                        masks[frame.name] = encode_image(".png", shot.mask_hw)
         for name, data in masks.items():
             path = (work / "masks" / name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data.tobytes())
-        if out.is_dir():
-            shutil.rmtree(out)
-        os.replace(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            path.write_bytes(data)
     return len(masks)
 
 

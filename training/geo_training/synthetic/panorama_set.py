@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,8 @@ import cv2
 import numpy as np
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import replace_bytes, replace_text
+from geo_training.storage.images import encode_image
 from geo_training.synthetic import finishes
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.panorama import render_panorama
@@ -79,10 +80,7 @@ def training_panoramas(
         path = folder / view.file_name
         if not path.exists():
             picture = _view_picture(view, width_px)
-            ok, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            if not ok:
-                raise RuntimeError(f"{path} cannot be encoded as JPEG")
-            _replace_file(path, data.tobytes())
+            replace_bytes(path, encode_image(".jpg", picture, JPEG_QUALITY))
         done.append(view)
         _write_index(folder, done)
     return [folder / view.file_name for view in done]
@@ -149,11 +147,4 @@ def _write_index(folder: Path, views: list[View]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "domain"))
     writer.writerows((view.file_name, view.domain) for view in views)
-    _replace_file(folder / INDEX_NAME, text.getvalue().encode())
-
-
-def _replace_file(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    work = path.with_name(f".{path.name}.part")
-    work.write_bytes(data)
-    os.replace(work, path)
+    replace_text(folder / INDEX_NAME, text.getvalue())

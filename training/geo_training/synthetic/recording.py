@@ -9,8 +9,6 @@ python -m geo_training.synthetic.recording --seed 0 --walk 1 --light daylight --
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,7 +21,9 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.codec import encode_jpeg
 from geo_training.console import OverwriteOption, SeedOption, SingleCommand, command_group, say
-from geo_training.datasets.to_bag import IMAGE_TOPIC, INFO_TOPIC, POSE_TOPIC, BagMessages
+from geo_training.datasets.scene import PRODUCER
+from geo_training.datasets.to_bag import IMAGE_TOPIC, INFO_TOPIC, MADE_BAG, POSE_TOPIC, PRODUCER_KEY, BagMessages
+from geo_training.storage.folders import check_output, output_folder
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import Walk, walk
 from geo_training.synthetic.pool import render_all
@@ -72,22 +72,18 @@ class RecordingPlan:
 def record(plan: RecordingPlan, out: str | Path, overwrite: bool = False) -> int:
     """Renders the walk on all cores and writes the bag. Returns the number of images.
 
-    Raises InputError when `out` exists and `overwrite` is not set. Nothing half-written is left.
+    Raises InputError as `check_output` does. Nothing half-written is left.
     """
     from rosbags.rosbag2 import StoragePlugin, Writer
 
-    out = Path(out)
-    if out.exists() and not overwrite:
-        raise InputError(f"{out} exists; choose another --out, or pass --overwrite")
+    check_output(out, MADE_BAG, overwrite=overwrite)
     way = plan.walk(_room(plan.room_seed))
     chosen = range(0, len(way), POSE_HZ // plan.image_hz)
-    work = out.with_name(out.name + ".partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        # rosbag2 names its files after the folder, so the bag is made under its own name in a folder beside.
-        work.mkdir(parents=True)
+    with output_folder(out, MADE_BAG, overwrite=overwrite) as work:
         messages, connections = BagMessages("map"), {}
-        with Writer(work / out.name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer = Writer(work, version=9, storage_plugin=StoragePlugin.MCAP)
+        writer.set_custom_data(PRODUCER_KEY, PRODUCER)
+        with writer:
 
             def put(topic: str, stamp_ns: int, message) -> None:
                 if topic not in connections:
@@ -102,13 +98,6 @@ def record(plan: RecordingPlan, out: str | Path, overwrite: bool = False) -> int
                 if index in chosen:
                     put(INFO_TOPIC, stamp_ns, messages.camera_info(stamp_ns, plan.camera))
                     put(f"{IMAGE_TOPIC}/compressed", stamp_ns, messages.compressed(stamp_ns, next(images), "jpeg"))
-        if out.is_dir():
-            shutil.rmtree(out)
-        elif out.exists():
-            out.unlink()
-        os.replace(work / out.name, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return len(chosen)
 
 

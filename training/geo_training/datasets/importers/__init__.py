@@ -8,6 +8,8 @@ from geo_perception.errors import InputError
 from geo_training.datasets.importers import colmap, images, indoor6, kitti, kitti_raw, seven_scenes, transforms, tum
 from geo_training.datasets.importers.source import ImportOptions
 from geo_training.datasets.importers.write import write_source
+from geo_training.datasets.scene import DATASET
+from geo_training.storage.folders import check_output
 
 # In the order in which they are tried: a plain folder of images last, since most formats hold one.
 READERS = {
@@ -53,5 +55,6 @@ def import_dataset(
         raise InputError(f"there is no format '{name}'; use one of {', '.join(sorted(READERS))}")
     if options.split_files and name != "kitti_raw":
         raise InputError(f"--split-file is for kitti_raw; split this {name} data set with `geo-train dataset split`")
+    check_output(out, DATASET, [path], overwrite)
     source = READERS[name].read(path, options)
     return {"format": name, **write_source(source, path, Path(out), options, overwrite)}

@@ -9,7 +9,6 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose
-from geo_training.datasets.importers.source import MAX_DEPTH_M
 
 EARTH_RADIUS_M = 6_378_137.0
 _NEAR_M = 0.1
@@ -83,8 +82,8 @@ class LidarDepth:
     T_camera_velo: np.ndarray
 
     def load_m(self) -> np.ndarray | None:
-        """Depth along the camera's z in metres, float32 (H, W), 0 where no point falls or it is farther than a dataset
-        stores; of several points in a pixel the nearest counts. None when the file is no scan."""
+        """Depth along the camera's z in metres, float32 (H, W), 0 where no point falls; of several points in a
+        pixel the nearest counts. None when the file is no scan."""
         try:
             numbers = np.fromfile(self.path, np.float32)
         except OSError:
@@ -93,7 +92,7 @@ class LidarDepth:
             return None
         points_n3 = numbers.reshape(-1, 4)[:, :3].astype(np.float64)
         points_n3 = points_n3 @ self.T_camera_velo[:3, :3].T + self.T_camera_velo[:3, 3]
-        points_n3 = points_n3[(points_n3[:, 2] > _NEAR_M) & (points_n3[:, 2] <= MAX_DEPTH_M)]
+        points_n3 = points_n3[points_n3[:, 2] > _NEAR_M]
         pixels_n2 = self.camera.project(points_n3)
         inside_n = self.camera.contains(pixels_n2)
         columns, rows = np.rint(pixels_n2[inside_n]).astype(int).T
