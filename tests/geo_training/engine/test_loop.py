@@ -1,10 +1,18 @@
 """The training loop: it learns, and an interrupted run ends where an uninterrupted one does."""
 
 import json
+import resource
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
+from geo_training.engine.ahead import made_ahead
+from geo_training.engine.checkpoint import NAME
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
+from geo_training.storage import output_file
+
+from geo_perception.errors import InputError
 
 CPU = torch.device("cpu")
 
@@ -16,12 +24,12 @@ class LineTask:
         self.loss_weights = {"squared": 1.0}
         torch.manual_seed(0)
         self.network = torch.nn.Linear(1, 1)
-        self.stop_after, self.seen = stop_after, 0
+        self.stop_after, self.seen, self.made = stop_after, 0, []
 
-    def batches(self, epoch):
-        generator = torch.Generator().manual_seed(epoch)
-        for _ in range(7):
-            yield torch.rand(16, 1, generator=generator)
+    def batches(self, epoch, first=0):
+        for number in range(first, 7):
+            self.made.append((epoch, number))
+            yield torch.rand(16, 1, generator=torch.Generator().manual_seed(7 * epoch + number))
 
     def losses(self, network, batch):
         self.seen += 1
@@ -48,32 +56,120 @@ def test_the_history_holds_every_term_and_figure(tmp_path):
     run_loop(LineTask(), CONFIG, tmp_path, make_accelerator(CPU), "f")
     history = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [record["step"] for record in history] == [20, 40, 60]
-    assert set(history[0]) == {"step", "seconds", "loss", "squared", "only_logged", "weight"}
+    assert set(history[0]) == {"step", "seconds", "skipped_steps", "loss", "squared", "only_logged", "weight"}
+    assert history[0]["skipped_steps"] == 0
     assert history[0]["only_logged"] == pytest.approx(5.0)
     assert history[0]["loss"] == pytest.approx(history[0]["squared"])
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path):
-    whole = run_loop(LineTask(), CONFIG, tmp_path / "whole", make_accelerator(CPU), "f")
+def interrupted(folder, fingerprint="f"):
     with pytest.raises(KeyboardInterrupt):
-        run_loop(LineTask(stop_after=33), CONFIG, tmp_path / "cut", make_accelerator(CPU), "f")
+        run_loop(LineTask(stop_after=33), CONFIG, folder, make_accelerator(CPU), fingerprint)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights_without_the_batches_before(tmp_path):
+    whole = run_loop(LineTask(), CONFIG, tmp_path / "whole", make_accelerator(CPU), "f")
+    interrupted(tmp_path / "cut")
     task = LineTask()
     resumed = run_loop(task, CONFIG, tmp_path / "cut", make_accelerator(CPU), "f")
     assert task.seen == 40  # it went on at step 20, the last checkpoint
-    assert float(resumed.network.weight) == pytest.approx(float(whole.network.weight), abs=1e-6)
+    assert task.made[0] == (2, 6)  # 20 = 2 epochs of 7, and 6
+    assert len(task.made) == 40
+    for kept, expected in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
+        assert torch.equal(kept, expected)
     assert [record["step"] for record in resumed.history] == [20, 40, 60]
+    assert [r["loss"] for r in resumed.history] == [r["loss"] for r in whole.history]
 
 
-def test_a_checkpoint_of_another_training_is_not_taken(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        run_loop(LineTask(stop_after=33), CONFIG, tmp_path, make_accelerator(CPU), "one")
+def test_a_run_that_was_cut_after_its_last_step_learns_no_more(tmp_path):
+    whole = run_loop(LineTask(), CONFIG, tmp_path, make_accelerator(CPU), "f")
     task = LineTask()
-    run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "another")
+    again = run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f")
+    assert (task.seen, task.made) == (0, [])
+    assert torch.equal(again.network.weight, whole.network.weight)
+
+
+def test_a_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
+    interrupted(tmp_path, "one")
+    kept = (tmp_path / NAME).read_bytes()
+    task = LineTask()
+    with pytest.raises(InputError, match=r"another config, other data .* \(at step 20\).*--overwrite"):
+        run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "another")
+    assert (task.seen, (tmp_path / NAME).read_bytes()) == (0, kept)
+    run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "another", overwrite=True)
     assert task.seen == 60
 
 
-def test_a_damaged_checkpoint_is_not_taken(tmp_path):
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"half a file")
+@pytest.mark.parametrize("damage", ["cut", "one bit", "empty", "of another kind"])
+def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path, damage):
+    interrupted(tmp_path)
+    path = tmp_path / NAME
+    data = bytearray(path.read_bytes())
+    if damage == "one bit":
+        data[-1] ^= 1
+    data = {"cut": data[: len(data) // 2], "empty": b"", "of another kind": b"half a file"}.get(damage, data)
+    path.write_bytes(data)
+    task = LineTask()
+    with pytest.raises(InputError, match=r"is damaged.*pass --overwrite to begin anew"):
+        run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f")
+    assert (task.seen, path.read_bytes()) == (0, bytes(data))
+    run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f", overwrite=True)
+    assert task.seen == 60
+
+
+def test_a_full_disk_ends_a_training_with_one_line_and_keeps_the_last_checkpoint(tmp_path):
+    interrupted(tmp_path)
+    kept = (tmp_path / NAME).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) - 100, limits[1]))  # the history fits, a checkpoint does not
+    try:
+        with pytest.raises(InputError, match=r"checkpoint\.safetensors cannot be written .*make room"):
+            run_loop(LineTask(), CONFIG, tmp_path, make_accelerator(CPU), "f")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / NAME).read_bytes() == kept
+    assert {path.name for path in tmp_path.iterdir()} == {NAME, "history.jsonl"}
     task = LineTask()
     run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f")
-    assert task.seen == 60
+    assert task.seen == 40
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_refused_at_the_start(tmp_path, monkeypatch):
+    # A line of 2 float32 weights: its average and two moments beside it, twice.
+    monkeypatch.setattr(output_file.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 4 * 4 * 2 - 1))
+    task = LineTask()
+    with pytest.raises(InputError, match="make room"):
+        run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f")
+    assert task.made == []
+    monkeypatch.setattr(output_file.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 4 * 4 * 2))
+    assert run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f").history
+
+
+def test_a_training_without_batches_is_refused(tmp_path):
+    task = LineTask()
+    task.batches = lambda epoch: iter(())
+    with pytest.raises(InputError, match="nothing to learn from"):
+        run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f")
+    assert not (tmp_path / NAME).exists()
+
+
+def test_the_environment_does_not_make_the_loop_divide_its_loss(tmp_path, monkeypatch):
+    # What `accelerate launch --gradient_accumulation_steps 4` sets.
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert make_accelerator(CPU).gradient_accumulation_steps == 1
+
+
+def test_batches_ahead_that_nobody_takes_are_not_made():
+    made = []
+
+    def make(number):
+        made.append(number)
+        time.sleep(0.02)
+        return number
+
+    batches = made_ahead(make, 5, 1000, workers=1)
+    assert [next(batches), next(batches)] == [5, 6]
+    batches.close()
+    assert made[:2] == [5, 6]
+    assert len(made) <= 3  # one that had begun
+    assert list(made_ahead(lambda number: number, 5, 4, workers=2)) == [5, 6, 7, 8]

@@ -21,8 +21,8 @@ class SumTask:
         self.loss_weights = {"sum": 1.0}
         self.stop_after, self.seen = stop_after, 0
 
-    def batches(self, epoch):
-        yield from (torch.ones(1, 2) for _ in range(4))
+    def batches(self, epoch, first=0):
+        yield from (torch.ones(1, 2) for _ in range(first, 4))
 
     def losses(self, network, batch):
         self.seen += 1

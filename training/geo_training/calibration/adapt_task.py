@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -87,9 +88,9 @@ class RegressionTask:
         self._targets_n3 = training.targets_n3
         self._old = record_set(training) if strategy.distils and record_set else None
 
-    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, Batch]]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, Batch]]:
         order = np.random.default_rng([self._seed, epoch])
-        for positions in self.training.batches(self._batch * self._world, order):
+        for positions in islice(self.training.batches(self._batch * self._world, order), first, None):
             own = positions[self._rank :: self._world]
             old = None
             if self._old is not None:

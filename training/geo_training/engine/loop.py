@@ -15,15 +15,19 @@ from typing import Any, Literal, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import GradientAccumulationPlugin, set_seed
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import half_precision
-from geo_training.console import progress_bar
-from geo_training.engine.checkpoint import load_checkpoint, moments_of, restore_moments, save_checkpoint
+from geo_perception.runtime.files import replace_text
+from geo_training.console import progress_bar, say
+from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
+from geo_training.engine.checkpoint import moments_of, read_checkpoint, restore_moments, save_checkpoint
 from geo_training.engine.schedule import Plateau, schedule_factor
+from geo_training.engine.step import OptimizerStep
+from geo_training.storage.output_file import check_room
 
-_MAX_BROKEN_STEPS = 10
+_BYTES_A_WEIGHT = 4 * 4  # the weight, its average and two moments
 
 
 class Task(Protocol):
@@ -36,8 +40,9 @@ class Task(Protocol):
     network: torch.nn.Module
     loss_weights: dict[str, float]  # of the terms that `losses` returns; a term without one is only logged
 
-    def batches(self, epoch: int) -> Iterator[Any]:
-        """One epoch's batches, the same ones for the same epoch, on the training device."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Any]:
+        """One epoch's batches from number `first` on, the same ones for the same epoch, on the training device. Those
+        before `first` are not made: an interrupted training goes on without them."""
 
     def losses(self, network: torch.nn.Module, batch: Any) -> dict[str, torch.Tensor]:
         """Named scalar terms of one batch."""
@@ -70,12 +75,13 @@ class LoopConfig:
 @dataclass
 class LoopResult:
     """`network` holds the averaged weights; `history` one dict for each evaluation; `moments` what the optimizer
-    remembers of each parameter, by name."""
+    remembers of each parameter, by name; `skipped_steps` counts batches whose loss or gradient was not finite."""
 
     network: torch.nn.Module
     history: list[dict]
     seconds: float
     moments: dict[str, dict[str, torch.Tensor]]
+    skipped_steps: int = 0
 
 
 def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
@@ -87,7 +93,9 @@ def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
     precision = {torch.float16: "fp16", torch.bfloat16: "bf16", None: "no"}[dtype]
     # The precision is kept for the whole process, and a second one refused; the processes' connection stays.
     AcceleratorState._reset_state()
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    # Stated, or the environment decides: the loop steps after every batch.
+    every_batch = GradientAccumulationPlugin(num_steps=1)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision, gradient_accumulation_plugin=every_batch)
 
 
 def run_loop(
@@ -97,53 +105,61 @@ def run_loop(
     accelerator: Accelerator,
     fingerprint: str,
     moments: dict[str, dict[str, torch.Tensor]] | None = None,
+    overwrite: bool = False,
 ) -> LoopResult:
     """Trains `task.network`: by default with AdamW, a linear warm-up and a cosine to zero.
 
-    An interrupted run with the same `fingerprint` goes on where its last checkpoint in `run_dir` was written. The
-    history is in `history.jsonl` there. `moments` are those of an earlier training (see `LoopResult`) for the optimizer
-    to begin with. Raises InputError when training diverges, or when the figure that the plateau
-    schedule watches is not among the history's.
+    An interrupted run with the same `fingerprint` goes on where its last checkpoint in `run_dir` was written, and ends
+    with the same weights as one that was not interrupted. The history is in `history.jsonl` there. `moments` are those
+    of an earlier training (see `LoopResult`) for the optimizer to begin with.
+
+    A batch whose loss or gradient is not finite counts as no step: weights, their average and the schedule stay.
+
+    Raises InputError when the checkpoint is damaged or of another training and `overwrite` is not set, when the disk
+    has no room for the next one, when there is no batch to learn from, when training diverges, or when the figure that
+    the plateau schedule watches is not among the history's.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / CHECKPOINT_NAME
+    checkpoint = read_checkpoint(path, fingerprint, overwrite)
+    facts = checkpoint.facts if checkpoint else {}
     set_seed(config.seed)
     network = task.network.to(accelerator.device)
     average = copy.deepcopy(network).eval().requires_grad_(False)
+    # The next checkpoint is written beside the last.
+    needed_bytes = 2 * _BYTES_A_WEIGHT * sum(value.numel() for value in network.state_dict().values())
+    check_room(run_dir, needed_bytes, "two checkpoints of this training")
     optimizer = _optimizer(task, network, config)
     restore_moments(network, optimizer, moments or {})
     plateau = Plateau(config.plateau_factor, config.plateau_patience)
-    path = run_dir / "checkpoint.safetensors"
-    facts = load_checkpoint(path, {"network": network, "average": average}, optimizer, fingerprint)
-    step, history, before_s = (facts["step"], facts["history"], facts["seconds"]) if facts else (0, [], 0.0)
-    if facts:
-        plateau.restore(facts.get("plateau", {}))
-    _write_history(run_dir, history)
+    if checkpoint:
+        checkpoint.restore({"network": network, "average": average}, optimizer)
+    plateau.restore(facts.get("plateau", {}))
+    step, history, before_s = facts.get("step", 0), facts.get("history", []), facts.get("seconds", 0.0)
+    if accelerator.is_main_process:
+        _write_history(run_dir, history)
     network, optimizer = accelerator.prepare(network, optimizer)
+    if accelerator.scaler is not None and facts.get("scaler"):
+        accelerator.scaler.load_state_dict(facts["scaler"])
+    taking = OptimizerStep(network, optimizer, accelerator, config.gradient_norm)
+    taking.skipped = facts.get("skipped_steps", 0)
     due = _evaluation_steps(config)
-    started_s, sums, broken = time.perf_counter(), _Means(), 0
+    started_s, sums = time.perf_counter(), _Means()
+    batches = _batches_from(task, *facts.get("place", (0, 0))) if step < config.steps else ()
     with progress_bar("training", config.steps, done=step) as advance:
-        for batch in _batches_from(task, step):
-            if step >= config.steps:
-                break
-            torch.manual_seed((config.seed << 32) + step)  # so that a resumed run draws what the first would have drawn
+        for place, batch in batches:
+            # So that a resumed run draws what the first would have drawn.
+            torch.manual_seed((config.seed << 32) + step + taking.skipped)
             factor = schedule_factor(config.schedule, step / config.steps, config.warm_up) * plateau.scale
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor * group["rate_factor"]
             network.train()
+            taking.remember()
             with accelerator.autocast():
                 terms = task.losses(network, batch)
             loss = sum(weight * terms[name] for name, weight in task.loss_weights.items())
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(network.parameters(), config.gradient_norm)
-            broken = broken + 1 if not torch.isfinite(norm) else 0
-            if broken > _MAX_BROKEN_STEPS:
-                raise InputError(
-                    f"training diverged: {broken} steps in a row gave no finite gradient; lower learning_rate, or use "
-                    "another device"
-                )
-            if not broken:
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            if not taking.take(loss):
+                continue
             step += 1
             # Early on the average follows closely; a fixed decay would keep the random start for long.
             _follow(average, accelerator.unwrap_model(network), min(config.ema, step / (step + 10.0)))
@@ -151,34 +167,37 @@ def run_loop(
             advance(1, f"loss {float(loss.detach()):.3f}")
             if step in due:
                 seconds = before_s + time.perf_counter() - started_s
-                record = {"step": step, "seconds": round(seconds, 1)} | sums.take() | task.evaluate(average)
+                counts = {"step": step, "seconds": round(seconds, 1), "skipped_steps": taking.skipped}
+                record = counts | sums.take() | task.evaluate(average)
                 history.append(record)
                 if config.schedule == "plateau":
                     plateau.see(_watched(record, config.watched))
                 if accelerator.is_main_process:
                     _write_history(run_dir, history)
-                    facts = {"fingerprint": fingerprint, "step": step, "history": history, "seconds": seconds}
-                    facts["plateau"] = plateau.state()
+                    facts = counts | {"seconds": seconds, "fingerprint": fingerprint, "place": place}
+                    facts |= {"history": history, "plateau": plateau.state()}
+                    facts["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
                     networks = {"network": accelerator.unwrap_model(network), "average": average}
-                    save_checkpoint(path, networks, getattr(optimizer, "optimizer", optimizer), facts)
-    learned = moments_of(accelerator.unwrap_model(network), getattr(optimizer, "optimizer", optimizer))
-    return LoopResult(average, history, before_s + time.perf_counter() - started_s, learned)
+                    save_checkpoint(path, networks, optimizer.optimizer, facts)
+            if step >= config.steps:
+                break
+    if taking.skipped:
+        say(f"{taking.skipped} batches were left out: their loss or gradient was not finite")
+    learned = moments_of(accelerator.unwrap_model(network), optimizer.optimizer)
+    seconds = before_s + time.perf_counter() - started_s
+    return LoopResult(average, history, seconds, learned, taking.skipped)
 
 
-def _batches_from(task: Task, step: int) -> Iterator[Any]:
-    """Batches of epoch after epoch, without the first `step`."""
-    epoch, skipped = 0, 0
+def _batches_from(task: Task, epoch: int, first: int) -> Iterator[tuple[tuple[int, int], Any]]:
+    """Batches of epoch after epoch, from number `first` of `epoch` on; with each, where the next one is."""
     while True:
-        count = 0
-        for batch in task.batches(epoch):
-            count += 1
-            if skipped < step:
-                skipped += 1
-                continue
-            yield batch
-        if count == 0:
-            return
-        epoch += 1
+        number = first
+        for batch in task.batches(epoch, first) if first else task.batches(epoch):
+            number += 1
+            yield (epoch, number), batch
+        if number == 0:
+            raise InputError("there is nothing to learn from: not one batch is full; give more data or a smaller batch")
+        epoch, first = epoch + 1, 0
 
 
 def _optimizer(task: Task, network: torch.nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
@@ -237,4 +256,4 @@ class _Means:
 def _write_history(run_dir: Path, history: list[dict]) -> None:
     # JSON has no infinity: a median over frames that were not localized becomes null.
     rows = [{key: value if math.isfinite(value) else None for key, value in record.items()} for record in history]
-    (run_dir / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    replace_text(run_dir / "history.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
