@@ -14,6 +14,7 @@ from geo_perception.errors import InputError
 # Distortion models by their ROS names (REP 104), with the number of coefficients OpenCV takes for each.
 DISTORTION_LENGTHS = {"pinhole": (0,), "plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _NO_FOLD = 1e12  # not infinity, which times a depth of zero is no number
+_OUTSIDE_PX = -1e4  # where a map leads that leads nowhere
 _UNDISTORT_STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-10)
 
 
@@ -89,7 +90,7 @@ class Camera:
         return replace(self, width_px=int(width_px), height_px=int(height_px), cx_px=cx_px, cy_px=cy_px)
 
     def without_distortion(self) -> Camera:
-        """A pinhole of the same size and K: where `undistort_map` leads."""
+        """A pinhole of the same size and K."""
         return replace(self, model="pinhole", distortion=())
 
     def normalize(self, pixels_n2: np.ndarray) -> np.ndarray:
@@ -146,14 +147,47 @@ class Camera:
         with np.errstate(invalid="ignore"):
             return ((pixels_n2 >= low) & (pixels_n2 <= high_2)).all(axis=-1)
 
-    def remap_to(self, target: Camera) -> tuple[np.ndarray, np.ndarray]:
+    def remap_to(self, target: Camera, R_self_target: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Maps (H, W) float32 for `cv2.remap` that turn this camera's image into the one `target` would have taken from
-        the same place."""
-        grid_n2 = np.stack(np.meshgrid(np.arange(target.width_px), np.arange(target.height_px)), -1).reshape(-1, 2)
-        rays_n3 = target.bearings(grid_n2)
-        pixels_n2 = self.project(rays_n3).reshape(target.height_px, target.width_px, 2)
-        pixels_hw2 = np.nan_to_num(pixels_n2, nan=-1e4).astype(np.float32)
-        return pixels_hw2[..., 0], pixels_hw2[..., 1]
+        the same place, turned by `R_self_target` (3, 3), which maps directions of the target into this camera's frame.
+
+        Where `project` knows no pixel, the maps lead far outside the image.
+        """
+        R_33 = np.eye(3) if R_self_target is None else np.asarray(R_self_target, np.float64)
+        size_px = target.width_px, target.height_px
+        if target.model == "pinhole":
+            from_plane = cv2.fisheye if self.model == "equidistant" else cv2
+            maps = from_plane.initUndistortRectifyMap(
+                self.K, np.asarray(self.distortion, np.float64), R_33.T, target.K, size_px, cv2.CV_32FC1
+            )
+            unseen_hw = self._unseen(target, R_33)
+        else:
+            grid_n2 = np.stack(np.meshgrid(np.arange(size_px[0]), np.arange(size_px[1])), -1).reshape(-1, 2)
+            pixels_n2 = self.project(target.bearings(grid_n2) @ R_33.T).astype(np.float32)
+            maps, unseen_hw = np.moveaxis(pixels_n2.reshape(*size_px[::-1], 2), 2, 0).copy(), None
+        for map_hw in maps:
+            if unseen_hw is not None:
+                map_hw[unseen_hw] = np.nan
+            map_hw[~np.isfinite(map_hw)] = _OUTSIDE_PX
+        return maps[0], maps[1]
+
+    def _unseen(self, target: Camera, R_33: np.ndarray) -> np.ndarray | None:
+        """Which pixels (H, W) of a pinhole look where `project` has no answer; None where none does.
+
+        OpenCV's maps do not tell: they show what lies behind, and what a lens model that folds back finds again.
+        """
+        limit = _NO_FOLD if self.model == "pinhole" else _fold_radius(self.model, self.distortion)
+        rays_33 = R_33 @ np.linalg.inv(target.K)
+
+        def seen(columns, rows):
+            x, y, z = (a * columns + b * rows + c for a, b, c in rays_33)
+            return (z > 1e-9) & (np.hypot(x, y) < limit * z)
+
+        # What is seen is a cone, so that the image lies in it where its corners do.
+        right, bottom = target.width_px - 1, target.height_px - 1
+        if seen(np.array([0, right, 0, right]), np.array([0, 0, bottom, bottom])).all():
+            return None
+        return ~seen(np.arange(target.width_px)[None, :], np.arange(target.height_px)[:, None])
 
 
 @lru_cache(maxsize=64)

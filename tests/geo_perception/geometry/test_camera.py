@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
+from geo_perception.geometry import Camera, so3_exp
 
 LENSES = {
     "pinhole": (),
@@ -103,6 +103,35 @@ def test_remapping_shows_what_the_target_would_have_seen(model):
     seen = cv2.remap(np.dstack([columns, rows]), *maps, cv2.INTER_LINEAR)
     ray_3 = target.bearings([[40.0, 30.0]])[0]
     np.testing.assert_allclose(seen[30, 40], recorded.project([ray_3])[0], atol=0.05)
+
+
+LONG_LENSES = {
+    **{name: (name, distortion) for name, distortion in LENSES.items()},
+    "thin prism": ("rational_polynomial", (*LENSES["rational_polynomial"], 0.01, -0.02, 0.003, 0.004)),
+    "tilted sensor": ("rational_polynomial", (*LENSES["rational_polynomial"], 0.01, -0.02, 0.003, 0.004, 0.02, -0.01)),
+    "folding": ("plumb_bob", (-0.3, 0.0, 0.0, 0.0)),
+    "folding fisheye": ("equidistant", (-0.3, 0.0, 0.0, 0.0)),
+}
+
+
+@pytest.mark.parametrize("turn_3", [(0, 0, 0), (0.1, 0.3, 0.2), (0, 2.0, 0), (3.0, 0, 0)], ids=str)
+@pytest.mark.parametrize("target_model", ["pinhole", "plumb_bob"])
+@pytest.mark.parametrize("lens_name", LONG_LENSES)
+def test_every_pixel_of_a_map_is_where_its_ray_is_projected(lens_name, target_model, turn_3):
+    """Also beside and behind the camera and where a lens model folds back: no pixel of the image is shown there."""
+    camera = Camera(640, 480, 420.0, 418.0, 321.5, 236.0, *LONG_LENSES[lens_name])
+    target = Camera(60, 44, 14.0, 15.0, 28.0, 23.0, target_model, (-0.01, 0, 0, 0) if target_model != "pinhole" else ())
+    R_camera_target = so3_exp(np.array(turn_3, float))
+    maps_hw2 = np.stack(camera.remap_to(target, R_camera_target), axis=2)
+    columns, rows = np.meshgrid(np.arange(60), np.arange(44))
+    rays_n3 = target.bearings(np.stack([columns.ravel(), rows.ravel()], axis=1)) @ R_camera_target.T
+    expected_hw2 = camera.project(rays_n3).reshape(44, 60, 2)
+    unseen_hw = np.isnan(expected_hw2).any(axis=2)
+    assert maps_hw2.dtype == np.float32
+    np.testing.assert_allclose(maps_hw2[~unseen_hw], expected_hw2[~unseen_hw], rtol=1e-6, atol=1e-3)
+    assert not camera.contains(maps_hw2[unseen_hw], border_px=-1000.0).any()
+    if turn_3 == (3.0, 0, 0):
+        assert unseen_hw.all()
 
 
 def test_zero_distortion_is_a_pinhole_but_never_for_a_fisheye():
