@@ -106,7 +106,7 @@ def test_a_link_stays_a_link_and_the_current_folder_stays_current(tmp_path, monk
 def test_a_file_or_a_folder_that_cannot_be_written_is_answered_at_the_door(tmp_path):
     (tmp_path / "file").write_text("precious")
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
-        with pytest.raises(InputError, match=r"is a file|is not a folder that can be written"):
+        with pytest.raises(InputError, match=r"is a file|cannot be written"):
             check_output(out, KIND, overwrite=True)
     assert (tmp_path / "file").read_text() == "precious"
 
@@ -145,5 +145,5 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
-    assert str(images) not in done.stderr  # what cannot be written is named, not what was read
+    assert str(images) not in done.stderr.splitlines()[-1]  # what cannot be written is named, not what was read
     assert os.listdir(tmp_path) == ["photos"]

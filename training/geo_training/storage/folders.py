@@ -12,6 +12,7 @@ from pathlib import Path
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.files import PARTIAL, partial_path
+from geo_training.storage.output_file import check_folder_takes_files
 
 _OLD = ".replaced"
 _NAMED = 3
@@ -49,9 +50,7 @@ def check_output(
         raise InputError(f"{out} exists and is not empty; choose another --out, or pass --overwrite")
     if there:
         _refuse_foreign(out, real, there, kind)
-    place = next(folder for folder in (real, *real.parents) if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{out} cannot be made: {place} is not a folder that can be written; choose another --out")
+    check_folder_takes_files(real)
     return real
 
 
