@@ -20,8 +20,6 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.camera_source import NoCamera, UncalibratedCamera, fit_to_image
 from geo_perception.ros.codec import fill_image
-from geo_perception.ros.frame_statistics import Reason
-from geo_perception.ros.image_input import Dropped
 from geo_perception.ros.messages import attitude_message, camera_info_message
 from geo_perception.ros.node_base import Outcome, PerceptionNode
 from geo_perception.ros.parameters import Change, Spec
@@ -160,8 +158,7 @@ class CalibrationNode(PerceptionNode):
 
     def _fuse(self, result: Calibration, image_hw3: np.ndarray, frame: Frame) -> FusedCalibration:
         with self._lock:
-            if frame.epoch != self.epoch:
-                raise Dropped(Reason.OUTDATED, "the node was reset while it worked on this frame")
+            self.check_epoch(frame)
             self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
             likeness = self._view.likeness(image_hw3) if result.trusted else 0.0
             turn = self._turns.update(image_hw3) if self.value("use_turns") else None

@@ -23,8 +23,6 @@ from geo_perception.drawing import write_caption
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.codec import decode_image, fill_image
-from geo_perception.ros.frame_statistics import Reason
-from geo_perception.ros.image_input import Dropped
 from geo_perception.ros.messages import camera_info_message, depth_image, float_image
 from geo_perception.ros.node_base import Outcome, PerceptionNode
 from geo_perception.ros.point_cloud import point_cloud_message
@@ -134,8 +132,7 @@ class DepthNode(PerceptionNode):
             self.get_logger().warning(f"{tracker.last_restart}: the scale is forgotten")
         if tracker.used["landmarks"] > landmarks_used:
             self._landmarks_used_s = time.monotonic()
-        if frame.epoch != self.epoch:
-            raise Dropped(Reason.OUTDATED, "the node was reset while it worked on this frame")
+        self.check_epoch(frame)
         scale = tracker.scale(frame.stamp_ns)
         trusted = scale is not None and scale.sigma <= self.value("max_scale_sigma")
         verdict = f"{result.verdict.value}; {self._say(scale, trusted)}"

@@ -96,6 +96,9 @@ class Health:
     incompatible_qos: str = ""  # the topics and policies
     input_topic: str = "image"
     doubt: str = ""  # what the capability found wrong
+    resets: int = 0  # since the process started
+    last_reset: str = ""  # why
+    left_behind: bool = False  # an inference that was asked to stop has not ended
 
 
 def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
@@ -103,7 +106,7 @@ def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
     if health.failure:
         return Condition.FAILED, health.failure
     if health.state != "active":
-        return Condition.INACTIVE, f"{health.state}"
+        return Condition.INACTIVE, health.state + ("; an inference still runs" if health.left_behind else "")
     if health.incompatible_qos and not health.demanded:
         return Condition.QOS, f"incompatible QoS: {health.incompatible_qos}"
     if not health.demanded:
@@ -167,6 +170,8 @@ def status_values(health: Health, frames: Snapshot, extra: dict[str, str]) -> di
         "time since last good (s)": number(frames.good_age_s, ".2f"),
         "last verdict": frames.last_verdict or "none",
         "last rejection": frames.last_rejection or "none",
+        "resets": str(health.resets),
+        "last reset": health.last_reset or "none",
         "incompatible QoS": health.incompatible_qos or "none",
         **extra,
     }

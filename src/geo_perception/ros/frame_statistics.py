@@ -24,6 +24,8 @@ class Reason(str, Enum):
     BAD_CAMERA_INFO = "unusable CameraInfo"
     SIZE_MISMATCH = "CameraInfo of another shape"
     OUT_OF_ORDER = "older than the frame before"
+    UNSTAMPED = "no stamp"
+    ASTRAY = "stamp far from the frames around it"
     NO_TRANSFORM = "no transform"
     OUTDATED = "outlived by a reset"
     DEFECT = "defect of the node"
@@ -69,10 +71,11 @@ class FrameStatistics:
 
     def __init__(self, now_s: float):
         self._lock = threading.Lock()
+        self._busy_since_s: float | None = None
         self.reset(now_s)
 
     def reset(self, now_s: float) -> None:
-        """Forgets everything, as after a jump of the clock."""
+        """Forgets everything but that a frame is being worked on, as after a jump of the clock."""
         with self._lock:
             self._since_s = now_s
             self._received = self._processed = self._replaced = self._skipped = 0
@@ -83,7 +86,6 @@ class FrameStatistics:
             self._latencies_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
             self._inferences_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
             self._goods: deque[bool] = deque(maxlen=SHARE_WINDOW)
-            self._busy_since_s: float | None = None
             self._last_good_s: float | None = None
             self._last_verdict = self._last_rejection = ""
             self._rejected_s: dict[str, float] = {}

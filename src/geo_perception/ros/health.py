@@ -55,6 +55,9 @@ class HealthReporter:
             incompatible_qos=", ".join(f"{topic} ({policy})" for topic, policy in sorted(self._incompatible.items())),
             input_topic=node.images.topic,
             doubt=node.doubt,
+            resets=node.resets,
+            last_reset=node.last_reset,
+            left_behind=node.left_behind,
         )
 
     def forget_incompatible(self) -> None:
@@ -66,6 +69,7 @@ class HealthReporter:
         if clock_ns != self._clock_ns:
             self._clock_ns, self._clock_s = clock_ns, now_s
         node.meet_demand()
+        node.images.look(now_s)
         health, frames = self.present(), node.statistics.snapshot(now_s)
         condition, _ = judge(health, frames)
         worse, self._level = condition.level > self._level, condition.level

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -20,10 +22,12 @@ from geo_perception.ros.camera_source import (
 )
 from geo_perception.ros.frame_statistics import Reason
 from geo_perception.ros.messages import stamp_ns
+from geo_perception.ros.stamp_order import Fault, Passed, StampOrder
 from geo_perception.ros.topics import camera_info_topic, image_topic
 from geo_perception.ros.worker import Frame
 
-_JUMP_BACK_S = 1.0  # stamps that go back by less belong to frames that came out of order
+_FAULTS = {Fault.LATE: Reason.OUT_OF_ORDER, Fault.UNSTAMPED: Reason.UNSTAMPED, Fault.ASTRAY: Reason.ASTRAY}
+_PATIENCE_PERIODS = 3  # how long a frame with an odd stamp waits for the next
 
 
 class Dropped(InputError):  # noqa: N818  the frame is dropped on purpose
@@ -44,7 +48,7 @@ class ImageInput:
         self._node = node
         self._images = self._infos = None
         self._waiting: Frame | None = None  # came before any CameraInfo
-        self._last_stamp_ns: int | None = None
+        self._order: StampOrder[Frame] = StampOrder()
         self._next_s = 0.0
         self._beside: list[tuple] = []
         self._beside_open: list = []
@@ -100,7 +104,8 @@ class ImageInput:
     def clear(self, now_ns: int | None = None) -> None:
         """Forgets what came before, as after a jump of the clock to `now_ns`."""
         self.cameras.clear(now_ns)
-        self._waiting = self._last_stamp_ns = None
+        self._waiting = None
+        self._order.clear()
         self._next_s = 0.0
 
     def camera_of(self, frame: Frame, width_px: int, height_px: int) -> Camera:
@@ -137,15 +142,30 @@ class ImageInput:
         node, now_s = self._node, time.monotonic()
         node.statistics.received(now_s)
         frame = Frame(message, now_s, node.epoch)
-        if self._last_stamp_ns is not None and frame.stamp_ns < self._last_stamp_ns:
-            back_s = (self._last_stamp_ns - frame.stamp_ns) * 1e-9
-            if back_s < _JUMP_BACK_S:
-                node.drop(Reason.OUT_OF_ORDER, f"the image is {back_s:.3f} s older than the one before")
-                return
-            node.reset(f"the images' stamps went back by {back_s:.1f} s", frame.stamp_ns)
-            frame = Frame(message, now_s, node.epoch)
-            node.statistics.received(now_s)
-        self._last_stamp_ns = frame.stamp_ns
+        self._pass_on(self._order.put(frame, frame.stamp_ns, now_s))
+
+    def look(self, now_s: float) -> None:
+        """Takes a frame with an odd stamp after which nothing came for a while. Called by the watchdog."""
+        if self.is_open and self._order.holds:
+            period_s = self._node.statistics.snapshot(now_s).input_period_s
+            self._pass_on(self._order.expire(now_s, 0.0 if math.isnan(period_s) else _PATIENCE_PERIODS * period_s))
+
+    def _pass_on(self, passed: Passed[Frame]) -> None:
+        node = self._node
+        for fault, detail in passed.dropped:
+            node.drop(_FAULTS[fault], f"the image cannot be used: {detail}")
+        frames = passed.taken
+        if passed.back_s > 0:
+            node.reset(f"the images' stamps went back by {passed.back_s:.1f} s", frames[-1].stamp_ns)
+            frames = [replace(frame, epoch=node.epoch) for frame in frames]
+            for frame in frames:
+                node.statistics.received(frame.received_s)
+                self._order.put(frame, frame.stamp_ns, frame.received_s)
+        for frame in frames:
+            self._take(frame)
+
+    def _take(self, frame: Frame) -> None:
+        node, now_s = self._node, time.monotonic()
         if self.on_frame is not None:
             self.on_frame(frame)
         rate_hz = node.value("max_rate_hz")

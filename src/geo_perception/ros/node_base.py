@@ -30,6 +30,7 @@ from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Re
 from geo_perception.ros.health import HealthReporter, free_gpu_memory
 from geo_perception.ros.image_input import Dropped, ImageInput
 from geo_perception.ros.parameters import SHARED, Spec, declare, given_parameters, unknown_names
+from geo_perception.ros.stamp_order import FAR_S
 from geo_perception.ros.worker import Frame, Worker
 
 WARNING_INTERVAL_S = 5.0
@@ -59,6 +60,7 @@ class PerceptionNode(LifecycleNode, ABC):
         super().__init__(name, **kwargs)
         self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
         self.epoch, self.doubt = 0, ""  # the doubt is a sentence about what a capability found wrong
+        self.resets, self.last_reset = 0, ""
         specs = SHARED + self.own_parameters
         declare(self, specs, lambda: self.state)
         for sentence in unknown_names(list(given_parameters(self)), specs):
@@ -71,7 +73,8 @@ class PerceptionNode(LifecycleNode, ABC):
         self.images = ImageInput(self)
         self.health = HealthReporter(self)
         self.create_service(Trigger, "~/reset", self._on_reset)
-        backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+        # Two sources of /clock that are not quite together do not rewind time.
+        backwards = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-FAR_S), on_clock_change=False)
         jumped = self.guard(lambda _: self.reset("the clock jumped back"))
         self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=jumped)
         if self.value("autostart"):
@@ -125,6 +128,11 @@ class PerceptionNode(LifecycleNode, ABC):
             self._results.append(publisher)
         return publisher
 
+    @property
+    def left_behind(self) -> bool:
+        """Whether an inference that was asked to stop has not ended."""
+        return self._worker.left_behind
+
     def warn(self, kind: str, sentence: str) -> None:
         """Logs a warning, one of each kind per five seconds."""
         held = self._limiter.allow(kind, time.monotonic())
@@ -136,6 +144,11 @@ class PerceptionNode(LifecycleNode, ABC):
         self.statistics.rejected(reason, detail, time.monotonic())
         if reason is not Reason.OUTDATED:
             self.warn(reason.value, f"dropped a frame ({reason.value}): {detail}")
+
+    def check_epoch(self, frame: Frame) -> None:
+        """Raises Dropped when the node was reset or stopped since this frame came: nothing of it is kept or told."""
+        if frame.epoch != self.epoch:
+            raise Dropped(Reason.OUTDATED, "the node was reset or stopped while it worked on this frame")
 
     def guard(self, callback: Callable) -> Callable:
         """The callback, but nothing raises out of it: that would end the executor and every node in it."""
@@ -175,6 +188,7 @@ class PerceptionNode(LifecycleNode, ABC):
         `now_ns` is the stamp that time jumped back to; a CameraInfo up to then is kept.
         """
         self.epoch += 1
+        self.resets, self.last_reset = self.resets + 1, why
         self._worker.clear()
         self.images.clear(now_ns)
         self.statistics.reset(time.monotonic())
@@ -191,8 +205,9 @@ class PerceptionNode(LifecycleNode, ABC):
         except Dropped as dropped:
             self.drop(dropped.reason, str(dropped))
         except Exception as error:
-            self.drop(Reason.DEFECT, f"{type(error).__name__}: {error}")
-            if self._limiter.allow("traceback", time.monotonic()) is not None:
+            outdated = frame.epoch != self.epoch  # then what it used may be gone by now
+            self.drop(Reason.OUTDATED if outdated else Reason.DEFECT, f"{type(error).__name__}: {error}")
+            if not outdated and self._limiter.allow("traceback", time.monotonic()) is not None:
                 self.get_logger().error(traceback.format_exc())
         finally:
             self.statistics.ended()
@@ -205,14 +220,14 @@ class PerceptionNode(LifecycleNode, ABC):
         height_px, width_px = image_hw3.shape[:2]
         camera = self.images.camera_of(frame, width_px, height_px) if self.needs_camera else None
         result = self.compute(image_hw3, camera, frame)
-        if frame.epoch != self.epoch:
-            raise Dropped(Reason.OUTDATED, "the node was reset while it worked on this frame")
+        self.check_epoch(frame)
         return self.publish(result, image_hw3, camera, frame)
 
     # Lifecycle. rclpy swallows what a transition raises, so each is answered here.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         def configure() -> None:
+            self._worker.check_ended()
             self.images.configure()
             self.load()
             decode_image(_BLACK)  # the first image must not pay for choosing a decoder
@@ -222,6 +237,7 @@ class PerceptionNode(LifecycleNode, ABC):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         def activate() -> None:
+            self._worker.check_ended()
             LifecycleNode.on_activate(self, state)
             self.statistics.reset(time.monotonic())
             self._worker.start()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from geo_perception.errors import InputError
 from geo_perception.ros.mailbox import Mailbox
 
 
@@ -31,14 +32,33 @@ class Frame:
 
 
 class Worker:
-    """Runs `work(frame)` for the newest frame, one after the other. `work` must not raise."""
+    """Runs `work(frame)` for the newest frame, one after the other. `work` must not raise.
+
+    There is never more than one thread: while one that did not end in time is still at work, there is no start.
+    """
 
     def __init__(self, work: Callable[[Frame], None]):
         self._work = work
         self._mailbox: Mailbox[Frame] = Mailbox()
+        self._mailbox.close()
         self._thread: threading.Thread | None = None
 
+    def check_ended(self) -> None:
+        """Raises InputError while the thread of an earlier start that was stopped is still at work."""
+        if self.left_behind:
+            raise InputError(
+                "an inference that was asked to stop is still running, and two must not run side by side; try again "
+                "when it has ended, or start the process anew"
+            )
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether a thread was stopped and has not ended."""
+        return self._mailbox.closed and self._thread is not None and self._thread.is_alive()
+
     def start(self) -> None:
+        """Raises InputError as `check_ended` does."""
+        self.check_ended()
         self._mailbox = Mailbox()
         # A daemon: a device that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, args=(self._mailbox,), name="inference", daemon=True)
@@ -52,13 +72,13 @@ class Worker:
         self._mailbox.clear()
 
     def stop(self, timeout_s: float) -> bool:
-        """Waits for the frame being worked on. False when it did not end in time and was left behind."""
-        self._mailbox.close()
-        thread, self._thread = self._thread, None
-        if thread is None:
+        """Waits for the frame being worked on. False when it did not end in time and was left behind. What was stopped
+        before is not waited for again."""
+        if self._thread is None or self._mailbox.closed:
             return True
-        thread.join(timeout_s)
-        return not thread.is_alive()
+        self._mailbox.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self, mailbox: Mailbox[Frame]) -> None:
         while (frame := mailbox.take()) is not None:

@@ -3,6 +3,9 @@
 import threading
 import time
 
+import pytest
+
+from geo_perception.errors import InputError
 from geo_perception.ros.mailbox import Mailbox
 from geo_perception.ros.worker import Frame, Worker
 
@@ -54,21 +57,38 @@ class TestWorker:
         assert replaced == [False, True, True]
         assert worked == ["first", "fourth"]
 
-    def test_work_that_hangs_is_left_behind_and_a_new_start_works(self):
-        hang, worked = threading.Event(), []
-        worker = Worker(lambda frame: hang.wait(10) if frame.message == "hang" else worked.append(frame.message))
+    def test_work_that_hangs_is_left_behind_and_nothing_starts_beside_it(self):
+        hang, begun, worked = threading.Event(), threading.Event(), []
+
+        def work(frame):
+            begun.set()
+            if frame.message == "hang":
+                hang.wait(10)
+            worked.append(frame.message)
+
+        worker = Worker(work)
         worker.start()
         worker.put(Frame("hang", 0.0, 0))
-        time.sleep(0.05)
+        assert begun.wait(5)
+        assert not worker.left_behind
         assert worker.stop(0.05) is False
-        worker.start()
-        worker.put(Frame("next", 0.0, 0))
-        deadline_s = time.monotonic() + 5
-        while not worked and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        assert worker.left_behind
+        with pytest.raises(InputError, match="still running, and two must not run side by side"):
+            worker.start()
+        worker.put(Frame("meanwhile", 0.0, 0))
+        began_s = time.monotonic()
+        assert worker.stop(5)  # stopped before, so it is not waited for again
+        assert time.monotonic() - began_s < 1
         hang.set()
+        deadline_s = time.monotonic() + 5
+        while worker.left_behind and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        worker.start()
+        begun.clear()
+        worker.put(Frame("next", 0.0, 0))
+        assert begun.wait(5)
         assert worker.stop(5)
-        assert worked == ["next"]
+        assert worked == ["hang", "next"]
 
     def test_stopping_without_a_start_is_nothing(self):
         assert Worker(lambda frame: None).stop(1)
