@@ -220,10 +220,13 @@ class SceneWriter:
         T_world_camera: np.ndarray | None = None,
         depth_m: np.ndarray | None = None,
         split: str = "",
+        mask_hw: np.ndarray | None = None,
+        lossless: bool = False,
     ) -> Frame:
-        """Adds one image: pixels (encoded as JPEG), or a file that is copied as it is."""
+        """Adds one image: pixels (encoded as JPEG, or `lossless` as PNG), or a file that is copied as it is. `mask_hw`
+        holds the number of the object at each pixel, 0 for none."""
         stem = stem or f"{len(self.frames):06d}"
-        suffix = Path(image_file).suffix.lower() if image_file is not None else ".jpg"
+        suffix = Path(image_file).suffix.lower() if image_file is not None else ".png" if lossless else ".jpg"
         frame = Frame(f"{sequence}/{stem}{suffix}", sequence, int(stamp_ns), camera_id, split, T_world_camera)
         path = self._work / "images" / frame.name
         if path.exists():
@@ -235,6 +238,8 @@ class SceneWriter:
             write_image(path, image_rgb, self._jpeg_quality)
         if depth_m is not None:
             write_depth(self._work / "depth" / frame.name, depth_m)
+        if mask_hw is not None:
+            write_image((self._work / "masks" / frame.name).with_suffix(".png"), mask_hw.astype(np.uint16))
         self.frames.append(frame)
         return frame
 
