@@ -170,12 +170,21 @@ def test_another_run_is_not_mixed_in_unless_told_to_replace(panoramas, tmp_path,
 
 
 def test_what_is_no_crop_folder_is_never_replaced(panoramas, tmp_path):
+    other = make_panoramas(tmp_path / "other")
     with pytest.raises(InputError, match="holds files that are not crops"):
-        write_crops(panoramas, panoramas, config(), overwrite=True)
-    assert len(list(panoramas.glob("*.png"))) == 5
+        write_crops(panoramas, other, config(), overwrite=True)
+    assert len(list(other.glob("*.png"))) == 5
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file"):
         write_crops(panoramas, tmp_path / "file", config())
+
+
+def test_the_panoramas_are_never_mixed_with_crops(panoramas, tmp_path):
+    before = contents(tmp_path)
+    for out in (panoramas, panoramas / "crops", tmp_path):
+        with pytest.raises(InputError, match=r"is the source itself|lies in the source|holds the source"):
+            write_crops(panoramas, out, config(), overwrite=True)
+    assert contents(tmp_path) == before
 
 
 def test_unusable_panoramas_are_named_before_anything_is_made(panoramas, tmp_path):

@@ -139,6 +139,18 @@ def test_masks_that_no_network_made_are_never_replaced(dataset):
     assert (dataset.root / "masks/a/000000.png").is_file()
 
 
+def test_masks_that_lie_where_the_maps_go_are_never_replaced(dataset):
+    """A user's masks in boundaries/, given as masks or not."""
+    (dataset.root / "masks").rename(dataset.root / "boundaries")
+    before = {path: path.read_bytes() for path in dataset.root.rglob("*.png")}
+    with pytest.raises(InputError, match="is the source itself"):
+        choose_masks(dataset, dataset.root / "boundaries", MaskNetwork(), False, overwrite=True)
+    masks = MaskFolder(dataset, dataset.root / "boundaries")
+    with pytest.raises(InputError, match="did not write"):
+        make_boundaries(dataset, masks, overwrite=True)
+    assert {path: path.read_bytes() for path in dataset.root.rglob("*.png")} == before
+
+
 def test_a_folder_without_any_mask_is_refused(dataset, tmp_path):
     with pytest.raises(InputError, match="has no mask of any frame"):
         choose_masks(dataset, tmp_path / "nothing", MaskNetwork(), ask_network=False)

@@ -36,6 +36,7 @@ from geo_training.calibration.crop_set import (
 from geo_training.calibration.crops import render_crop
 from geo_training.calibration.panoramas import Panorama, list_panoramas, load_panorama
 from geo_training.console import progress_bar, say, warn
+from geo_training.storage.folders import refuse_overlap
 from geo_training.storage.images import encode_image
 
 _CROPS_A_TASK = 64
@@ -51,6 +52,7 @@ def write_crops(
     looked at before the first crop), or when `out` holds something else.
     """
     out = Path(out)
+    refuse_overlap(out, [panoramas])
     splits = split_by_panorama(list_panoramas(panoramas), config)
     for split in SPLITS[1:]:
         if not splits[split] and (config.validation_share if split == "validation" else config.test_share):

@@ -21,6 +21,7 @@ from geo_training.console import progress_bar
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth import instance_masks
 from geo_training.depth.instance_masks import DetectedMasks, MaskFolder, MaskNetwork, MaskSource, read_facts
+from geo_training.storage.folders import refuse_overlap
 from geo_training.storage.images import read_grey
 
 FOLDER, FACTS = "boundaries", "boundaries.json"
@@ -97,6 +98,7 @@ def choose_masks(
     if folder is not None and ask_network:
         raise InputError("masks that exist and a network are two ways to the same; pass --masks or --weights, not both")
     if folder is not None:
+        refuse_overlap(dataset.root / FOLDER, [folder])
         return _existing(dataset, folder)
     own = dataset.root / instance_masks.FOLDER
     facts = read_facts(own / instance_masks.FACTS)
@@ -124,13 +126,15 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
     """
     folder = dataset.root / FOLDER
     made_from = read_facts(folder / FACTS)
+    if made_from is None and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} holds files that this command did not write; move the folder away")
     if made_from not in (None, masks.facts) and not overwrite:
         raise InputError(f"{folder} was made from {_words(made_from)}; pass --overwrite to make it again")
     changed = [(frame, masks.changed_ns(frame)) for frame in dataset.frames]
     there = [(frame, at_ns) for frame, at_ns in changed if at_ns is not None]
     if not there:
         raise InputError(f"no frame of {dataset.root} has a mask; name them <sequence>/<frame>.png as the images")
-    if overwrite:
+    if overwrite and made_from is not None:
         shutil.rmtree(folder, ignore_errors=True)
     objects, made = [], 0
     with progress_bar("boundaries", len(there)) as advance:
@@ -140,9 +144,10 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
             if count is None:
                 ids_hw = masks.ids(frame)
                 count, made = len(np.unique(ids_hw[ids_hw != 0])), made + 1
-                _write_map(path, boundary_map(ids_hw), count)
                 if not (folder / FACTS).is_file():
+                    folder.mkdir(parents=True, exist_ok=True)
                     replace_text(folder / FACTS, json.dumps(masks.facts, indent=2) + "\n")
+                _write_map(path, boundary_map(ids_hw), count)
             objects.append(count)
             advance(note=f"{frame.name}: {count} objects")
     return BoundaryFigures(

@@ -41,8 +41,7 @@ def check_output(
     """
     out = Path(out)
     real = Path(os.path.realpath(out))
-    for source in map(Path, sources):
-        _refuse_overlap(out, real, source)
+    refuse_overlap(out, sources)
     if real.exists() and not real.is_dir():
         raise InputError(f"{out} is a file; choose another --out")
     there = sorted(entry.name for entry in real.iterdir() if entry.name != PARTIAL) if real.exists() else []
@@ -107,16 +106,19 @@ def _clear_work(work: Path, name: str) -> None:
     shutil.rmtree(work)
 
 
-def _refuse_overlap(out: Path, real: Path, source: Path) -> None:
-    if not source.exists():
-        return
-    source_real = Path(os.path.realpath(source))
-    if real == source_real or (real.exists() and os.path.samefile(real, source_real)):
-        raise InputError(f"--out {out} is the source itself; choose another --out")
-    if _holds(real, source_real):
-        raise InputError(f"--out {out} holds the source {source}; choose a folder beside it")
-    if _holds(source_real, real):
-        raise InputError(f"--out {out} lies in the source {source}; choose a folder beside it")
+def refuse_overlap(out: str | Path, sources: Iterable[str | Path]) -> None:
+    """Raises InputError when `out` is one of the sources, holds one or lies in one, by whatever names."""
+    real = Path(os.path.realpath(out))
+    for source in sources:
+        source_real = Path(os.path.realpath(source))
+        if not source_real.exists():
+            continue
+        if real == source_real or (real.exists() and os.path.samefile(real, source_real)):
+            raise InputError(f"{out} is the source itself and would be replaced; choose another place")
+        if _holds(real, source_real):
+            raise InputError(f"{out} holds the source {source}; choose a folder beside it")
+        if _holds(source_real, real):
+            raise InputError(f"{out} lies in the source {source}; choose a folder beside it")
 
 
 def _refuse_foreign(out: Path, real: Path, names: list[str], kind: FolderKind) -> None:
