@@ -112,8 +112,11 @@ def test_clashing_names_and_bent_cameras_are_refused(tmp_path):
     with SceneWriter(tmp_path / "out", []) as writer:
         camera_id = writer.add_camera(CAMERA)
         writer.add_frame("a", 0, camera_id, grey(1), stem="x")
-        with pytest.raises(InputError, match=r"two frames are named a/x\.jpg"):
+        with pytest.raises(InputError, match="two frames are named a/x"):
             writer.add_frame("a", 1, camera_id, grey(1), stem="x")
+        (tmp_path / "x.png").write_bytes(b"of another format")
+        with pytest.raises(InputError, match="two frames are named a/x"):
+            writer.add_frame("a", 2, camera_id, image_file=tmp_path / "x.png", stem="x")
         with pytest.raises(InputError, match="without distortion"):
             writer.add_camera(RECORDED)
 
@@ -128,6 +131,8 @@ def test_clashing_names_and_bent_cameras_are_refused(tmp_path):
         ("cameras.json", '"fx"', '"gx"', "cameras.json cannot be used"),
         ("frames.csv", "stamp_ns", "stamp", "lacks the column stamp_ns"),
         ("frames.csv", ",7,", ",soon,", "line 2 is not a frame"),
+        ("frames.csv", "a/one.jpg", "a/two.jpg", "line 3 names a/two.jpg again"),
+        ("poses.csv", ",1,2,3,", ",1,2,nan,", "poses.csv line 2"),
         ("frames.csv", "camera0", "camera7", "camera 'camera7'"),
         ("frames.csv", "train", "practice", "split 'practice'"),
         ("poses.csv", ",1,2,3,", ",1,x,3,", "poses.csv line 2"),
@@ -152,3 +157,52 @@ def test_missing_files_are_answered(root, tmp_path):
     (root / "frames.csv").unlink()
     with pytest.raises(InputError, match=r"no frames\.csv"):
         SceneDataset(root)
+
+
+@pytest.mark.parametrize("depth_m", [80.0, 250.0, 0.01])
+def test_depth_of_any_range_comes_back(tmp_path, depth_m):
+    """KITTI's 80 m and a lidar's 250 m are more than 16-bit millimetres hold."""
+    with SceneWriter(tmp_path / "far", []) as writer:
+        values_hw = np.full((24, 32), depth_m, np.float32)
+        values_hw[3, 4] = 0
+        writer.add_frame("a", 0, writer.add_camera(CAMERA), grey(1), depth_m=values_hw)
+    dataset = SceneDataset(tmp_path / "far")
+    assert dataset.has_depth(dataset.frames[0])
+    assert (dataset.depth_m(dataset.frames[0]) == values_hw).all()
+
+
+def test_depth_of_another_size_than_its_image_is_answered(tmp_path):
+    with SceneWriter(tmp_path / "odd", []) as writer:
+        writer.add_frame("a", 0, writer.add_camera(CAMERA), grey(1), depth_m=np.ones((32, 24)))
+    dataset = SceneDataset(tmp_path / "odd")
+    with pytest.raises(InputError, match=r"is 24 x 32, its image 32 x 24"):
+        dataset.depth_m(dataset.frames[0])
+
+
+@pytest.mark.parametrize("name", ["../a/0.jpg", "/tmp/0.jpg", "a/../../0.jpg", "0.jpg"])
+def test_a_name_never_leads_out_of_the_dataset(root, tmp_path, name):
+    (root / "frames.csv").write_text((root / "frames.csv").read_text().replace("a/two.jpg", name))
+    with pytest.raises(InputError, match=r"frames\.csv line 2 names .*, outside the dataset"):
+        SceneDataset(root)
+    with (
+        pytest.raises(InputError, match="would lie outside the dataset"),
+        SceneWriter(tmp_path / "out", []) as writer,
+    ):
+        writer.add_frame("..", 0, writer.add_camera(CAMERA), grey(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hall"]
+
+
+def test_only_a_dataset_of_ours_is_replaced(tmp_path):
+    """A folder that has a dataset.json of another program, and a dataset into which somebody put a recording."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "dataset.json").write_text('{"name": "somebody\'s"}')
+    with pytest.raises(InputError, match="not a dataset of ours"):
+        SceneWriter(out, [], overwrite=True)
+    (out / "dataset.json").unlink()
+    with SceneWriter(out, []) as writer:
+        writer.add_frame("a", 0, writer.add_camera(CAMERA), grey(1))
+    (out / "walk.bag").write_text("precious")
+    with pytest.raises(InputError, match=r"also holds walk\.bag"):
+        SceneWriter(out, [], overwrite=True)
+    assert (out / "walk.bag").read_text() == "precious"

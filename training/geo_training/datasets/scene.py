@@ -18,7 +18,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -168,6 +168,7 @@ class SceneWriter:
         self.cameras: dict[str, Camera] = {}
         self.camera_notes: dict[str, dict] = {}
         self.frames: list[Frame] = []
+        self._stems: set[tuple[str, str]] = set()
         self._jpeg_quality = jpeg_quality
         self._folder = output_folder(self.out, DATASET, paths, overwrite)
         self._stack = ExitStack()
@@ -228,9 +229,12 @@ class SceneWriter:
         stem = stem or f"{len(self.frames):06d}"
         suffix = Path(image_file).suffix.lower() if image_file is not None else ".png" if lossless else ".jpg"
         frame = Frame(f"{sequence}/{stem}{suffix}", sequence, int(stamp_ns), camera_id, split, T_world_camera)
+        if not _stays_inside(frame.name):
+            raise InputError(f"a frame named {frame.name} would lie outside the dataset; rename its file or folder")
         path = self._work / "images" / frame.name
-        if path.exists():
-            raise InputError(f"two frames are named {frame.name}; give each recording its own sequence name")
+        if (sequence, stem) in self._stems:  # whatever the suffix: depth and masks have their own
+            raise InputError(f"two frames are named {sequence}/{stem}; give each recording its own sequence name")
+        self._stems.add((sequence, stem))
         path.parent.mkdir(parents=True, exist_ok=True)
         if image_file is not None:
             copy_file(image_file, path)
@@ -308,6 +312,12 @@ DATASET = FolderKind(
 )  # fmt: skip
 
 
+def _stays_inside(name: str) -> bool:
+    """Whether a frame's name leads to a file below the folders of a dataset, and nowhere else."""
+    path = PurePosixPath(name)
+    return len(path.parts) > 1 and not path.is_absolute() and ".." not in path.parts
+
+
 def _write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -335,15 +345,22 @@ def _read_cameras(path: Path) -> dict[str, Camera]:
 def _read_frames(root: Path, camera_ids: set[str]) -> list[Frame]:
     if not (root / "frames.csv").is_file():
         raise InputError(f"{root} has no frames.csv; make the dataset again")
-    frames = []
+    frames, names = [], set()
     for line, row in enumerate(_read_csv(root / "frames.csv", FRAME_COLUMNS), start=2):
         try:
             frame = Frame(row["image"], row["sequence"], int(row["stamp_ns"]), row["camera"], row["split"])
         except (ValueError, TypeError):
             raise InputError(f"{root / 'frames.csv'} line {line} is not a frame; make the dataset again") from None
+        if not _stays_inside(frame.name):
+            raise InputError(
+                f"{root / 'frames.csv'} line {line} names {frame.name}, outside the dataset; mend the line"
+            )
         if frame.camera_id not in camera_ids or frame.split not in SPLITS:
             what = f"camera '{frame.camera_id}'" if frame.camera_id not in camera_ids else f"split '{frame.split}'"
             raise InputError(f"{root / 'frames.csv'} line {line} names the {what}, which does not exist; mend the line")
+        if frame.name in names:
+            raise InputError(f"{root / 'frames.csv'} line {line} names {frame.name} again; remove one of the lines")
+        names.add(frame.name)
         frames.append(frame)
     if not (root / "poses.csv").is_file():
         return frames
