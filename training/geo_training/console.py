@@ -174,7 +174,12 @@ def write_json(path: Path | None, content: dict) -> None:
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_finite(content), indent=2) + "\n")
+    path.write_text(json_text(content) + "\n")
+
+
+def json_text(content, **options) -> str:
+    """Strict JSON: NaN and infinity, which JSON has not, become null. `options` are those of `json.dumps`."""
+    return json.dumps(_finite(content), **{"indent": 2, "allow_nan": False} | options)
 
 
 def _finite(value):

@@ -99,9 +99,9 @@ def test_the_json_has_a_row_for_each_image(evaluation):
 
 def test_the_headline_is_one_line(evaluation):
     assert re.fullmatch(
-        r"13 frames; 84\.6% trusted; median error: roll 0\.00°, pitch 7\.00°, vertical fov 0\.00°; "
+        r"13 frames; 84\.6% trusted; 1 without an answer; median error: roll 0\.00°, pitch 7\.00°, vertical fov 0\.00°; "
         r"AUC at 1/5/10°: roll 92\.3/92\.3/92\.3, pitch [\d.]+/[\d.]+/[\d.]+, vertical fov 92\.3/92\.3/92\.3; "
-        r"100\.0% inside the stated 90 % interval; \d+ ms a frame",
+        r"100\.0% of 12 inside the stated 90 % interval; \d+ ms a frame \(p99 \d+\)",
         headline(evaluation),
     )
 
@@ -148,6 +148,18 @@ def test_straight_up_there_is_no_horizon_to_point_at():
     assert not draw_horizons(np.zeros((48, 64, 3), np.uint8), outcome).any()
 
 
+def test_with_half_of_the_images_unanswered_the_line_says_that_there_is_no_median():
+    found = evaluate_calibrator(Off(), [query(0), query(0), query(2)])
+    line = headline(found)
+    assert "2 without an answer; no median error, since half of the frames or more have no answer; AUC" in line
+    assert "100.0% of 1 inside the stated 90 % interval" in line
+    assert "inf" not in line
+    assert "nan" not in line
+    only_dark = headline(evaluate_calibrator(Off(), [query(0)]))
+    assert "no answer whose stated interval could be checked" in only_dark
+    assert "nan" not in only_dark
+
+
 def test_the_page_is_well_formed_and_loads_nothing(text):
     page = Page(text)
     assert page.open == []
@@ -177,7 +189,15 @@ def test_every_chart_has_a_place_and_data(text):
 def test_the_surest_answers_come_first(evaluation):
     pitch = error_by_certainty(evaluation.outcomes)["data"][1]
     assert pitch["y"][0] == pytest.approx(1)
-    assert pitch["y"][-1] == pytest.approx(6.5)
+    assert pitch["y"][-1] == pytest.approx(7)  # 1 to 11 and 30 degrees, and one without an answer, infinitely wrong
+
+
+def test_the_curve_of_the_surest_ends_where_half_have_no_answer():
+    outcomes = evaluate_calibrator(Off(), [query(grey) for grey in (0, 0, 3, 5)]).outcomes
+    pitch = error_by_certainty(outcomes)["data"][1]
+    assert pitch["y"][0] == pytest.approx(3)
+    assert pitch["y"][14] == pytest.approx(5)  # three of four: 3, 5 and a miss
+    assert pitch["y"][-1] is None
 
 
 def test_where_nothing_was_answered_there_still_is_a_page(tmp_path):

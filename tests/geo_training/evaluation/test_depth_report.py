@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from geo_training.evaluation import depth
 from geo_training.evaluation.depth import DepthOptions, evaluate_depth, headline
 from geo_training.evaluation.depth_metrics import DepthProtocol
 from geo_training.evaluation.depth_pictures import (
@@ -109,9 +110,45 @@ def test_an_image_without_an_answer_counts_as_a_flat_map(evaluation):
     assert math.isnan(row["scale"])
     assert row["abs_rel"] == pytest.approx((1 / 4 + 1 / 2) / 2)  # 3 m everywhere
     assert row["edge"] == 0.0
+    assert row["coverage"] == 0.0
+    assert evaluation.figures["coverage"] == pytest.approx(5 / 6)
+    counted = [evaluation.figures[f"{name}_frames"] for name in ("scaled", "edge", "confidence", "timed")]
+    assert counted == [5, 6, 5, 6]
     # By one scale the flat map stands at the usual depth of the others.
     usual = np.median([1.55 * factor for index, factor in enumerate(FACTORS) if index != 3])
     assert row["abs_rel_unscaled"] == pytest.approx(np.mean([1 - usual / 4, 1 - usual / 2]))
+
+
+def test_the_usual_depth_is_looked_for_once_and_not_for_every_image(monkeypatch):
+    """Otherwise the work grows with the square of the number of images."""
+    looked_at = []
+    median = np.nanmedian
+    monkeypatch.setattr(depth.np, "nanmedian", lambda values: looked_at.append(1) or median(values))
+    found = evaluate_depth(Half(), [query(index) for index in range(6)], OPTIONS)
+    assert len(looked_at) == 5  # one look at each answer
+    usual = np.median([1.55 * factor for index, factor in enumerate(FACTORS) if index != 3])
+    assert found.rows[3]["abs_rel_unscaled"] == pytest.approx(np.mean([1 - usual / 4, 1 - usual / 2]))
+
+
+def test_the_line_says_what_could_not_be_measured_without_a_nan():
+    dark = headline(evaluate_depth(Half(), [query(3)], OPTIONS))
+    assert "1 frames; 1 without an answer" in dark
+    assert "no image has a scale" in dark
+    near = DepthOptions(DepthProtocol("near", 1.0))  # nothing is that near
+    far = headline(evaluate_depth(Half(), [query(0)], near))
+    assert "no image has true depth in the range that is compared, so there is no error" in far
+    some = headline(evaluate_depth(Half(), [query(0), query(3)], OPTIONS))
+    assert "over 1" in some
+    for line in (dark, far, some):
+        assert "nan" not in line
+        assert "inf" not in line
+    words = " ".join(Page(render_depth_report(evaluate_depth(Half(), [query(0)], near))).words)
+    assert "No image has true depth in the range that is compared" in words
+
+
+def test_a_path_that_is_no_number_is_said_in_words():
+    figures = {"ate5_m": math.inf, "ate5_std_m": math.nan, "ate_m": math.inf, "path_m": 3.0, "ate5_snippets": 2}
+    assert depth.path_words(figures) == "the path holds motions that are no numbers, so it has no error"
 
 
 def test_edges_confidence_time_and_motion_are_measured(evaluation):

@@ -1,10 +1,13 @@
 """The report is one valid page that holds the figures and the pictures, and loads nothing."""
 
 import json
+import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from geo_training.console import write_json
 from geo_training.evaluation.metrics import FrameOutcome, Ruler
 from geo_training.evaluation.report import render_report, write_report
 from geo_training.evaluation.report_pictures import BAD_RGB, GOOD_RGB, draw_detections, worst_frames
@@ -119,7 +122,52 @@ def test_unknown_scale_is_said_in_words():
 
 def test_the_headline_is_one_line():
     line = headline(evaluation())
+    # 0, 1, 2, 4, 5, 6 and 7 cm and a miss.
     assert line == (
-        "8 frames; 87.5% localized; 62.5% within 5 cm and 5°; median 4.00 cm, 0.00°; 85.7% inside the stated "
-        "90 % ellipsoid; 100 ms a frame (p99 100)"
+        "8 frames; 87.5% localized; 62.5% within 5 cm and 5°; median 4.50 cm, 0.00°; 85.7% of 7 poses inside the "
+        "stated 90 % ellipsoid; 100 ms a frame (p99 100)"
     )
+
+
+def test_where_most_is_missed_the_words_say_so_and_the_json_is_valid(tmp_path):
+    found = evaluation([outcome(i, 0.02, found=i < 2) for i in range(5)])
+    line = headline(found)
+    assert "40.0% localized" in line
+    assert "no median error, since half of the frames or more have no pose" in line
+    assert "inf" not in line
+    write_json(tmp_path / "r.json", found.as_json())
+    content = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
+    assert content["figures"]["median_cm"] is None
+    assert content["figures"]["ate_cm"] is None
+    assert content["figures"]["localized_ate_cm"] == pytest.approx(2.0)
+    assert content["figures"]["frames_missed"] == content["by_sequence"]["walk"]["frames_missed"] == 3
+    assert [row["error_cm"] for row in content["frames"]] == [pytest.approx(2.0)] * 2 + [None] * 3
+    words = " ".join(Page(render_report(found)).words)
+    assert "3 have no pose and count as infinitely far off" in words
+    assert "Half of them or more have no pose, so there is no median error." in words
+    assert "∞" in words
+    assert "nan" not in words.replace("nanodet", "")
+
+
+def test_where_nothing_was_answered_the_line_says_so_without_a_nan():
+    lost = [replace(outcome(i, 0, found=False), latency_s=float("nan")) for i in range(2)]
+    assert headline(evaluation(lost)) == (
+        "2 frames; 0.0% localized; 0.0% within 5 cm and 5°; no median error, since half of the frames or more have no "
+        "pose; no pose whose stated ellipsoid could be checked; no frame was answered, so no time is known"
+    )
+
+
+def test_few_answers_and_few_truths_are_counted():
+    frames = [outcome(0, 0.01), replace(outcome(1, 0.01), T_true=None), replace(outcome(2, 0.03), latency_s=math.nan)]
+    assert headline(evaluation(frames)) == (
+        "3 frames; 100.0% localized; of 2 with a true pose; 100.0% within 5 cm and 5°; median 2.00 cm, 0.00°; 100.0% "
+        "of 2 poses inside the stated 90 % ellipsoid; 100 ms a frame (p99 100) over 2 answers"
+    )
+
+
+def test_the_page_of_charts_holds_no_number_that_json_has_not():
+    lost = [outcome(i, 0, found=False) for i in range(3)]
+    for found in (evaluation(lost), evaluation([replace(outcome(i, np.inf), covariance_66=None) for i in range(3)])):
+        text = render_report(found)
+        charts = re.search(r'id="charts">(.*?)</script>', text, re.DOTALL).group(1).replace("<\\/", "</")
+        json.loads(charts, parse_constant=pytest.fail)

@@ -19,6 +19,7 @@ from geo_training.evaluation.calibration_metrics import (
     summarize,
 )
 from geo_training.evaluation.calibration_set import CalibrationQuery, largest_offset_deg
+from geo_training.evaluation.summary import latency_words
 
 
 class Estimator(Protocol):
@@ -45,7 +46,11 @@ class CalibrationEvaluation:
     load_images: Callable[[list[str]], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
 
     def as_json(self) -> dict:
-        """The result for `--json`: figures, figures by domain, the reliability table, and a row for each frame."""
+        """The result for `--json`: figures, figures by domain, the reliability table, and a row for each frame.
+
+        JSON has no infinity: a figure that images without an answer made infinite is written as null, and
+        `frames_missed` beside it says how many they are.
+        """
         return {
             "title": self.title,
             "figures": self.figures,
@@ -102,8 +107,10 @@ def evaluate_calibrator(
 def make_evaluation(title: str, outcomes: Sequence[CalibrationOutcome], **shown) -> CalibrationEvaluation:
     """A `CalibrationEvaluation` with its figures made from the outcomes; `shown` are its other fields."""
     outcomes = list(outcomes)
-    domains = sorted({outcome.domain for outcome in outcomes if outcome.domain})
-    by_domain = {name: summarize([o for o in outcomes if o.domain == name]) for name in domains}
+    groups: dict[str, list[CalibrationOutcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.domain, []).append(outcome)
+    by_domain = {name: summarize(groups[name]) for name in sorted(groups) if name}
     return CalibrationEvaluation(title, outcomes, summarize(outcomes), by_domain, reliability_table(outcomes), **shown)
 
 
@@ -133,18 +140,20 @@ def frame_row(outcome: CalibrationOutcome) -> dict:
 def headline(evaluation: CalibrationEvaluation) -> str:
     """The result in one line for a terminal."""
     figures = evaluation.figures
-    medians = ", ".join(f"{words} {figures[f'{name}_median_deg']:.2f}°" for name, words in _NAMES)
     areas = ", ".join(f"{words} {auc_words(figures, name)}" for name, words in _NAMES)
-    return "; ".join(
-        (
-            f"{figures['frames']} frames",
-            f"{figures['trusted_share']:.1%} trusted",
-            f"median error: {medians}",
-            f"AUC at 1/5/10°: {areas}",
-            f"{figures['coverage_90']:.1%} inside the stated 90 % interval",
-            f"{figures['frame_ms_p50']:.0f} ms a frame",
-        )
-    )
+    parts = [f"{figures['frames']} frames", f"{figures['trusted_share']:.1%} trusted"]
+    if figures["frames_missed"]:
+        parts.append(f"{figures['frames_missed']} without an answer")
+    if np.isfinite(figures["roll_median_deg"]):
+        medians = ", ".join(f"{words} {figures[f'{name}_median_deg']:.2f}°" for name, words in _NAMES)
+        parts.append(f"median error: {medians}")
+    else:
+        parts.append("no median error, since half of the frames or more have no answer")
+    parts.append(f"AUC at 1/5/10°: {areas}")
+    held = f"{figures['coverage_90']:.1%} of {figures['coverage_frames']} inside the stated 90 % interval"
+    parts.append(held if figures["coverage_frames"] else "no answer whose stated interval could be checked")
+    parts.append(latency_words(figures))
+    return "; ".join(parts)
 
 
 def auc_words(figures: dict[str, float], name: str) -> str:

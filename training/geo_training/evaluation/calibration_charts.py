@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from geo_training.evaluation.calibration_metrics import CalibrationOutcome, freedom, normalized_squares
+from geo_training.evaluation.calibration_metrics import CalibrationOutcome, freedom, median, normalized_squares
 from geo_training.evaluation.chart_parts import (
     ACCENT,
     BAD,
@@ -84,19 +84,20 @@ def true_against_estimated(outcomes: Sequence[CalibrationOutcome]) -> dict:
 
 
 def error_by_certainty(outcomes: Sequence[CalibrationOutcome]) -> dict:
-    """The median error of the surest share of the answers: where the stated uncertainty is worth something, the curves
-    rise from left to right."""
-    answered = [outcome for outcome in outcomes if outcome.answered]
+    """The median error of the surest share of the images: where the stated uncertainty is worth something, the curves
+    rise from left to right. Images without an answer are the least sure and infinitely wrong."""
     sigmas = {"roll": "sigma_roll_rad", "pitch": "sigma_pitch_rad", "fov": "sigma_vfov_rad"}
     shares = np.linspace(0.05, 1.0, 20)
     data = []
     for name, (words, color) in _ANGLES.items():
-        sigma_n = np.nan_to_num([getattr(o.result, sigmas[name]) for o in answered], nan=np.inf)
-        error_n = np.array([o.errors_deg[name] for o in answered])[np.argsort(sigma_n, kind="stable")]
+        errors = [o.errors_deg[name] for o in outcomes]
+        # Sorted by sigma, then by error: a miss comes behind an answer that states no sigma.
+        sigma_n = np.nan_to_num([getattr(o.result, sigmas[name]) for o in outcomes], nan=np.inf)
+        error_n = np.array(errors)[np.lexsort((np.isinf(errors), sigma_n))]
         counts = np.maximum(1, np.round(shares * len(error_n)).astype(int))
-        medians = [float(np.median(error_n[:count])) for count in counts]
+        medians = [median(error_n[:count]) for count in counts]
         data.append({"type": "scatter", "mode": "lines", "x": rounded(100 * shares), "y": rounded(medians),
                      "name": words, "line": {"color": color, "width": 2.5},
                      "hovertemplate": "surest %{x:.0f} %: %{y:.2f}°<extra></extra>"})  # fmt: skip
-    share_axis = axis_style("surest share of the answers (%)") | {"range": [0, 101]}
+    share_axis = axis_style("surest share of the images (%)") | {"range": [0, 101]}
     return make_chart(data, xaxis=share_axis, yaxis=axis_style("median error (°)") | {"rangemode": "tozero"})

@@ -194,5 +194,10 @@ def _warn_of_learned(names: set[str], header: dict) -> None:
 def _check_medians(figures: dict[str, float], largest_deg: float) -> None:
     for name, words in (("roll", "roll"), ("pitch", "pitch"), ("fov", "vertical field of view")):
         median_deg = figures[f"{name}_median_deg"]
+        if not median_deg < float("inf"):
+            raise NotGoodEnough(
+                f"there is no median error of the {words}: {figures['frames_missed']} of {figures['frames']} images "
+                "have no answer"
+            )
         if not median_deg <= largest_deg:
             raise NotGoodEnough(f"the median error of the {words} is {median_deg:.2f}°, above {largest_deg:g}°")

@@ -179,8 +179,7 @@ def auc(errors, threshold: float) -> float:
 
 def median(values) -> float:
     """The median of all values, infinite ones among them; NaN where there is none."""
-    values = np.asarray(values, np.float64)
-    return float(np.median(values)) if len(values) else float("nan")
+    return percentile(values, 50)
 
 
 def error_figures(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
@@ -222,27 +221,34 @@ def reliability_table(outcomes: Sequence[CalibrationOutcome], levels: Sequence[f
 
 
 def coverage_figures(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
-    """Whether the stated covariances are true, over the answered frames.
+    """Whether the stated covariances are true, over the answered frames (`coverage_frames` of them): an image without
+    an answer states nothing. An answer without a covariance counts as infinite.
 
     `coverage_90_<parameter>` is the share of errors within 1.645 sigma, `coverage_90` the mean of the three,
     `coverage_90_joint` the share of true cameras in the 90 % ellipsoid. The median NEES of a true covariance is 2.37.
     """
     squares = normalized_squares(outcomes)
     held = {part: coverage(squares_n, 0.90, freedom(part)) for part, squares_n in squares.items()}
-    figures = {"coverage_90": float(np.mean([held[name] for name in PARAMETERS]))}
+    figures = {
+        "coverage_frames": len(squares["joint"]),
+        "coverage_90": float(np.mean([held[name] for name in PARAMETERS])),
+    }
     figures |= {f"coverage_90_{part}": share for part, share in held.items()}
-    finite_n = squares["joint"][np.isfinite(squares["joint"])]
-    figures["nees_median"] = percentile(finite_n, 50)
-    figures["nees_mean"] = float(finite_n.mean()) if len(finite_n) else float("nan")
+    figures["nees_median"] = percentile(squares["joint"], 50)
+    figures["nees_mean"] = float(squares["joint"].mean()) if len(squares["joint"]) else float("nan")
     return figures
 
 
 def verdict_figures(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
-    """How many frames are answered and trusted, and the median errors of the trusted and of the answered others."""
+    """How many frames are answered and trusted, and the median errors of the trusted and of the answered others, with
+    how many those are (`trusted_frames`, `doubted_frames`)."""
     count = len(outcomes)
     trusted = [outcome for outcome in outcomes if outcome.result.trusted]
     doubted = [outcome for outcome in outcomes if outcome.answered and not outcome.result.trusted]
     figures = {
+        "frames_missed": count - sum(outcome.answered for outcome in outcomes),
+        "trusted_frames": len(trusted),
+        "doubted_frames": len(doubted),
         "answered_share": sum(outcome.answered for outcome in outcomes) / count if count else float("nan"),
         "trusted_share": len(trusted) / count if count else float("nan"),
     }

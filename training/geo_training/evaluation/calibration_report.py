@@ -47,12 +47,13 @@ _CHART_TEXTS = {
     "values": (
         "True and estimated",
         "Every dot is one image; on the dashed line the answer is right. Red ones are not trusted by the calibrator "
-        "itself.",
+        "itself; images without an answer have no dot.",
     ),
     "trust": (
         "Are the sure ones right?",
-        "The median error of the surest answers only, from the surest 5 % to all. The uncertainty is worth something "
-        "where the curves rise.",
+        "The median error of the surest images only, from the surest 5 % to all. Those without an answer come last and "
+        "are infinitely wrong: a curve ends where they are half. The uncertainty is worth something where the curves "
+        "rise.",
     ),
     "latency": (
         "Time per image",
@@ -98,12 +99,13 @@ def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
     sentences = [f"{figures['frames']} images, <b>{figures['trusted_share']:.1%}</b> of the answers are trusted."]
     if np.isfinite(figures["roll_median_deg"]):
         sentences.append(
-            f"Half of the answers are closer to the truth than {figures['roll_median_deg']:.2f}° in roll, "
+            f"Half of the images are told more closely than {figures['roll_median_deg']:.2f}° in roll, "
             f"{two(figures['pitch_median_deg'])}° in pitch and {two(figures['fov_median_deg'])}° in the vertical field "
             "of view."
         )
     else:
-        sentences.append("Less than half of the images are answered, so there is no median error.")
+        share = "Less than" if figures["answered_share"] < 0.5 else "Only"
+        sentences.append(f"{share} half of the images are answered, so there is no median error.")
     if "principal point" in evaluation.facts:
         sentences.append(f"The principal point lies {text(evaluation.facts['principal point'])}.")
     return sentences
@@ -112,7 +114,7 @@ def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
 def _tile_entries(evaluation: CalibrationEvaluation) -> list[tuple[str, str, str]]:
     figures = evaluation.figures
     held, (low, high) = figures["coverage_90"], _COVERED_WELL
-    enough = figures["answered_share"] * figures["frames"] >= _ENOUGH_FRAMES
+    enough = figures["coverage_frames"] >= _ENOUGH_FRAMES
     tone = "" if not enough else "good" if low <= held <= high else "bad"
     return [
         (number(figures["roll_median_deg"], 2, "°"), "median roll error", ""),
@@ -120,7 +122,11 @@ def _tile_entries(evaluation: CalibrationEvaluation) -> list[tuple[str, str, str
         (number(figures["fov_median_deg"], 2, "°"), "median error of the vertical field of view", ""),
         (number(figures["focal_median_pct"], 1, " %"), "median error of the focal length", ""),
         (number(figures["horizon_median_pct"], 1, " %"), "median horizon error, of the image's height", ""),
-        (percent(held), "of true values inside the stated 90 % intervals", tone),
+        (
+            percent(held),
+            f"of true values inside the 90 % intervals that {figures['coverage_frames']} answers state",
+            tone,
+        ),
         (percent(figures["trusted_share"]), "of answers trusted", ""),
         (number(figures["frame_ms_p50"], 0, " ms"), "an image (median)", ""),
     ]
@@ -176,11 +182,15 @@ def _figures_table(evaluation: CalibrationEvaluation) -> str:
         ("images with a horizon in view", "horizon_frames", count),
         ("horizon: median error (% of the height)", "horizon_median_pct", two),
         (f"horizon: AUC at {limit_pct} % of the height (%)", f"horizon_auc_{limit_pct}", two),
+        ("answers whose intervals were checked", "coverage_frames", count),
         ("inside the stated 90 % intervals", "coverage_90", percent),
         ("inside the stated 90 % ellipsoid", "coverage_90_joint", percent),
         ("median NEES (2.37 is right)", "nees_median", two),
+        ("without an answer", "frames_missed", count),
         ("answered", "answered_share", percent),
         ("trusted", "trusted_share", percent),
+        ("trusted answers", "trusted_frames", count),
+        ("answers that are not trusted", "doubted_frames", count),
         *(
             (f"{words}: median error of the {kind} (°)", f"{key}_{name}_median_deg", two)
             for name, words in list(angles.items())[:3]
@@ -192,7 +202,7 @@ def _figures_table(evaluation: CalibrationEvaluation) -> str:
     rows += [[words, *(form(c[key]) for c in columns.values())] for words, key, form in lines]
     note = (
         "AUC is the area under the recall curve up to the limit, divided by the limit. Medians are over all images, "
-        "those without an answer counted as infinitely wrong. NEES is the squared error in units of the stated "
+        "those without an answer counted as infinitely wrong (∞). NEES is the squared error in units of the stated "
         "uncertainty, of the logarithm of the focal length, pitch and roll together."
     )
     return section("All figures", note, table(["", *map(text, columns)], rows))

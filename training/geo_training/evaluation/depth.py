@@ -31,10 +31,12 @@ from geo_training.evaluation.depth_metrics import (
 from geo_training.evaluation.depth_odometry import MotionEstimator, OdometryPath, estimate_paths, odometry_figures
 from geo_training.evaluation.depth_set import DepthQuery
 from geo_training.evaluation.metrics import percentile
+from geo_training.evaluation.summary import latency_words
 
 DISTANCE_BINS = 16
 EDGE_KEYS = ("edge", "edge_precision", "edge_recall", "edge_width_px")
 CONFIDENCE_KEYS = ("ause", "ause_random", "rank_correlation", "confidence", "confidence_actual")
+_COUNTED = (("scaled", "scale"), ("edge", "edge"), ("confidence", "confidence"))
 
 
 class Estimator(Protocol):
@@ -108,18 +110,17 @@ def evaluate_depth(
     """Runs the estimator over the queries with true depth, and `motion` over those with true poses, and measures both.
 
     An image without an answer counts as a flat map (at the usual distance, where it is not scaled by its own truth), so
-    that it does not pay to refuse the difficult ones. Raises InputError when there is nothing to measure.
+    that it does not pay to refuse the difficult ones; none of its pixels is covered. What only an answer has is over
+    fewer images, and the figures say over how many: `scaled_frames` (scale, scale_spread), `edge_frames`,
+    `confidence_frames`. Raises InputError when there is nothing to measure.
     """
     deep = [query for query in queries if query.load_depth_m is not None]
     if not deep and motion is None:
         raise InputError("no image has true depth; give a dataset with depth/, or --odometry to measure ego-motion")
     answers = run_queries(estimator, deep, options.protocol)
     one_scale = scale_figures([answer.scale for answer in answers])
-    sums = _Sums(options.protocol)
-    rows = [
-        _measure(answer, options, one_scale["scale"], _usual_depth(answers), sums)
-        for answer in track(answers, "comparing")
-    ]
+    sums, usual_depth = _Sums(options.protocol), _usual_depth(answers)
+    rows = [_measure(answer, options, one_scale["scale"], usual_depth, sums) for answer in track(answers, "comparing")]
     figures = {
         "frames": len(rows),
         "frames_with_truth": int(sum(np.isfinite(row["abs_rel"]) for row in rows)),
@@ -130,7 +131,10 @@ def evaluate_depth(
     figures |= one_scale | summarize(rows, ("coverage",))
     extra = [f"object_{key}" for key in EDGE_KEYS if any(f"object_{key}" in row for row in rows)]
     figures |= summarize(rows, (*EDGE_KEYS, *extra) if options.edges else ()) | summarize(rows, CONFIDENCE_KEYS)
+    for name, key in _COUNTED:
+        figures[f"{name}_frames"] = sum(bool(np.isfinite(row.get(key, np.nan))) for row in rows)
     figures |= {f"frame_ms_p{p}": percentile([row["latency_ms"] for row in rows], p) for p in (50, 99)}
+    figures["timed_frames"] = len(rows)
     paths = estimate_paths(motion, queries) if motion is not None else []
     figures |= odometry_figures(paths) if paths else {}
     shown = {"facts": dict(facts or {}), "config": dict(config or {})}
@@ -165,18 +169,37 @@ def headline(evaluation: DepthEvaluation) -> str:
         parts.append(f"{figures['frames']} frames")
         if figures["failed"]:
             parts.append(f"{figures['failed']} without an answer")
-        for ending, words in (("", "its own scale"), ("_one_scale", "one scale"), ("_unscaled", "unscaled")):
-            parts.append(f"{words}: abs_rel {figures[f'abs_rel{ending}']:.3f}, d1 {figures[f'd1{ending}']:.3f}")
-        parts.append(f"scales spread by {figures['scale_spread']:.0%}")
-        if np.isfinite(figures.get("edge", np.nan)):
-            parts.append(f"edges {figures['edge']:.3f}")
-        parts.append(f"{figures['frame_ms_p50']:.0f} ms a frame")
+        parts += _error_words(figures)
+        if figures["edge_frames"]:
+            few = f" over {figures['edge_frames']}" if figures["edge_frames"] < figures["frames"] else ""
+            parts.append(f"edges {figures['edge']:.3f}{few}")
+        parts.append(latency_words(figures))
     if evaluation.paths:
-        snippets = f"{figures['ate5_m']:.3f} ± {figures['ate5_std_m']:.3f} m"
-        parts.append(
-            f"ATE of 5 frames {snippets}, of the whole path ({figures['path_m']:.3g} m) {figures['ate_m']:.3g} m"
-        )
+        parts.append(path_words(figures))
     return "; ".join(parts)
+
+
+def _error_words(figures: dict[str, float]) -> list[str]:
+    if not figures["frames_with_truth"]:
+        return ["no image has true depth in the range that is compared, so there is no error"]
+    parts = []
+    if figures["frames_with_truth"] < figures["frames"]:
+        parts.append(f"of {figures['frames_with_truth']} with true depth in range")
+    for ending, words in (("", "its own scale"), ("_one_scale", "one scale"), ("_unscaled", "unscaled")):
+        if np.isfinite(figures[f"abs_rel{ending}"]):
+            parts.append(f"{words}: abs_rel {figures[f'abs_rel{ending}']:.3f}, d1 {figures[f'd1{ending}']:.3f}")
+    if not figures["scaled_frames"]:
+        return [*parts, "no image has a scale"]
+    few = f" over {figures['scaled_frames']}" if figures["scaled_frames"] < figures["frames"] else ""
+    return [*parts, f"scales spread by {figures['scale_spread']:.0%}{few}"]
+
+
+def path_words(figures: dict[str, float]) -> str:
+    """The errors of the camera's path in words, also where there are none."""
+    if not np.isfinite([figures["ate5_m"], figures["ate_m"]]).all():
+        return "the path holds motions that are no numbers, so it has no error"
+    snippets = f"{figures['ate5_m']:.3f} ± {figures['ate5_std_m']:.3f} m over {figures['ate5_snippets']}"
+    return f"ATE of 5 frames {snippets}, of the whole path ({figures['path_m']:.3g} m) {figures['ate_m']:.3g} m"
 
 
 class _Sums:
@@ -232,6 +255,8 @@ def _measure(
     row = {"name": query.name, "sequence": query.sequence, "verdict": result.verdict.value}
     median = evaluate_image(true_hw, predicted_hw, protocol)
     row |= median | {"scale": answer.scale}
+    if not result.estimated:
+        row["coverage"] *= 0  # of pixels with an answer; NaN stays where none counts
     for ending, scale in ((SCALINGS["one_scale"], one_scale), (SCALINGS["unscaled"], 1.0)):
         found = evaluate_image(true_hw, predicted_hw, protocol, scale)
         row |= {f"{name}{ending}": found[name] for name in METRICS}

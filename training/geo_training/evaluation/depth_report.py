@@ -107,6 +107,8 @@ def _sentences(evaluation: DepthEvaluation) -> list[str]:
     if not figures["frames"]:
         return ["No image has true depth; only the motion of the camera was measured."]
     crop = ", in the part of the image that lidar reaches (Garg's crop)" if protocol.crop == "garg" else ""
+    if not figures["frames_with_truth"]:
+        return ["No image has true depth in the range that is compared, so there is no error."]
     sentences = [
         f"{figures['frames_with_truth']} images with true depth, compared from {protocol.min_m:g} to "
         f"{protocol.cap_m:g} m{crop}.",
@@ -149,7 +151,7 @@ def _scalings_table(evaluation: DepthEvaluation) -> str:
     note = (
         "Means over images. abs_rel, sq_rel and both rms are better when small, δ (the share of pixels within a "
         "factor) when large. Papers report the first row; a robot lives with the second, once it has found the scale. "
-        f"The scale is {number(figures['scale'], 3)} (median)."
+        f"The scale is {number(figures['scale'], 3)} (median of {figures['scaled_frames']})."
     )
     return section("Depth", note, table(["scaled by", *_METRIC_WORDS.values()], rows))
 
@@ -164,9 +166,12 @@ def _others_table(evaluation: DepthEvaluation) -> str:
         ("images with true depth", "frames_with_truth", count),
         ("images without an answer", "failed", count),
         ("pixels with an answer", "coverage", percent),
+        ("images that have a scale", "scaled_frames", count),
         ("spread of the scales of the images", "scale_spread", percent),
+        ("images with edges to compare", "edge_frames", count),
         *_edge_lines("edge", "depth edges", three),
         *_edge_lines("object_edge", "borders of objects", three),
+        ("images with a stated uncertainty", "confidence_frames", count),
         ("uncertainty: area under the sparsification error (0 is best)", "ause", three),
         ("the same in random order", "ause_random", three),
         ("uncertainty: rank correlation with the error", "rank_correlation", three),
@@ -223,6 +228,7 @@ def _paths(evaluation: DepthEvaluation, charts: dict[str, dict]) -> list[str]:
     rows = [
         ["frames", count(figures["odometry_frames"])],
         ["length of the true paths (m)", number(figures["path_m"], 1)],
+        ["snippets of 5 frames", count(figures["ate5_snippets"])],
         ["ATE of 5 frames, mean (m)", number(figures["ate5_m"], 4)],
         ["ATE of 5 frames, standard deviation (m)", number(figures["ate5_std_m"], 4)],
         ["ATE of the whole path (m)", number(figures["ate_m"], 3)],

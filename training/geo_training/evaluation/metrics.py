@@ -75,6 +75,7 @@ class FrameOutcome:
 
     `T_true` is None where the recording does not say; such a frame counts in the latency but in no error. `latency_s`
     is NaN for a frame that was never answered. `localization` is None for a live frame, which brings no detections.
+    A `T_estimated` that holds what is no finite number is none.
     """
 
     name: str
@@ -90,6 +91,10 @@ class FrameOutcome:
     camera: Camera | None = None
     localization: Localization | None = field(default=None, repr=False, compare=False)
 
+    def __post_init__(self):
+        if self.T_estimated is not None and not np.isfinite(self.T_estimated).all():
+            object.__setattr__(self, "T_estimated", None)
+
     @property
     def stamp_s(self) -> float:
         return self.stamp_ns * 1e-9
@@ -100,11 +105,10 @@ class FrameOutcome:
 
     @property
     def error(self) -> tuple[float, float]:
-        """Distance in scene units and angle in degrees; infinite without an estimate (or where it is no number), NaN
-        without a true pose."""
+        """Distance in scene units and angle in degrees; infinite without an estimate, NaN without a true pose."""
         if self.T_true is None:
             return float("nan"), float("nan")
-        if self.T_estimated is None or not np.isfinite(self.T_estimated).all():
+        if self.T_estimated is None:
             return float("inf"), float("inf")
         distance, angle_rad = pose_error(self.T_true, self.T_estimated)
         return distance, float(np.degrees(angle_rad))

@@ -95,11 +95,15 @@ def _header(evaluation: Evaluation) -> str:
     sentences = [f"{figures['localized_share']:.1%} of {figures['frames']} frames were localized."]
     if figures["frames_with_truth"]:
         sentences.append(f"<b>{figures[middle.key]:.1%}</b> are right within {text(middle.words)}.")
+    if figures["frames_missed"]:
+        sentences.append(f"{figures['frames_missed']} have no pose and count as infinitely far off.")
     if np.isfinite(figures["median_deg"]):
         sentences.append(
-            f"Half of the poses are closer than {figures[f'median_{ruler.unit}']:.2f} {ruler.unit_words} and "
+            f"Half of the frames are closer than {figures[f'median_{ruler.unit}']:.2f} {ruler.unit_words} and "
             f"{figures['median_deg']:.2f}° to the truth."
         )
+    elif figures["frames_with_truth"]:
+        sentences.append("Half of them or more have no pose, so there is no median error.")
     if not figures["frames_with_truth"]:
         sentences.append("The recording holds no true poses, so errors cannot be given.")
     if not ruler.metric:
@@ -120,14 +124,16 @@ def _tiles(evaluation: Evaluation) -> str:
         entries.append((number(figures[f"median_{ruler.unit}"], 2, unit), f"median distance{of}", ""))
         entries.append((number(figures["median_deg"], 2, "°"), "median angle", ""))
         held = figures["coverage_90"]
-        enough = figures["localized_share"] * figures["frames"] >= _ENOUGH_FRAMES
+        poses = figures["coverage_frames"]
+        enough = poses >= _ENOUGH_FRAMES
         tone = "" if not enough else "good" if 0.8 <= held <= 0.97 else "bad"
-        entries.append((percent(held), "of true poses inside the stated 90 % ellipsoid", tone))
+        entries.append((percent(held), f"of {poses} true poses inside the stated 90 % ellipsoid", tone))
     entries.append((percent(figures["localized_share"]), "of frames localized", ""))
     entries.append((number(figures["frame_ms_p50"], 0, " ms"), "a frame (median)", ""))
     entries.append((number(figures["frame_ms_p99"], 0, " ms"), "a frame (p99)", ""))
     if "frames_published" in figures:
         entries.append((percent(figures["answered_share"]), "of published frames answered", ""))
+        entries.append((count(figures["frames_dropped"]), "of them dropped: no answer was begun", ""))
     return tiles(entries)
 
 
@@ -175,7 +181,8 @@ def _tables(evaluation: Evaluation) -> str:
     if len(evaluation.by_sequence) > 1:
         columns |= evaluation.by_sequence
     lines = [
-        ("frames", "frames", count), ("localized", "localized_share", percent),
+        ("frames", "frames", count), ("with a true pose", "frames_with_truth", count),
+        ("of them without an estimate", "frames_missed", count), ("localized", "localized_share", percent),
         *((f"within {t.words}", t.key, percent) for t in ruler.thresholds),
         (f"median distance ({ruler.unit_words})", f"median_{unit}", two), ("median angle (°)", "median_deg", two),
         (f"90th percentile distance ({ruler.unit_words})", f"p90_{unit}", two),
@@ -184,9 +191,17 @@ def _tables(evaluation: Evaluation) -> str:
         (f"ATE after alignment ({ruler.unit_words})", f"ate_aligned_{unit}", two),
         (f"RPE, frame to frame ({ruler.unit_words})", f"rpe_{unit}", two),
         ("RPE, frame to frame (°)", "rpe_deg", two),
-        ("median inliers", "median_inliers", count), ("inside the 90 % ellipsoid", "coverage_90", percent),
+        ("localized frames", "localized_frames", count), ("and motions between two of them", "localized_pairs", count),
+        (f"ATE of the localized ({ruler.unit_words})", f"localized_ate_{unit}", two),
+        (f"ATE of the localized after alignment ({ruler.unit_words})", f"localized_ate_aligned_{unit}", two),
+        (f"RPE of the localized ({ruler.unit_words})", f"localized_rpe_{unit}", two),
+        ("RPE of the localized (°)", "localized_rpe_deg", two),
+        ("median inliers", "median_inliers", count),
+        ("poses whose ellipsoid was checked", "coverage_frames", count),
+        ("inside the 90 % ellipsoid", "coverage_90", percent),
         ("median NEES (5.35 is right)", "nees_median", two),
         ("median NEES of the translation (2.37 is right)", "nees_median_translation", two),
+        ("frames whose time is known", "timed_frames", count),
         ("ms a frame, p50", "frame_ms_p50", two), ("ms a frame, p99", "frame_ms_p99", two),
     ]  # fmt: skip
     shown = {key for _, key, _ in lines}
@@ -200,7 +215,8 @@ def _tables(evaluation: Evaluation) -> str:
     ]
     figures_note = (
         "ATE, the absolute trajectory error, is the root mean square distance to the true path; RPE, the relative pose "
-        "error, that of the motion from one frame to the next. NEES is the squared error in units of the stated "
+        "error, that of the motion from one frame to the next. A frame without a pose is infinitely far off (∞); what "
+        "is said of the localized leaves such frames out. NEES is the squared error in units of the stated "
         "uncertainty."
     )
     coverage_note = (
@@ -215,4 +231,4 @@ def _tables(evaluation: Evaluation) -> str:
 
 
 def _is_detail(key: str) -> bool:
-    return key == "frames_with_truth" or key.endswith(("_rotation", "_translation")) or key.startswith("nees_mean")
+    return key.endswith(("_rotation", "_translation")) or key.startswith("nees_mean")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geo_training.evaluation.calibration_check import calibration_figures, coverage_table
-from geo_training.evaluation.metrics import FrameOutcome, Ruler, latency_figures, pose_figures
+from geo_training.evaluation.metrics import FrameOutcome, Ruler, by_sequence, latency_figures, pose_figures
 from geo_training.evaluation.trajectory import trajectory_figures
 
 
@@ -34,7 +34,11 @@ class Evaluation:
     load_images: Callable[[list[str]], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
 
     def as_json(self) -> dict:
-        """The result for `--json`: figures, figures by sequence, the calibration table, and a row for each frame."""
+        """The result for `--json`: figures, figures by sequence, the calibration table, and a row for each frame.
+
+        JSON has no infinity: a figure that misses made infinite is written as null, and `frames_missed` beside it says
+        how many they are. Null is also what cannot be measured: `frames_with_truth` is 0 then.
+        """
         return {
             "title": self.title,
             "unit": self.ruler.unit_words,
@@ -66,11 +70,10 @@ def make_evaluation(
 ) -> Evaluation:
     """An `Evaluation` with its figures made from the outcomes; `shown` are its other fields."""
     outcomes = list(outcomes)
-    sequences = list(dict.fromkeys(o.sequence for o in outcomes))
-    by_sequence = {name: summarize([o for o in outcomes if o.sequence == name], ruler) for name in sequences}
+    own = {name: summarize(members, ruler) for name, members in by_sequence(outcomes).items()}
     figures = summarize(outcomes, ruler)
     rows = coverage_table(outcomes)
-    return Evaluation(title, outcomes, ruler, figures, by_sequence, rows, landmarks_map_l3, **shown)
+    return Evaluation(title, outcomes, ruler, figures, own, rows, landmarks_map_l3, **shown)
 
 
 def frame_row(outcome: FrameOutcome, ruler: Ruler) -> dict:
@@ -93,11 +96,38 @@ def headline(evaluation: Evaluation) -> str:
     figures, ruler = evaluation.figures, evaluation.ruler
     middle = ruler.thresholds[2]
     parts = [f"{figures['frames']} frames", f"{figures['localized_share']:.1%} localized"]
-    if figures["frames_with_truth"]:
-        parts.append(f"{figures[middle.key]:.1%} within {middle.words}")
-        parts.append(f"median {figures[f'median_{ruler.unit}']:.2f} {ruler.unit_words}, {figures['median_deg']:.2f}°")
-        parts.append(f"{figures['coverage_90']:.1%} inside the stated 90 % ellipsoid")
-    else:
+    if "frames_published" in figures:
+        parts.append(live_words(figures))
+    if not figures["frames_with_truth"]:
         parts.append("no true poses to compare with")
-    parts.append(f"{figures['frame_ms_p50']:.0f} ms a frame (p99 {figures['frame_ms_p99']:.0f})")
+    else:
+        if figures["frames_with_truth"] < figures["frames"]:
+            parts.append(f"of {figures['frames_with_truth']} with a true pose")
+        parts.append(f"{figures[middle.key]:.1%} within {middle.words}")
+        parts.append(median_words(figures, ruler))
+        held = f"{figures['coverage_90']:.1%} of {figures['coverage_frames']} poses inside the stated 90 % ellipsoid"
+        parts.append(held if figures["coverage_frames"] else "no pose whose stated ellipsoid could be checked")
+    parts.append(latency_words(figures))
     return "; ".join(parts)
+
+
+def median_words(figures: dict[str, float], ruler: Ruler) -> str:
+    """The median errors in words, also where there is none."""
+    if not np.isfinite(figures["median_deg"]):
+        return "no median error, since half of the frames or more have no pose"
+    return f"median {figures[f'median_{ruler.unit}']:.2f} {ruler.unit_words}, {figures['median_deg']:.2f}°"
+
+
+def latency_words(figures: dict[str, float], what: str = "frame") -> str:
+    """How long an answer took, and of how many that is where they are few."""
+    timed = figures["timed_frames"]
+    if not timed:
+        return f"no {what} was answered, so no time is known"
+    few = f" over {timed} answers" if timed < figures["frames"] else ""
+    return f"{figures['frame_ms_p50']:.0f} ms a {what} (p99 {figures['frame_ms_p99']:.0f}){few}"
+
+
+def live_words(figures: dict[str, float]) -> str:
+    """What became of the published frames of a live run."""
+    published, answered = figures["frames_published"], figures["frames_answered"]
+    return f"{answered} of {published} published frames answered, {figures['frames_dropped']} dropped"
