@@ -5,9 +5,11 @@ import pytest
 from geo_training.datasets.bag_poses import PoseOptions
 from geo_training.evaluation.bag_input import open_bag
 from geo_training.evaluation.live import NO_ANSWER, LiveRun, live_figures, live_outcomes
+from geo_training.evaluation.live_publisher import Pace
 from geo_training.evaluation.metrics import Ruler
-from geo_training.evaluation.replay import explain, replay_bag
+from geo_training.evaluation.replay import evaluation_of, explain, replay_bag
 from geo_training.evaluation.replay_config import load_replay_config
+from geo_training.evaluation.summary import headline
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -181,6 +183,61 @@ def test_live_recall_counts_what_was_published_and_apart_what_was_taken(tmp_path
     assert figures["answered_share"] == pytest.approx(4 / 6)
     assert figures["published_hz"] == pytest.approx(10.0)
     assert figures["taken_recall_5cm_5deg"] == pytest.approx(3 / 5)
+    assert figures["answered_recall_5cm_5deg"] == pytest.approx(3 / 4)
+    assert figures["answered_with_truth"] == 4
+    assert figures["frames_dropped"] == 1
+
+
+def test_frames_that_were_lost_on_the_way_are_dropped_too(tmp_path):
+    run = live_run()
+    run.counts = {"received": 4, "processed": 3, "replaced by a newer frame": 1, "rejected": 0}  # an old count
+    figures = live_figures(run, live_outcomes(open_bag(write_bag(tmp_path / "walk")), run), Ruler())
+    assert figures["frames_processed"] == 4  # as many as poses came
+    assert figures["frames_dropped"] == 2
+
+
+def test_a_live_run_without_an_answer_has_no_recall_of_the_answered(tmp_path):
+    run = live_run()
+    run.poses.clear()
+    run.received_s.clear()
+    bag = open_bag(write_bag(tmp_path / "walk"))
+    outcomes = live_outcomes(bag, run)
+    figures = live_figures(run, outcomes, Ruler())
+    assert np.isnan(figures["answered_recall_5cm_5deg"])
+    assert figures["taken_recall_5cm_5deg"] == 0.0
+    evaluation = evaluation_of(bag, outcomes, LANDMARKS, True, "Live", None, {})
+    evaluation.figures.update(figures)
+    line = headline(evaluation)
+    assert "0 of 6 published frames answered, 1 dropped" in line
+    assert "no frame was answered, so no time is known" in line
+    assert "nan" not in line
+
+
+def test_most_frames_dropped_leaves_no_median(tmp_path):
+    run = live_run()
+    for stamp_ns in list(run.poses)[1:]:
+        del run.poses[stamp_ns], run.received_s[stamp_ns]
+    evaluation = evaluation_of(
+        bag := open_bag(write_bag(tmp_path / "walk")), live_outcomes(bag, run), LANDMARKS, True, "Live", None, {}
+    )
+    assert evaluation.figures["median_cm"] == np.inf
+    assert evaluation.figures["frames_missed"] == 5
+
+
+def test_images_are_due_as_they_were_recorded():
+    pace = Pace(rate=2.0)
+    assert pace.wait_s(5 * 10**9, 100.0) == 0.0
+    assert pace.wait_s(6 * 10**9, 100.1) == pytest.approx(0.4)
+    assert pace.wait_s(7 * 10**9, 101.1) == 0.0  # a little late
+    assert pace.wait_s(8 * 10**9, 101.2) == pytest.approx(0.3)  # and caught up
+
+
+def test_a_publisher_that_comes_late_does_not_publish_in_a_burst():
+    pace = Pace(rate=1.0)
+    assert pace.wait_s(0, 50.0) == 0.0
+    assert pace.wait_s(10**9, 55.0) == 0.0  # four seconds late
+    assert pace.wait_s(2 * 10**9, 55.0) == pytest.approx(1.0)
+    assert pace.wait_s(3 * 10**9, 56.0) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from geo_perception.geometry import pose_from_quaternion
 from geo_training.console import progress_bar, say
 from geo_training.evaluation.bag_input import BagInput
 from geo_training.evaluation.metrics import FrameOutcome, Ruler
+from geo_training.evaluation.patience import Deadline
 from geo_training.evaluation.replay import evaluation_of, explain
 from geo_training.evaluation.replay_config import ReplayConfig
 from geo_training.evaluation.report_pictures import worst_frames
@@ -36,6 +37,7 @@ _SPIN_S = 0.05
 _CONNECT_TIMEOUT_S = 60.0
 _DIAGNOSTICS_PERIOD_S = 1.5  # the node's diagnostics come once a second
 _STOP_S = 15.0
+_ASK_S = 2.0
 
 
 @dataclass
@@ -50,7 +52,8 @@ class LiveRun:
 
 
 def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
-    """Starts the node, waits until it is active, plays the recording into it and gathers its poses.
+    """Starts the node, waits until it is active, plays the recording into it and gathers its poses. Time limits are
+    those of a free machine (see `Deadline`).
 
     Raises InputError with one line when the node ends, does not become active in time, or takes no images.
     """
@@ -110,11 +113,12 @@ def live_outcomes(bag: BagInput, run: LiveRun) -> list[FrameOutcome]:
 def live_figures(run: LiveRun, outcomes: list[FrameOutcome], ruler: Ruler) -> dict[str, float]:
     """Published, taken, answered and dropped frames, and the recall among the frames that the node worked on.
 
-    A frame that a newer one replaced was never looked at: it is a miss in the plain recall, and left out of
-    `taken_recall_*`.
+    A dropped frame was never looked at: a newer one replaced it, or it was lost on the way. It is a miss in the plain
+    recall, and left out of `taken_recall_*`; `answered_recall_*` is the share of right ones among the answered frames
+    with a true pose (`answered_with_truth`).
     """
     published = len(run.published_s)
-    processed = run.counts.get("processed", 0)
+    processed = max(run.counts.get("processed", 0), len(run.poses))  # the newest count may lag behind the poses
     figures: dict[str, float] = {
         "frames_published": published,
         "frames_received": run.counts.get("received", 0),
@@ -122,6 +126,7 @@ def live_figures(run: LiveRun, outcomes: list[FrameOutcome], ruler: Ruler) -> di
         "frames_answered": len(run.poses),
         "frames_replaced": run.counts.get("replaced by a newer frame", 0),
         "frames_rejected": run.counts.get("rejected", 0),
+        "frames_dropped": max(0, published - processed - run.counts.get("rejected", 0)),
         "answered_share": len(run.poses) / published if published else float("nan"),
         "processed_share": processed / published if published else float("nan"),
     }
@@ -130,9 +135,11 @@ def live_figures(run: LiveRun, outcomes: list[FrameOutcome], ruler: Ruler) -> di
         figures["published_hz"] = (len(stamps_s) - 1) / (stamps_s[-1] - stamps_s[0])
     truths = [o for o in outcomes if o.T_true is not None]
     share = len(truths) / len(outcomes) if outcomes else 0.0  # frames without truth cannot be right or wrong
+    figures["answered_with_truth"] = answered = sum(o.localized for o in truths)
     for threshold in ruler.thresholds:
         right = sum(o.error[0] <= threshold.distance and o.error[1] <= threshold.degrees for o in truths)
         figures[f"taken_{threshold.key}"] = min(1.0, right / (processed * share)) if processed * share else float("nan")
+        figures[f"answered_{threshold.key}"] = right / answered if answered else float("nan")
     return figures
 
 
@@ -151,10 +158,10 @@ def _gather(client: _Client, node: Process, publisher: Process, bag: BagInput, c
     for line in publisher.lines:
         entry = json.loads(line)
         run.published_s.setdefault(int(entry["stamp_ns"]), float(entry["published_s"]))
-    until_s = time.monotonic() + config.answer_timeout_s
+    limit = Deadline(config.answer_timeout_s)
     settled_s = time.monotonic() + _DIAGNOSTICS_PERIOD_S
     # Enough is known when every image has its pose, or when the node's newest count shows that none is being worked on.
-    while time.monotonic() < until_s:
+    while not limit.passed():
         client.spin(_SPIN_S)
         node.check()
         idle = client.counted_s > settled_s and run.counts.get("in work", 0) == 0
@@ -192,14 +199,17 @@ class _Client:
             self._executor.spin_once(timeout_sec=left_s)
 
     def wait_until_active(self, process: Process, timeout_s: float) -> None:
-        until_s, state = time.monotonic() + timeout_s, "not there"
-        while time.monotonic() < until_s:
+        limit, state, asked = Deadline(timeout_s), "not there", []
+        while not limit.passed():
             process.check()
             if self._state.service_is_ready():
-                answer = self._state.call_async(self._request())
-                self._executor.spin_until_future_complete(answer, timeout_sec=2.0)
-                if answer.done() and answer.result() is not None:
-                    state = answer.result().current_state.label
+                asked.append(self._state.call_async(self._request()))
+                self._executor.spin_until_future_complete(asked[-1], timeout_sec=_ASK_S)
+                # Of a busy node an earlier question's answer may come only now, and still counts.
+                answers = [question.result() for question in asked if question.done()]
+                asked = [question for question in asked if not question.done()]
+                if answers and answers[-1] is not None:
+                    state = answers[-1].current_state.label
                     if state == "active":
                         return
                     refusal = process.last_error()
@@ -219,7 +229,10 @@ class _Client:
         received_s = time.monotonic()
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         position, q = message.pose.pose.position, message.pose.pose.orientation
-        T_map_camera = pose_from_quaternion((position.x, position.y, position.z), (q.x, q.y, q.z, q.w))
+        try:
+            T_map_camera = pose_from_quaternion((position.x, position.y, position.z), (q.x, q.y, q.z, q.w))
+        except InputError:  # no pose: the frame stays a miss
+            return
         self.run.received_s.setdefault(stamp_ns, received_s)
         self.run.poses.setdefault(stamp_ns, (T_map_camera, np.array(message.pose.covariance).reshape(6, 6)))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from geo_perception.errors import InputError
 from geo_training.evaluation.bag_input import BagInput, open_bag
+from geo_training.evaluation.patience import Deadline
 
 _AHEAD_BYTES = 1 << 30  # kept ready before the first image is published
 _CONNECT_LOOK_S = 0.05
@@ -71,22 +72,43 @@ def _play(job: dict) -> None:
     threading.Thread(target=fill, daemon=True).start()
     filled.wait()
     _wait_for_subscribers((images, infos), job["connect_timeout_s"], job["image_topic"])
-    started_s = first_ns = None
+    pace = Pace(job["rate"])
     while (item := ready.get()) is not None:
         if isinstance(item, Exception):
             raise item
         stamp_ns, info, image = item
-        if started_s is None:
-            started_s, first_ns = time.monotonic(), stamp_ns
-        wait_s = started_s + (stamp_ns - first_ns) * 1e-9 / job["rate"] - time.monotonic()
-        if wait_s > 0:
-            time.sleep(wait_s)
+        time.sleep(pace.wait_s(stamp_ns, time.monotonic()))
         infos.publish(info)
         published_s = time.monotonic()
         images.publish(image)
         print(json.dumps({"stamp_ns": stamp_ns, "published_s": published_s}), flush=True)
     # The last image must have left before the publisher goes.
     time.sleep(job["linger_s"])
+
+
+class Pace:
+    """When each image is due: as long after the one before as it was recorded, over the rate.
+
+    Where the publisher comes late by more than half of that (others compute, too), what follows is late as well: images
+    in a burst would be dropped, and that would be no fault of the node.
+    """
+
+    def __init__(self, rate: float):
+        self.rate = rate
+        self._before_ns: int | None = None
+        self._due_s = 0.0
+
+    def wait_s(self, stamp_ns: int, now_s: float) -> float:
+        """Seconds from `now_s` until the image of this stamp is due; 0 when it is late."""
+        if self._before_ns is None:
+            self._due_s = now_s
+        else:
+            interval_s = (stamp_ns - self._before_ns) * 1e-9 / self.rate
+            self._due_s += interval_s
+            if now_s - self._due_s > interval_s / 2:
+                self._due_s = now_s
+        self._before_ns = stamp_ns
+        return max(0.0, self._due_s - now_s)
 
 
 def _messages_ahead(bag: BagInput) -> int:
@@ -97,9 +119,9 @@ def _messages_ahead(bag: BagInput) -> int:
 
 
 def _wait_for_subscribers(publishers, timeout_s: float, topic: str) -> None:
-    until_s = time.monotonic() + timeout_s
+    limit = Deadline(timeout_s)
     while not all(publisher.get_subscription_count() for publisher in publishers):
-        if time.monotonic() > until_s:
+        if limit.passed():
             raise InputError(f"no node took images from {topic} within {timeout_s:g} s")
         time.sleep(_CONNECT_LOOK_S)
 
