@@ -18,7 +18,8 @@ from geo_perception.calibration.turning import TurnTracker
 from geo_perception.calibration.view_change import ViewChange
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.ros.camera_source import NoCamera, UncalibratedCamera, fit_to_image
+from geo_perception.ros.camera_info import UncalibratedCamera
+from geo_perception.ros.camera_source import NoCamera
 from geo_perception.ros.codec import fill_image
 from geo_perception.ros.messages import attitude_message, camera_info_message
 from geo_perception.ros.node_base import Outcome, PerceptionNode
@@ -183,9 +184,7 @@ class CalibrationNode(PerceptionNode):
         """Notes what the driver's CameraInfo says, and doubts it when the images say otherwise."""
         doubt = ""
         try:
-            age_s = self.value("camera_info_max_age_s")
-            told = self.images.cameras.find(frame.stamp_ns, frame.received_s, age_s)
-            told, _ = fit_to_image(told, fused.width_px, fused.height_px)
+            told = self.images.cameras.of(frame, fused.width_px, fused.height_px).camera
         except NoCamera:
             self._driver = "none"
         except UncalibratedCamera:

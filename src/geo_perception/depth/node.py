@@ -22,7 +22,7 @@ from geo_perception.depth.scale_tracker import ScaleTracker, SeenDepth, TrackerO
 from geo_perception.drawing import write_caption
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.ros.codec import decode_image, fill_image
+from geo_perception.ros.codec import fill_image
 from geo_perception.ros.messages import camera_info_message, depth_image, float_image
 from geo_perception.ros.node_base import Outcome, PerceptionNode
 from geo_perception.ros.point_cloud import point_cloud_message
@@ -206,7 +206,7 @@ class DepthNode(PerceptionNode):
         self._landmarks_used_s, self._looked_back = now_s, self._looked_back + 1
         missed = frames[landmarks.stamp_ns]
         try:
-            image_hw3 = decode_image(missed.message)
+            image_hw3 = self.images.decode(missed.message)
             camera = self.images.camera_of(missed, *image_hw3.shape[1::-1])
         except InputError:  # its like is told of where it is the newest image
             return

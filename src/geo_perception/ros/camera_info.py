@@ -16,32 +16,36 @@ _MODEL_NAMES = {
 }  # fmt: skip
 
 
-def camera_from_info(info) -> Camera:
+class UncalibratedCamera(InputError):  # noqa: N818  a state of the camera more than an error
+    """The CameraInfo says that its camera is not calibrated: K is zero."""
+
+
+def camera_from_info(info, rectified: bool = False) -> Camera:
     """The camera of the images that come with this CameraInfo, in their pixels: ROI and binning are applied.
 
+    A `rectified` image comes with the CameraInfo of the raw lens: its camera is the left 3x3 part of P, a pinhole (the
+    fourth column is a stereo baseline). Where P is zero it is K without D; see `lacks_projection`.
+
     A model without coefficients, or with coefficients of zero, is a pinhole (an equidistant lens without coefficients
-    has four zeros). Raises InputError for a K of zeros ("not calibrated"), a size of zero, an unknown model, numbers
-    that are not finite, or a region outside the sensor.
+    has four zeros). Raises UncalibratedCamera for a K of zeros, InputError for a size of zero, an unknown model,
+    numbers in what is used that are not finite, or a region outside the sensor.
     """
     try:
-        K_9 = np.array(_field(info, "k", "K"), np.float64).reshape(-1)
-        distortion = [float(d) for d in _field(info, "d", "D")]
         width, height = int(info.width), int(info.height)
-        name = str(info.distortion_model)
         roi, binning_x, binning_y = info.roi, int(info.binning_x) or 1, int(info.binning_y) or 1
         left, top, roi_width, roi_height = (int(getattr(roi, f)) for f in ("x_offset", "y_offset", "width", "height"))
+        if rectified:
+            model, distortion = "pinhole", ()
+            K_33 = _matrix(info, "k", 3, "nine") if lacks_projection(info) else _matrix(info, "p", 4, "twelve")[:, :3]
+        else:
+            K_33 = _matrix(info, "k", 3, "nine")
+            model, distortion = _lens(info)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"not a CameraInfo message: {error}; give the topic of a sensor_msgs/CameraInfo") from None
-    if len(K_9) != 9 or not np.isfinite(K_9).all():
-        raise InputError("CameraInfo holds a K that is not nine finite numbers; check the camera driver")
-    K_33 = K_9.reshape(3, 3)
     if not K_33[:2, :2].any():
-        raise InputError("camera is uncalibrated: CameraInfo holds a K of zeros; calibrate the camera, or give its K")
-    if name.lower() not in _MODEL_NAMES:
-        raise InputError(
-            f"distortion model {name[:40]!r} is not known; use plumb_bob, rational_polynomial or equidistant"
+        raise UncalibratedCamera(
+            "camera is uncalibrated: CameraInfo holds a K of zeros; calibrate the camera, or give its K"
         )
-    model, distortion = _model_and_distortion(_MODEL_NAMES[name.lower()], distortion)
     camera = Camera.from_K(K_33, width, height, model, distortion)
     # All zeros means the full sensor. The offsets are in pixels of the sensor, before binning.
     if roi_width or roi_height or left or top:
@@ -79,8 +83,40 @@ def info_fields(camera: Camera) -> dict:
     }
 
 
-def _field(info, ros2_name: str, ros1_name: str):
-    return getattr(info, ros2_name) if hasattr(info, ros2_name) else getattr(info, ros1_name)
+def lacks_projection(info) -> bool:
+    """Whether P, which holds for rectified images, was left at zero."""
+    return not _matrix(info, "p", 4, "twelve")[:2, :3].any()
+
+
+def has_lens(info) -> bool:
+    """Whether D (or a fisheye's model) says that the raw images are distorted."""
+    return any(_field(info, "d")) or _MODEL_NAMES.get(str(info.distortion_model).lower()) == "equidistant"
+
+
+def _matrix(info, name: str, columns: int, count: str) -> np.ndarray:
+    """K (3, 3), or P (3, 4)."""
+    values_n = np.array(_field(info, name), np.float64).reshape(-1)
+    if len(values_n) != 3 * columns or not np.isfinite(values_n).all():
+        raise InputError(
+            f"CameraInfo holds a {name.upper()} that is not {count} finite numbers; check the camera driver"
+        )
+    return values_n.reshape(3, columns)
+
+
+def _lens(info) -> tuple[str, tuple[float, ...]]:
+    distortion, name = [float(d) for d in _field(info, "d")], str(info.distortion_model)
+    if not np.isfinite(distortion).all():
+        raise InputError("CameraInfo holds a D with numbers that are not finite; calibrate the camera again")
+    if name.lower() not in _MODEL_NAMES:
+        raise InputError(
+            f"distortion model {name[:40]!r} is not known; use plumb_bob, rational_polynomial or equidistant"
+        )
+    return _model_and_distortion(_MODEL_NAMES[name.lower()], distortion)
+
+
+def _field(info, name: str):
+    """A field by its ROS 2 name, or by that of ROS 1, which writes them large."""
+    return getattr(info, name) if hasattr(info, name) else getattr(info, name.upper())
 
 
 def _model_and_distortion(model: str, distortion: list[float]) -> tuple[str, tuple[float, ...]]:

@@ -23,6 +23,7 @@ class Reason(str, Enum):
     UNCALIBRATED = "uncalibrated camera"
     BAD_CAMERA_INFO = "unusable CameraInfo"
     SIZE_MISMATCH = "CameraInfo of another shape"
+    OTHER_CAMERA = "CameraInfo of another camera"
     OUT_OF_ORDER = "older than the frame before"
     UNSTAMPED = "no stamp"
     ASTRAY = "stamp far from the frames around it"

@@ -82,7 +82,7 @@ class HealthReporter:
         message = DiagnosticArray()
         message.header.stamp = node.get_clock().now().to_msg()
         name = f"{node.get_fully_qualified_name().lstrip('/')}: status"
-        values = node.figures() | gpu_memory()
+        values = node.images.figures() | node.figures() | gpu_memory()
         message.status = [status_message(name, node.hardware_id, health, frames, values)]
         self._publisher.publish(message)
 

@@ -24,11 +24,11 @@ _TAIL_BYTES = 4096
 
 @dataclass(frozen=True)
 class CompressedHeader:
-    """What JPEG or PNG data says of itself. `ended` is False for a JPEG whose end marker is missing: only decoding tells
-    whether its picture is all there (see `jpeg_with_tails`).
+    """What JPEG or PNG data says of itself. `ended` is False for a JPEG whose end marker is missing: only decoding
+    tells whether its picture is all there (see `jpeg_with_tails`).
 
-    `end` is where the data ends. What lies before it and from `padding` on may be picture, or what a buffer of fixed size
-    was filled up with.
+    `end` is where the data ends. What lies before it and from `padding` on may be picture, or what a buffer of fixed
+    size was filled up with.
     """
 
     width: int

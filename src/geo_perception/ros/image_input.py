@@ -7,23 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros import qos
-from geo_perception.ros.camera_source import (
-    CameraSource,
-    NoCamera,
-    SizeMismatch,
-    UncalibratedCamera,
-    camera_from_parameters,
-    fit_to_image,
-)
+from geo_perception.ros.camera_info import UncalibratedCamera
+from geo_perception.ros.camera_input import CameraInput
+from geo_perception.ros.camera_source import NoCamera, OtherCamera, SizeMismatch
+from geo_perception.ros.codec import ImageDecoder
 from geo_perception.ros.frame_statistics import Reason
-from geo_perception.ros.messages import stamp_ns
 from geo_perception.ros.stamp_order import Fault, Passed, StampOrder
-from geo_perception.ros.topics import camera_info_topic, image_topic
+from geo_perception.ros.topics import image_topic
 from geo_perception.ros.worker import Frame
 
 _FAULTS = {Fault.LATE: Reason.OUT_OF_ORDER, Fault.UNSTAMPED: Reason.UNSTAMPED, Fault.ASTRAY: Reason.ASTRAY}
@@ -39,30 +35,31 @@ class Dropped(InputError):  # noqa: N818  the frame is dropped on purpose
 
 
 class ImageInput:
-    """The image and camera_info subscriptions of a `PerceptionNode`. Frames go to the node's `accept`.
+    """The images of a `PerceptionNode`, and their cameras. Frames go to the node's `accept`.
 
     `on_frame`, where it is set, hears of every frame that came in order, also of those that are left out.
     """
 
     def __init__(self, node):
         self._node = node
-        self._images = self._infos = None
+        self._images = None
         self._waiting: Frame | None = None  # came before any CameraInfo
         self._order: StampOrder[Frame] = StampOrder()
         self._next_s = 0.0
         self._beside: list[tuple] = []
         self._beside_open: list = []
-        self.cameras = CameraSource()
+        self.cameras = CameraInput(node, self._on_camera_info)
+        self.decoder = ImageDecoder()
+        self._bits_said = 0
         self.topic = "image"
         self.on_frame: Callable[[Frame], None] | None = None
 
     def configure(self) -> None:
         """Reads the parameters. Raises InputError when the camera they give cannot be."""
         value = self._node.value
-        size_px = value("camera.width_px"), value("camera.height_px")
-        model, distortion = value("camera.distortion_model"), value("camera.d")
-        self.cameras = CameraSource(camera_from_parameters(value("camera.k"), *size_px, model, distortion))
         self.topic = image_topic(self._node, value("image_transport"))
+        self.cameras.configure(self.topic)
+        self.decoder, self._bits_said = ImageDecoder(value("image_bits")), 0
         self._beside.clear()
 
     def beside(self, kind, topic: str, callback: Callable, profile) -> None:
@@ -72,13 +69,6 @@ class ImageInput:
     @property
     def is_open(self) -> bool:
         return self._images is not None
-
-    def open_camera_info(self) -> None:
-        wanted = self._node.needs_camera or self._node.hears_camera
-        if self._infos is None and wanted and self.cameras.fixed is None:
-            self._infos = self._subscribe(
-                CameraInfo, camera_info_topic(self._node), self._on_camera_info, qos.CAMERA_INFO_IN
-            )
 
     def open(self) -> None:
         if self._images is None:
@@ -96,11 +86,6 @@ class ImageInput:
             self._beside_open = []
             self._node.statistics.pause_input()
 
-    def close_camera_info(self) -> None:
-        if self._infos is not None:
-            self._node.destroy_subscription(self._infos)
-            self._infos = None
-
     def clear(self, now_ns: int | None = None) -> None:
         """Forgets what came before, as after a jump of the clock to `now_ns`."""
         self.cameras.clear(now_ns)
@@ -111,29 +96,39 @@ class ImageInput:
     def camera_of(self, frame: Frame, width_px: int, height_px: int) -> Camera:
         """The camera that took this frame, for its size in pixels. Raises Dropped."""
         try:
-            camera = self.cameras.find(frame.stamp_ns, frame.received_s, self._node.value("camera_info_max_age_s"))
-            camera, scaled = fit_to_image(camera, width_px, height_px)
+            return self.cameras.of(frame, width_px, height_px).camera
         except UncalibratedCamera as error:
             raise Dropped(Reason.UNCALIBRATED, str(error)) from None
         except NoCamera as error:
             raise Dropped(Reason.NO_CAMERA_INFO, str(error)) from None
+        except OtherCamera as error:
+            raise Dropped(Reason.OTHER_CAMERA, str(error)) from None
         except SizeMismatch as error:
             raise Dropped(Reason.SIZE_MISMATCH, str(error)) from None
         except InputError as error:
             raise Dropped(Reason.BAD_CAMERA_INFO, str(error)) from None
-        if scaled:
-            self._node.warn(
-                "scaled", f"the CameraInfo is of another size than the {width_px} x {height_px} images; K is scaled"
-            )
-        return camera
+
+    def decode(self, message) -> np.ndarray:
+        """The pixels of an image message, RGB uint8 (H, W, 3). For the worker's thread. Raises InputError."""
+        image_hw3 = self.decoder.decode(message)
+        bits = self.decoder.bits
+        if bits > self._bits_said:
+            self._bits_said = bits
+            why = "as image_bits says" if self._node.value("image_bits") else "so far; image_bits fixes it"
+            self._node.get_logger().info(f"of 16 bits, the images on {self.topic} use {bits} ({why})")
+        return image_hw3
+
+    def figures(self) -> dict[str, str]:
+        """What is known about the images, for the diagnostics."""
+        bits = {"bits of a sample": f"{self.decoder.bits} of 16"} if self.decoder.bits else {}
+        return self.cameras.figures() | bits
 
     def _subscribe(self, kind, topic: str, callback, profile):
         node = self._node
         events = qos.subscription_events(node.guard(node.health.on_incompatible(topic)))
         return node.create_subscription(kind, topic, node.guard(callback), profile, event_callbacks=events)
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self.cameras.add(message, stamp_ns(message.header.stamp), time.monotonic())
+    def _on_camera_info(self) -> None:
         if self._waiting is not None:
             frame, self._waiting = self._waiting, None
             self._node.accept(frame)
@@ -146,6 +141,7 @@ class ImageInput:
 
     def look(self, now_s: float) -> None:
         """Takes a frame with an odd stamp after which nothing came for a while. Called by the watchdog."""
+        self.cameras.look()
         if self.is_open and self._order.holds:
             period_s = self._node.statistics.snapshot(now_s).input_period_s
             self._pass_on(self._order.expire(now_s, 0.0 if math.isnan(period_s) else _PATIENCE_PERIODS * period_s))
@@ -174,9 +170,9 @@ class ImageInput:
                 node.statistics.skipped()
                 return
             self._next_s = max(self._next_s + 1 / rate_hz, now_s)
-        if node.needs_camera and not self.cameras.ready():
+        if node.needs_camera and not self.cameras.source.ready():
             if self._waiting is not None:
-                topic = camera_info_topic(node)
+                topic = self.cameras.topic
                 node.drop(Reason.NO_CAMERA_INFO, f"no CameraInfo on {topic}; remap camera_info, or give camera.k")
             self._waiting = frame
             return

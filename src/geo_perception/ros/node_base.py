@@ -214,7 +214,7 @@ class PerceptionNode(LifecycleNode, ABC):
 
     def _answer(self, frame: Frame) -> Outcome:
         try:
-            image_hw3 = decode_image(frame.message)
+            image_hw3 = self.images.decode(frame.message)
         except InputError as error:
             raise Dropped(Reason.BAD_IMAGE, str(error)) from None
         height_px, width_px = image_hw3.shape[:2]
@@ -229,6 +229,7 @@ class PerceptionNode(LifecycleNode, ABC):
         def configure() -> None:
             self._worker.check_ended()
             self.images.configure()
+            self.images.cameras.open()  # a CameraInfo that comes once may come before the node is active
             self.load()
             decode_image(_BLACK)  # the first image must not pay for choosing a decoder
             LifecycleNode.on_configure(self, state)
@@ -241,7 +242,6 @@ class PerceptionNode(LifecycleNode, ABC):
             LifecycleNode.on_activate(self, state)
             self.statistics.reset(time.monotonic())
             self._worker.start()
-            self.images.open_camera_info()
             self.greet()
 
         result = self._transition("activate", activate, "active", undo=self._stop)
@@ -290,6 +290,7 @@ class PerceptionNode(LifecycleNode, ABC):
             self.get_logger().error(f"inference did not end within {WORKER_STOP_S:g} s and was left behind")
 
     def _unload(self) -> None:
+        self.images.cameras.close()
         for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
         self._outputs.clear()

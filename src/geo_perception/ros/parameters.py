@@ -11,6 +11,8 @@ from enum import Enum
 from typing import Any
 
 from geo_perception.errors import InputError
+from geo_perception.ros.bit_depth import IMAGE_BITS
+from geo_perception.ros.topics import RECTIFIED
 
 
 class Change(Enum):
@@ -23,8 +25,12 @@ class Change(Enum):
 
 @dataclass(frozen=True)
 class Spec:
-    """One parameter. `low` and `high` bound numbers (each element of a list), `choices` the allowed strings,
-    `lengths` the allowed lengths of a list, `check` anything else: it returns what is wrong, or an empty string."""
+    """One parameter. `low` and `high` bound numbers (each element of a list), `choices` the allowed strings or
+    numbers, `lengths` the allowed lengths of a list, `check` anything else: it returns what is wrong, or nothing.
+
+    Where `true` and `false` are among the choices, the boolean values are taken, too: YAML and `ros2 param` make them
+    of the bare words.
+    """
 
     name: str
     default: Any
@@ -32,7 +38,7 @@ class Spec:
     change: Change = Change.ALWAYS
     low: float | None = None
     high: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | int, ...] = ()
     lengths: tuple[int, ...] = ()
     check: Callable[[Any], str] | None = None
 
@@ -41,14 +47,20 @@ class Spec:
         values = list(value) if not isinstance(value, str) and isinstance(value, Sequence) else [value]
         if isinstance(value, (list, tuple)) and self.lengths and len(value) not in self.lengths:
             return f"{self.name} takes {' or '.join(map(str, self.lengths))} numbers, {len(value)} were given"
+        if self.takes_words_of_truth and isinstance(value, bool):
+            value = str(value).lower()
         if self.choices and value not in self.choices:
-            return f"{self.name} is '{value}'; use one of {', '.join(self.choices)}"
+            return f"{self.name} is '{value}'; use one of {', '.join(map(str, self.choices))}"
         for item in values:
             if isinstance(item, float) and not math.isfinite(item):
                 return f"{self.name} is {item}; give a finite number"
             if self.low is not None and not self.low <= item <= self.high:
                 return f"{self.name} is {item:g}; give a value from {self.low:g} to {self.high:g}"
         return self.check(value) if self.check else ""
+
+    @property
+    def takes_words_of_truth(self) -> bool:
+        return "true" in self.choices
 
     @property
     def constraint(self) -> str:
@@ -114,6 +126,7 @@ def declare(node, specs: Sequence[Spec], state: Callable[[], str]) -> None:
             description=spec.description,
             additional_constraints=f"{spec.constraint}; {spec.change.value}".removeprefix("; "),
             read_only=spec.change is Change.NEVER,
+            dynamic_typing=spec.takes_words_of_truth,
         )
         if spec.low is not None:
             if isinstance(spec.default, int):
@@ -182,8 +195,13 @@ SHARED = (
     Spec("lazy", True, "compute nothing, and take no images, while nobody subscribes to an output"),
     Spec("max_rate_hz", 0.0, "work on at most so many frames a second; 0 means every frame there is time for",
          low=0.0, high=1000.0),
+    Spec("rectified", "auto", "whether the images have no lens distortion any more, so that P of their CameraInfo "
+         "holds, without D; auto: as the topic's name says (image_rect, image_rect_color, /rectified/image ...)",
+         Change.UNCONFIGURED, choices=RECTIFIED),
+    Spec("image_bits", 0, "how many of 16 bits the camera uses, where its images have 16; 0: the fewest of 10, 12, 14 "
+         "and 16 that held every image so far", Change.UNCONFIGURED, choices=IMAGE_BITS),
     Spec("camera_info_max_age_s", 10.0, "a CameraInfo that came so many seconds before the image is too old to use; "
-         "0 means never, for a CameraInfo that is published only once", low=0.0, high=86400.0),
+         "0 means never, for a CameraInfo that is published only once and not latched", low=0.0, high=86400.0),
     Spec("camera.k", [0.0] * 9, "K of the camera, row-major, in pixels, used instead of CameraInfo; zeros: CameraInfo",
          Change.UNCONFIGURED, lengths=(9,)),
     Spec("camera.width_px", 0, "width of the images `camera.k` belongs to; needed with it",

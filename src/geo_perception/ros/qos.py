@@ -14,6 +14,10 @@ except ImportError:  # Humble
 # A camera's newest image; best effort connects to every publisher.
 IMAGE_IN = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
 CAMERA_INFO_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+# One that was published before we came; only a publisher that latches matches it.
+LATCHED_CAMERA_INFO_IN = QoSProfile(
+    depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
 # What comes beside the images and is looked up by its stamp.
 BESIDE_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
 ODOMETRY_IN = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)

@@ -2,24 +2,28 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.ros.camera_info import camera_from_info, info_fields
+from geo_perception.ros.camera_info import UncalibratedCamera, camera_from_info, info_fields, lacks_projection
 
 K_9 = [500.0, 0, 319.5, 0, 510.0, 239.5, 0, 0, 1]
+P_12 = [410.0, 0, 310.5, 0, 0, 420.0, 250.5, 0, 0, 0, 1, 0]
+RIGHT_P_12 = [410.0, 0, 310.5, -41.0, 0, 420.0, 250.5, 0, 0, 0, 1, 0]  # 10 cm to the right of the left camera
+NAN = float("nan")
 
 
 def info(ros1=False, **changes):
     roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
     fields = {
         "width": 640, "height": 480, "distortion_model": "plumb_bob", "k": K_9, "d": [0.1, -0.2, 0.01, 0.02, 0.3],
-        "binning_x": 0, "binning_y": 0, "roi": roi,
+        "r": [1.0, 0, 0, 0, 1, 0, 0, 0, 1], "p": [0.0] * 12, "binning_x": 0, "binning_y": 0, "roi": roi,
     } | changes  # fmt: skip
     if ros1:
-        fields["K"], fields["D"] = fields.pop("k"), fields.pop("d")
+        fields |= {name.upper(): fields.pop(name) for name in "kdrp"}
     return SimpleNamespace(**fields)
 
 
@@ -86,7 +90,9 @@ def test_region_then_binning_with_a_rest():
         ({"width": 0}, "0 x 480"),
         ({"distortion_model": "magic"}, "not known"),
         ({"d": [0.1] * 6}, "coefficients"),
-        ({"d": [float("inf")] * 5}, "not positive"),
+        ({"d": [float("inf")] * 5}, "holds a D with numbers that are not finite"),
+        ({"d": [0.1, NAN, 0, 0, 0]}, "holds a D with numbers that are not finite"),
+        ({"d": [NAN] * 5, "distortion_model": ""}, "holds a D with numbers that are not finite"),
         ({"d": None}, "not a CameraInfo"),
         ({"roi": SimpleNamespace(x_offset=600, y_offset=0, width=100, height=100)}, "outside its sensor"),
         ({"binning_x": 5000}, "binning"),
@@ -120,3 +126,53 @@ def test_fields_fill_a_real_message():
         setattr(message, name, value.tolist() if hasattr(value, "tolist") else value)
     assert camera_from_info(message) == camera
     assert message.p[3] == 0
+
+
+@pytest.mark.parametrize("ros1", [False, True])
+@pytest.mark.parametrize("p", [P_12, RIGHT_P_12], ids=["left", "right"])
+@pytest.mark.parametrize(("model", "d"), [("plumb_bob", [0.1, -0.2, 0.01, 0.02, 0.3]), ("equidistant", [0.1] * 4)])
+def test_p_without_d_holds_for_a_rectified_image(ros1, p, model, d):
+    """The fourth column of a right camera's P is the baseline times the focal length, and no part of the intrinsics."""
+    message = info(ros1, p=p, d=d, distortion_model=model)
+    assert camera_from_info(message, rectified=True) == Camera(640, 480, 410, 420, 310.5, 250.5)
+    assert camera_from_info(message).model == model
+    assert not lacks_projection(message)
+
+
+def test_region_and_binning_of_a_rectified_image_are_taken_from_p():
+    """REP 104: P is for the full resolution; the offsets are in its pixels."""
+    roi = SimpleNamespace(x_offset=100, y_offset=40, width=320, height=240)
+    camera = camera_from_info(info(p=P_12, roi=roi, binning_x=2, binning_y=2), rectified=True)
+    assert (camera.width_px, camera.height_px) == (160, 120)
+    assert (camera.fx_px, camera.fy_px) == (205, 210)
+    assert camera.cx_px == (210.5 + 0.5) / 2 - 0.5
+    assert camera.cy_px == (210.5 + 0.5) / 2 - 0.5
+
+
+def test_a_rectified_image_without_p_has_k_without_d():
+    message = info()
+    assert lacks_projection(message)
+    assert camera_from_info(message, rectified=True) == Camera(640, 480, 500, 510, 319.5, 239.5)
+    with pytest.raises(UncalibratedCamera):
+        camera_from_info(info(k=[0.0] * 9), rectified=True)
+
+
+def test_only_what_is_used_must_be_finite():
+    """What a driver leaves undefined beside it is no reason to refuse an image."""
+    assert camera_from_info(info(p=[NAN] * 12, r=[NAN] * 9)).fx_px == 500
+    damaged = info(p=P_12, k=[NAN] * 9, d=[NAN] * 5, r=[NAN] * 9, distortion_model="magic")
+    assert camera_from_info(damaged, rectified=True).fx_px == 410
+    for p in ([NAN] * 12, [410.0, 0, NAN, 0, 0, 420.0, 250.5, 0, 0, 0, 1, 0], [1.0] * 9):
+        with pytest.raises(InputError, match="holds a P that is not twelve finite numbers"):
+            camera_from_info(info(p=p), rectified=True)
+
+
+def test_a_rectified_image_is_what_image_proc_makes_of_a_raw_one():
+    """A point in space lies in the rectified image where P puts it: the raw pixel, undistorted by OpenCV."""
+    lens = camera_from_info(info())
+    points_n3 = np.array([[0.3, -0.2, 1.0], [-0.4, 0.3, 2.0], [0.0, 0.0, 1.0]])
+    raw_n2 = lens.project(points_n3)
+    P_34 = np.array(P_12).reshape(3, 4)
+    rectified_n2 = cv2.undistortPoints(raw_n2[:, None], lens.K, np.array(lens.distortion), P=P_34)[:, 0]
+    camera = camera_from_info(info(p=P_12), rectified=True)
+    np.testing.assert_allclose(camera.project(points_n3), rectified_n2, atol=1e-3)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from geo_perception.errors import InputError
 from geo_perception.ros import codec
-from geo_perception.ros.codec import ENCODINGS, decode_image, encode_image, encode_jpeg, fill_image
+from geo_perception.ros.codec import ENCODINGS, ImageDecoder, decode_image, encode_image, encode_jpeg, fill_image
 
 
 def raw(data, height, width, encoding, step=None, bigendian=0):
@@ -64,6 +64,44 @@ def test_sixteen_bit_grey_uses_the_range_of_the_bits_in_use(encoding, order, bit
     samples = np.array([[0, top // 2, top]], order)
     image = decode_image(raw(samples, 1, 3, encoding, bigendian=int(order == ">u2")))
     assert image[0, :, 0].tolist() == [0, 127, 255]
+
+
+def grey16(*samples, order="<u2"):
+    return raw(np.array([samples], order), 1, len(samples), "mono16")
+
+
+def png16(*samples):
+    data = cv2.imencode(".png", np.array([samples], np.uint16))[1].tobytes()
+    return compressed(data, "mono16; png compressed")
+
+
+@pytest.mark.parametrize("message", [grey16, png16])
+def test_a_stream_keeps_its_bit_depth(message):
+    """Grey 900 of a 12-bit camera: 56 of 255, whatever else is in the picture, once 12 bits have been seen."""
+    decoder = ImageDecoder()
+    assert decoder.bits == 0
+    assert decoder.decode(message(900, 10))[0, 0, 0] == 224  # 900 / 1023
+    assert decoder.bits == 10
+    assert decoder.decode(message(900, 4000))[0, 0, 0] == 56  # 900 / 4095
+    assert decoder.decode(message(900, 10))[0, 0, 0] == 56
+    assert decoder.bits == 12
+    assert decode_image(message(900, 10))[0, 0, 0] == 224
+
+
+@pytest.mark.parametrize(("bits", "grey"), [(10, 224), (12, 56), (14, 14), (16, 4)])
+@pytest.mark.parametrize("message", [grey16, png16])
+def test_a_bit_depth_that_is_given_holds_from_the_first_image(message, bits, grey):
+    for image in (ImageDecoder(bits).decode(message(900, 10)), decode_image(message(900, 10), image_bits=bits)):
+        assert image[0, 0, 0] == grey
+    assert decode_image(message(900, 60000), image_bits=bits)[0, :, 0].tolist() == [grey, 255 if bits < 16 else 233]
+
+
+def test_images_of_8_bits_do_not_count(image_rgb):
+    decoder = ImageDecoder(12)
+    assert np.array_equal(decoder.decode(raw(image_rgb, 6, 8, "rgb8")), image_rgb)
+    assert decoder.bits == 0
+    with pytest.raises(InputError, match="image_bits is 8; use one of 0, 10, 12, 14, 16"):
+        ImageDecoder(8)
 
 
 def test_sixteen_bit_colour_in_both_byte_orders(image_rgb):

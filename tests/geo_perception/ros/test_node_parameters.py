@@ -10,6 +10,8 @@ SPECS = (
     Spec("rate", 1.0, "a rate", low=0.0, high=10.0),
     Spec("mode", "none", "a mode", Change.UNCONFIGURED, choices=("none", "all")),
     Spec("start", True, "a switch", Change.NEVER),
+    Spec("sure", "auto", "a guess", choices=("auto", "true", "false")),
+    Spec("bits", 0, "bits", choices=(0, 12)),
     Spec("d", [0.0] * 5, "numbers", lengths=(4, 5)),
 )
 
@@ -24,6 +26,10 @@ class TestFindProblem:
             ({"mode": "all"}, "active", "only while the node is unconfigured"),
             ({"mode": "all"}, "inactive", "only while the node is unconfigured"),
             ({"start": False}, "unconfigured", "start is read-only"),
+            ({"sure": "perhaps"}, None, "sure is 'perhaps'; use one of auto, true, false"),
+            ({"sure": 1}, None, "sure is '1'; use one of"),
+            ({"mode": True}, None, "mode is 'True'; use one of"),
+            ({"bits": 8}, None, "bits is '8'; use one of 0, 12"),
             ({"d": [0.0] * 3}, None, "d takes 4 or 5 numbers, 3 were given"),
             ({"d": [0.0, math.inf, 0.0, 0.0]}, None, "give a finite number"),
         ],
@@ -40,6 +46,9 @@ class TestFindProblem:
             ({"mode": "all"}, "unconfigured"),
             ({"start": False}, None),
             ({"d": [0.0] * 4}, "active"),
+            ({"sure": "true"}, "active"),
+            ({"sure": False}, "active"),
+            ({"bits": 12}, "active"),
             ({"use_sim_time": True}, "active"),
         ],
     )

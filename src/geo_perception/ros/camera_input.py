@@ -1,0 +1,113 @@
+"""A node's CameraInfo: its subscriptions, whether the images are rectified, and which camera took a frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.qos import DurabilityPolicy
+from sensor_msgs.msg import CameraInfo
+
+from geo_perception.errors import InputError
+from geo_perception.ros import qos
+from geo_perception.ros.camera_source import CameraSource, ImageCamera, camera_from_parameters
+from geo_perception.ros.messages import stamp_ns
+from geo_perception.ros.topics import camera_info_topic, is_rectified, rectified_sentence
+from geo_perception.ros.worker import Frame
+
+
+class CameraInput:
+    """The cameras of the images of a `PerceptionNode`. CameraInfo is heard from the time the node is configured.
+
+    `on_message` hears of every CameraInfo that comes.
+    """
+
+    def __init__(self, node, on_message: Callable[[], None]):
+        self._node, self._on_message = node, on_message
+        self._infos = self._latched_infos = None
+        self._doubts: dict[str, str] = {}
+        self._said: set[str] = set()
+        self._rectified = ""
+        self.source = CameraSource()
+        self.topic = "camera_info"
+
+    def configure(self, image_topic: str) -> None:
+        """Reads the parameters. Raises InputError when the camera they give cannot be."""
+        value = self._node.value
+        rectified = str(value("rectified")).lower()
+        self.topic = camera_info_topic(self._node)
+        size_px, distortion = (value("camera.width_px"), value("camera.height_px")), value("camera.d")
+        fixed = camera_from_parameters(value("camera.k"), *size_px, value("camera.distortion_model"), distortion)
+        if fixed is not None and fixed.model != "pinhole" and rectified == "true":
+            raise InputError(
+                "rectified says that the images have no distortion, camera.d gives one; set one of the two"
+            )
+        self.source = CameraSource(fixed, is_rectified(image_topic, rectified))
+        self._doubts, self._said = {}, set()
+        self._rectified = "as camera.d says" if fixed is not None else str(self.source.rectified).lower()
+        if fixed is None and (self.source.rectified or rectified != "auto"):
+            self._node.get_logger().info(rectified_sentence(image_topic, rectified, "the parameter rectified"))
+
+    def open(self) -> None:
+        """Subscribes, where the node takes CameraInfo at all."""
+        node = self._node
+        if self._infos is None and (node.needs_camera or node.hears_camera) and self.source.fixed is None:
+            self._infos = self._subscribe(self._on_info, qos.CAMERA_INFO_IN, node.health.on_incompatible(self.topic))
+            self.look()
+
+    def close(self) -> None:
+        """Hears no more CameraInfo, and forgets what was heard."""
+        for subscription in (self._infos, self._latched_infos):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+        self._infos = self._latched_infos = None
+        self.source, self._doubts = CameraSource(self.source.fixed, self.source.rectified), {}
+
+    def look(self) -> None:
+        """Subscribes a second time where a publisher latches its CameraInfo: only a subscription that asks for what was
+        published before gets it, and such a one does not match a publisher that does not latch."""
+        if self._infos is None or self._latched_infos is not None:
+            return
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        if any(publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for publisher in publishers):
+            # The first subscription hears the publishers that this one does not match, so that is no fault.
+            self._latched_infos = self._subscribe(self._on_latched_info, qos.LATCHED_CAMERA_INFO_IN, lambda _: None)
+
+    def clear(self, now_ns: int | None = None) -> None:
+        """Forgets what will come again, as after a jump of the clock to `now_ns`."""
+        self.source.clear(now_ns, published_once=self._node.value("camera_info_max_age_s") == 0)
+        self._doubts = {}
+
+    def of(self, frame: Frame, width_px: int, height_px: int) -> ImageCamera:
+        """The camera that took this frame, for its size in pixels. What is doubtful about it is said once. Raises the
+        errors of `CameraSource.find`."""
+        max_age_s = self._node.value("camera_info_max_age_s")
+        header = frame.header
+        found = self.source.find(
+            frame.stamp_ns, frame.received_s, max_age_s, header.frame_id, width_px, height_px
+        )  # fmt: skip
+        self._doubts = found.doubts
+        for sentence in found.doubts.values():
+            if sentence not in self._said:
+                self._said.add(sentence)
+                self._node.get_logger().warning(sentence)
+        return found
+
+    def figures(self) -> dict[str, str]:
+        """What is known about the camera, for the diagnostics."""
+        return {"images are rectified": self._rectified, "camera in doubt": "; ".join(self._doubts.values()) or "no"}
+
+    def _subscribe(self, callback: Callable, profile, on_incompatible: Callable):
+        node = self._node
+        events = qos.subscription_events(node.guard(on_incompatible))
+        return node.create_subscription(
+            CameraInfo, self.topic, node.guard(callback), profile, event_callbacks=events
+        )  # fmt: skip
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self.source.add(message, stamp_ns(message.header.stamp), time.monotonic())
+        self._on_message()
+
+    def _on_latched_info(self, message: CameraInfo) -> None:
+        self.source.add(message, stamp_ns(message.header.stamp), time.monotonic(), latched=True)
+        self._on_message()
