@@ -6,17 +6,25 @@ import pytest
 
 from geo_perception.geometry import pose_to_quaternion
 
+TF_TYPE = "tf2_msgs/msg/TFMessage"
 K_9 = [60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1]
+
+
+def _translation_and_quaternion(T):
+    """Of a pose, or of a pair that holds what no pose can be."""
+    return T if isinstance(T, tuple) else pose_to_quaternion(T)
 
 
 class BagMaker:
     """Builds messages of ROS 1 or ROS 2 and writes them as a bag below `folder`."""
 
     def __init__(self, folder, ros1=False):
-        from rosbags.typesys import Stores, get_typestore
+        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
         self.folder, self.ros1 = folder, ros1
         self.store = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_JAZZY)
+        if ros1:
+            self.store.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", TF_TYPE))
         self.messages = []  # topic, receive time, message
 
     def make(self, msgtype, **fields):
@@ -59,7 +67,7 @@ class BagMaker:
         return self.make(f"geometry_msgs/msg/{kind}", **dict(zip("xyzw", map(float, values), strict=False)))
 
     def _pose(self, T):
-        t_3, q_xyzw = pose_to_quaternion(T)
+        t_3, q_xyzw = _translation_and_quaternion(T)
         return self.make(
             "geometry_msgs/msg/Pose",
             position=self._vector("Point", t_3),
@@ -85,21 +93,23 @@ class BagMaker:
         self.add(topic, stamp_ns, message)
 
     def tf(self, stamp_ns, *transforms, topic="/tf"):
-        """Transforms are (parent, child, T_parent_child)."""
+        """Transforms are (parent, child, T_parent_child); T a pose, or translation and quaternion as they are sent."""
         stamped = []
         for parent, child, T in transforms:
-            t_3, q_xyzw = pose_to_quaternion(T)
-            transform = self.make(
-                "geometry_msgs/msg/Transform", translation=self._vector("Vector3", t_3),
-                rotation=self._vector("Quaternion", q_xyzw),
-            )  # fmt: skip
-            header = self.header(stamp_ns, parent)
-            stamped.append(
-                self.make(
-                    "geometry_msgs/msg/TransformStamped", header=header, child_frame_id=child, transform=transform
-                )
-            )
-        self.add(topic, stamp_ns, self.make("tf2_msgs/msg/TFMessage", transforms=stamped))
+            stamped.append(self._transform_stamped(stamp_ns, parent, child, T))
+        self.add(topic, stamp_ns, self.make(TF_TYPE, transforms=stamped))
+
+    def transform(self, stamp_ns, T, topic="/vicon/camera", frame="world", child="camera_optical"):
+        self.add(topic, stamp_ns, self._transform_stamped(stamp_ns, frame, child, T))
+
+    def _transform_stamped(self, stamp_ns, parent, child, T):
+        t_3, q_xyzw = _translation_and_quaternion(T)
+        transform = self.make(
+            "geometry_msgs/msg/Transform", translation=self._vector("Vector3", t_3),
+            rotation=self._vector("Quaternion", q_xyzw),
+        )  # fmt: skip
+        header = self.header(stamp_ns, parent)
+        return self.make("geometry_msgs/msg/TransformStamped", header=header, child_frame_id=child, transform=transform)
 
     def write(self, name, storage="mcap", compression="none"):
         """The bag's path: a .bag file of ROS 1, or a folder of ROS 2."""

@@ -1,5 +1,6 @@
 """Recordings of every kind become the same dataset: images, stamps, cameras and poses as they were recorded."""
 
+import re
 import shutil
 
 import cv2
@@ -264,16 +265,6 @@ def test_two_pose_topics_of_one_type_are_a_question(bag_maker, tmp_path):
         convert(maker.write("walk"), tmp_path)
 
 
-def test_poses_that_are_not_finite_are_left_out(bag_maker, tmp_path):
-    maker = fill(bag_maker())
-    bad = pose_at(0)
-    bad[:3, 3] = np.nan
-    maker.pose(T0_NS + 10, bad)
-    dataset, result = convert(maker.write("walk"), tmp_path)
-    assert_is_the_walk(dataset)
-    assert any("1 poses are not finite" in warning for warning in result["warnings"])
-
-
 def test_several_cameras_and_bags_never_share_a_name(bag_maker, tmp_path):
     for folder in ("monday", "tuesday"):
         maker = bag_maker()
@@ -361,11 +352,10 @@ def test_images_that_cannot_be_decoded_are_counted(bag_maker, tmp_path):
 
 def test_a_missing_topic_lists_what_there_is(bag_maker, tmp_path):
     bag = fill(bag_maker()).write("walk")
-    for options in ({"images": ("/nope",)}, {"camera_infos": ("/nope",)}, {"topic": "/nope"}):
-        with pytest.raises(InputError) as error:
+    there = "/camera/camera_info (sensor_msgs/CameraInfo, 6)", "/camera/image_raw (sensor_msgs/Image, 6)"
+    for options, fitting in (({"images": ("/nope",)}, there[1]), ({"camera_infos": ("/nope",)}, there[0])):
+        with pytest.raises(InputError, match=f"has no topic /nope.*one of: {re.escape(fitting)}$"):
             convert(bag, tmp_path, **options)
-        for words in ("/nope", "/camera/image_raw (sensor_msgs/Image, 6)", "/pose (geometry_msgs/PoseStamped, 6)"):
-            assert words in str(error.value)
     with pytest.raises(InputError, match="is a geometry_msgs/msg/PoseStamped"):
         convert(bag, tmp_path, images=("/pose",))
 

@@ -1,9 +1,11 @@
 """A dataset becomes a rosbag2 and comes back the same: images, stamps, cameras, poses, gravity."""
 
+import re
+
 import numpy as np
 import pytest
 from geo_training.cli import train
-from geo_training.datasets.bags import Recording
+from geo_training.datasets.bags import Recording, header_stamp_ns
 from geo_training.datasets.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset, SceneWriter
 from geo_training.datasets.to_bag import bag_from_dataset
@@ -106,6 +108,65 @@ def test_a_recording_that_begins_at_zero_is_moved(tmp_path):
     dataset_from_bags([tmp_path / "bag"], tmp_path / "back", BagOptions(fps=0))
     back = SceneDataset(tmp_path / "back")
     assert [f.stamp_ns - 10**9 for f in back.frames] == [f.stamp_ns for f in dataset.frames]
+
+
+def test_a_recording_that_begins_before_zero_is_moved(tmp_path):
+    dataset = write_dataset(tmp_path / "dataset", first_ns=-5 * 10**9)
+    assert bag_from_dataset(tmp_path / "dataset", tmp_path / "bag")["shift_ns"] == 6 * 10**9
+    dataset_from_bags([tmp_path / "bag"], tmp_path / "back", BagOptions(fps=0))
+    back = SceneDataset(tmp_path / "back")
+    assert [f.stamp_ns - 6 * 10**9 for f in back.frames] == [f.stamp_ns for f in dataset.frames]
+
+
+def test_frames_come_in_the_order_of_their_stamps_whatever_that_of_their_names(tmp_path):
+    """Rows of frames.csv out of order, and two frames of one stamp."""
+    dataset = write_dataset(tmp_path / "dataset")
+    stamps_ns = [T0_NS + k * 100_000_000 for k in (7, 2, 5, 2, 0, 1, 6, 3)]
+    rows = [f"{f.name},{f.sequence},{ns},train,{f.camera_id}" for f, ns in zip(dataset.frames, stamps_ns, strict=True)]
+    (tmp_path / "dataset/frames.csv").write_text("\n".join(["image,sequence,stamp_ns,split,camera", *rows]) + "\n")
+    bag_from_dataset(tmp_path / "dataset", tmp_path / "bag")
+    with Recording(tmp_path / "bag") as recording:
+        read = [header_stamp_ns(m, 0) for _, _, m in recording.messages({"/camera/image_raw"})]
+        odometry = [m for _, _, m in recording.messages({"/odom"})]
+    assert read == sorted(stamps_ns)
+    twists = np.array([[m.twist.twist.linear.x, m.twist.twist.angular.z] for m in odometry])
+    assert np.isfinite(twists).all()
+
+
+@pytest.mark.parametrize(
+    ("first_ns", "words"),
+    [
+        (T0_NS * 10**9, r"has the stamp 1.7e\+18 s, .* at most 2147483647 s"),  # nanoseconds taken as seconds
+        (2**31 * 10**9, r"has the stamp 2.14748e\+09 s"),
+        ((2**31 - 1) * 10**9 + 299_999_999 + 1, "a/000007"),  # the last of eight frames only
+        (2**63, "has the stamp"),
+        (10**40, "has the stamp"),
+    ],
+)
+def test_stamps_beyond_what_a_message_holds_are_refused(tmp_path, first_ns, words):
+    write_dataset(tmp_path / "dataset", first_ns=first_ns)
+    done = CliRunner().invoke(train, ["dataset", "to-bag", str(tmp_path / "dataset"), "--out", str(tmp_path / "bag")])
+    assert done.exit_code == 1
+    assert re.search(words, done.output)
+    assert len(done.output.strip().splitlines()) == 1
+    assert not (tmp_path / "bag").exists()
+
+
+def test_the_last_stamp_that_a_message_holds(tmp_path):
+    dataset = write_dataset(tmp_path / "dataset", first_ns=(2**31 - 1) * 10**9 + 299_999_999)
+    bag_from_dataset(tmp_path / "dataset", tmp_path / "bag")
+    with Recording(tmp_path / "bag") as recording:
+        read = [header_stamp_ns(m, 0) for _, _, m in recording.messages({"/camera/image_raw"})]
+    assert read == [frame.stamp_ns for frame in dataset.frames]
+
+
+def test_a_sequence_far_before_zero_and_one_of_today(tmp_path):
+    with SceneWriter(tmp_path / "dataset", sources=["test"]) as writer:
+        camera_id = writer.add_camera(CAMERA)
+        for sequence, stamp_ns in (("a", -T0_NS), ("b", T0_NS)):
+            writer.add_frame(sequence, stamp_ns, camera_id, np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(InputError, match=r"1.7e\+09 s of them since they begin before zero"):
+        bag_from_dataset(tmp_path / "dataset", tmp_path / "bag")
 
 
 def test_one_sequence_one_split(tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import interpolate_pose, invert_pose, pose_from_quaternion
+from geo_perception.geometry import pose_from_quaternion
 from geo_training.datasets.bags import Recording, Topic, header_stamp_ns
+from geo_training.datasets.transform_tree import PoseTrack, TransformTree
 
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 # In this order a pose topic is chosen where none is named.
@@ -16,10 +17,12 @@ POSE_TYPES = (
     "geometry_msgs/msg/PoseStamped",
     "geometry_msgs/msg/PoseWithCovarianceStamped",
     "nav_msgs/msg/Odometry",
+    "geometry_msgs/msg/TransformStamped",
 )
 WORLD_FRAMES = ("map", "world", "odom")
 BODY_FRAMES = ("base_link", "base_footprint")
 NO_POSES = "none"
+MAX_GAP_S = 0.5
 # Commands to the robot, not measurements of it.
 _NOT_MEASURED = ("goal", "initialpose", "initial_pose", "setpoint", "target")
 
@@ -28,7 +31,8 @@ _NOT_MEASURED = ("goal", "initialpose", "initial_pose", "setpoint", "target")
 class PoseOptions:
     """What the user said about poses; None leaves the choice to what is found.
 
-    `T_pose_camera` is the camera's optical frame in the frame that the pose messages are about.
+    `T_pose_camera` is the camera's optical frame in the frame that the pose messages are about; for TF, in
+    `pose_frame`. Raises InputError when one option leaves another without effect.
     """
 
     topic: str | None = None
@@ -36,92 +40,42 @@ class PoseOptions:
     camera_frame: str | None = None
     pose_frame: str | None = None
     T_pose_camera: np.ndarray | None = None
-    max_gap_s: float = 0.5
+    max_gap_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.topic == NO_POSES and self.given:
+            raise InputError(f"--pose none takes no poses, so {self.given} would have no effect; leave out one of them")
+        if self.T_pose_camera is not None and self.camera_frame is not None:
+            raise InputError(
+                "--pose-camera says where the camera is, so --camera-frame would have no effect; leave out one of them"
+            )
+
+    @property
+    def given(self) -> str:
+        """The options that were given about poses, other than the topic; empty where there is none."""
+        values = {
+            "--map-frame": self.map_frame,
+            "--camera-frame": self.camera_frame,
+            "--pose-frame": self.pose_frame,
+            "--pose-camera": self.T_pose_camera,
+            "--max-gap": self.max_gap_s,
+        }
+        return ", ".join(name for name, value in values.items() if value is not None)
+
+    @property
+    def gap_s(self) -> float:
+        return MAX_GAP_S if self.max_gap_s is None else self.max_gap_s
 
 
 @dataclass
-class PoseTrack:
-    """Poses over time; `at` interpolates between two that are no more than the gap apart."""
+class _Source:
+    """The poses of one topic, or of one transform of it: how many, how many of them cannot be used, and what is wrong
+    with the first of those."""
 
-    stamps_ns: list[int] = field(default_factory=list)
-    poses: list[np.ndarray] = field(default_factory=list)
-    _sorted: tuple | None = None
-
-    def add(self, stamp_ns: int, T: np.ndarray) -> None:
-        self.stamps_ns.append(stamp_ns)
-        self.poses.append(T)
-        self._sorted = None
-
-    def at(self, stamp_ns: int, max_gap_s: float) -> np.ndarray | None:
-        if self._sorted is None:
-            stamps, first = np.unique(np.array(self.stamps_ns, np.int64), return_index=True)
-            # Seconds since the first pose: a float of seconds since 1970 is good for a quarter of a microsecond only.
-            self._sorted = stamps[0], (stamps - stamps[0]) * 1e-9, np.array(self.poses)[first]
-        origin_ns, stamps_s, T_n44 = self._sorted
-        return interpolate_pose(stamps_s, T_n44, float(stamp_ns - origin_ns) * 1e-9, max_gap_s)
-
-
-class TransformTree:
-    """The transforms of /tf and /tf_static: each frame in its parent, over time."""
-
-    def __init__(self):
-        self._parents: dict[str, str] = {}
-        self._static: dict[str, np.ndarray] = {}
-        self._moving: dict[str, PoseTrack] = {}
-        self.conflicts: set[str] = set()  # frames that were given a second parent, or a loop
-
-    @property
-    def frames(self) -> list[str]:
-        return sorted({*self._parents, *self._parents.values()})
-
-    def add(self, parent: str, child: str, stamp_ns: int, T_parent_child: np.ndarray, static: bool) -> None:
-        if self._parents.get(child, parent) != parent or child in self._path(parent):
-            self.conflicts.add(child)
-            return
-        self._parents[child] = parent
-        if static:
-            self._static[child] = T_parent_child
-        else:
-            self._moving.setdefault(child, PoseTrack()).add(stamp_ns, T_parent_child)
-
-    def connects(self, target: str, source: str) -> bool:
-        return target == source or bool(
-            set(self._path(target)) & set(self._path(source)) and {target, source} <= set(self.frames)
-        )
-
-    def moves(self, target: str, source: str) -> bool:
-        """Whether the way from one to the other leads over a transform that was published more than once."""
-        ways = set(self._path(target)) ^ set(self._path(source))
-        return any(len(self._moving[frame].poses) > 1 for frame in ways if frame in self._moving)
-
-    def lookup(self, target: str, source: str, stamp_ns: int, max_gap_s: float) -> np.ndarray | None:
-        """`T_target_source` at the stamp, or None where a transform on the way is not known then."""
-        path_target, path_source = self._path(target), self._path(source)
-        common = next((frame for frame in path_source if frame in path_target), None)
-        if common is None:
-            return None
-        T_common_source = self._climb(path_source[: path_source.index(common)], stamp_ns, max_gap_s)
-        T_common_target = self._climb(path_target[: path_target.index(common)], stamp_ns, max_gap_s)
-        if T_common_source is None or T_common_target is None:
-            return None
-        return invert_pose(T_common_target) @ T_common_source
-
-    def _climb(self, frames: list[str], stamp_ns: int, max_gap_s: float) -> np.ndarray | None:
-        T = np.eye(4)
-        for frame in frames:
-            step = self._static.get(frame)
-            if step is None:
-                step = self._moving[frame].at(stamp_ns, max_gap_s)
-            if step is None:
-                return None
-            T = step @ T
-        return T
-
-    def _path(self, frame: str) -> list[str]:
-        path = [frame]
-        while path[-1] in self._parents:
-            path.append(self._parents[path[-1]])
-        return path
+    found: int = 0
+    left_out: int = 0
+    stamp_ns: int = 0
+    reason: str = ""
 
 
 class RecordedPoses:
@@ -130,27 +84,47 @@ class RecordedPoses:
     def __init__(self, topic: str, kind: str, options: PoseOptions):
         self.topic, self.kind, self.options = topic, kind, options
         self.track, self.tree = PoseTrack(), TransformTree()
-        self.world_frame = options.map_frame or ""
+        self.world_frame = ""  # of the pose messages
         self.child_frame = ""
-        self.unusable = 0
+        self._named_child: str | None = None
+        self._sources: dict[str, _Source] = {}
 
-    def add(self, msgtype: str, static: bool, receive_ns: int, message) -> None:
-        """Takes in one message of the pose topic or of TF. Poses that are not finite are counted and left out."""
-        if msgtype in TF_TYPES:
+    def add(self, topic: Topic, receive_ns: int, message) -> None:
+        """Takes in one message of the pose topic or of TF. What is no pose is left out; `complaints` says so."""
+        if topic.msgtype in TF_TYPES:
             for transform in message.transforms:
-                stamp_ns = header_stamp_ns(transform, receive_ns)
-                parent, child = _bare(transform.header.frame_id), _bare(transform.child_frame_id)
-                t, q = transform.transform.translation, transform.transform.rotation
-                T = self._pose(t, q)
-                if T is not None and parent and child:
-                    self.tree.add(parent, child, stamp_ns, T, static)
+                self._add_transform(topic.name, receive_ns, transform)
             return
-        pose = message.pose if msgtype == POSE_TYPES[0] else message.pose.pose
-        T = self._pose(pose.position, pose.orientation)
-        if T is not None:
-            self.track.add(header_stamp_ns(message, receive_ns), T)
-            self.world_frame = self.world_frame or _bare(message.header.frame_id)
-            self.child_frame = self.child_frame or _bare(getattr(message, "child_frame_id", ""))
+        stamp_ns = header_stamp_ns(message, receive_ns)
+        t, q = _translation_and_quaternion(topic.msgtype, message)
+        T = self._pose(topic.name, stamp_ns, t, q)
+        if T is None:
+            return
+        world, child = _bare(message.header.frame_id), _bare(getattr(message, "child_frame_id", ""))
+        if self.track.poses and (world, child) != (self.world_frame, self._named_child):
+            # Poses in two worlds, or of two bodies, make no way between them.
+            of = f" of '{child}'" if child != self._named_child else ""
+            reason = f"it is a pose{of} in '{world}', while the poses before are in '{self.world_frame}'"
+            self._leave_out(topic.name, stamp_ns, reason)
+            return
+        if not self.track.poses:
+            self.world_frame, self._named_child = world, child
+            self.child_frame = self.child_frame or child
+        self.track.add(stamp_ns, T)
+
+    @property
+    def complaints(self) -> list[str]:
+        """A sentence for each source of which something was left out."""
+        sentences = [
+            f"{source.left_out} of {source.found} poses of {name} were left out; the first, at "
+            f"{source.stamp_ns / 1e9:.3f} s: {source.reason}"
+            for name, source in self._sources.items()
+            if source.left_out
+        ]
+        if self.tree.conflicts:
+            children = ", ".join(sorted(self.tree.conflicts))
+            sentences.append(f"TF gives a second parent to {children}; the first was kept")
+        return sentences
 
     def for_camera(self, image_frame: str) -> CameraPoses | None:
         """How this camera's pose is found; None where TF was only a guess and does not lead to the camera.
@@ -161,83 +135,155 @@ class RecordedPoses:
         if self.kind == "tf":
             return self._through_tf(camera_frame)
         if not self.track.poses:
-            raise InputError(f"{self.topic} holds no usable pose; pass --pose with another topic, or --pose none")
-        world = self.world_frame or "map"
+            why = f" ({self.complaints[0]})" if self.complaints else ""
+            raise InputError(f"{self.topic} holds no usable pose{why}; pass --pose with another topic, or --pose none")
+        world, into_world = self._world()
         if self.options.T_pose_camera is not None:
-            return CameraPoses(self, world, None, camera_frame, "with the extrinsics of --pose-camera")
+            pose_frame = _bare(self.options.pose_frame or self.child_frame)
+            return CameraPoses(self, world, pose_frame, None, f"with the extrinsics of --pose-camera{into_world}")
         named = _bare(self.options.pose_frame or self.child_frame)
         if named and named == camera_frame:
-            return CameraPoses(self, world, camera_frame, camera_frame, f"poses of the camera frame {camera_frame}")
+            how = f"poses of the camera frame {camera_frame}{into_world}"
+            return CameraPoses(self, world, camera_frame, camera_frame, how)
         if named and self.tree.connects(named, camera_frame):
-            return CameraPoses(self, world, named, camera_frame, f"poses of {named}, moved to {camera_frame} by TF")
-        if self.options.pose_frame:
-            raise InputError(
-                f"TF does not lead from {named} to the camera frame '{camera_frame}'; give the extrinsics with "
-                f"--pose-camera, or a --pose-frame among: {', '.join(self.tree.frames) or 'none, there is no TF'}"
-            )
+            how = f"poses of {named}, moved to {camera_frame} by TF{into_world}"
+            return CameraPoses(self, world, named, camera_frame, how)
         bodies = [] if named else [body for body in BODY_FRAMES if self.tree.connects(body, camera_frame)]
         if bodies:
             how = f"{self.topic} names no child frame; taken as poses of {bodies[0]}, moved to {camera_frame} by TF"
-            return CameraPoses(self, world, bodies[0], camera_frame, f"{how} (--pose-frame says otherwise)", True)
+            how += f"{into_world} (--pose-frame says otherwise)"
+            return CameraPoses(self, world, bodies[0], camera_frame, how, True)
+        if self.options.pose_frame or self.options.camera_frame:
+            raise InputError(
+                f"TF does not lead from {named or 'the frame of the poses'} to the camera frame '{camera_frame}'; give "
+                f"the extrinsics with --pose-camera, or a --pose-frame among: {self._frames_there()}"
+            )
         of = f" of '{named}'" if named else ""
         how = (
             f"the poses{of} on {self.topic} are taken as those of the camera's optical frame (x right, y down, "
-            "z forward); where they are another frame's, give --pose-camera"
+            f"z forward){into_world}; where they are another frame's, give --pose-camera"
         )
         return CameraPoses(self, world, camera_frame, camera_frame, how, True)
 
+    def _world(self) -> tuple[str, str]:
+        """The world of the pose messages, or --map-frame, to which TF leads; and words for the latter."""
+        wished = _bare(self.options.map_frame or "")
+        if not wished or not self.world_frame or wished == self.world_frame:
+            self.world_frame = self.world_frame or wished or "map"
+            return self.world_frame, ""
+        if not self.tree.connects(wished, self.world_frame):
+            raise InputError(
+                f"the poses on {self.topic} are in '{self.world_frame}', and TF does not lead from there to "
+                f"'{wished}'; leave out --map-frame, or give one of: {self.world_frame}, {self._frames_there()}"
+            )
+        return wished, f", from {self.world_frame} into {wished} by TF"
+
     def _through_tf(self, camera_frame: str) -> CameraPoses | None:
-        frames = ", ".join(self.tree.frames) or "none"
-        connected = [w for w in WORLD_FRAMES if w in self.tree.frames and self.tree.connects(w, camera_frame)]
-        world = self.options.map_frame or next(iter(connected), "")
-        good = bool(world) and camera_frame in self.tree.frames and self.tree.connects(world, camera_frame)
-        if good and world != camera_frame and (self.options.topic or self.tree.moves(world, camera_frame)):
+        extrinsics = self.options.T_pose_camera is not None
+        body = _bare(self.options.pose_frame or "")
+        if extrinsics and not body:
+            there = [frame for frame in BODY_FRAMES if frame in self.tree.frames]
+            if not there:
+                raise InputError(
+                    "--pose-camera says where the camera is in a frame of TF, but not in which; give --pose-frame, of: "
+                    f"{self._frames_there()}"
+                )
+            body = there[0]
+        target = body if extrinsics else camera_frame
+        if body and not extrinsics and not self.tree.connects(body, camera_frame):
+            raise InputError(
+                f"TF does not lead from {body} to the camera frame '{camera_frame}'; give the extrinsics with "
+                f"--pose-camera, or a --pose-frame among: {self._frames_there()}"
+            )
+        connected = [w for w in WORLD_FRAMES if w in self.tree.frames and self.tree.connects(w, target)]
+        world = _bare(self.options.map_frame or next(iter(connected), ""))
+        good = bool(world) and target in self.tree.frames and self.tree.connects(world, target)
+        if good and world != target and (self.options.topic or self.tree.moves(world, target)):
             self.world_frame = world
-            return CameraPoses(self, world, camera_frame, camera_frame, f"TF from {world} to {camera_frame}")
-        if self.options.topic is None and self.options.map_frame is None:
+            how = f"TF from {world} to {target}" + (", then the extrinsics of --pose-camera" if extrinsics else "")
+            return CameraPoses(self, world, target, None if extrinsics else target, how)
+        if self.options.topic is None and not self.options.given:
             return None
+        what = "" if extrinsics else "the camera frame "
         raise InputError(
-            f"TF does not lead from '{world or 'map'}' to the camera frame '{camera_frame}'; name the two with "
-            f"--map-frame and --camera-frame, of: {frames}"
+            f"TF does not lead from '{world or 'map'}' to {what}'{target}'; name the two with --map-frame and "
+            f"{'--pose-frame' if extrinsics else '--camera-frame'}, of: {self._frames_there()}"
         )
 
-    def _pose(self, t, q) -> np.ndarray | None:
+    def _frames_there(self) -> str:
+        """The frames of TF, and what is wrong with those that could not be used."""
+        frames = ", ".join(self.tree.frames) or "none, there is no TF"
+        return f"{frames} ({'; '.join(self.complaints)})" if self.complaints else frames
+
+    def _add_transform(self, topic: str, receive_ns: int, transform) -> None:
+        stamp_ns = header_stamp_ns(transform, receive_ns)
+        parent, child = _bare(transform.header.frame_id), _bare(transform.child_frame_id)
+        source = f"{topic} ('{parent}' to '{child}')"
+        T = self._pose(source, stamp_ns, transform.transform.translation, transform.transform.rotation)
+        if T is None:
+            return
+        if not parent or not child:
+            self._leave_out(source, stamp_ns, "it does not name both frames")
+            return
+        self.tree.add(parent, child, stamp_ns, T, is_static(topic))
+
+    def _pose(self, source: str, stamp_ns: int, t, q) -> np.ndarray | None:
+        self._sources.setdefault(source, _Source()).found += 1
         try:
             return pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
-        except InputError:
-            self.unusable += 1
+        except InputError as error:
+            self._leave_out(source, stamp_ns, str(error).split(";")[0])
             return None
+
+    def _leave_out(self, name: str, stamp_ns: int, reason: str) -> None:
+        source = self._sources[name]
+        if not source.left_out:
+            source.stamp_ns, source.reason = stamp_ns, reason
+        source.left_out += 1
 
 
 @dataclass(frozen=True)
 class CameraPoses:
-    """Poses of one camera. `how` is a sentence on how they came about; `assumed` where it had to be guessed."""
+    """Poses of one camera. `how` is a sentence on how they came about; `assumed` where it had to be guessed.
+
+    The poses are those of `pose_frame` in `world_frame`; from there it is `T_pose_camera` of the options to the camera
+    where `camera_frame` is None, else TF.
+    """
 
     source: RecordedPoses
     world_frame: str
-    pose_frame: str | None
-    camera_frame: str
+    pose_frame: str
+    camera_frame: str | None
     how: str
     assumed: bool = False
 
     def at(self, stamp_ns: int) -> np.ndarray | None:
         """T_world_camera at the stamp, or None where it is not known."""
-        max_gap_s = self.source.options.max_gap_s
-        if self.source.kind == "tf":
-            return self.source.tree.lookup(self.world_frame, self.camera_frame, stamp_ns, max_gap_s)
-        T_world_pose = self.source.track.at(stamp_ns, max_gap_s)
-        if self.pose_frame is None:
-            T_pose_camera = self.source.options.T_pose_camera
-        elif self.pose_frame == self.camera_frame:
-            T_pose_camera = np.eye(4)
-        else:
-            T_pose_camera = self.source.tree.lookup(self.pose_frame, self.camera_frame, stamp_ns, max_gap_s)
+        T_world_pose = self._pose_in_world(stamp_ns)
+        T_pose_camera = self._camera_in_pose(stamp_ns)
         return None if T_world_pose is None or T_pose_camera is None else T_world_pose @ T_pose_camera
+
+    def _pose_in_world(self, stamp_ns: int) -> np.ndarray | None:
+        source, gap_s = self.source, self.source.options.gap_s
+        if source.kind == "tf":
+            return source.tree.lookup(self.world_frame, self.pose_frame, stamp_ns, gap_s)
+        T_source_pose = source.track.at(stamp_ns, gap_s)
+        if self.world_frame == source.world_frame or T_source_pose is None:
+            return T_source_pose
+        T_world_source = source.tree.lookup(self.world_frame, source.world_frame, stamp_ns, gap_s)
+        return None if T_world_source is None else T_world_source @ T_source_pose
+
+    def _camera_in_pose(self, stamp_ns: int) -> np.ndarray | None:
+        if self.camera_frame is None:
+            return self.source.options.T_pose_camera
+        if self.pose_frame == self.camera_frame:
+            return np.eye(4)
+        return self.source.tree.lookup(self.pose_frame, self.camera_frame, stamp_ns, self.source.options.gap_s)
 
 
 def choose_poses(recording: Recording, options: PoseOptions) -> RecordedPoses | None:
-    """Which topic the poses come from: the one named, else the first that is there of PoseStamped,
-    PoseWithCovarianceStamped, Odometry and TF. None where there is none.
+    """Which topic the poses come from: the one named, else the first that is there of `POSE_TYPES` and TF. None where
+    there is none, and none was asked for.
 
     Of several topics of one type the only one with `ground_truth` in its name is taken; else InputError names them.
     """
@@ -258,6 +304,8 @@ def choose_poses(recording: Recording, options: PoseOptions) -> RecordedPoses | 
         if found:
             return RecordedPoses(found[0].name, "pose", options)
     moving = [t for t in recording.of_type(*TF_TYPES) if not is_static(t.name)]
+    if not moving and options.given:
+        raise InputError(f"{recording.path} holds no poses, so {options.given} would have no effect; leave it out")
     return RecordedPoses(moving[0].name, "tf", options) if moving else None
 
 
@@ -269,6 +317,13 @@ def pose_topics(recording: Recording, poses: RecordedPoses) -> dict[str, Topic]:
 
 def is_static(topic_name: str) -> bool:
     return topic_name.endswith("tf_static")
+
+
+def _translation_and_quaternion(msgtype: str, message) -> tuple:
+    if msgtype == "geometry_msgs/msg/TransformStamped":
+        return message.transform.translation, message.transform.rotation
+    pose = message.pose if msgtype == "geometry_msgs/msg/PoseStamped" else message.pose.pose
+    return pose.position, pose.orientation
 
 
 def _is_command(topic: Topic) -> bool:

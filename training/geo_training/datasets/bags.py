@@ -13,10 +13,10 @@ import yaml
 
 from geo_perception.errors import InputError
 from geo_training.datasets.bag_salvage import Channel, Record, scan_mcap, scan_ros1, scan_sqlite, zstd_module
+from geo_training.datasets.bag_types import MessageTypes
 
 SUFFIXES = (".bag", ".mcap", ".db3")
 _SCANNERS = {".bag": scan_ros1, ".mcap": scan_mcap, ".db3": scan_sqlite}
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _COPY_BYTES = 1 << 16
 _LAST_TIME_NS = (1 << 63) - 1  # what is beyond is damage, and no array of times could hold it
 # A topic whose stamps are this far from the time of receipt has another clock (a simulation, a bag played back).
@@ -45,8 +45,7 @@ class Recording:
         self.custom_data: dict[str, str] = {}
         self.topics: dict[str, Topic] = {}
         self.damaged: dict[str, int] = {}  # messages by topic, of the passes that are complete
-        self._typestore = None
-        self._unknown_types: set[str] = set()
+        self._types = MessageTypes(self.path)
         self._channels: dict[str, Channel] = {}
         self._stack = contextlib.ExitStack()
         try:
@@ -72,24 +71,25 @@ class Recording:
             (topic for topic in self.topics.values() if topic.msgtype in msgtypes and topic.count), key=lambda t: t.name
         )
 
-    def topic_list(self) -> str:
-        """All topics with type and number of messages, for a message to the user."""
-        return ", ".join(
-            f"{t.name} ({t.msgtype.replace('/msg/', '/')}, {t.count})" for _, t in sorted(self.topics.items())
-        )
+    def topic_list(self, *msgtypes: str) -> str:
+        """The topics of these types (none named: all) with type and number of messages, for a message to the user."""
+        there = self.of_type(*msgtypes) if msgtypes else [topic for _, topic in sorted(self.topics.items())]
+        return ", ".join(f"{t.name} ({t.msgtype.replace('/msg/', '/')}, {t.count})" for t in there)
 
     def require(self, name: str, option: str, *msgtypes: str) -> Topic:
-        """The topic of this name. Raises InputError, listing what there is, when it is missing or of another type."""
+        """The topic of this name. Raises InputError, listing those that fit, when it is missing or of another type."""
         topic = self.topics.get(name) or self.topics.get("/" + name)
         if topic is None or not topic.count:
-            what = "has no topic" if topic is None else "has no message on"
-            raise InputError(f"{self.path} {what} {name}; pass {option} with one of: {self.topic_list()}")
-        if topic.msgtype not in msgtypes:
-            raise InputError(
-                f"{name} in {self.path} is a {topic.msgtype}, not {' or '.join(msgtypes)}; pass {option} with one of: "
-                f"{self.topic_list()}"
-            )
-        return topic
+            problem = f"{self.path} has no {'topic' if topic is None else 'message on'} {name}"
+        elif topic.msgtype not in msgtypes:
+            problem = f"{name} in {self.path} is a {topic.msgtype}, not {' or '.join(msgtypes)}"
+        else:
+            return topic
+        fitting = self.topic_list(*msgtypes)
+        if not fitting:
+            short = " or ".join(msgtype.replace("/msg/", "/") for msgtype in msgtypes)
+            raise InputError(f"{problem}; it has no {short} with messages, so leave out {option}")
+        raise InputError(f"{problem}; pass {option} with one of: {fitting}")
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, object]]:
         """Topic, receive time in nanoseconds and message, for these topics, file by file in the order of recording.
@@ -99,7 +99,7 @@ class Recording:
         damaged: dict[str, int] = {}
         for file in self._files:
             for channel, time_ns, data in file.messages(topics):
-                message = self._deserialize(channel, data) if 0 <= time_ns <= _LAST_TIME_NS else None
+                message = self._types.deserialize(channel, data) if 0 <= time_ns <= _LAST_TIME_NS else None
                 if message is None:
                     damaged[channel.topic] = damaged.get(channel.topic, 0) + 1
                 else:
@@ -159,62 +159,6 @@ class Recording:
             if not file.exists():
                 self._report(f"{file.name} of {self.path.name} is missing")
         return [file for file in named if file.exists()] or there
-
-    def _deserialize(self, channel: Channel, data: bytes) -> object | None:
-        store = self._store_with(channel)
-        try:
-            if channel.serialization == "ros1":
-                return store.deserialize_ros1(data, channel.msgtype)
-            if data[:4] == _ZSTD_MAGIC:  # a bag compressed message by message; plain CDR begins with a zero byte
-                data = zstd_module().decompress(data)
-            return store.deserialize_cdr(data, channel.msgtype)
-        except Exception:
-            # What a serializer raises on damaged bytes is any of a dozen types; the message is counted as lost.
-            return None
-
-    def _store_with(self, channel: Channel):
-        """The types needed so far: the standard ones of Noetic or Jazzy, unless the bag's definition has more fields;
-        and what else the bag defines."""
-        from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-
-        if self._typestore is None:
-            self._typestore = get_typestore(Stores.EMPTY)
-        store = self._typestore
-        if channel.msgtype in store.fielddefs:
-            return store
-        standard = get_typestore(Stores.ROS1_NOETIC if channel.serialization == "ros1" else Stores.ROS2_JAZZY).fielddefs
-        types, problem = {}, "it has none"
-        try:
-            if channel.definition_format == "idl":
-                # rosbag2 joins the IDL files of nested types, each under a line that names it.
-                for part in re.split(r"^=+\nIDL: .*\n", channel.definition, flags=re.MULTILINE):
-                    types.update(get_types_from_idl(part) if part.strip() else {})
-            elif channel.definition:
-                types = get_types_from_msg(channel.definition, channel.msgtype)
-        except Exception as error:
-            # The parsers answer a damaged definition with many types of exceptions.
-            types, problem = {}, (str(error).splitlines() or [""])[0][:100]
-        missing = {name: fields for name, fields in standard.items() if not _defines(types.get(name), fields)}
-        try:
-            store.register({k: v for k, v in ({**types, **missing}).items() if k not in store.fielddefs})
-            if channel.msgtype not in store.fielddefs:
-                raise KeyError(channel.msgtype)
-        except Exception as error:
-            problem = problem if isinstance(error, KeyError) else (str(error).splitlines() or [""])[0][:100]
-            raise InputError(
-                f"the definition of {channel.msgtype} in {self.path} cannot be used ({problem}); "
-                f"leave out {channel.topic}"
-            ) from None
-        return store
-
-
-def _defines(found: tuple | None, standard: tuple) -> bool:
-    """Whether a bag's own definition of a standard type has more fields than the standard; one with the same or fewer
-    is the standard's, perhaps damaged."""
-    if found is None:
-        return False
-    names, wanted = ({name for name, _ in definition[1]} for definition in (found, standard))
-    return names > wanted
 
 
 class _BagFile:

@@ -15,18 +15,19 @@ from geo_perception.ros.camera_info import camera_from_info
 from geo_perception.ros.codec import decode_image
 from geo_training.console import progress_bar
 from geo_training.datasets.bag_poses import (
+    NO_POSES,
     CameraPoses,
     PoseOptions,
     RecordedPoses,
     choose_poses,
-    is_static,
     pose_topics,
 )
 from geo_training.datasets.bag_topics import CameraTopics, choose_cameras
-from geo_training.datasets.bags import Recording, header_stamp_ns
+from geo_training.datasets.bags import Recording, StampClock, header_stamp_ns
 from geo_training.datasets.recorded_cameras import RecordedCameras, camera_with_K
 from geo_training.datasets.scene import SceneWriter
 from geo_training.datasets.sharpness import SharpestPerInterval, TimedImage
+from geo_training.datasets.tally import Tally
 
 # What `to-bag` writes into a bag's metadata: messages cannot say it.
 GRAVITY_KEY, SCALE_KEY = "geo_perception.gravity_world", "geo_perception.scale"
@@ -49,9 +50,11 @@ def dataset_from_bags(bags: list[Path], out: Path, options: BagOptions, overwrit
     """Writes the dataset `out`: a sequence for each bag and camera. Returns counts, notes and warnings.
 
     What a damaged recording has lost is a warning and stays in the dataset's notes. Raises InputError when a path is no
-    recording, a topic is missing or ambiguous, or no image is left.
+    recording, a topic is missing or ambiguous, an option would have no effect, or no image is left.
     """
-    with SceneWriter(out, sources=[Path(bag).name for bag in bags], overwrite=overwrite) as writer:
+    if options.K_33 is not None and options.camera_infos:
+        raise InputError("--K stands in for CameraInfo, so --camera-info would have no effect; leave out one of them")
+    with SceneWriter(out, sources=[Path(bag) for bag in bags], overwrite=overwrite) as writer:
         reader = _Reader(writer, options)
         for bag in bags:
             with Recording(bag) as recording:
@@ -63,6 +66,7 @@ def dataset_from_bags(bags: list[Path], out: Path, options: BagOptions, overwrit
         "frames": len(writer.frames),
         "posed_frames": posed,
         "sequences": reader.sequences,
+        "images": [tally.to_dict() for tally in reader.tallies],
         "cameras_known": not reader.cameras.guessed,
         "scale": writer.info.scale,
         "scale_source": writer.info.scale_source,
@@ -80,6 +84,7 @@ class _Reader:
         self.cameras = RecordedCameras(writer)
         self.sequences: dict[str, int] = {}
         self.warnings: list[str] = []
+        self.tallies: list[Tally] = []
         self._worlds: list[_World] = []
 
     def read(self, recording: Recording) -> None:
@@ -98,21 +103,16 @@ class _Reader:
                 stream = streams[topic]
                 if not stream.received:
                     self._begin(stream, recording, infos.get(stream.topics.info), poses, message)
-                best = stream.offer(message, header_stamp_ns(message, receive_ns))
+                best = stream.offer(message, receive_ns)
                 if best is not None:
                     self._store(stream, best)
         for stream in streams.values():
             best = stream.selector.finish()
             if best is not None:
                 self._store(stream, best)
-            self._sum_up(stream, poses)
-        if poses is not None and poses.unusable:
-            self._warn(f"{recording.path.name}: {poses.unusable} poses are not finite and were left out.")
-        if poses is not None and poses.tree.conflicts:
-            self._warn(
-                f"{recording.path.name}: TF gives a second parent to {', '.join(sorted(poses.tree.conflicts))}; the "
-                "first was kept."
-            )
+            self._sum_up(stream, recording, poses)
+        for complaint in poses.complaints if poses is not None else []:
+            self._warn(f"{recording.path.name}: {complaint}.")
         for loss in recording.losses:
             self._warn(f"{loss}.")
 
@@ -157,7 +157,7 @@ class _Reader:
                 if topic in infos:
                     infos[topic].add(header_stamp_ns(message, receive_ns), message)
                 if topic in wanted:
-                    poses.add(wanted[topic].msgtype, is_static(topic), receive_ns, message)
+                    poses.add(wanted[topic], receive_ns, message)
         return infos
 
     def _begin(self, stream: _Stream, recording: Recording, infos: _Infos | None, poses, message) -> None:
@@ -183,6 +183,7 @@ class _Reader:
         T_world_camera = stream.poses.at(best.stamp_ns) if stream.poses else None
         stem, stream.stored = f"{stream.stored:06d}", stream.stored + 1
         stream.posed += T_world_camera is not None
+        stream.uncalibrated += camera is None
         self.writer.add_frame(
             stream.sequence,
             best.stamp_ns,
@@ -192,8 +193,9 @@ class _Reader:
             T_world_camera=T_world_camera,
         )
 
-    def _sum_up(self, stream: _Stream, poses: RecordedPoses | None) -> None:
+    def _sum_up(self, stream: _Stream, recording: Recording, poses: RecordedPoses | None) -> None:
         self.sequences[stream.sequence] = stream.stored
+        self._count_up(stream, recording.damaged.get(stream.topics.image, 0), recording.path.name)
         if stream.undecodable:
             self._warn(
                 f"{stream.undecodable} of {stream.received} images of {stream.topics.image} cannot be decoded and were "
@@ -206,9 +208,22 @@ class _Reader:
         if stream.poses is not None and stream.posed < stream.stored:
             self._warn(
                 f"{stream.stored - stream.posed} of {stream.stored} images of {stream.sequence} have no pose on "
-                f"{poses.topic} within {poses.options.max_gap_s:g} s on both sides; --max-gap says how far apart "
+                f"{poses.topic} within {poses.options.gap_s:g} s on both sides; --max-gap says how far apart "
                 "poses may be."
             )
+
+    def _count_up(self, stream: _Stream, damaged: int, recording: str) -> None:
+        tally = Tally(f"{recording} {stream.topics.image}", found=stream.received + damaged, used=stream.stored)
+        decoded = stream.received - stream.undecodable - stream.timeless
+        tally.leave_out(f"for the rate of {self.options.fps:g} a second", decoded - stream.stored)
+        tally.leave_out("undecodable", stream.undecodable)
+        tally.leave_out("damaged", damaged)
+        tally.leave_out("without a stamp, on a clock of their own", stream.timeless)
+        if self.options.poses.topic != NO_POSES:
+            tally.lack("without a pose", stream.stored - stream.posed)
+        tally.lack("without a known camera", stream.uncalibrated)
+        self.tallies.append(tally)
+        self.writer.note(tally.sentence)
 
     def _sequence_name(self, recording: Recording, topics: CameraTopics, cameras: int) -> str:
         name = recording.path.resolve().name if recording.path.is_dir() else recording.path.name.split(".")[0]
@@ -283,12 +298,18 @@ class _Stream:
         self.infos: _Infos | None = None
         self.poses: CameraPoses | None = None
         self.world: _World | None = None
-        self.received = self.stored = self.posed = self.undecodable = self.jumps = 0
+        self.received = self.stored = self.posed = self.uncalibrated = 0
+        self.undecodable = self.timeless = self.jumps = 0
         self.problem = ""
+        self._clock = StampClock()
         self._last_ns: int | None = None
 
-    def offer(self, message, stamp_ns: int) -> TimedImage | None:
+    def offer(self, message, receive_ns: int) -> TimedImage | None:
         self.received += 1
+        stamp_ns = self._clock.stamp_ns(message, receive_ns)
+        if stamp_ns is None:
+            self.timeless += 1
+            return None
         self.jumps += self._last_ns is not None and stamp_ns < self._last_ns
         self._last_ns = stamp_ns
         try:

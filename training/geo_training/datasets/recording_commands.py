@@ -52,13 +52,19 @@ def from_bag(
         str | None, typer.Option(metavar="FRAME", help="The camera's optical frame. [default: of the images]")
     ] = None,
     pose_frame: Annotated[
-        str | None, typer.Option(metavar="FRAME", help="Whose poses the messages hold. [default: child_frame_id]")
+        str | None,
+        typer.Option(metavar="FRAME", help="Whose poses are meant. [default: child_frame_id, for TF base_link]"),
     ] = None,
     pose_camera: Annotated[
         str | None,
-        typer.Option(metavar="'TX TY TZ QX QY QZ QW'", help="The camera's optical frame in the frame of the poses."),
+        typer.Option(
+            metavar="'TX TY TZ QX QY QZ QW'",
+            help="The camera's optical frame in --pose-frame, also where poses come from TF.",
+        ),
     ] = None,
-    max_gap: Annotated[float, typer.Option(min=0.0, metavar="S", help="Interpolate between poses so far apart.")] = 0.5,
+    max_gap: Annotated[
+        float | None, typer.Option(min=0.0, metavar="S", help="Interpolate between poses so far apart. [default: 0.5]")
+    ] = None,
     overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:

@@ -35,6 +35,8 @@ CAMERA_FRAME, ODOMETRY_FRAME = "camera_optical", "odom"
 PRODUCER_KEY = "geo_perception.producer"
 # A stamp of zero means "none" in ROS, so a recording that begins at zero is moved by a second.
 FIRST_STAMP_NS = 10**9
+# A message keeps whole seconds in 32 bits: until January 2038.
+LAST_STAMP_NS = (2**31 - 1) * 10**9 + 999_999_999
 _AS_THEY_ARE = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 # Longer than this between two frames, the motion between them is not a velocity.
 _MAX_TWIST_GAP_S = 1.0
@@ -52,12 +54,13 @@ def bag_from_dataset(
     """Writes the frames of `root` (of one sequence, of one split) as the rosbag2 directory `out`. Returns counts.
 
     Stamps are kept, unless they begin before one second: then all are moved by the same time. Raises InputError when
-    there is no such frame, an image cannot be read, or sequences overlap in time.
+    there is no such frame, an image cannot be read, sequences overlap in time, or a stamp is beyond what messages hold.
     """
     dataset = SceneDataset(root)
     check_output(out, MADE_BAG, [Path(root)], overwrite)
     frames = _chosen_frames(dataset, sequence, split)
     shift_ns = max(0, FIRST_STAMP_NS - frames[0].stamp_ns)
+    _refuse_late(frames, shift_ns)
     with output_folder(out, MADE_BAG, [Path(root)], overwrite) as work:
         _write(dataset, frames, work, shift_ns, compressed, storage)
     return {
@@ -104,6 +107,19 @@ def _chosen_frames(dataset: SceneDataset, sequence: str | None, split: str | Non
         if begin <= end:
             raise InputError(f"the sequences {first} and {second} overlap in time; write one bag for each (--sequence)")
     return sorted(frames, key=lambda frame: (frame.stamp_ns, frame.name))
+
+
+def _refuse_late(frames: list[Frame], shift_ns: int) -> None:
+    last = frames[-1]
+    if last.stamp_ns + shift_ns <= LAST_STAMP_NS:
+        return
+    last_s = (last.stamp_ns + shift_ns) / 1e9
+    moved = f" ({shift_ns / 1e9:.6g} s of them since they begin before zero)" if shift_ns > FIRST_STAMP_NS else ""
+    raise InputError(
+        f"{last.name} has the stamp {last_s:.6g} s{moved}, and a message of ROS holds at most "
+        f"{LAST_STAMP_NS // 10**9} s (the year 2038); check the unit and the sign of the stamps that the dataset was "
+        "made from, and make it again"
+    )
 
 
 def _write(

@@ -14,7 +14,7 @@ from geo_perception.geometry import Camera
 from geo_perception.ros.camera_info import camera_from_info
 from geo_perception.ros.camera_source import fit_to_image
 from geo_perception.ros.codec import decode_image
-from geo_training.datasets.bag_poses import CameraPoses, PoseOptions, choose_poses, is_static, pose_topics
+from geo_training.datasets.bag_poses import CameraPoses, PoseOptions, choose_poses, pose_topics
 from geo_training.datasets.bag_topics import choose_cameras
 from geo_training.datasets.bags import Recording, Topic, header_stamp_ns
 from geo_training.datasets.from_bag import POSE_FRAME_KEY
@@ -55,7 +55,7 @@ class BagInput:
         with Recording(self.path) as recording:
             for index, (_, receive_ns, message) in enumerate(recording.messages([self.image_topic.name])):
                 yield f"{self.sequence}/{index:06d}", header_stamp_ns(message, receive_ns), message
-            self.losses = list(recording.losses)
+            self.losses = list(dict.fromkeys([*self.losses, *recording.losses]))
 
     def info_at(self, stamp_ns: int) -> object:
         """The CameraInfo of this stamp, else the last one before it, else the first."""
@@ -109,7 +109,7 @@ def open_bag(
             if name == info_topic.name:
                 infos.append((header_stamp_ns(message, receive_ns), len(infos), message))
             else:
-                recorded.add(topics[name].msgtype, is_static(name), receive_ns, message)
+                recorded.add(topics[name], receive_ns, message)
         if not infos:
             raise InputError(
                 f"{path}: no message on {info_topic.name} can be read; pass --camera-info with another topic"
@@ -118,4 +118,5 @@ def open_bag(
         poses = recorded.for_camera(frame) if recorded else None
         infos.sort(key=lambda entry: entry[:2])
         stamps_ns, messages = [entry[0] for entry in infos], [entry[2] for entry in infos]
-        return BagInput(Path(path), image_topic, info_topic.name, stamps_ns, messages, poses, list(recording.losses))
+        losses = [*recording.losses, *(recorded.complaints if recorded else [])]
+        return BagInput(Path(path), image_topic, info_topic.name, stamps_ns, messages, poses, losses)
