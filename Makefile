@@ -15,7 +15,7 @@ STAMP := $(VENV)/.set-up
 help:
 	@echo "make demo   map a rendered room, train its scene, localize a second recording live, write a report"
 	@echo "make test   all tests"
-	@echo "make lint   ruff;  make format  mends what it can"
+	@echo "make lint   ruff, and the licences of all packages;  make format  mends what ruff can"
 	@echo "make setup  only the environment in $(VENV);  make clean  removes it"
 
 setup: $(STAMP)
@@ -36,6 +36,7 @@ test: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/licences.py
 
 format: setup
 	$(BIN)/ruff check --fix .
