@@ -15,10 +15,10 @@ from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.errors import InputError
-from geo_perception.geometry import attitude_from_up
+from geo_perception.geometry import Camera, attitude_from_up
 from geo_perception.runtime import image
 from geo_perception.runtime.device import half_precision, pick_device
-from geo_perception.runtime.image import image_problem
+from geo_perception.runtime.image import Resampler, image_problem
 from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
 
 KIND, FORMAT_VERSION = "calibration", 1
@@ -202,22 +202,10 @@ def network_view(image_hw3: np.ndarray) -> tuple[np.ndarray, float]:
     height_px, width_px = image_hw3.shape[:2]
     view_w_px, view_h_px = network_size(width_px, height_px)
     factor = max(view_w_px / width_px, view_h_px / height_px)
-    # The window of the image that the view shows, in pixels of the image: an exact affine map, no rounding to pixels.
-    left_px, top_px = (width_px - view_w_px / factor) / 2, (height_px - view_h_px / factor) / 2
-    if factor < 1:  # averages, before the affine map samples
-        shrunk_w_px, shrunk_h_px = max(round(width_px * factor), 1), max(round(height_px * factor), 1)
-        image_hw3 = cv2.resize(image_hw3, (shrunk_w_px, shrunk_h_px), interpolation=cv2.INTER_AREA)
-    steps = image_hw3.shape[1] / width_px, image_hw3.shape[0] / height_px
-    scale_x, scale_y = steps[0] / factor, steps[1] / factor
-    matrix_23 = np.array(
-        [
-            [scale_x, 0, (0.5 / factor + left_px) * steps[0] - 0.5],
-            [0, scale_y, (0.5 / factor + top_px) * steps[1] - 0.5],
-        ]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    view = cv2.warpAffine(image_hw3, matrix_23, (view_w_px, view_h_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return view, float(factor)
+    # A pinhole with its principal point in the centre, seen as one of another size: no rounding to whole pixels.
+    camera = Camera(width_px, height_px, 1.0, 1.0, (width_px - 1) / 2, (height_px - 1) / 2)
+    target = Camera(view_w_px, view_h_px, factor, factor, (view_w_px - 1) / 2, (view_h_px - 1) / 2)
+    return Resampler(camera, target).image(image_hw3, cv2.BORDER_REPLICATE), float(factor)
 
 
 def reference_weights() -> Path:

@@ -14,7 +14,7 @@ from geo_perception.depth.result import DepthVerdict, RelativeDepth
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.runtime.device import half_precision, pick_device
-from geo_perception.runtime.image import image_problem, network_size, resized
+from geo_perception.runtime.image import Resampler, image_problem, network_size, resized
 from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
 
 KIND, FORMAT_VERSION = "depth", 1
@@ -48,7 +48,7 @@ class DepthEstimator:
         self.device = pick_device(device)
         self._half = half_precision(self.device)
         self.network = network.to(self.device).eval()
-        self._maps: dict[Camera, tuple[np.ndarray, np.ndarray]] = {}
+        self._resamplers: dict[tuple[Camera, Camera], Resampler] = {}
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "auto") -> DepthEstimator:
@@ -132,19 +132,14 @@ class DepthEstimator:
     def _view(self, image_hw3: np.ndarray, camera: Camera | None):
         """The image as the network sees it, where it shows anything (None: everywhere), and the pinhole of that."""
         size_px = depth_map_size(image_hw3.shape[1], image_hw3.shape[0], self.area_px)
-        small_hw3 = resized(image_hw3, size_px)
         if camera is None:
-            return small_hw3, None, None
-        small_camera = camera.resized(*size_px)
-        if camera.model == "pinhole":
-            return small_hw3, None, small_camera
-        target = small_camera.without_distortion()
-        if small_camera not in self._maps:
-            self._maps = {small_camera: small_camera.remap_to(target)}  # one camera at a time is in use
-        map_x, map_y = self._maps[small_camera]
-        view_hw3 = cv2.remap(small_hw3, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        seen_hw = (map_x >= -0.5) & (map_y >= -0.5) & (map_x <= size_px[0] - 0.5) & (map_y <= size_px[1] - 0.5)
-        return view_hw3, None if seen_hw.all() else seen_hw, target
+            return resized(image_hw3, size_px), None, None
+        target = camera.resized(*size_px).without_distortion()
+        if (camera, target) not in self._resamplers:
+            self._resamplers = {(camera, target): Resampler(camera, target)}  # one camera at a time is in use
+        resampler = self._resamplers[camera, target]
+        seen_hw = resampler.covered_hw >= 0.5
+        return resampler.image(image_hw3, cv2.BORDER_REPLICATE), None if seen_hw.all() else seen_hw, target
 
     @torch.inference_mode()
     def _run(self, view_hw3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -17,7 +17,7 @@ from geo_perception.localization.pnp import PoseOptions, PoseSolution, solve_pos
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import Scene
 from geo_perception.runtime.device import half_precision, pick_device
-from geo_perception.runtime.image import image_problem
+from geo_perception.runtime.image import Resampler, image_problem
 
 SIDE_MULTIPLE_PX = 32
 MAX_NETWORK_PIXELS = 1 << 20  # a wide camera is seen at the scene's focal length, but never in more pixels than this
@@ -44,7 +44,7 @@ class Localizer:
         self._half = half_precision(self.device)
         self._backbone = scene.backbone.to(self.device)
         self._head = scene.head.to(self.device).eval()
-        self._views: dict[Camera, tuple[Camera, tuple[np.ndarray, np.ndarray] | None]] = {}
+        self._resamplers: dict[Camera, Resampler] = {}
         self.size_bytes = 0
         spread_l = np.linalg.norm(scene.landmarks_map_l3 - np.median(scene.landmarks_map_l3, axis=0), axis=1)
         self._scene_extent = float(np.median(spread_l))
@@ -76,19 +76,16 @@ class Localizer:
         if (width_px, height_px) != (camera.width_px, camera.height_px):
             camera = camera.resized(width_px, height_px)
         try:
-            network_camera, maps = self._view_of(camera)
+            resampler = self._resampler_of(camera)
+            view_hw3 = resampler.image(image_hw3)
         except (InputError, cv2.error) as error:
             return Localization(Verdict.BAD_IMAGE, f"its camera cannot be used: {error}")
-        if maps is not None:
-            view_hw3 = cv2.remap(image_hw3, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        else:
-            view_hw3 = image_hw3
         prepared_s = time.perf_counter()
         peaks = self._network(view_hw3)
         pixels_l2 = peaks.pixels_bl2[0].double().cpu().numpy()
         score_l = peaks.score_bl[0].double().cpu().numpy()
         detected_s = time.perf_counter()
-        result = self._pose_of(pixels_l2, score_l, camera, network_camera, seed)
+        result = self._pose_of(pixels_l2, score_l, camera, resampler.target, seed)
         finished_s = time.perf_counter()
         timings_s = {
             "prepare": prepared_s - started_s,
@@ -116,14 +113,12 @@ class Localizer:
         cx_px, cy_px = -(low_2 + size_2 / 2) + np.array([width_px, height_px]) / 2 - 0.5
         return Camera(width_px, height_px, focal_px, focal_px, float(cx_px), float(cy_px))
 
-    def _view_of(self, camera: Camera):
-        if camera not in self._views:
-            if len(self._views) > 8:  # a camera whose K changes with every frame must not fill the memory
-                self._views.clear()
-            network_camera = self.network_camera(camera)
-            same = network_camera == camera
-            self._views[camera] = (network_camera, None if same else camera.remap_to(network_camera))
-        return self._views[camera]
+    def _resampler_of(self, camera: Camera) -> Resampler:
+        if camera not in self._resamplers:
+            if len(self._resamplers) > 8:  # a camera whose K changes with every frame must not fill the memory
+                self._resamplers.clear()
+            self._resamplers[camera] = Resampler(camera, self.network_camera(camera))
+        return self._resamplers[camera]
 
     def _network(self, view_hw3: np.ndarray) -> Peaks:
         image_b3hw = (

@@ -81,3 +81,19 @@ def test_an_image_of_the_network_s_own_size_is_left_alone():
     view, factor = network_view(image)
     assert factor == 1
     np.testing.assert_array_equal(view, image)
+
+
+def test_a_large_image_is_averaged():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (960, 1280, 3)).astype(np.uint8)
+    view, factor = network_view(image)
+    assert factor == 0.2
+    np.testing.assert_allclose(view, image.reshape(192, 5, 256, 5, 3).mean(axis=(1, 3)), atol=1)
+
+
+def test_a_window_of_a_large_image_is_averaged():
+    # 1920 x 1080 is seen in 288 x 160 pixels: 6.67 to one, cut off at its sides; squares of one pixel are grey.
+    squares = np.where(np.indices((1080, 1920)).sum(0) % 2, 255, 0).astype(np.uint8)
+    view, _ = network_view(np.repeat(squares[..., None], 3, axis=2))
+    assert view.shape == (160, 288, 3)
+    np.testing.assert_allclose(view, 127.5, atol=8)

@@ -53,6 +53,42 @@ def test_a_camera_of_another_size_and_focal_length_is_placed_too(localizer, quer
     assert pixels_n2.max() > 400  # detections are in the pixels of the image as it came
 
 
+def view_of(localizer, image, camera, monkeypatch) -> np.ndarray:
+    """What the network sees of an image."""
+    views = []
+    monkeypatch.setattr(localizer, "_network", lambda view_hw3: views.append(view_hw3) or stop())
+    with pytest.raises(StopIteration):
+        localizer.estimate(image, camera)
+    return views[0].astype(float)
+
+
+def stop():
+    raise StopIteration
+
+
+@pytest.mark.parametrize("shrink", [2, 3, 5])
+def test_the_network_sees_the_mean_of_all_pixels_of_a_large_image(localizer, queries, monkeypatch, shrink):
+    camera = localizer.network_camera(queries[0][1])
+    width_px, height_px = camera.width_px, camera.height_px
+    image = np.random.default_rng(0).integers(0, 256, (height_px * shrink, width_px * shrink, 3)).astype(np.uint8)
+    image[: height_px * shrink // 2] = np.where(np.indices(image.shape[:2]).sum(0) % 2, 255, 0)[
+        : len(image) // 2, :, None
+    ]
+    view = view_of(localizer, image, camera.resized(width_px * shrink, height_px * shrink), monkeypatch)
+    means = image.reshape(height_px, shrink, width_px, shrink, 3).astype(float).mean(axis=(1, 3))
+    np.testing.assert_allclose(view, means, atol=1)
+
+
+def test_a_lens_that_shrinks_the_image_is_averaged_too(localizer, queries, monkeypatch):
+    camera = localizer.network_camera(queries[0][1]).resized(960, 672)
+    lens = Camera(960, 672, camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px, "plumb_bob", (-0.1, 0.01, 0, 0, 0))
+    squares = np.where(np.indices((672, 960)).sum(0) % 2, 255, 0).astype(np.uint8)
+    view = view_of(localizer, np.repeat(squares[..., None], 3, axis=2), lens, monkeypatch)
+    inner = view[40:-40, 40:-40]
+    assert abs(inner.mean() - 127.5) < 1
+    assert inner.std() < 12  # one sample a pixel shows patterns of black and white, 40 strong
+
+
 def test_a_distorted_camera_is_undistorted(localizer, queries):
     import cv2
 

@@ -61,3 +61,13 @@ def test_what_is_straight_stays_as_it_is():
 def test_a_lens_that_leaves_no_image_is_refused():
     with pytest.raises(InputError, match="leaves no image"):
         Undistorter(Camera(320, 240, 1e7, 1e7, 160, 120, "equidistant", (0.0, 0.0, 0.0, 0.0)))
+
+
+def test_what_shrinks_is_averaged():
+    # The rim of a cushion is recorded larger than it is in the straight image.
+    recorded = Camera(640, 480, 400.0, 400.0, 319.5, 239.5, "plumb_bob", (0.6, 0.0, 0.0, 0.0))
+    undistorter = Undistorter(recorded)
+    squares = np.where(np.indices((480, 640)).sum(0) % 2, 255, 0).astype(np.uint8)
+    corner = undistorter.image(squares)[:80, :100].astype(float)
+    assert abs(corner.mean() - 127.5) < 2
+    assert corner.std() < 16  # interpolated alone: 43

@@ -108,3 +108,30 @@ def test_the_network_camera_keeps_the_field_of_view_with_sides_of_32():
     assert (seen.width_px, seen.height_px) == (640, 352)
     assert seen.fx_px == pytest.approx(450.0)
     assert (seen.cx_px, seen.cy_px) == pytest.approx((319.5, 175.5))
+
+
+SHARP = GEOMETRY_ONLY.model_copy(update={"roll_deg": 12.0, "tilt_deg": 6.0, "zoom": 1.2})
+
+
+@pytest.mark.parametrize("distortion", [(), (-0.1, 0.01, 0.0, 0.0)], ids=["pinhole", "distorted"])
+@pytest.mark.parametrize("augmentation", [None, SHARP], ids=["plain", "turned"])
+def test_what_shrinks_is_averaged_as_the_localizer_does(distortion, augmentation):
+    # Four pixels of the image to one of the view, and squares of one pixel: nothing but their mean is right.
+    camera = Camera(1280, 896, 840.0, 840.0, 639.5, 447.5, "plumb_bob" if distortion else "pinhole", distortion)
+    squares = np.where(np.indices((896, 1280)).sum(0) % 2, 255, 0).astype(np.uint8)
+    image = np.repeat(squares[..., None], 3, axis=2)
+    target = network_camera_for(camera, 640)
+    view = make_view(
+        image, camera, POSE, np.zeros((1, 3)), np.ones(1, np.int8), target, augmentation, np.random.default_rng(1)
+    )
+    inner = view.image_hw3[120:-120, 120:-120].astype(float)
+    assert abs(inner.mean() - 127.5) < 1.5
+    assert inner.std() < 12  # one sample a pixel: 40 and more
+
+
+def test_a_plain_view_is_the_exact_mean():
+    camera = Camera(960, 672, 630.0, 630.0, 479.5, 335.5)
+    image = np.random.default_rng(0).integers(0, 256, (672, 960, 3)).astype(np.uint8)
+    target = network_camera_for(camera, 320)
+    view = make_view(image, camera, POSE, np.zeros((1, 3)), np.ones(1, np.int8), target, None, np.random.default_rng(0))
+    np.testing.assert_allclose(view.image_hw3, image.reshape(224, 3, 320, 3, 3).mean(axis=(1, 3)), atol=1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
-import cv2
 import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
+from geo_perception.runtime.image import Resampler
 
 # A pinhole image stretches its rim without bound; a fisheye's view is cut here, 50 degrees from the axis on each side.
 MAX_SIDE_TAN = float(np.tan(np.deg2rad(50.0)))
@@ -35,20 +35,16 @@ class Undistorter:
         return self.recorded.model != "pinhole"
 
     @cached_property
-    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.recorded.remap_to(self.target)
+    def _resampler(self) -> Resampler:
+        return Resampler(self.recorded, self.target)
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """The image (H, W) or (H, W, 3), resampled. Outside the recorded one it is black."""
-        if not self.bends:
-            return image
-        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return self._resampler.image(image) if self.bends else image
 
     def depth(self, depth_m: np.ndarray) -> np.ndarray:
         """Depth (H, W) along z; the nearest value is taken, so that no depth between two surfaces is invented."""
-        if not self.bends:
-            return depth_m
-        return cv2.remap(depth_m, *self._maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        return self._resampler.nearest(depth_m) if self.bends else depth_m
 
 
 def straightened(camera: Camera) -> Camera:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, so3_exp
 from geo_perception.localization.estimator import SIDE_MULTIPLE_PX
+from geo_perception.runtime.image import Resampler
 from geo_training.engine.photometric import change_light
 from geo_training.localization.config import AugmentationConfig
 
@@ -54,14 +54,15 @@ def make_view(
 
     A turn of the camera about its centre and a zoom are exact image warps, so the labels stay exact too.
     """
-    target, R_camera_view = network_camera, np.eye(3)
+    target, R_camera_view = network_camera, None
     if augmentation is not None:
         target, R_camera_view = _turned(network_camera, augmentation, rng)
-    view_hw3, outside_hw = _resample(image_hw3, camera, target, R_camera_view)
+    resampler = Resampler(camera, target, R_camera_view)
+    view_hw3, outside_hw = resampler.image(image_hw3), resampler.covered_hw < 1
     if augmentation is not None:
         view_hw3, covered_hw = change_light(view_hw3, augmentation, rng)
         outside_hw |= covered_hw
-    T_world_view = T_world_camera @ make_pose(R_camera_view, np.zeros(3))
+    T_world_view = T_world_camera @ make_pose(np.eye(3) if R_camera_view is None else R_camera_view, np.zeros(3))
     T_view_world = invert_pose(T_world_view)
     pixels_l2 = target.project(landmarks_world_l3 @ T_view_world[:3, :3].T + T_view_world[:3, 3])
     state_l = np.where(target.contains(pixels_l2), visibility_l, -1).astype(np.int8)
@@ -80,22 +81,3 @@ def _turned(camera: Camera, augmentation: AugmentationConfig, rng: np.random.Gen
         camera.width_px, camera.height_px, camera.fx_px * zoom, camera.fy_px * zoom, camera.cx_px, camera.cy_px
     )
     return target, so3_exp(np.array([*tilt_2, 0.0])) @ so3_exp(np.array([0.0, 0.0, roll]))
-
-
-def _resample(image_hw3, camera: Camera, target: Camera, R_camera_view: np.ndarray):
-    """The image through `target`, turned, and where it has no pixels of the source."""
-    if camera.model == "pinhole":
-        H_source_target = camera.K @ R_camera_view @ np.linalg.inv(target.K)
-        size = (target.width_px, target.height_px)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        view_hw3 = cv2.warpPerspective(image_hw3, H_source_target, size, flags=flags)
-        inside = cv2.warpPerspective(np.full(image_hw3.shape[:2], 255, np.uint8), H_source_target, size, flags=flags)
-    else:
-        grid_n2 = np.stack(np.meshgrid(np.arange(target.width_px), np.arange(target.height_px)), -1).reshape(-1, 2)
-        pixels_n2 = np.nan_to_num(camera.project(target.bearings(grid_n2) @ R_camera_view.T), nan=-1e4).astype(
-            np.float32
-        )
-        maps = pixels_n2.reshape(target.height_px, target.width_px, 2)
-        view_hw3 = cv2.remap(image_hw3, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)
-        inside = cv2.remap(np.full(image_hw3.shape[:2], 255, np.uint8), maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)
-    return view_hw3, inside < 255
