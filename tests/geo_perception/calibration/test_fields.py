@@ -89,7 +89,7 @@ def test_a_longer_focal_length_makes_latitudes_smaller():
     ids=["wide", "tall", "steep", "level"],
 )
 def test_latitudes_are_those_the_crops_are_rendered_with(spec):
-    _, elevation_hw = _directions(spec, 1)
+    elevation_hw = -np.concatenate([below_hw for _, _, below_hw in _directions(spec, 1)])
     log_focal_b = torch.tensor([np.log(spec.focal_px / image_scale(spec.height_px, spec.width_px))])
     up_b3 = torch.tensor(up_from_attitude([spec.pitch_rad], [spec.roll_rad]))
     _, sine_bn = perspective_fields(log_focal_b, up_b3, image_grid(spec.height_px, spec.width_px, 1).double())

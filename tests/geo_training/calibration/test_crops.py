@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+from geo_training.calibration import crops as crops_module
 from geo_training.calibration.crops import (
     PAPER_DISTRIBUTION,
     ROBOT_DISTRIBUTION,
     CropDistribution,
     CropSpec,
+    _directions,
     render_crop,
 )
 from geo_training.calibration.panorama_files import with_border
@@ -282,3 +284,37 @@ def test_a_wrong_distribution_is_refused_by_its_key(changes, key, words):
     with pytest.raises(ValidationError, match=words) as caught:
         CropDistribution(**fields)
     assert ".".join(map(str, caught.value.errors()[0]["loc"])) == key
+
+
+@pytest.mark.parametrize("supersample", [1, 3])
+@pytest.mark.parametrize("spec", [camera(20, -30, 170, 300, 200, 90.0), camera(-90, 10, -175, 64, 400, 300.0)])
+def test_rays_are_those_of_rotation_matrices(spec, supersample):
+    blocks = list(_directions(spec, supersample, stretch=1.3))
+    assert [rows.start for rows, *_ in blocks] == [0, *(rows.stop for rows, *_ in blocks[:-1])]
+    assert blocks[-1][0].stop == spec.height_px
+    azimuth_hw, below_hw = (np.concatenate([block[part] for block in blocks]).astype(float) for part in (1, 2))
+    # In double precision, matrix by matrix.
+    x_w = (np.arange(spec.width_px * supersample) + 0.5) / supersample - spec.width_px / 2
+    y_h = (np.arange(spec.height_px * supersample) + 0.5) / supersample - spec.height_px / 2
+    (cp, sp), (cr, sr), (cy, sy) = ((np.cos(a), np.sin(a)) for a in (spec.pitch_rad, spec.roll_rad, spec.yaw_rad))
+    R_33 = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]]) @ np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    R_33 = R_33 @ np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    rays_hw3 = np.dstack([*np.meshgrid(x_w / spec.focal_px, y_h / spec.focal_px), np.ones(azimuth_hw.shape)])
+    rays_hw3 = rays_hw3 @ R_33.T * [1.3, 1, 1.3]  # in the world before it was stretched
+    rays_hw3 /= np.linalg.norm(rays_hw3, axis=2, keepdims=True)
+    level_hw = np.cos(below_hw)
+    found_hw3 = np.dstack([level_hw * np.sin(azimuth_hw), np.sin(below_hw), level_hw * np.cos(azimuth_hw)])
+    assert np.linalg.norm(found_hw3 - rays_hw3, axis=2).max() < 1e-6
+    assert azimuth_hw.min() >= -np.pi - 1e-6
+    assert azimuth_hw.max() <= np.pi + 1e-6
+
+
+def test_a_crop_does_not_depend_on_how_many_rows_are_made_at_once(monkeypatch):
+    panorama = np.random.default_rng(0).integers(0, 255, (128, 256, 3), np.uint8)
+    spec = camera(15, -20, 170, 90, 70, 60.0)
+    crops = []
+    for samples in (1, 1000, 1 << 30):
+        monkeypatch.setattr(crops_module, "_SAMPLES_AT_ONCE", samples)
+        crops.append(render_crop(panorama, spec, 3))
+    assert np.array_equal(crops[0], crops[1])
+    assert np.array_equal(crops[0], crops[2])

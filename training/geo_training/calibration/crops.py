@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Lock
 
@@ -12,7 +13,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, focal_px_from_fov, fov_rad
+from geo_perception.geometry import Camera, focal_px_from_fov, fov_rad, so3_exp
 from geo_training.calibration.panorama_files import BORDER_PX, bordered, with_border
 from geo_training.engine.config import Strict
 
@@ -21,6 +22,7 @@ MIN_SIDE_PX, MAX_SIDE_PX = 8, 4096
 Range = tuple[float, float]
 _LIMITS = {"focal_px": (1e-3, 1e6), "vfov_deg": (0.1, 174.9), "pitch_deg": (-90, 90), "roll_deg": (-180, 180)}
 _RAYS_PER_SOURCE_PX = 1.5
+_SAMPLES_AT_ONCE = 1 << 15
 MAX_COVERED = MAX_SUPERSAMPLE / _RAYS_PER_SOURCE_PX  # source pixels that a crop's pixel may cover, across
 
 
@@ -156,12 +158,18 @@ def render_crop(
             covered = panorama_hw3.shape[1] / (2 * np.pi * spec.focal_px)
         supersample = rays_across(covered)
     pano_height_px, pano_width_px = panorama_hw3.shape[:2]
-    azimuth_hw, elevation_hw = _directions(spec, supersample, stretch)
-    column_hw = azimuth_hw * np.float32(pano_width_px / (2 * np.pi)) + np.float32(pano_width_px / 2 - 0.5 + BORDER_PX)
-    row_hw = elevation_hw * np.float32(-pano_height_px / np.pi) + np.float32(pano_height_px / 2 - 0.5 + BORDER_PX)
+    to_column = np.float32(pano_width_px / (2 * np.pi)), np.float32(pano_width_px / 2 - 0.5 + BORDER_PX)
+    to_row = np.float32(pano_height_px / np.pi), np.float32(pano_height_px / 2 - 0.5 + BORDER_PX)
     method = cv2.INTER_CUBIC if spec.focal_px > pano_width_px / (2 * np.pi) else cv2.INTER_LINEAR
-    fine = cv2.remap(bordered(panorama_hw3), column_hw, row_hw, method, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(fine, (spec.width_px, spec.height_px), interpolation=cv2.INTER_AREA) if supersample > 1 else fine
+    source, crop_hw3 = bordered(panorama_hw3), np.empty((spec.height_px, spec.width_px, 3), np.uint8)
+    for rows, azimuth_hw, depression_hw in _directions(spec, supersample, stretch):
+        column_hw = np.add(np.multiply(azimuth_hw, to_column[0], out=azimuth_hw), to_column[1], out=azimuth_hw)
+        row_hw = np.add(np.multiply(depression_hw, to_row[0], out=depression_hw), to_row[1], out=depression_hw)
+        fine_hw3 = cv2.remap(source, column_hw, row_hw, method, borderMode=cv2.BORDER_REPLICATE)
+        # Whole pixels, so that a block's are the mean of what the crop's would be.
+        size_px = spec.width_px, rows.stop - rows.start
+        crop_hw3[rows] = cv2.resize(fine_hw3, size_px, interpolation=cv2.INTER_AREA) if supersample > 1 else fine_hw3
+    return crop_hw3
 
 
 _shrunk_cache: OrderedDict[tuple[int, int], tuple[weakref.ref, np.ndarray]] = OrderedDict()
@@ -188,16 +196,25 @@ def _shrunk(panorama_hw3: np.ndarray, at_least: float) -> np.ndarray:
     return small
 
 
-def _directions(spec: CropSpec, supersample: int, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Azimuth in [-pi, pi] (right positive) and elevation before the stretch, of every sample's ray, float32 (H, W)."""
+def _directions(
+    spec: CropSpec, supersample: int, stretch: float = 1.0
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Azimuth in [-pi, pi] (right positive) and angle below the horizon before the stretch, of every sample's ray,
+    float32 (H, W): rows of the crop after rows, with which they are. So few at once that they stay in the processor's
+    cache, where most of the time would else go.
+    """
     x_w = ((np.arange(spec.width_px * supersample) + 0.5) / supersample - spec.width_px / 2) / spec.focal_px
     y_h = ((np.arange(spec.height_px * supersample) + 0.5) / supersample - spec.height_px / 2) / spec.focal_px
-    x_w, y_h = x_w.astype(np.float32)[None], y_h.astype(np.float32)[:, None]
-    cp, sp, cr, sr = (np.float32(f(a)) for a in (spec.pitch_rad, spec.roll_rad) for f in (np.cos, np.sin))
-    # Rx(pitch) Rz(roll) (x, y, 1): right, down and ahead of a level camera.
-    right_hw = cr * x_w - sr * y_h
-    turned_hw = sr * x_w + cr * y_h
-    down_hw, ahead_hw = cp * turned_hw - sp, sp * turned_hw + cp
-    azimuth_hw = np.arctan2(right_hw, ahead_hw) + np.float32(spec.yaw_rad)
-    azimuth_hw = np.mod(azimuth_hw + np.float32(np.pi), np.float32(2 * np.pi)) - np.float32(np.pi)
-    return azimuth_hw, np.arctan2(-down_hw, np.float32(stretch) * np.hypot(right_hw, ahead_hw))
+    # Ry(yaw) Rx(pitch) Rz(roll) (x, y, 1): right, down and ahead of a level camera. Each is a sum of a column's part
+    # and a row's, and the yaw within it leaves no angle to be wrapped.
+    R_33 = so3_exp([0.0, spec.yaw_rad, 0.0]) @ so3_exp([spec.pitch_rad, 0.0, 0.0]) @ so3_exp([0.0, 0.0, spec.roll_rad])
+    of_columns_3w = (R_33[:, :1] * x_w).astype(np.float32)
+    of_rows_3h1 = (R_33[:, 1:2] * y_h + R_33[:, 2:]).astype(np.float32)[..., None]
+    height_px = max(1, _SAMPLES_AT_ONCE // (len(x_w) * supersample))
+    for top in range(0, spec.height_px, height_px):
+        rows = slice(top, min(top + height_px, spec.height_px))
+        samples = slice(rows.start * supersample, rows.stop * supersample)
+        right_hw, down_hw, ahead_hw = (w + h1[samples] for w, h1 in zip(of_columns_3w, of_rows_3h1, strict=True))
+        azimuth_hw = np.arctan2(right_hw, ahead_hw)
+        level_hw = np.sqrt(right_hw * right_hw + ahead_hw * ahead_hw) * np.float32(stretch)
+        yield rows, azimuth_hw, np.arctan2(down_hw, level_hw)
