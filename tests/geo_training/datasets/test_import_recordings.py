@@ -65,12 +65,17 @@ def test_one_sequence_of_seven_scenes(chess, tmp_path):
     assert {frame.split for frame in dataset.frames} == {"test"}  # the split files lie a folder above
 
 
-def test_a_seven_scenes_pose_that_tracking_lost(chess, tmp_path):
+def test_a_broken_seven_scenes_pose_costs_its_frame_the_pose(chess, tmp_path):
     (chess / "seq-01" / "frame-000000.pose.txt").write_text("1 0 0 0\n")
-    with pytest.raises(InputError, match=r"frame-000000\.pose\.txt has 4 numbers"):
-        import_dataset(chess, tmp_path / "out")
+    result = import_dataset(chess, tmp_path / "out")
+    assert (result["frames"], result["posed_frames"]) == (4, 3)
+    assert any("frame-000000.pose.txt has 4 numbers" in note for note in result["notes"])
     (chess / "seq-01" / "frame-000000.pose.txt").write_text("-1.#IND 1.#QNAN inf nan\n" * 4)
-    assert import_dataset(chess, tmp_path / "out")["posed_frames"] == 3
+    assert import_dataset(chess, tmp_path / "lost")["posed_frames"] == 3
+    for file in chess.glob("*/*.pose.txt"):
+        file.write_text("1 0 0 0\n")
+    with pytest.raises(InputError, match=r"none of the 4 poses is one: .*frame-000000\.pose\.txt has 4 numbers"):
+        import_dataset(chess, tmp_path / "none")
 
 
 @pytest.fixture

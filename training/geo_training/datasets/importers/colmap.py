@@ -6,15 +6,21 @@ from collections import defaultdict
 from pathlib import Path
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, invert_pose, make_pose
+from geo_perception.geometry import Camera, invert_pose
+from geo_training.datasets.importers.account import Account
+from geo_training.datasets.importers.pairing import natural_key, unique_names
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
     ImportOptions,
     Source,
     SourceFrame,
+    camera_of_K,
     folder_name,
-    natural_key,
+    pictures_in,
+    pose_from_numbers,
+    sequence_name,
     stamp_at,
+    taken_pose,
 )
 
 _MODEL_FOLDERS = ("sparse", "colmap", "colmap/sparse", "model", ".")
@@ -76,34 +82,53 @@ def read(path: Path, options: ImportOptions) -> Source:
     if len(read_models) > 1:
         notes.append(f"Of {len(read_models)} COLMAP models the largest was taken: {model_path.relative_to(path)}.")
     image_root = _image_root(path, [image.name for image in model.images.values()])
-    cameras = {camera_id: camera_from_colmap(camera) for camera_id, camera in model.cameras.items()}
-    by_folder, missing = defaultdict(list), []
-    for image in sorted(model.images.values(), key=lambda image: natural_key(image.name)):
-        if not image.has_pose:
-            continue
-        if not (image_root / image.name).is_file():
-            missing.append(image.name)
-            continue
-        by_folder[str(Path(image.name).parent)].append(image)
+    account = Account()
+    by_folder = _images_by_folder(model, image_root, account)
+    used_cameras = {image.camera_id for images in by_folder.values() for image in images}
+    cameras = {camera_id: camera_from_colmap(model.cameras[camera_id]) for camera_id in sorted(used_cameras)}
+    names = unique_names([folder_name(path) if folder == "." else sequence_name(folder) for folder in by_folder])
+    camera_of = camera_of_K(
+        options.K_33, [image_root / image.name for images in by_folder.values() for image in images]
+    )
     frames = []
-    for folder, images in by_folder.items():
-        sequence = folder_name(path) if folder == "." else folder.replace("/", "_")
+    for sequence, images in zip(names, by_folder.values(), strict=True):
         for index, image in enumerate(images):
-            T_camera_world_34 = image.cam_from_world().matrix()
+            T_camera_world = taken_pose(lambda: _pose(image, model_path), account, image.name)  # noqa: B023
             frames.append(
                 SourceFrame(
                     image_file=image_root / image.name,
                     sequence=sequence,
                     stamp_ns=stamp_at(index, options.rate_hz or DEFAULT_RATE_HZ),
                     stem=Path(image.name).stem,
-                    camera=cameras[image.camera_id],
-                    T_world_camera=invert_pose(make_pose(T_camera_world_34[:, :3], T_camera_world_34[:, 3])),
+                    camera=cameras[image.camera_id] if options.K_33 is None else camera_of(image_root / image.name),
+                    T_world_camera=None if T_camera_world is None else invert_pose(T_camera_world),
                 )
             )
-    if missing:
-        notes.append(f"{len(missing)} images of the model do not exist and were left out, the first: {missing[0]}.")
-    notes.append("The stamps are made up, in the order of the names.")
-    return Source(frames, scale="unknown", scale_source="a COLMAP model has no scale of its own", notes=notes)
+    notes.append("Poses and cameras are paired by the image's name; the stamps are made up, in the order of the names.")
+    return Source(frames, account, scale="unknown", scale_source="a COLMAP model has no scale of its own", notes=notes)
+
+
+def _images_by_folder(model, image_root: Path, account: Account) -> dict[str, list]:
+    """The images of the model that have a pose and exist, by the folder in their names; the account says the others."""
+    by_folder = defaultdict(list)
+    for image in sorted(model.images.values(), key=lambda image: natural_key(image.name)):
+        account.find("images")
+        if not image.has_pose:
+            account.leave("images", "that COLMAP did not register", image.name)
+        elif not (image_root / image.name).is_file():
+            account.leave("images", "images of the model do not exist", image.name)
+        else:
+            by_folder[str(Path(image.name).parent)].append(image)
+    named = {str(image_root / image.name) for image in model.images.values()}
+    beside = [path for folder in by_folder for path in pictures_in(image_root / folder) if str(path) not in named]
+    account.find("images", len(beside))
+    account.leave("images", "that the model does not name", beside[0].name if beside else "", len(beside))
+    return by_folder
+
+
+def _pose(image, model_path: Path):
+    """T_camera_world (4, 4). Raises InputError when the model holds none."""
+    return pose_from_numbers(image.cam_from_world().matrix(), f"{model_path} image {image.name}")
 
 
 def _models(path: Path) -> list[Path]:

@@ -15,17 +15,20 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose
+from geo_training.datasets.importers.account import NO_IMAGE, Account
+from geo_training.datasets.importers.pairing import natural_key
+from geo_training.datasets.importers.seven_scenes import read_pose
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
     ImportOptions,
     Source,
     SourceFrame,
     folder_name,
-    natural_key,
-    pose_from_numbers,
-    read_numbers,
+    read_text,
     stamp_at,
+    taken_pose,
 )
+from geo_training.datasets.pictures import is_hidden
 
 TEST_SESSION_EVERY = 5
 _IMAGE_END = ".color.jpg"
@@ -40,9 +43,13 @@ def read(path: Path, options: ImportOptions) -> Source:
     SIMPLE_RADIAL, and so are its pixel centres. Raises InputError when there is no image, or a file of one is broken.
     """
     folder = _folder(path)
-    files = sorted(folder.glob(f"*{_IMAGE_END}"), key=lambda file: natural_key(file.name))
+    files = [file for file in folder.glob(f"*{_IMAGE_END}") if not is_hidden(file)]
+    files = sorted(files, key=lambda file: natural_key(file.name))
     if not files:
         raise InputError(f"{path} holds no images/NAME{_IMAGE_END}; give the folder of one Indoor-6 scene")
+    account = Account()
+    stems = {file.name.removesuffix(_IMAGE_END) for file in files}
+    _count(folder, stems, account)
     sessions = [session_of(file.name.removesuffix(_IMAGE_END), folder_name(path)) for file in files]
     splits, notes = _splits(path, files, sessions)
     frames, indices = [], dict.fromkeys(sessions, 0)
@@ -55,7 +62,7 @@ def read(path: Path, options: ImportOptions) -> Source:
                 stamp_ns=stamp_at(indices[session], options.rate_hz or DEFAULT_RATE_HZ),
                 stem=stem,
                 camera=_read_camera(folder / f"{stem}.intrinsics.txt", options),
-                T_world_camera=_read_pose(folder / f"{stem}.pose.txt"),
+                T_world_camera=_read_pose(folder / f"{stem}.pose.txt", account),
                 split=splits[file.name],
             )
         )
@@ -63,9 +70,9 @@ def read(path: Path, options: ImportOptions) -> Source:
     without_pose = sum(frame.T_world_camera is None for frame in frames)
     if without_pose:
         notes.append(f"{without_pose} frames have no pose.")
-    notes.append("The stamps are made up, in the order of the names.")
+    notes.append("Poses and intrinsics are paired by the image's name; the stamps are made up, in their order.")
     scale_source = "Indoor-6 pseudo ground truth (COLMAP, brought to metres by its authors)"
-    return Source(frames, scale="metric", scale_source=scale_source, notes=notes)
+    return Source(frames, account, scale="metric", scale_source=scale_source, notes=notes)
 
 
 def session_of(stem: str, default: str) -> str:
@@ -80,23 +87,31 @@ def _folder(path: Path) -> Path:
 def _read_camera(path: Path, options: ImportOptions) -> Camera:
     try:
         # A line may end with the image's first name, which is no number.
-        width, height, focal, cx, cy, *rest = path.read_text().split()
-        radial = float(rest[0]) if rest and re.fullmatch(r"[-+.\deE]+", rest[0]) else 0.0
+        width, height, focal, cx, cy, *rest = read_text(path).split()
+        radial = float(rest[0]) if rest and re.fullmatch(r"[-+.\deE]+|nan|inf", rest[0], re.IGNORECASE) else 0.0
         K_33 = [[float(focal), 0, float(cx) - 0.5], [0, float(focal), float(cy) - 0.5], [0, 0, 1]]
         size = int(float(width)), int(float(height))
-    except (OSError, ValueError):
+        camera = Camera.from_K(K_33, *size, "plumb_bob", (radial, 0.0, 0.0, 0.0))
+    except (ValueError, OverflowError):
         raise InputError(f"{path} is missing or is not `W H f px py k`; unpack the scene again") from None
     if options.K_33 is not None:
         return Camera.from_K(options.K_33, *size)
-    return Camera.from_K(K_33, *size, "plumb_bob", (radial, 0.0, 0.0, 0.0))
+    return camera
 
 
-def _read_pose(path: Path) -> np.ndarray | None:
+def _read_pose(path: Path, account: Account) -> np.ndarray | None:
     if not path.is_file():
         return None
-    rows = read_numbers(path)
-    T_camera_world = pose_from_numbers(np.concatenate(rows), str(path)) if rows else None
+    T_camera_world = taken_pose(lambda: read_pose(path), account, path.name)
     return None if T_camera_world is None else invert_pose(T_camera_world)
+
+
+def _count(folder: Path, stems: set[str], account: Account) -> None:
+    """Counts images, and poses of none; the others are counted as they are read."""
+    account.find("images", len(stems))
+    orphans = [path.name for path in sorted(folder.glob("*.pose.txt")) if path.name[: -len(".pose.txt")] not in stems]
+    account.find("poses", len(orphans))
+    account.leave("poses", NO_IMAGE, orphans[0] if orphans else "", len(orphans))
 
 
 def _splits(path: Path, files: list[Path], sessions: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -123,7 +138,7 @@ def _named_splits(path: Path) -> dict[str, str]:
     json_file = path / "split.json"
     if json_file.is_file():
         try:
-            content = json.loads(json_file.read_text())
+            content = json.loads(read_text(json_file))
             lists = {split: list(content.get(split, ())) for split in ("train", "val", "test")}
         except (ValueError, AttributeError, TypeError):
             raise InputError(f'{json_file} is not {{"train": [names], "test": [names]}}; mend it') from None
@@ -131,5 +146,5 @@ def _named_splits(path: Path) -> dict[str, str]:
         for split in ("train", "val", "test"):
             file = path / f"{split}.txt"
             if file.is_file():
-                lists[split] = file.read_text().split()
+                lists[split] = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     return {Path(str(name)).name: split for split, names in lists.items() for name in names}

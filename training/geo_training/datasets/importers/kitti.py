@@ -7,17 +7,26 @@ from pathlib import Path
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, invert_pose, make_pose
+from geo_perception.geometry import invert_pose
+from geo_training.datasets.importers.account import NO_IMAGE, Account
+from geo_training.datasets.importers.kitti_geometry import split_projection
+from geo_training.datasets.importers.pairing import own_number, pair_with_lines
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
     ImportOptions,
     Source,
     SourceFrame,
+    camera_of_K,
+    find_hidden,
     list_images,
+    numbers_of,
+    pictures_in,
     pose_from_numbers,
+    read_lines,
     read_numbers,
-    shown_image_size,
+    read_text,
     stamp_at,
+    taken_pose,
 )
 
 # The left colour camera first: 0 and 1 are grey, 2 and 3 colour; the even ones are left.
@@ -31,25 +40,28 @@ def matches(path: Path) -> bool:
 def read(path: Path, options: ImportOptions) -> Source:
     """All sequences below `path`, or the one it is. The left colour camera is taken, else the left grey one.
 
-    poses/NN.txt holds poses of camera 0; those of another camera follow from its baseline in calib.txt. Each sequence
-    has a world of its own. Raises InputError when calib.txt is missing or does not fit, or there is no image.
+    An image's number, from 0, is its line in times.txt and in poses/NN.txt. That file holds poses of camera 0; those of
+    another camera follow from its baseline in calib.txt. Each sequence has a world of its own. Raises InputError when
+    calib.txt is missing or does not fit, the numbers do not tell which line is whose, or there is no image.
     """
     folders = _sequence_folders(path)
     if options.sequences:
         folders = [folder for folder in folders if folder.resolve().name in options.sequences] or folders
     if not folders:
         raise InputError(f"{path} holds no sequence with image_0 or image_2; give the folder that holds sequences/")
-    frames, notes, posed_sequences = [], [], 0
+    frames, notes, posed_sequences, account = [], [], 0, Account()
     for folder in folders:
-        found, sequence_notes = _read_sequence(folder, options)
+        found, sequence_notes = _read_sequence(folder, options, account)
         frames += found
         notes += sequence_notes
         posed_sequences += any(frame.T_world_camera is not None for frame in found)
     if posed_sequences > 1:
         notes.append("Each sequence has its own world frame: map one at a time (import it with --sequences NN).")
     if not posed_sequences:
-        return Source(frames, notes=notes)
-    return Source(frames, scale="metric", scale_source="GPS/IMU poses of KITTI odometry, in metres", notes=notes)
+        return Source(frames, account, notes=notes)
+    return Source(
+        frames, account, scale="metric", scale_source="GPS/IMU poses of KITTI odometry, in metres", notes=notes
+    )
 
 
 def _sequence_folders(path: Path) -> list[Path]:
@@ -61,30 +73,35 @@ def _camera_number(folder: Path) -> int | None:
     return next((number for number in CAMERAS if list_images(folder / f"image_{number}")), None)
 
 
-def _read_sequence(folder: Path, options: ImportOptions) -> tuple[list[SourceFrame], list[str]]:
+def _read_sequence(folder: Path, options: ImportOptions, account: Account) -> tuple[list[SourceFrame], list[str]]:
     name, number = folder.resolve().name, _camera_number(folder)
-    files = list_images(folder / f"image_{number}")
+    files = pictures_in(folder / f"image_{number}")
+    account.find("images", len(files))
+    find_hidden([folder / f"image_{number}"], account)
+    for other in CAMERAS:
+        count = len(list_images(folder / f"image_{other}")) if other != number else 0
+        account.find("images", count)
+        account.leave("images", f"of another camera than image_{number}", f"image_{other}", count)
     K_33, T_camera_camera0 = read_calibration(folder / "calib.txt", number)
     if options.K_33 is not None:
         K_33 = options.K_33
-    stamps_ns = _read_stamps(folder / "times.txt", len(files), options.rate_hz)
-    poses = _read_poses(folder, name, len(files))
-    frames = []
-    for index, (file, T_world_camera0) in enumerate(zip(files, poses, strict=True)):
-        size = shown_image_size(file)
-        frames.append(
-            SourceFrame(
-                image_file=file,
-                sequence=name,
-                stamp_ns=stamps_ns[index],
-                stem=file.stem,
-                camera=Camera.from_K(K_33, *size) if size else None,
-                T_world_camera=None if T_world_camera0 is None else T_world_camera0 @ invert_pose(T_camera_camera0),
-            )
+    stems = [file.stem for file in files]
+    stamps_ns, stamps_how = _read_stamps(folder / "times.txt", stems, options.rate_hz)
+    poses, poses_how = _read_poses(folder, name, stems, account)
+    camera_of = camera_of_K(K_33, files)
+    frames = [
+        SourceFrame(
+            image_file=file,
+            sequence=name,
+            stamp_ns=stamp_ns,
+            stem=file.stem,
+            camera=camera_of(file),
+            T_world_camera=None if T_world_camera0 is None else T_world_camera0 @ invert_pose(T_camera_camera0),
         )
-    notes = [f"Sequence {name}: images of camera {number}."]
-    if all(pose is None for pose in poses):
-        notes.append(f"Sequence {name} has no poses/{name}.txt beside sequences/.")
+        for file, stamp_ns, T_world_camera0 in zip(files, stamps_ns, poses, strict=True)
+    ]
+    notes = [f"Sequence {name}: images of camera {number}.", f"Sequence {name}: {stamps_how}"]
+    notes.append(f"Sequence {name}: {poses_how}" if poses_how else f"Sequence {name} has no poses/{name}.txt.")
     return frames, notes
 
 
@@ -93,33 +110,51 @@ def read_calibration(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
 
     calib.txt holds P = K [I | t] with t in metres. Raises InputError.
     """
-    for line in path.read_text().splitlines():
+    for line in read_text(path).splitlines():
         key, _, values = line.partition(":")
         if key.strip() != f"P{number}":
             continue
         try:
             P_34 = np.array([float(value) for value in values.split()]).reshape(3, 4)
-            return P_34[:, :3], make_pose(np.eye(3), np.linalg.solve(P_34[:, :3], P_34[:, 3]))
+            return split_projection(P_34)
         except (ValueError, np.linalg.LinAlgError):
             raise InputError(f"{path}: P{number} is not twelve numbers of a projection; mend the line") from None
     raise InputError(f"{path} has no P{number}; take the calib.txt of the odometry data set")
 
 
-def _read_stamps(path: Path, count: int, rate_hz: float | None) -> list[int]:
+def _read_stamps(path: Path, stems: list[str], rate_hz: float | None) -> tuple[list[int], str]:
+    """KITTI numbers its images from 0: the number of an image is its line."""
     if rate_hz is not None or not path.is_file():
-        return [stamp_at(index, rate_hz or DEFAULT_RATE_HZ) for index in range(count)]
+        numbers = [own_number(stem) for stem in stems]
+        counted = None not in numbers and len(set(numbers)) == len(numbers)
+        indices = numbers if counted else range(len(stems))
+        how = "the image's own number" if counted else "the order of the names"
+        rate_hz = rate_hz or DEFAULT_RATE_HZ
+        return [
+            stamp_at(index, rate_hz) for index in indices
+        ], f"the stamps are made up, {rate_hz:g} a second, by {how}."
     rows = read_numbers(path)
-    if len(rows) < count:
-        raise InputError(f"{path} has {len(rows)} lines for {count} images; take the times.txt of this sequence")
-    return [round(row[0] * 1e9) for row in rows[:count]]
+    pairing = pair_with_lines(stems, len(rows), path, first_number=0)
+    stamps_ns = []
+    for line in pairing.lines:
+        if len(rows[line]) != 1 or not 0 <= rows[line][0] < 1e9:
+            raise InputError(f"{path}: {rows[line]} is no time in seconds of a recording; take its times.txt")
+        stamps_ns.append(round(rows[line][0] * 1e9))
+    return stamps_ns, pairing.how
 
 
-def _read_poses(folder: Path, name: str, count: int) -> list[np.ndarray | None]:
+def _read_poses(folder: Path, name: str, stems: list[str], account: Account) -> tuple[list[np.ndarray | None], str]:
     places = (folder / "poses.txt", *(base / "poses" / f"{name}.txt" for base in folder.resolve().parents[:2]))
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        return [None] * count
-    rows = read_numbers(path)
-    if len(rows) < count:
-        raise InputError(f"{path} has {len(rows)} poses for {count} images; take the poses of this sequence")
-    return [pose_from_numbers(row, f"{path} line {line}") for line, row in enumerate(rows[:count], start=1)]
+        return [None] * len(stems), ""
+    lines = read_lines(path)
+    pairing = pair_with_lines(stems, len(lines), path, first_number=0, things="poses")
+    poses = []
+    for line in pairing.lines:
+        number, words = lines[line]
+        where = f"{path} line {number}"
+        poses.append(taken_pose(lambda: pose_from_numbers(numbers_of(words, where), where), account, where))  # noqa: B023
+    account.find("poses", len(lines) - len(pairing.lines))
+    account.leave("poses", NO_IMAGE, f"of {path.name}", len(lines) - len(pairing.lines))
+    return poses, pairing.how

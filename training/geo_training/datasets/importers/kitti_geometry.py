@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, invert_pose, make_pose
+from geo_perception.geometry import Camera, checked_rotation, invert_pose, make_pose
+from geo_training.datasets.importers.source import read_text
 
 EARTH_RADIUS_M = 6_378_137.0
 _NEAR_M = 0.1
+_MAX_LATITUDE = 85.0  # where a Mercator map ends
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class DateCalibration:
                 f"{self.folder / 'calib_cam_to_cam.txt'} has no R_rect_00 of nine numbers; unpack it again"
             )
         _, T_camera_rectified0 = self._projection(number)
-        return T_camera_rectified0 @ make_pose(turn.reshape(3, 3), np.zeros(3)) @ self.T_camera0_velo
+        R_rect_33 = _checked(turn, self.folder / "calib_cam_to_cam.txt", "R_rect_00")
+        return T_camera_rectified0 @ make_pose(R_rect_33, np.zeros(3)) @ self.T_camera0_velo
 
     def T_imu_camera(self, number: int) -> np.ndarray | None:
         """The rectified camera in the frame of the GPS/IMU. None where a file is missing."""
@@ -66,11 +69,21 @@ class DateCalibration:
         """K (3, 3), and the shift from the rectified camera 0: P = K [I | t]."""
         P = self.cam_to_cam.get(f"P_rect_{number:02d}")
         try:
-            P_34 = P.reshape(3, 4)
-            return P_34[:, :3], make_pose(np.eye(3), np.linalg.solve(P_34[:, :3], P_34[:, 3]))
+            return split_projection(P.reshape(3, 4))
         except (AttributeError, ValueError, np.linalg.LinAlgError):
             path = self.folder / "calib_cam_to_cam.txt"
             raise InputError(f"{path} has no P_rect_{number:02d} of twelve numbers; unpack it again") from None
+
+
+def split_projection(P_34: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """K (3, 3), and the shift (4, 4) from the camera that the projection P = K [I | t] starts at.
+
+    Raises ValueError or LinAlgError when P is no such projection.
+    """
+    K_33 = P_34[:, :3]
+    if not np.isfinite(P_34).all() or K_33[0, 0] <= 0 or K_33[1, 1] <= 0 or np.abs(K_33[2] - [0, 0, 1]).max() > 1e-6:
+        raise ValueError
+    return K_33, make_pose(np.eye(3), np.linalg.solve(K_33, P_34[:, 3]))
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ class LidarDepth:
 
 def imu_poses(files: list[Path]) -> list[np.ndarray | None]:
     """T_world_imu (4, 4) of every oxts file: metres east, north and up of the first one. None where a file is missing
-    or broken.
+    or broken, or says a place that is none (no fix: 0, 0).
 
     Latitude and longitude become metres by a Mercator map with the scale of the first latitude.
     """
@@ -121,6 +134,9 @@ def imu_poses(files: list[Path]) -> list[np.ndarray | None]:
             poses.append(None)
             continue
         latitude, longitude, altitude_m, roll, pitch, yaw = values
+        if abs(latitude) > _MAX_LATITUDE or abs(longitude) > 360 or (latitude == 0 and longitude == 0):
+            poses.append(None)
+            continue
         scale = np.cos(np.radians(latitude)) if scale is None else scale
         position_3 = np.array([
             scale * EARTH_RADIUS_M * np.radians(longitude),
@@ -145,11 +161,7 @@ def _about(axis: int, angle_rad: float) -> np.ndarray:
 def _read_fields(path: Path) -> dict[str, np.ndarray]:
     """`key: numbers` lines; what is not made of numbers (the time of calibration) is left out."""
     fields = {}
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text ({type(error).__name__}); unpack it again") from None
-    for line in lines:
+    for line in read_text(path).splitlines():
         key, _, values = line.partition(":")
         try:
             fields[key.strip()] = np.array([float(value) for value in values.split()])
@@ -166,4 +178,13 @@ def _read_rigid(path: Path) -> np.ndarray | None:
     R, t = fields.get("R"), fields.get("T")
     if R is None or t is None or len(R) != 9 or len(t) != 3:
         raise InputError(f"{path} has no R of nine and T of three numbers; unpack it again")
-    return make_pose(R.reshape(3, 3), t)
+    if not np.isfinite(t).all():
+        raise InputError(f"{path}: T is {t.tolist()}; unpack it again")
+    return make_pose(_checked(R, path, "R"), t)
+
+
+def _checked(R_9: np.ndarray, path: Path, key: str) -> np.ndarray:
+    try:
+        return checked_rotation(R_9.reshape(3, 3))
+    except InputError as error:
+        raise InputError(f"{path}: {key}: {error}") from None

@@ -18,14 +18,18 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import pose_error
+from geo_training.datasets.importers.account import Account
 from geo_training.datasets.importers.kitti_geometry import DateCalibration, LidarDepth, imu_poses
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
     ImportOptions,
     Source,
     SourceFrame,
-    list_images,
-    shown_image_size,
+    find_hidden,
+    leave_others,
+    pictures_in,
+    read_text,
+    size_of,
     stamp_at,
 )
 from geo_training.datasets.scene import SPLITS
@@ -45,6 +49,10 @@ VAL_DRIVE_EVERY = 12  # of the other drives, by a checksum of the name: the same
 CAMERAS = {"l": 2, "r": 3}
 STILL_M, STILL_RAD = 0.1, np.radians(1.0)
 _DRIVE = re.compile(r"\d{4}_\d\d_\d\d_drive_\d{4}_sync")
+PAIRED = (
+    "Stamps are paired by number (the image's own number is its line in timestamps.txt, counted from 0), lidar scans "
+    "and GPS/IMU by the image's name."
+)
 _LAYOUT = "give the folder that holds <date>/<date>_drive_NNNN_sync/image_02/data"
 
 
@@ -70,26 +78,28 @@ def read(path: Path, options: ImportOptions) -> Source:
         drives = [drive for drive in drives if drive.name in options.sequences] or drives
     listed = _read_lists(options.split_files) if options.split_files else None
     calibrations: dict[Path, DateCalibration] = {}
-    frames, counts, posed = [], Counter(), 0
+    frames, counts, posed, account = [], Counter(), 0, Account()
     for drive in drives:
         if drive.parent not in calibrations:
             calibrations[drive.parent] = DateCalibration.read(drive.parent)
         sides = ("l",) if listed is None else tuple(side for side in CAMERAS if (drive.name, side) in listed)
         for side in sides:
-            found = _read_drive(drive, CAMERAS[side], calibrations[drive.parent], options, counts)
-            found = _moving(found, counts) if listed is None else _of_lists(found, listed[drive.name, side], counts)
+            found = _read_drive(drive, CAMERAS[side], calibrations[drive.parent], options, counts, account)
+            kept = _moving(found, counts) if listed is None else _of_lists(found, listed[drive.name, side], counts)
+            reason = "in which the car stands still" if listed is None else "in no list"
+            found = leave_others(found, kept, reason, account)
             frames += found
             posed += any(frame.T_world_camera is not None for frame in found)
     if not frames:
         raise InputError(f"none of the listed frames, or no image at all, is below {path}; {_LAYOUT}")
     if listed is not None:
         counts["not there"] = sum(map(len, listed.values())) - len(frames)
-    notes = _notes(counts)
+    notes = [PAIRED, *_notes(counts)]
     if posed > 1:
         notes.append("Each drive has its own world frame: map one at a time (import it with --sequences).")
     if not posed:
-        return Source(frames, notes=notes)
-    return Source(frames, scale="metric", scale_source="GPS/IMU of KITTI raw, in metres", notes=notes)
+        return Source(frames, account, notes=notes)
+    return Source(frames, account, scale="metric", scale_source="GPS/IMU of KITTI raw, in metres", notes=notes)
 
 
 def eigen_split(drive_name: str) -> str:
@@ -110,15 +120,24 @@ def _drives(path: Path) -> list[Path]:
 
 
 def _read_drive(
-    drive: Path, number: int, calibration: DateCalibration, options: ImportOptions, counts: Counter
+    drive: Path, number: int, calibration: DateCalibration, options: ImportOptions, counts: Counter, account: Account
 ) -> list[SourceFrame]:
     """Every image of one camera of a drive, with what there is of depth and poses."""
     folder = drive / f"image_{number:02d}"
-    files = [file for file in list_images(folder / "data") if file.stem.isdigit()]
+    pictures = pictures_in(folder / "data")
+    files = [file for file in pictures if file.stem.isdecimal()]
+    account.find("images", len(pictures))
+    find_hidden([folder / "data"] if pictures else [], account)
+    for file in pictures:
+        if not file.stem.isdecimal():
+            account.leave("images", "without a number for a name", file.name)
     if not files:
         counts["empty drives"] += 1
         return []
-    camera = calibration.camera(number, shown_image_size(files[0]))
+    sizes = [size for file in files if (size := size_of(file)) is not None]
+    if not sizes:
+        raise InputError(f"{folder / 'data'} holds no image that can be read; unpack the drive again")
+    camera = calibration.camera(number, sizes[0])
     if options.K_33 is not None:
         camera = type(camera).from_K(options.K_33, camera.width_px, camera.height_px)
     T_camera_velo, T_imu_camera = calibration.T_camera_velo(number), calibration.T_imu_camera(number)
@@ -129,6 +148,8 @@ def _read_drive(
         scan = drive / "velodyne_points" / "data" / f"{file.stem}.bin"
         has_scan = T_camera_velo is not None and scan.is_file()
         has_pose = T_imu_camera is not None and T_world_imu is not None
+        account.find("depth", has_scan)
+        account.find("poses", has_pose)
         counts["no lidar"] += not has_scan
         counts["no pose"] += not has_pose
         frames.append(
@@ -149,7 +170,7 @@ def _read_drive(
 def _read_stamps(path: Path, files: list[Path], rate_hz: float | None, counts: Counter) -> list[int]:
     """timestamps.txt has a line for every number, whether its image is there or not."""
     if rate_hz is None and path.is_file():
-        lines = path.read_text(errors="replace").splitlines()
+        lines = read_text(path).splitlines()
         try:
             return [_stamp_ns(lines[int(file.stem)]) for file in files]
         except (IndexError, ValueError):
@@ -195,16 +216,12 @@ def _read_lists(paths: tuple[Path, ...]) -> dict[tuple[str, str], dict[int, str]
         split = next((name for name in SPLITS if name and name in path.stem.lower()), None)
         if split is None:
             raise InputError(f"{path} says no split; name it as one of train_files.txt, val_files.txt, test_files.txt")
-        try:
-            lines = path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read as text ({type(error).__name__}); check the file") from None
-        for line_number, line in enumerate(lines, start=1):
+        for line_number, line in enumerate(read_text(path).splitlines(), start=1):
             words = line.split()
             if not words:
                 continue
             drive = Path(words[0]).name
-            if len(words) != 3 or not _DRIVE.fullmatch(drive) or not words[1].isdigit() or words[2] not in CAMERAS:
+            if len(words) != 3 or not _DRIVE.fullmatch(drive) or not words[1].isdecimal() or words[2] not in CAMERAS:
                 raise InputError(f"{path} line {line_number} is not '<date>/<drive> <number> l|r'; mend the line")
             before = listed.setdefault((drive, words[2]), {}).setdefault(int(words[1]), split)
             if before != split:

@@ -9,16 +9,18 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
+from geo_training.datasets.importers.account import NO_IMAGE, Account
+from geo_training.datasets.importers.pairing import natural_key, own_number
 from geo_training.datasets.importers.source import (
-    DepthFile,
     ImportOptions,
     Source,
     SourceFrame,
-    natural_key,
+    camera_of_K,
     pose_from_numbers,
     read_numbers,
-    shown_image_size,
+    read_text,
     stamp_at,
+    taken_pose,
 )
 
 # The data set names this K for its Kinect; it is that of the depth camera, whose poses the files hold.
@@ -26,7 +28,7 @@ K_33 = np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]])
 SIZE_PX = 640, 480
 RATE_HZ = 30.0
 DEPTH_UNITS_PER_M = 1000.0
-UNKNOWN_DEPTHS = 0, 65535
+_IMAGE_END = ".color.png"
 
 
 def matches(path: Path) -> bool:
@@ -36,19 +38,23 @@ def matches(path: Path) -> bool:
 def read(path: Path, options: ImportOptions) -> Source:
     """The sequences of a scene, or one sequence. Stamps are 30 a second by the number of the frame, `rate_hz` else.
 
-    Raises InputError when there is no frame, or a pose is broken.
+    A broken pose costs its frame the pose. Raises InputError when there is no frame, or all poses are broken.
     """
     folders = sorted(path.glob("seq-*"), key=lambda folder: natural_key(folder.name)) or [path]
     splits = {number: split for split in ("test", "train") for number in _split_numbers(path, split)}
-    camera = Camera.from_K(K_33 if options.K_33 is None else options.K_33, *SIZE_PX)
-    frames, without_pose = [], 0
+    camera = Camera.from_K(K_33, *SIZE_PX)
+    camera_of = camera_of_K(options.K_33, [file for folder in folders for file in folder.glob(f"frame-*{_IMAGE_END}")])
+    account, frames, without_pose = Account(), [], 0
     for folder in folders:
         split = splits.get(_last_number(folder.name), "")
-        for file in sorted(folder.glob("frame-*.color.png")):
-            stem = file.name.removesuffix(".color.png")
+        files = sorted(folder.glob(f"frame-*{_IMAGE_END}"))
+        _count(folder, {file.name.removesuffix(_IMAGE_END) for file in files}, account)
+        for file in files:
+            stem = file.name.removesuffix(_IMAGE_END)
             pose_file, depth_file = (folder / f"{stem}{end}" for end in (".pose.txt", ".depth.png"))
-            rows = read_numbers(pose_file) if pose_file.is_file() else []
-            T_world_camera = pose_from_numbers(np.concatenate(rows), str(pose_file)) if rows else None
+            T_world_camera = None
+            if pose_file.is_file():
+                T_world_camera = taken_pose(lambda: read_pose(pose_file), account, pose_file.name)  # noqa: B023
             without_pose += T_world_camera is None
             frames.append(
                 SourceFrame(
@@ -56,9 +62,9 @@ def read(path: Path, options: ImportOptions) -> Source:
                     sequence=folder.resolve().name,
                     stamp_ns=stamp_at(_last_number(stem), options.rate_hz or RATE_HZ),
                     stem=stem,
-                    camera=_at_size(camera, file) if options.K_33 is not None else camera,
+                    camera=camera_of(file) if options.K_33 is not None else camera,
                     T_world_camera=T_world_camera,
-                    depth=DepthFile(depth_file, options.depth_units_per_m or DEPTH_UNITS_PER_M, UNKNOWN_DEPTHS)
+                    depth=options.depth_file(depth_file, DEPTH_UNITS_PER_M, "millimetres, as 7-Scenes defines it")
                     if depth_file.is_file()
                     else None,
                     split=split,
@@ -68,16 +74,34 @@ def read(path: Path, options: ImportOptions) -> Source:
         raise InputError(f"{path} holds no seq-XX/frame-XXXXXX.color.png; unpack the sequences of the scene first")
     notes = [
         "The poses and K are those of the depth camera (585 px); the colour camera sits a few centimetres beside it "
-        "and its images are not registered to the depth, so colour and depth agree only roughly."
+        "and its images are not registered to the depth, so colour and depth agree only roughly.",
+        "Poses and depth are paired by the frame's name, stamps by its number.",
     ]
     if without_pose:
         notes.append(f"{without_pose} frames have no pose.")
-    return Source(frames, scale="metric", scale_source="KinectFusion poses of 7-Scenes, in metres", notes=notes)
+    return Source(
+        frames, account, scale="metric", scale_source="KinectFusion poses of 7-Scenes, in metres", notes=notes
+    )
 
 
-def _at_size(camera: Camera, file: Path) -> Camera:
-    size = shown_image_size(file)
-    return Camera.from_K(camera.K, *size) if size else camera
+def read_pose(path: Path) -> np.ndarray | None:
+    """The pose of a file of its own. None where tracking was lost. Raises InputError."""
+    rows = read_numbers(path)
+    return pose_from_numbers(np.concatenate(rows) if rows else [], str(path))
+
+
+def _count(folder: Path, stems: set[str], account: Account) -> None:
+    """Counts what there is; depth and poses without an image of their name are left out. Poses are counted as they are
+    read."""
+    account.find("images", len(stems))
+    for ending, kind in ((".depth.png", "depth"), (".pose.txt", "poses")):
+        others = [path.name for path in sorted(folder.glob(f"frame-*{ending}"))]
+        orphans = [name for name in others if name.removesuffix(ending) not in stems]
+        account.find(kind, len(orphans) if kind == "poses" else len(others))
+        account.leave(kind, NO_IMAGE, orphans[0] if orphans else "", len(orphans))
+    hidden = [path.name for path in sorted(folder.glob(f".*{_IMAGE_END}"))]
+    account.find("images", len(hidden))
+    account.leave("images", "hidden", hidden[0] if hidden else "", len(hidden))
 
 
 def _split_numbers(path: Path, split: str) -> list[int]:
@@ -86,9 +110,8 @@ def _split_numbers(path: Path, split: str) -> list[int]:
     file = next((folder / name for folder in (path, path.parent) if (folder / name).is_file()), None)
     if file is None:
         return []
-    return [_last_number(line) for line in file.read_text().split() if re.search(r"\d", line)]
+    return [_last_number(line) for line in read_text(file).split() if re.search(r"\d", line)]
 
 
 def _last_number(text: str) -> int:
-    numbers = re.findall(r"\d+", text)
-    return int(numbers[-1]) if numbers else 0
+    return own_number(text) or 0

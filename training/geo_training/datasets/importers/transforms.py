@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
+from geo_training.datasets.importers import lenses
+from geo_training.datasets.importers.account import Account
+from geo_training.datasets.importers.depth_files import DEPTH_SUFFIXES, DepthFile
+from geo_training.datasets.importers.pairing import natural_key, unique_names
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
-    IMAGE_SUFFIXES,
-    DepthFile,
     ImportOptions,
     Source,
     SourceFrame,
     folder_name,
-    natural_key,
     pose_from_numbers,
-    shown_image_size,
+    read_text,
+    size_of,
     stamp_at,
+    taken_pose,
 )
+from geo_training.datasets.pictures import IMAGE_SUFFIXES
 
 # OpenGL's camera looks along -z with y up; ours along z with y down.
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 _SPLIT_FILES = {"transforms_train.json": "train", "transforms_val.json": "val", "transforms_test.json": "test"}
 _SPLIT_LISTS = {"train_filenames": "train", "val_filenames": "val", "test_filenames": "test"}
 DEFAULT_DEPTH_UNITS_PER_M = 1000.0
+GONE = "that do not exist"
 
 
 def matches(path: Path) -> bool:
@@ -46,81 +52,125 @@ def read(path: Path, options: ImportOptions) -> Source:
     files = _files(path)
     if not files:
         raise InputError(f"{path} has no transforms.json; give its folder, or the file")
-    entries, notes, listed = [], [], 0
+    account, notes, entries, seen = Account(), set(), [], set()
     for file in files:
-        content = _load(file)
-        splits = {name: split for key, split in _SPLIT_LISTS.items() for name in content.get(key) or ()}
-        for number, entry in enumerate(content["frames"]):
-            where = f"{file} frame {number}"
-            if not isinstance(entry, dict) or "file_path" not in entry or "transform_matrix" not in entry:
-                raise InputError(f"{where} lacks file_path or transform_matrix; make the file again")
-            listed += 1
-            name = str(entry["file_path"])
-            image_file = _find_image(file.parent, name)
-            split = splits.get(name, _SPLIT_FILES.get(file.name, ""))
-            if image_file is not None:
-                entries.append((image_file, {**content, **entry}, split, where))
+        entries += _entries(file, account, seen)
+    listed = account.found["images"]
     if not entries:
         raise InputError(f"none of the {listed} images that {files[0]} lists exists; put them where file_path says")
-    if len(entries) < listed:
-        notes.append(f"transforms.json lists {listed} images, of which {len(entries)} exist; the others were left out.")
-    entries.sort(key=lambda entry: natural_key(entry[0]))
-    notes.append("The stamps are made up, in the order of the names.")
-    names = _sequence_names([image_file for image_file, *_ in entries], folder_name(files[0].parent))
+    entries.sort(key=lambda entry: natural_key(entry.image_file))
+    names = _sequence_names([entry.image_file for entry in entries], folder_name(files[0].parent))
     frames, indices = [], dict.fromkeys(names.values(), 0)
-    for image_file, fields, split, where in entries:
-        sequence = names[image_file.parent]
-        T_world_opengl = pose_from_numbers(_numbers(fields["transform_matrix"], where), where)
+    for entry in entries:
+        sequence = names[entry.image_file.parent]
         frames.append(
             SourceFrame(
-                image_file=image_file,
+                image_file=entry.image_file,
                 sequence=sequence,
                 stamp_ns=stamp_at(indices[sequence], options.rate_hz or DEFAULT_RATE_HZ),
-                stem=image_file.stem,
-                camera=camera_of(fields, image_file, options, where),
-                T_world_camera=None if T_world_opengl is None else T_world_opengl @ OPENCV_FROM_OPENGL,
-                depth=_depth(files[0].parent, fields, options),
-                split=split,
+                stem=entry.image_file.stem,
+                camera=camera_of(entry.fields, entry.image_file, options, entry.where, notes),
+                T_world_camera=_pose(entry, account),
+                depth=_depth(entry, options, account),
+                split=entry.split,
             )
         )
         indices[sequence] += 1
-    return Source(frames, scale="unknown", scale_source="transforms.json does not say its unit", notes=notes)
+        if entry.fields.get("mask_path"):
+            account.find("masks")
+            account.leave("masks", "that say which pixels to leave out, not which object", entry.fields["mask_path"])
+    gone = account.left("images", GONE)
+    said = [f"transforms.json lists {listed} images, of which {listed - gone} exist."] if gone else []
+    said.append("Poses, depth and intrinsics stand with each image; the stamps are made up, in the order of the names.")
+    scale_source = "transforms.json does not say its unit"
+    return Source(frames, account, scale="unknown", scale_source=scale_source, notes=[*said, *sorted(notes)])
 
 
-def camera_of(fields: dict, image_file: Path, options: ImportOptions, where: str) -> Camera | None:
+def camera_of(
+    fields: dict, image_file: Path, options: ImportOptions, where: str, notes: set[str] | None = None
+) -> Camera | None:
     """The camera of one frame, from its own and the file's fields. None where they say no focal length.
 
-    Raises InputError when a number is none, or a lens coefficient cannot be OpenCV's.
+    Where no w and h say which of the two an image with an orientation mark is meant, the principal point does. Raises
+    InputError when a number is none, or the lens is not known.
     """
-    size = shown_image_size(image_file)
+    K_33 = options.K_33
+    if K_33 is None and isinstance(fields.get("cx"), float) and isinstance(fields.get("cy"), float):
+        K_33 = np.array([[1, 0, fields["cx"] - 0.5], [0, 1, fields["cy"] - 0.5], [0, 0, 1]])
+    size = size_of(image_file, K_33)
     if size is None:
         return None
     if options.K_33 is not None:
         return Camera.from_K(options.K_33, *size)
-    try:
-        width_px, height_px = (int(fields.get(key) or side) for key, side in zip("wh", size, strict=True))
-        fx = float(fields["fl_x"]) if fields.get("fl_x") else _focal(fields, "camera_angle_x", width_px)
-        fy = float(fields["fl_y"]) if fields.get("fl_y") else _focal(fields, "camera_angle_y", height_px)
-        if fx is None and fy is None:
-            return None
-        fx, fy = fx or fy, fy or fx
-        cx, cy = float(fields.get("cx", width_px / 2)) - 0.5, float(fields.get("cy", height_px / 2)) - 0.5
-        k1, k2, k3, k4, p1, p2 = (float(fields.get(key) or 0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: an intrinsic (w, h, fl_x, cx, k1, ...) is not a number; mend it") from None
-    K_33 = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
-    if "FISHEYE" in str(fields.get("camera_model", "")).upper() or fields.get("is_fisheye"):
-        return Camera.from_K(K_33, width_px, height_px, "equidistant", (k1, k2, k3, k4))
-    if k4:
-        raise InputError(
-            f"{where}: k4 is {k4:g} in a perspective model, which OpenCV lacks; undistort the images first"
-        )
-    return Camera.from_K(K_33, width_px, height_px, "plumb_bob", (k1, k2, p1, p2, k3))
+    return lenses.camera_of(fields, size, where, set() if notes is None else notes)
 
 
-def _focal(fields: dict, key: str, side_px: int) -> float | None:
-    angle_rad = fields.get(key)
-    return side_px / 2 / float(np.tan(float(angle_rad) / 2)) if angle_rad else None
+@dataclass(frozen=True)
+class _Entry:
+    """One frame of a file, its fields before those of the file."""
+
+    image_file: Path
+    folder: Path
+    fields: dict
+    split: str
+    where: str
+
+
+def _entries(file: Path, account: Account, seen: set[Path]) -> list[_Entry]:
+    """The listed frames whose image exists, each image once; the account says what became of the others."""
+    content = _load(file)
+    splits = {str(name): split for key, split in _SPLIT_LISTS.items() for name in content.get(key) or ()}
+    entries = []
+    account.find("images", len(content["frames"]))
+    for number, fields in enumerate(content["frames"]):
+        where = f"{file} frame {number}"
+        if not isinstance(fields, dict) or not isinstance(fields.get("file_path"), str):
+            if not any(isinstance(other, dict) and other.get("file_path") for other in content["frames"]):
+                raise InputError(f"{where} lacks file_path or transform_matrix; make the file again")
+            account.leave("images", "without a file_path", where)
+            continue
+        name = fields["file_path"]
+        image_file = _find_image(file.parent, name)
+        if image_file is None:
+            account.leave("images", GONE, name)
+        elif image_file.resolve() in seen:
+            account.leave("images", "listed again", name)
+        else:
+            seen.add(image_file.resolve())
+            split = splits.get(name, _SPLIT_FILES.get(file.name, ""))
+            common = {key: value for key, value in content.items() if key != "frames"}
+            entries.append(_Entry(image_file, file.parent, {**common, **fields}, split, where))
+    return entries
+
+
+def _pose(entry: _Entry, account: Account) -> np.ndarray | None:
+    if "transform_matrix" not in entry.fields:
+        account.find("poses")
+        account.leave_pose(InputError(f"{entry.where} lacks file_path or transform_matrix; make the file again"))
+        return None
+    matrix = entry.fields["transform_matrix"]
+    T_world_opengl = taken_pose(lambda: pose_from_numbers(matrix, entry.where), account, entry.where)
+    return None if T_world_opengl is None else T_world_opengl @ OPENCV_FROM_OPENGL
+
+
+def _depth(entry: _Entry, options: ImportOptions, account: Account) -> DepthFile | None:
+    name = entry.fields.get("depth_file_path")
+    if not name:
+        return None
+    account.find("depth")
+    path = entry.folder / str(name)
+    if not path.is_file():
+        account.leave("depth", GONE, name)
+        return None
+    if path.suffix.lower() not in DEPTH_SUFFIXES:
+        account.leave("depth", f"not one of {', '.join(DEPTH_SUFFIXES)}", name)
+        return None
+    unit_m = entry.fields.get("depth_unit_scale_factor")
+    if unit_m is None:
+        return options.depth_file(path, DEFAULT_DEPTH_UNITS_PER_M, "assumed: millimetres")
+    if isinstance(unit_m, bool) or not isinstance(unit_m, (int, float)) or not 0 < unit_m < np.inf:
+        raise InputError(f"{entry.where}: depth_unit_scale_factor is {unit_m!r}; give the metres of one unit")
+    return options.depth_file(path, 1 / unit_m, "depth_unit_scale_factor")
 
 
 def _files(path: Path) -> list[Path]:
@@ -133,25 +183,24 @@ def _files(path: Path) -> list[Path]:
 
 def _load(file: Path) -> dict:
     try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{file} is not JSON ({error}); make the file again") from None
     if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
         raise InputError(f"{file} has no list of frames; make the file again")
     return content
 
 
-def _numbers(rows, where: str) -> np.ndarray:
-    try:
-        return np.asarray(rows, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: transform_matrix is not a matrix of numbers; make the file again") from None
-
-
 def _find_image(folder: Path, name: str) -> Path | None:
     path = folder / name
+    if not path.is_file() and "\\" in name:  # written on Windows
+        path = folder / name.replace("\\", "/")
     if path.is_file():
         return path
+    if not path.name:
+        return None
     for suffix in sorted(IMAGE_SUFFIXES):
         for candidate in (path.with_name(path.name + suffix), path.with_name(path.name + suffix.upper())):
             if candidate.is_file():
@@ -164,15 +213,7 @@ def _sequence_names(files: list[Path], default: str) -> dict[Path, str]:
     folders = list(dict.fromkeys(file.parent for file in files))
     if len(folders) == 1:
         return {folders[0]: default}
-    names = {folder: folder_name(folder) for folder in folders}
-    if len(set(names.values())) < len(folders):
-        names = {folder: f"{folder_name(folder.parent)}_{name}" for folder, name in names.items()}
-    return names
-
-
-def _depth(folder: Path, fields: dict, options: ImportOptions) -> DepthFile | None:
-    name = fields.get("depth_file_path")
-    if not name or not str(name).lower().endswith(".png") or not (folder / str(name)).is_file():
-        return None
-    unit_m = float(fields.get("depth_unit_scale_factor") or 1 / DEFAULT_DEPTH_UNITS_PER_M)
-    return DepthFile(folder / str(name), options.depth_units_per_m or 1 / unit_m)
+    names = [folder_name(folder) for folder in folders]
+    if len(set(names)) < len(folders):
+        names = [f"{folder_name(folder.parent)}_{name}" for folder, name in zip(folders, names, strict=True)]
+    return dict(zip(folders, unique_names(names), strict=True))

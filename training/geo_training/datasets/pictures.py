@@ -1,0 +1,220 @@
+"""Picture files of any camera and phone: which files are pictures, what their headers say, and their pixels."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from geo_perception.errors import InputError
+from geo_perception.ros.bit_depth import BitDepth
+from geo_training.datasets.orientation import MARKS, UPRIGHT, turned_array, turned_size
+from geo_training.storage.images import read_rgb
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+LOSSLESS_SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+# Pictures that nothing here decodes (the free decoders of HEIC come with an encoder under the GPL), and their remedy.
+_TO_CONVERT = "in a format to be converted to JPEG or PNG first"
+_RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf")
+OTHER_SUFFIXES = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), f"HEIC, {_TO_CONVERT}"),
+    **dict.fromkeys(_RAW, f"raw, {_TO_CONVERT}"),
+    **dict.fromkeys((".avif", ".jxl", ".jp2", ".gif", ".tga", ".psd"), _TO_CONVERT),
+}
+# Phones take 200 million pixels; a small file that claims more than this is made to fill the memory.
+MAX_PIXELS = 1 << 28
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+_EXIF_ORIENTATION = 0x0112
+_TIFF_BITS = 0x0102
+_TIFF_SHORT = 3
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_NOT_DECODED = (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class PictureHeader:
+    """`stored_size` is the file's (width, height); `mark` its EXIF orientation; `deep` says more than 8 bits a sample.
+
+    `kind` is Pillow's name of the format.
+    """
+
+    stored_size: tuple[int, int]
+    mark: int
+    deep: bool
+    kind: str
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height as a viewer shows the picture."""
+        return turned_size(self.stored_size, self.mark)
+
+
+def is_hidden(path: Path) -> bool:
+    """Hidden files and folders, among them the `._x.jpg` that macOS leaves on other disks: no picture is in them."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether the name is that of a picture, one that can be read or not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or path.suffix.lower() in OTHER_SUFFIXES
+
+
+def reason_against(path: Path) -> str:
+    """Why a file with the name of a picture is not to be opened, to be read behind a count. Empty: open it."""
+    if is_hidden(path):
+        return "hidden"
+    if path.suffix.lower() in OTHER_SUFFIXES:
+        return OTHER_SUFFIXES[path.suffix.lower()]
+    if path.is_symlink() and not path.exists():
+        return "links that lead nowhere"
+    return "" if path.is_file() else "no files"
+
+
+def read_header(path: Path) -> PictureHeader:
+    """Raises InputError, with the reason as its message, when the file is no picture, or one of absurd size."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot be opened ({error.strerror})") from None
+    return _read_header(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1 << 16)
+def _read_header(path: Path, _mtime_ns: int, _size: int) -> PictureHeader:
+    """Once for each state of a file: to find the mark of a PNG, all of it has to be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                if image.format == "PNG" and image.size[0] * image.size[1] <= MAX_PIXELS:
+                    image.load()  # a mark may stand behind the pixels
+                mark = _mark_of(image)
+                # Pillow turns a TIFF on its own, and gives its sides as they are then.
+                size = turned_size(image.size, mark) if image.format == "TIFF" else image.size
+                header = PictureHeader(size, mark, _is_deep(image, path), image.format or "")
+    except Image.DecompressionBombError:
+        raise InputError(f"larger than {MAX_PIXELS / 1e6:.0f} million pixels") from None
+    except _NOT_DECODED:
+        raise InputError(_not_read(path)) from None
+    if size[0] * size[1] > MAX_PIXELS:
+        raise InputError(f"larger than {MAX_PIXELS / 1e6:.0f} million pixels")
+    return header
+
+
+def shown_image_size(path: Path) -> tuple[int, int] | None:
+    """Width and height as a viewer shows the image. None: not an image."""
+    try:
+        return read_header(path).shown_size
+    except InputError:
+        return None
+
+
+def read_upright(path: Path, header: PictureHeader, depth: BitDepth | None = None) -> np.ndarray:
+    """The pixels as RGB uint8 (H, W, 3), as a viewer shows them. `depth` turns those of more than 8 bits into 8.
+
+    Raises InputError when the file is damaged.
+    """
+    if header.deep:
+        image_rgb = (depth or BitDepth()).to_8_bits(_read_deep(path, header))
+    else:
+        image_rgb = read_rgb(path) if not _is_marked_tiff(header) else _read_marked_tiff(path)
+    return turned_array(image_rgb, header.mark)
+
+
+def bits_in_use(paths: Iterable[Path]) -> BitDepth:
+    """The one depth for a sequence whose images have more than 8 bits: it holds the brightest sample of them all."""
+    depth = BitDepth()
+    for path in paths:
+        try:
+            top = _read_deep(path, read_header(path)).max()
+        except InputError:
+            continue  # whoever copies it says so
+        depth.to_8_bits(np.array([top], np.uint16))
+    return depth
+
+
+def _read_deep(path: Path, header: PictureHeader) -> np.ndarray:
+    """uint16 RGB (H, W, 3), the orientation mark not applied."""
+    if _is_marked_tiff(header):
+        image_rgb = _read_marked_tiff(path, cv2.IMREAD_ANYDEPTH)
+    else:
+        try:
+            image_bgr = cv2.imread(str(path), _AS_STORED | cv2.IMREAD_ANYDEPTH)
+        except cv2.error:
+            image_bgr = None
+        image_rgb = _rgb_of(image_bgr, path)
+    if image_rgb.dtype == np.uint8:
+        image_rgb = image_rgb.astype(np.uint16) * 257
+    if image_rgb.dtype != np.uint16:
+        raise InputError(f"{path} holds {image_rgb.dtype} samples; save it with 8 or 16 bits")
+    return image_rgb
+
+
+def _is_marked_tiff(header: PictureHeader) -> bool:
+    return header.kind == "TIFF" and header.mark != UPRIGHT
+
+
+def _read_marked_tiff(path: Path, flags: int = 0) -> np.ndarray:
+    """A TIFF as it is stored. OpenCV refuses some that have a mark and turns others, so the mark is taken out first."""
+    data = bytearray(path.read_bytes())
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (at,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            if struct.unpack_from(f"{order}H", data, entry) == (_EXIF_ORIENTATION,):
+                struct.pack_into(f"{order}HIHH", data, entry + 2, _TIFF_SHORT, 1, UPRIGHT, 0)
+        image_bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED | flags)
+    except (struct.error, cv2.error):
+        image_bgr = None
+    return _rgb_of(image_bgr, path)
+
+
+def _rgb_of(image_bgr: np.ndarray | None, path: Path) -> np.ndarray:
+    if image_bgr is None:
+        raise InputError(f"{path} cannot be read as an image; check the file, or make it again")
+    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+
+
+def _mark_of(image: Image.Image) -> int:
+    try:
+        mark = image.getexif().get(_EXIF_ORIENTATION, UPRIGHT)
+    except (*_NOT_DECODED, struct.error, KeyError, IndexError, TypeError, OverflowError):
+        return UPRIGHT  # a damaged block says nothing
+    return mark if mark in MARKS else UPRIGHT
+
+
+def _is_deep(image: Image.Image, path: Path) -> bool:
+    if image.mode.startswith("I") or image.mode == "F":
+        return True
+    if image.format == "TIFF":
+        return max(np.atleast_1d(image.tag_v2.get(_TIFF_BITS, 8))) > 8
+    if image.format == "PNG":  # Pillow drops the lower bits of colour
+        with path.open("rb") as file:
+            return file.read(25)[24] > 8
+    if image.format == "PPM":
+        with path.open("rb") as file:
+            fields = [line.split(b"#")[0] for line in file.read(4096).split(b"\n")]
+        words = b" ".join(fields).split()
+        return len(words) > 3 and words[0] in (b"P2", b"P3", b"P5", b"P6") and words[3] not in (b"255", b"1")
+    return False
+
+
+def _not_read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+    if not start:
+        return "empty files"
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc", b"heim"):
+        return f"HEIC under another name, {_TO_CONVERT}"
+    return "cannot be read as images"
