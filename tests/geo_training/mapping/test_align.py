@@ -1,5 +1,7 @@
 """A map is brought into the recorded world in spite of poses that are wrong; known distances are checked."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from geo_training.mapping.align import (
@@ -79,6 +81,99 @@ def test_the_stated_spread_of_the_scale_is_about_its_true_error():
     assert 0.4 < np.std(scales) / np.mean(spreads) < 2.5
 
 
+def spoiled(kind, share, seed, count=40, noise=0.01):
+    """A walk and its recorded poses, of which a share is wrong in the way that is named."""
+    rng = np.random.default_rng(seed)
+    poses = walk(count, seed=seed)
+    recorded = TRUE.poses(poses)
+    recorded[:, :3, 3] += rng.normal(0, noise, (count, 3))
+    wrong = rng.choice(count, round(share * count), replace=False)
+    low, high = recorded[:, :3, 3].min(axis=0), recorded[:, :3, 3].max(axis=0)
+    if kind == "far away":
+        recorded[wrong, :3, 3] += rng.normal(0, 3, (len(wrong), 3))
+    elif kind == "anywhere in the room":
+        recorded[wrong, :3, 3] = rng.uniform(low, high, (len(wrong), 3))
+    elif kind == "those of other frames":
+        recorded[wrong] = recorded[rng.permutation(wrong)]
+    elif kind == "turned too":
+        recorded[wrong, :3, 3] += rng.normal(0, 2, (len(wrong), 3))
+        recorded[wrong, :3, :3] = so3_exp(rng.normal(0, 2, (len(wrong), 3)))
+    elif kind == "of another scale":
+        recorded[wrong, :3, 3] = low + 1.4 * (recorded[wrong, :3, 3] - low)
+    return poses, recorded
+
+
+KINDS = ["far away", "anywhere in the room", "those of other frames", "turned too", "of another scale"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_most_poses_wrong_is_refused_or_still_right(kind):
+    """55 % wrong: what is accepted has the right scale, or says how little is known of it."""
+    for seed in range(8):
+        poses, recorded = spoiled(kind, 0.55, seed)
+        with contextlib.suppress(InputError):
+            found = robust_similarity(poses, recorded)
+            assert found.inlier_n.sum() > 20
+            assert abs(found.similarity.scale / 2.5 - 1) < max(0.01, 3 * found.scale_spread)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_four_in_ten_wrong_poses_do_not_move_it(kind):
+    for seed in range(4):
+        poses, recorded = spoiled(kind, 0.4, seed)
+        found = robust_similarity(poses, recorded)
+        assert found.similarity.scale == pytest.approx(2.5, rel=0.01)
+        assert 24 <= found.inlier_n.sum() <= 28  # a pose of another frame may be near the right one
+
+
+@pytest.mark.parametrize(("share", "accepted"), [(0.45, True), (0.5, False), (0.65, False)])
+def test_a_majority_is_needed(share, accepted):
+    for seed in range(3):
+        if accepted:
+            robust_similarity(*spoiled("far away", share, seed))
+        else:
+            with pytest.raises(InputError, match=r"only \d+ of 40 recorded poses agree"):
+                robust_similarity(*spoiled("far away", share, seed))
+
+
+def test_two_scales_that_nearly_as_many_poses_tell_are_refused():
+    """From the 23rd of 40 poses on, everything was recorded at 1.4 times the scale, without another error."""
+    poses = walk(40)
+    recorded = TRUE.poses(poses)
+    recorded[22:, :3, 3] = recorded[22, :3, 3] + 1.4 * (recorded[22:, :3, 3] - recorded[22, :3, 3])
+    with pytest.raises(InputError, match=r"23 of 40 .* is 2\.5, 17 others say 3\.5"):
+        robust_similarity(poses, recorded)
+
+
+def test_the_spread_counts_that_the_minority_might_be_right():
+    """A third at another scale: the answer is right, but another draw of so few poses might have told otherwise."""
+    poses, recorded = spoiled("of another scale", 0.4, 0, count=20)
+    found = robust_similarity(poses, recorded)
+    assert found.similarity.scale == pytest.approx(2.5, rel=0.01)
+    assert found.scale_spread > 0.03
+
+
+def test_a_robot_that_mostly_stands_is_aligned():
+    rng = np.random.default_rng(0)
+    poses = walk(60)
+    poses[:40, :3, 3] = poses[0, :3, 3]
+    recorded = TRUE.poses(poses)
+    recorded[:, :3, 3] += rng.normal(0, 0.005, (60, 3))
+    poses[:, :3, 3] += rng.normal(0, 0.001, (60, 3))
+    found = robust_similarity(poses, recorded)
+    assert found.similarity.scale == pytest.approx(2.5, rel=0.01)
+    assert found.inlier_n.sum() >= 57
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e4])
+def test_the_unit_of_the_map_does_not_matter(unit):
+    poses, recorded = spoiled("far away", 0.4, 1)
+    poses[:, :3, 3] *= unit
+    found = robust_similarity(poses, recorded)
+    assert found.similarity.scale == pytest.approx(2.5 / unit, rel=0.01)
+    assert found.inlier_n.sum() == 24
+
+
 @pytest.mark.parametrize(
     ("poses", "message"),
     [
@@ -115,6 +210,7 @@ def test_two_known_distances_give_the_scale():
     ("texts", "message"),
     [
         (["a b 3"], "cannot be checked"),
+        (["a b 3", "walk/b.jpg walk/a.jpg 3"], "cannot be checked"),
         (["a b 3", "b c 7.2"], "disagree: they give 3, 3.6 metres"),
         (["a b 3", "a d 3"], "'d' is not in the map"),
         (["a b 3", "a e 3"], "taken from one place"),
@@ -126,7 +222,19 @@ def test_known_distances_that_cannot_be_used(texts, message):
         scale_from_distances(scene, [parse_known_distance(text) for text in texts])
 
 
-@pytest.mark.parametrize("text", ["", "a b", "a b nothing", "a b -1", "a b nan", "a a 2", "a b 2 m"])
+@pytest.mark.parametrize(
+    ("text", "frames"),
+    [
+        ("'a room/1 b.jpg' 'c #2.jpg' 2.5", ("a room/1 b.jpg", "c #2.jpg")),
+        ('"a room/1.jpg" é/2.jpg 2.5', ("a room/1.jpg", "é/2.jpg")),
+        ("bob's/1.jpg bob's/2.jpg 2.5", ("bob's/1.jpg", "bob's/2.jpg")),
+    ],
+)
+def test_names_of_frames_may_hold_blanks(text, frames):
+    assert parse_known_distance(text) == KnownDistance(*frames, 2.5)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "a b nothing", "a b -1", "a b nan", "a b inf", "a a 2", "a b 2 m"])
 def test_a_distance_that_is_not_one(text):
     with pytest.raises(InputError, match="is not two frames and a distance"):
         parse_known_distance(text)
