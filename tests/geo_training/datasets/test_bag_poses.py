@@ -196,7 +196,7 @@ def test_a_map_frame_moves_poses_of_messages_there_or_is_refused(bag_maker, tmp_
     found, result = convert(bag, tmp_path, map_frame="map")
     assert result["world_frame"] == "map"
     assert np.abs(found[4] - T_MAP_ODOM @ base_at(4)).max() < 1e-6
-    with pytest.raises(InputError, match="the poses on /odom are in .odom., and TF does not lead .* to .earth."):
+    with pytest.raises(InputError, match=r"the poses on /odom are in .odom., and TF does not lead .* to .earth."):
         convert(bag, tmp_path, map_frame="earth")
 
 

@@ -1,11 +1,12 @@
 """Videos become datasets: the sharpest image of each interval, upright, with its time in the video."""
 
-from fractions import Fraction
+import json
+import wave
 
-import av
 import cv2
 import numpy as np
 import pytest
+from film_maker import RATE_HZ, picture, set_shown_width, set_track_matrix, write_film
 from geo_training.cli import train
 from geo_training.datasets.from_video import dataset_from_videos
 from geo_training.datasets.scene import SceneDataset
@@ -13,68 +14,48 @@ from geo_training.datasets.sharpness import SharpestPerInterval, sharpness
 from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
-
-RATE_HZ = 20
-
-
-def picture(seed=0):
-    """96 x 64, red on the left, blue on the right, with detail."""
-    random = np.random.default_rng(seed).integers(0, 60, (16, 24), np.uint8)
-    detail = cv2.resize(random, (96, 64), interpolation=cv2.INTER_NEAREST)
-    image = np.repeat(detail[..., None], 3, axis=2)
-    image[:, :48, 0] += 180
-    image[:, 48:, 2] += 180
-    return image
-
-
-def write_video(path, images, turn_deg=0):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=RATE_HZ)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        stream.bit_rate, stream.gop_size = 4_000_000, 1
-        for i, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = i, Fraction(1, RATE_HZ)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    if turn_deg:
-        # What a phone does: the matrix in the track header says how to turn the images; they are stored as they were.
-        data = bytearray(path.read_bytes())
-        at = data.index(b"tkhd") + 4 + 40
-        quarter = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[turn_deg]
-        for offset, value in zip((0, 4, 12, 16), quarter, strict=True):
-            data[at + offset : at + offset + 4] = (value * 65536).to_bytes(4, "big", signed=True)
-        path.write_bytes(data)
-    return path
+from geo_perception.geometry import Camera
 
 
 def test_the_sharpest_of_each_quarter_second(tmp_path):
     images = [picture() if i % 5 == 2 else cv2.blur(picture(), (7, 7)) for i in range(20)]
-    result = dataset_from_videos([write_video(tmp_path / "walk.mp4", images)], tmp_path / "out")
+    result = dataset_from_videos([write_film(tmp_path / "walk.mp4", images)], tmp_path / "out")
     dataset = SceneDataset(tmp_path / "out")
     assert [round(f.stamp_s * RATE_HZ) for f in dataset.frames] == [2, 7, 12, 17]
     assert result["sequences"] == {"walk": 4}
     assert result["cameras_known"] is False
     assert dataset.info.scale == "unknown"
-    assert len(dataset_from_videos([tmp_path / "walk.mp4"], tmp_path / "all", fps=0)["notes"]) == 1
+    assert result["notes"][0] == "walk.mp4: found 20 images, used 4, left out: 16 for the rate of 4 a second."
+    assert result["images"][0]["left_out"] == {"for the rate of 4 a second": 16}
+    assert [f"{n:.9}" for n in result["warnings"]] == ["No K was "]
+    every = dataset_from_videos([tmp_path / "walk.mp4"], tmp_path / "all", fps=0)
+    assert every["notes"][0] == "walk.mp4: found 20 images, used 20, left out: none."
     assert len(SceneDataset(tmp_path / "all")) == 20
 
 
-@pytest.mark.parametrize("turn_deg", [0, 90, 180, 270])
-def test_images_are_turned_upright(tmp_path, turn_deg):
-    """The matrix turns clockwise: after 90 degrees, what was left is above."""
-    video = write_video(tmp_path / "walk.mp4", [picture()], turn_deg)
-    dataset_from_videos([video], tmp_path / "out", fps=0)
+def test_k_is_for_the_image_as_it_is_shown(tmp_path):
+    """A film of 96 x 64 with pixels half as wide, held upright: shown, and stored, at 64 x 48."""
+    video = set_shown_width(write_film(tmp_path / "walk.mp4", [picture()]), 48)
+    set_track_matrix(video, 0, 1, -1, 0)
+    K_33 = np.array([[50.0, 0, 40], [0, 51, 20], [0, 0, 1]])
+    dataset_from_videos([video], tmp_path / "out", K_33=K_33)
     dataset = SceneDataset(tmp_path / "out")
-    image = dataset.image(dataset.frames[0]).astype(int)
-    expected = np.rot90(picture(), -turn_deg // 90)
-    assert image.shape == expected.shape
-    assert np.abs(image - expected).mean() < 12
+    assert dataset.image(dataset.frames[0]).shape == (48, 64, 3)
+    assert dataset.camera(dataset.frames[0]) == Camera(64, 48, 50, 51, 40, 20)
+
+
+def test_one_k_is_not_for_films_of_two_sizes(tmp_path):
+    videos = [write_film(tmp_path / f"{side}.mp4", [picture(height=side, width=96)]) for side in (64, 48)]
+    K_33 = np.array([[80.0, 0, 47.5], [0, 80, 20], [0, 0, 1]])
+    with pytest.raises(InputError, match=r"are 96 x 64 and those of 48\.mp4 96 x 48; import them into"):
+        dataset_from_videos(videos, tmp_path / "out", K_33=K_33)
+    assert not (tmp_path / "out").exists()
+    assert dataset_from_videos(videos, tmp_path / "out")["frames"] == 2
 
 
 def test_several_videos_and_a_given_k(tmp_path):
     (tmp_path / "again").mkdir()
-    videos = [write_video(tmp_path / f"{folder}/walk.mp4", [picture()] * 3) for folder in (".", "again")]
+    videos = [write_film(tmp_path / f"{folder}/walk.mp4", [picture()] * 3) for folder in (".", "again")]
     K_33 = np.array([[80.0, 0, 47.5], [0, 80, 31.5], [0, 0, 1]])
     result = dataset_from_videos(videos, tmp_path / "out", K_33=K_33)
     dataset = SceneDataset(tmp_path / "out")
@@ -85,11 +66,21 @@ def test_several_videos_and_a_given_k(tmp_path):
         dataset_from_videos(videos, tmp_path / "out2", K_33=K_33 * 10)
 
 
-def test_a_cut_video_keeps_what_was_readable(tmp_path):
-    video = write_video(tmp_path / "walk.avi", [picture(i) for i in range(20)])
+def test_a_cut_video_keeps_what_was_readable_and_says_what_is_missing(tmp_path):
+    video = write_film(tmp_path / "walk.avi", [picture(i) for i in range(20)])
     video.write_bytes(video.read_bytes()[: int(video.stat().st_size * 0.6)])
     result = dataset_from_videos([video], tmp_path / "out", fps=0)
-    assert 8 <= result["frames"] < 20
+    used = result["frames"]
+    assert 8 <= used < 20
+    sentence = f"found 20 images, used {used}, left out: {20 - used} cut off, damaged or hidden by the film's edits."
+    assert f"walk.avi: {sentence}" in SceneDataset(tmp_path / "out").info.notes
+
+
+def test_a_cut_video_without_a_count_is_told_from_its_duration(tmp_path):
+    video = write_film(tmp_path / "walk.mkv", [picture(i) for i in range(20)])
+    video.write_bytes(video.read_bytes()[: int(video.stat().st_size * 0.6)])
+    result = dataset_from_videos([video], tmp_path / "out", fps=0)
+    assert any("would have about 20: it may be cut off" in warning for warning in result["warnings"])
 
 
 @pytest.mark.parametrize("content", [b"", b"hello" * 100])
@@ -103,27 +94,30 @@ def test_a_file_that_is_no_video(tmp_path, content):
 
 
 def test_a_video_without_its_index(tmp_path):
-    video = write_video(tmp_path / "walk.mp4", [picture()] * 5)
+    video = write_film(tmp_path / "walk.mp4", [picture()] * 5)
     video.write_bytes(video.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"walk\.mp4"):
         dataset_from_videos([video], tmp_path / "out")
 
 
-def test_sound_alone_is_no_video(tmp_path):
-    with av.open(str(tmp_path / "sound.wav"), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-    with pytest.raises(InputError, match="no video stream"):
+def test_sound_alone_is_no_film(tmp_path):
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(1600))
+    with pytest.raises(InputError, match=r"sound\.wav cannot be read as a film"):
         dataset_from_videos([tmp_path / "sound.wav"], tmp_path / "out")
 
 
 def test_the_command(tmp_path):
-    video = write_video(tmp_path / "walk.mp4", [picture()] * 6)
+    video = write_film(tmp_path / "walk.mp4", [picture()] * 6)
     run = CliRunner().invoke
     arguments = ["dataset", "from-video", str(video), "--out", str(tmp_path / "out"), "--K", "80,80,48,32"]
-    assert run(train, arguments).exit_code == 0
+    done = run(train, [*arguments, "--json", str(tmp_path / "r.json")])
+    assert done.exit_code == 0
+    assert "walk.mp4: found 6 images, used 2, left out: 4 for the rate of 4 a second." in done.output
+    assert json.loads((tmp_path / "r.json").read_text())["images"][0]["used"] == 2
     assert run(train, arguments).exit_code == 1
     assert run(train, [*arguments[:-1], "80,80", "--overwrite"]).exit_code == 1
     assert run(train, [*arguments, "--fps", "-1"]).exit_code == 2
