@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -71,10 +72,20 @@ def fit(
     content = {"weights": str(result.path), "figures": figures, "config": resolved.model_dump(mode="json")}
     write_json(json_path, content)
     say(f"{result.path}: {figures['weights_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
-    say(
-        f"validation panoramas: median errors roll {figures['roll_median_deg']:.2f}, pitch "
-        f"{figures['pitch_median_deg']:.2f}, vertical field of view {figures['vfov_median_deg']:.2f} degrees"
-    )
+    say(validation_words(figures))
+
+
+def validation_words(figures: dict[str, float]) -> str:
+    """What the crops of the validation panoramas say, in a sentence. One without an answer is infinitely wrong."""
+    crops, missed = figures["validation_crops"], figures["validation_missed"]
+    medians = [figures[f"{name}_median_deg"] for name in ("roll", "pitch", "vfov")]
+    words = f"{crops} crops of the validation panoramas: "
+    words += f"{missed} without an answer, " if missed else ""
+    if not all(map(math.isfinite, medians)):
+        return words + "no median errors, since half of them or more have no answer"
+    roll_deg, pitch_deg, vfov_deg = medians
+    words += f"median errors roll {roll_deg:.2f}, pitch {pitch_deg:.2f}, "
+    return words + f"vertical field of view {vfov_deg:.2f} degrees"
 
 
 app.command("crops")(crops_command)

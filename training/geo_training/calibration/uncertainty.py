@@ -67,13 +67,19 @@ def validation_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -
 
 
 def validation_figures(errors: ValidationErrors) -> dict[str, float]:
-    """Medians in degrees, and how often a plain 90 % interval holds, before calibration."""
+    """Medians in degrees, and how often a plain 90 % interval holds, before calibration, over `validation_crops` crops.
+    Those without an answer (`validation_missed`: an error is no number) are infinitely wrong and in no interval."""
     names = ("focal", "pitch", "roll")
+    error_n4 = np.column_stack([errors.error_n3, errors.vfov_error_n])
+    missed_n = ~np.isfinite(error_n4).all(axis=1)
+    median_4 = np.degrees(np.median(np.where(missed_n[:, None], np.inf, np.abs(error_n4)), axis=0))
     within_3 = (np.abs(errors.error_n3) <= norm.ppf(0.95) * errors.sigma_n3).mean(axis=0)
     return {
-        "roll_median_deg": float(np.degrees(np.median(np.abs(errors.error_n3[:, 2])))),
-        "pitch_median_deg": float(np.degrees(np.median(np.abs(errors.error_n3[:, 1])))),
-        "vfov_median_deg": float(np.degrees(np.median(np.abs(errors.vfov_error_n)))),
+        "roll_median_deg": float(median_4[2]),
+        "pitch_median_deg": float(median_4[1]),
+        "vfov_median_deg": float(median_4[3]),
+        "validation_crops": len(missed_n),
+        "validation_missed": int(missed_n.sum()),
         **{f"raw_coverage_90_{name}": float(share) for name, share in zip(names, within_3, strict=True)},
     }
 

@@ -30,7 +30,8 @@ def validation_frames(config: DepthTrainingConfig) -> list[tuple[SceneDataset, F
 def validate(estimator: DepthEstimator, frames: Sequence[tuple[SceneDataset, Frame]]) -> dict[str, float]:
     """`val_abs_rel` and `val_d1` with each image's median scale, means over images; `sigma_ratio`: the mean over images
     of the mean of |log error| / stated scale, 1 where the statement is right; `sigma_rank`: the mean of Spearman's
-    correlation of both. Empty without frames."""
+    correlation of both, over the images that state one. An image without an answer counts as a flat map, as in
+    `geo-eval depth`. Empty without frames."""
     from geo_training.evaluation.depth_confidence import rank_correlation
 
     rows, ratios, ranks = [], [], []
@@ -38,15 +39,18 @@ def validate(estimator: DepthEstimator, frames: Sequence[tuple[SceneDataset, Fra
         true_m = dataset.depth_m(frame)
         estimate = estimator.estimate(dataset.image(frame), dataset.camera(frame))
         known = true_m > _NEAREST_M
-        if not estimate.estimated or not known.any():
+        if not known.any():
             continue
         size_px = true_m.shape[1::-1]
-        depth_hw = 1 / cv2.resize(1 / estimate.depth_hw, size_px, interpolation=cv2.INTER_LINEAR)
+        if estimate.estimated:
+            depth_hw = 1 / cv2.resize(1 / estimate.depth_hw, size_px, interpolation=cv2.INTER_LINEAR)
+        else:
+            depth_hw = np.ones(true_m.shape, np.float32)
         true_n, depth_n = true_m[known], depth_hw[known]
         depth_n = depth_n * np.median(true_n) / np.median(depth_n)
         ratio_n = np.maximum(depth_n / true_n, true_n / depth_n)
         rows.append((np.mean(np.abs(depth_n - true_n) / true_n), np.mean(ratio_n < 1.25)))
-        if estimate.sigma_hw is not None:
+        if estimate.estimated and estimate.sigma_hw is not None:
             sigma_n = cv2.resize(estimate.sigma_hw, size_px, interpolation=cv2.INTER_LINEAR)[known]
             ratios.append(np.mean(np.log(ratio_n) / np.maximum(sigma_n, 1e-6)))
             ranks.append(rank_correlation(sigma_n, np.log(ratio_n)))

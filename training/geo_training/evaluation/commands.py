@@ -52,7 +52,8 @@ def localization(
 ) -> None:
     """Localize the frames of a dataset in a scene, each on its own, and compare with their true poses.
 
-    Recall counts every frame: one that is not localized is a miss.
+    Recall and medians count every frame: one that is not localized is infinitely far off. In the JSON what is infinite
+    is null, and `frames_missed` says how many were missed.
 
     Example: `geo-eval localization office.safetensors office --report office.html`
     """
@@ -178,7 +179,7 @@ def bench(
 
     Example: `geo-eval bench localization-office --data data --json office.json --work office_bench`
     """
-    from geo_training.evaluation.bench import BenchOptions, load_benchmark, run_benchmark
+    from geo_training.evaluation.bench import BenchOptions, figure_words, load_benchmark, run_benchmark
 
     if name == "list":
         _list_benchmarks(json_path)
@@ -193,7 +194,7 @@ def bench(
             write_evaluation(evaluation, report)
     write_json(json_path, content)
     for key in benchmark.figures:
-        typer.echo(f"{key} = {content['figures'][key]:.6g}")
+        typer.echo(f"{key} = {figure_words(content['figures'][key])}")
 
 
 def _list_benchmarks(json_path: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -62,15 +63,23 @@ def head(
     )
     say(f"{result.scene_path}: {figures['scene_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
     if "held_out_px" in figures:
-        say(_held_out(figures))
+        say(held_out_words(figures))
 
 
-def _held_out(figures: dict[str, float]) -> str:
-    """What the held-out frames say, in a sentence."""
+def held_out_words(figures: dict[str, float]) -> str:
+    """What the held-out frames say, in a sentence, also where there is little to say. A frame that does not localize is
+    infinitely far off."""
+    parts = [f"{figures['held_out_localized']:.0%} of {figures['held_out_frames']} held-out frames localize"]
     if "held_out_recall_5cm_5deg" in figures:
-        placed = f"{figures['held_out_recall_5cm_5deg']:.0%} within 5 cm and 5 degrees, "
-        placed += f"median {figures['held_out_median_cm']:.1f} cm"
+        parts.append(f"{figures['held_out_recall_5cm_5deg']:.0%} within 5 cm and 5 degrees")
+        off = f"{figures['held_out_median_cm']:.1f} cm"
     else:
-        placed = f"median {figures['held_out_median_scene_units']:.3g} scene units (the scale is unknown)"
-    angle, pixels = figures["held_out_median_deg"], figures["held_out_px"]
-    return f"held-out frames: {placed} and {angle:.2f} degrees, landmarks off by {pixels:.1f} px"
+        off = f"{figures['held_out_median_scene_units']:.3g} scene units (the scale is unknown)"
+    angle_deg, pixels = figures["held_out_median_deg"], figures["held_out_px"]
+    if math.isfinite(angle_deg):
+        parts.append(f"median {off} and {angle_deg:.2f} degrees")
+    else:
+        parts.append("no median error, since half of them or more do not localize")
+    found = math.isfinite(pixels)
+    parts.append(f"landmarks off by {pixels:.1f} px" if found else "no landmark was found in them")
+    return ", ".join(parts)

@@ -159,6 +159,7 @@ class HeadTask:
         figures = {
             "held_out_px": float(np.median(error_px)) if len(error_px) else float("nan"),
             "held_out_median_deg": float(np.median(angle_deg)),
+            "held_out_localized": float(np.mean(np.isfinite(distance_n))),
         }
         if not self.data.map.metric:
             return figures | {"held_out_median_scene_units": float(np.median(distance_n))}
@@ -246,6 +247,7 @@ def fit_head(
     figures = {
         "train_s": buffer_s + result.seconds,
         "buffer_s": buffer_s,
+        "held_out_frames": len(data.held_out),
         **(result.history[-1] if result.history else {}),
     }
     scene.header |= {"figures": {k: v for k, v in figures.items() if np.isfinite(v)}}

@@ -152,7 +152,7 @@ def readable(report: MapReport) -> list[str]:
         components += f" of {', '.join(map(str, report.components))} frames"
     size = "metric" if scale.metric else "unknown"
     details = [scale.source]
-    if scale.spread is not None:
+    if scale.spread is not None and np.isfinite(scale.spread):
         details.append(f"spread {scale.spread:.2%}")
     if scale.residual is not None:
         degrees = f" and {np.degrees(scale.residual_rad):.2f} deg" if scale.residual_rad is not None else ""
@@ -164,7 +164,7 @@ def readable(report: MapReport) -> list[str]:
         f"frames        {report.registered} of {report.frames} placed ({report.registered_share:.0%}), {components}",
         f"points        {report.points}, mean track {report.mean_track_length:.1f} frames, "
         f"{report.points_per_frame_median:.0f} a frame",
-        f"reprojection  mean {report.reprojection_mean_px:.2f} px, median {report.reprojection_median_px:.2f} px",
+        _reprojection(report),
         f"scale         {size}: {'; '.join(details)}",
         f"gravity       {_gravity(report.gravity_world)}",
         f"mapping       poses {report.poses}, {report.mapper}, {report.pairs} {report.pairing} pairs",
@@ -176,6 +176,12 @@ def readable(report: MapReport) -> list[str]:
         counts = ", ".join(f"{name} {c['registered']}/{c['frames']}" for name, c in report.sequences.items())
         lines.insert(1, f"sequences     {counts}")
     return lines
+
+
+def _reprojection(report: MapReport) -> str:
+    if not report.points:
+        return "reprojection  nothing to measure, since the map has no points"
+    return f"reprojection  mean {report.reprojection_mean_px:.2f} px, median {report.reprojection_median_px:.2f} px"
 
 
 def _gravity(gravity: list[float] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,6 +59,9 @@ def gain(claim: Claim, by_seed: dict[str, list[dict[str, float]]]) -> dict:
     gains = [sign * (with_it[claim.figure] - without[claim.figure]) for with_it, without in pairs]
     mean, deviation = mean_and_std(gains)
     words = f"{claim.variant} against {claim.against}, {claim.figure}: "
+    if not math.isfinite(mean):
+        words += "not known, since a training has no such figure"
+        return {**asdict(claim), "gain": mean, "std": deviation, "shows": None, "words": words}
     words += f"{'better' if mean > 0 else 'worse'} by {abs(mean):.4f}"
     if len(gains) == 1:
         verdict = "one seed, so how much of it is chance is not known"

@@ -57,6 +57,7 @@ BENCHMARK = Benchmark(
         "recall_2pct_5deg",
         "median_pct",
         "median_deg",
+        "frames_missed",
         "images_registered",
         "map_s",
         "train_s",

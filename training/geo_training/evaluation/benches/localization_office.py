@@ -57,8 +57,8 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     return BenchResult(figures, config, evaluation)
 
 
-_SIFT_FIGURES = ("recall_5cm_5deg", "recall_10cm_5deg", "median_cm", "median_deg", "localized_share", "frame_ms_p50",
-                 "frame_ms_p99")  # fmt: skip
+_SIFT_FIGURES = ("recall_5cm_5deg", "recall_10cm_5deg", "median_cm", "median_deg", "frames_missed", "localized_share",
+                 "frame_ms_p50", "frame_ms_p99")  # fmt: skip
 
 BENCHMARK = Benchmark(
     name="localization-office",
@@ -71,6 +71,7 @@ BENCHMARK = Benchmark(
         "recall_10cm_5deg",
         "median_cm",
         "median_deg",
+        "frames_missed",
         "map_s",
         "train_s",
         "frame_ms_p50",
