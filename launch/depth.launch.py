@@ -11,7 +11,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from geo_perception.ros.launching import SIGTERM_TIMEOUT_S, depth_start, own_parameters_file, process_starts
+from geo_perception.ros.launching import depth_start, own_parameters_file, process_starts
 
 SHARE = get_package_share_directory("geo_perception")
 SWITCH = ("true", "false")
@@ -49,7 +49,6 @@ def _nodes(context):
         remappings=process.remappings,
         arguments=process.arguments,
         output="screen",
-        sigterm_timeout=LaunchConfiguration("sigterm_timeout", default=str(SIGTERM_TIMEOUT_S)),
     )
     if given["rviz"] == "false":
         return [node]

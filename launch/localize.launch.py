@@ -12,7 +12,6 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from geo_perception.ros.launching import (
-    SIGTERM_TIMEOUT_S,
     calibration_start,
     depth_start,
     localization_start,
@@ -74,7 +73,6 @@ def _nodes(context):
             remappings=process.remappings,
             arguments=process.arguments,
             output="screen",
-            sigterm_timeout=LaunchConfiguration("sigterm_timeout", default=str(SIGTERM_TIMEOUT_S)),
         )
         for process in process_starts(starts, given["container"] == "true", given["log_level"])
     ]

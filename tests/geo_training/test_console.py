@@ -29,13 +29,18 @@ def answer_to(error: Exception):
         (NotGoodEnough("too low"), "not good enough: too low"),
         (PermissionError(13, "Permission denied", "/out"), "error: /out: Permission denied; choose another place"),
         (OSError("no space"), "error: no space; choose another place"),
-        (KeyboardInterrupt(), "error: interrupted; run the same command again to go on"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line_and_with_exit_1(error, words):
     result = answer_to(error)
     assert result.exit_code == 1
     assert result.output.strip().splitlines() == [words]
+
+
+def test_an_interruption_is_answered_in_one_line_and_with_exit_130():
+    result = answer_to(KeyboardInterrupt())
+    assert result.exit_code == 130
+    assert result.output.strip() == "error: interrupted; run the same command again to go on"
 
 
 def test_a_defect_is_not_hidden():

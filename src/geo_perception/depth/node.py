@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # a signal must end the process while what follows is loaded, too
+    from geo_perception.runtime.interruption import watch_signals
+
+    watch_signals()
+
 import os
 import sys
 import time

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from geo_perception.ros.run import run_nodes
+from geo_perception.runtime.interruption import watch_signals
 
 # Each capability and the class of its node.
 NODES = {
@@ -46,4 +47,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    watch_signals()
     sys.exit(main())

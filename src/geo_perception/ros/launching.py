@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 from geo_perception.errors import InputError
 
-# Seconds from SIGINT to SIGTERM. launch's own 5 are over before a node gives up on an inference that does not end.
-SIGTERM_TIMEOUT_S = 15
 # Launch arguments of every launch file whose answer "nothing" leaves the value to params_file, or to the node.
 _LEFT_TO_FILE = ("image_transport",)
 _SWITCHES = ("use_sim_time", "autostart")

@@ -61,6 +61,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
         self.epoch, self.doubt = 0, ""  # the doubt is a sentence about what a capability found wrong
         self.resets, self.last_reset = 0, ""
+        self.configuring = False  # for seconds, and hears nothing meanwhile
         specs = SHARED + self.own_parameters
         declare(self, specs, lambda: self.state)
         for sentence in unknown_names(list(given_parameters(self)), specs):
@@ -234,7 +235,11 @@ class PerceptionNode(LifecycleNode, ABC):
             decode_image(_BLACK)  # the first image must not pay for choosing a decoder
             LifecycleNode.on_configure(self, state)
 
-        return self._transition("configure", configure, "inactive", undo=self._unload)
+        self.configuring = True
+        try:
+            return self._transition("configure", configure, "inactive", undo=self._unload)
+        finally:
+            self.configuring = False
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         def activate() -> None:
@@ -284,7 +289,6 @@ class PerceptionNode(LifecycleNode, ABC):
     def _stop(self) -> None:
         self.epoch += 1
         self.images.close()
-        self.images.close_camera_info()
         self.images.clear()
         if not self._worker.stop(WORKER_STOP_S):
             self.get_logger().error(f"inference did not end within {WORKER_STOP_S:g} s and was left behind")

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.interruption import SignalWatch, ended_by_signals
 
-_LOOK_S = 0.5  # rclpy's wait is not interrupted by Python's signal handlers
+_LOOK_S = 0.2  # rclpy's wait is not interrupted by a signal
 
 
 def run_nodes(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | None = None) -> int:
     """Makes the nodes and spins them in one executor. Returns the exit code: 0 after SIGINT or SIGTERM, 1 when a node
     could not be made (said in one line).
 
-    Transitions are run down before ROS shuts down, so nothing publishes into a context that is gone. A second signal
-    ends the process at once.
+    Transitions are run down before ROS shuts down, so nothing publishes into a context that is gone. What takes longer
+    to end, such as a scene that is being loaded or an inference, is not waited for; nor is anything after a second
+    signal.
     """
+    with ended_by_signals() as watch:
+        return _run(factories, arguments, watch)
+
+
+def _run(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | None, watch: SignalWatch) -> int:
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.logging import get_logger
     from rclpy.signals import SignalHandlerOptions
 
-    stopping = []
-
-    def on_signal(number, _frame) -> None:
-        stopping.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    earlier = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     executor, nodes = SingleThreadedExecutor(), []
+    watch.end_in_order(lambda: _answers(nodes))
     try:
         for factory in factories:
             nodes.append(factory())
             executor.add_node(nodes[-1])
-        while not stopping and rclpy.ok():
+        while not watch.asked and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=_LOOK_S)
             except Exception:
@@ -56,8 +56,12 @@ def run_nodes(factories: Sequence[Callable[[], object]], arguments: Sequence[str
             _end(node)
         executor.shutdown(timeout_sec=1.0)
         rclpy.try_shutdown()
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+
+
+def _answers(nodes: Sequence) -> bool:
+    """Whether the nodes can be asked to end. While one loads a scene they hear nothing; only one at work is worth the
+    time that may be lost then."""
+    return not any(node.configuring for node in nodes) or any(node.state == "active" for node in nodes)
 
 
 def _end(node) -> None:

@@ -11,13 +11,13 @@ import yaml
 
 from geo_perception.errors import InputError
 from geo_perception.ros.launching import (
-    SIGTERM_TIMEOUT_S,
     NodeStart,
     calibration_start,
     depth_start,
     localization_start,
     process_starts,
 )
+from geo_perception.runtime.interruption import GRACE_S
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCALIZATION, CALIBRATION, DEPTH = (
@@ -114,10 +114,9 @@ class TestParametersFile:
                 start()
 
 
-def test_launch_waits_longer_for_a_node_than_the_node_for_its_inference():
-    from geo_perception.ros.node_base import WORKER_STOP_S
-
-    assert SIGTERM_TIMEOUT_S > WORKER_STOP_S
+def test_a_node_ends_before_launch_loses_patience():
+    """launch gives a process 5 s from SIGINT to SIGTERM."""
+    assert GRACE_S < 5 / 2
 
 
 class TestProcesses:

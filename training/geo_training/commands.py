@@ -1,0 +1,19 @@
+"""`geo-train` and `geo-eval` as installed. An interruption is answered in a line, also before anything is imported."""
+
+from geo_perception.runtime.interruption import ended_by_signals
+
+INTERRUPTED = "error: interrupted; run the same command again to go on"
+
+
+def train() -> None:
+    """Runs `geo-train`. Exits 130 when it is interrupted."""
+    with ended_by_signals(exit_code=None, sentence=INTERRUPTED):
+        from geo_training.cli import train as commands
+    commands()
+
+
+def evaluate() -> None:
+    """Runs `geo-eval`. Exits 130 when it is interrupted."""
+    with ended_by_signals(exit_code=None, sentence=INTERRUPTED):
+        from geo_training.cli import evaluate as commands
+    commands()
