@@ -52,11 +52,14 @@ class BagMaker:
         header = self.header(stamp_ns, frame)
         self.add(topic, stamp_ns, self.make("sensor_msgs/msg/CompressedImage", header=header, format="jpeg", data=data))
 
-    def info(self, stamp_ns, topic="/camera/camera_info", k=K_9, d=(), model="plumb_bob", width=64, height=48):
+    def info(
+        self, stamp_ns, topic="/camera/camera_info", k=K_9, d=(), model="plumb_bob", width=64, height=48,
+        p=(0.0,) * 12, frame="camera_optical",
+    ):  # fmt: skip
         roi = self.make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-        arrays = {"d": np.array(d, float), "k": np.array(k, float), "r": np.eye(3).reshape(-1), "p": np.zeros(12)}
+        arrays = {"d": np.array(d, float), "k": np.array(k, float), "r": np.eye(3).reshape(-1), "p": np.array(p, float)}
         arrays = {name.upper() if self.ros1 else name: value for name, value in arrays.items()}
-        header = self.header(stamp_ns, "camera_optical")
+        header = self.header(stamp_ns, frame)
         message = self.make(
             "sensor_msgs/msg/CameraInfo", header=header, height=height, width=width, distortion_model=model,
             binning_x=0, binning_y=0, roi=roi, **arrays,

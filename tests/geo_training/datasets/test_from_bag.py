@@ -335,7 +335,7 @@ def test_camera_info_of_another_shape_is_refused(bag_maker, tmp_path):
     maker = bag_maker()
     maker.image(T0_NS, textured(0))
     maker.info(T0_NS, width=64, height=64)
-    with pytest.raises(InputError, match="64 x 48, their camera 64 x 64"):
+    with pytest.raises(InputError, match="64 x 48 and its camera 64 x 64 pixels, of another shape"):
         convert(maker.write("walk"), tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -363,8 +363,9 @@ def test_a_missing_topic_lists_what_there_is(bag_maker, tmp_path):
 def test_a_bag_without_images(bag_maker, tmp_path):
     maker = bag_maker()
     maker.pose(T0_NS, np.eye(4))
-    with pytest.raises(InputError, match=r"no image topic.*/pose"):
+    with pytest.raises(InputError, match=r"no image topic: no sensor_msgs/Image") as error:
         convert(maker.write("walk"), tmp_path)
+    assert "/pose" not in str(error.value)  # it does not fit
 
 
 def test_the_command_answers_with_one_line(bag_maker, tmp_path):

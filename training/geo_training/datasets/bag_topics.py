@@ -6,13 +6,17 @@ import re
 from dataclasses import dataclass
 
 from geo_perception.errors import InputError
+from geo_perception.ros.codec import ENCODINGS
+from geo_perception.ros.topics import without_transport
 from geo_training.datasets.bags import Recording, Topic
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPES = ("sensor_msgs/msg/CameraInfo",)
-# Images that are no pictures of the scene.
-_NO_PICTURE = ("depth", "disparity", "mask", "label", "confidence", "theora")
-_TRANSPORTS = ("compressed",)
+# Names of images that are no pictures of the scene: in the topic's own name, or a namespace's whole name.
+_NO_PICTURE = ("depth", "disparity", "mask", "label", "confidence", "segmentation")
+_PICTURE_ENCODINGS = {encoding.lower() for encoding in ENCODINGS}
+# Depth in millimetres as often as the grey of a thermal camera.
+_AMBIGUOUS_ENCODINGS = ("16uc1", "mono16")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class CameraTopics:
     @property
     def name(self) -> str:
         """A name for files: `/camera/left/image_raw` is `camera_left`."""
-        parts = [p for p in _without_transport(self.image).split("/") if p]
+        parts = [p for p in without_transport(self.image).split("/") if p]
         return re.sub(r"[^\w-]+", "_", "_".join(parts[:-1] or parts))
 
 
@@ -50,32 +54,65 @@ def choose_cameras(recording: Recording, images: tuple[str, ...], infos: tuple[s
 
 def _only_camera(recording: Recording) -> Topic:
     there = recording.of_type(*IMAGE_TYPES)
-    pictures = [t for t in there if not any(word in t.name.lower() for word in _NO_PICTURE)]
+    pictures = _pictures(recording, there)
     # A camera that is recorded raw and compressed is one camera; raw has lost nothing.
     names = {t.name for t in pictures}
-    pictures = [t for t in pictures if _without_transport(t.name) == t.name or _without_transport(t.name) not in names]
+    pictures = [t for t in pictures if without_transport(t.name) == t.name or without_transport(t.name) not in names]
     if len(pictures) == 1:
         return pictures[0]
-    if not pictures:
+    if pictures:
         raise InputError(
-            f"{recording.path} has no image topic with messages; its topics are: {recording.topic_list() or 'none'}"
+            f"{recording.path} has several image topics; pass --image (once for each camera) with some of: "
+            f"{', '.join(t.name for t in pictures)}"
+        )
+    if there:
+        raise InputError(
+            f"{recording.path} has images of depth or labels only, as it seems; if one shows the scene, pass --image "
+            f"with it: {recording.topic_list(*IMAGE_TYPES)}"
         )
     raise InputError(
-        f"{recording.path} has several image topics; pass --image (once for each camera) with some of: "
-        f"{', '.join(t.name for t in pictures)}"
+        f"{recording.path} has no image topic: no sensor_msgs/Image or CompressedImage with messages; record one"
     )
+
+
+def _pictures(recording: Recording, topics: list[Topic]) -> list[Topic]:
+    """The topics that show the scene. A name above a camera says nothing of its images (`/depth_camera/color`): the
+    encoding does, and the topic's own name."""
+    sure, unsure = [], []
+    for topic in topics:
+        *namespaces, own = without_transport(topic.name).lower().split("/")
+        if any(word in own for word in _NO_PICTURE) or topic.name.rpartition("/")[2] == "compressedDepth":
+            continue
+        encoding = _encoding(recording, topic)
+        if encoding and encoding not in _PICTURE_ENCODINGS:
+            continue
+        whole_names = {name.rstrip("s") for name in namespaces} & set(_NO_PICTURE)
+        if whole_names - {"depth"}:
+            continue
+        if encoding in _AMBIGUOUS_ENCODINGS:
+            if not any(word in name for name in namespaces for word in _NO_PICTURE):
+                unsure.append(topic)
+        elif not whole_names or encoding:
+            sure.append(topic)
+    return sure or unsure
+
+
+def _encoding(recording: Recording, topic: Topic) -> str:
+    """The encoding of the first image of a topic, in small letters; empty where the message does not tell."""
+    for _, _, message in recording.messages([topic.name]):
+        if hasattr(message, "encoding"):
+            return str(message.encoding).strip().lower()
+        # image_transport writes `rgb8; jpeg compressed bgr8`, many drivers only `jpeg`.
+        label, _, transport = str(getattr(message, "format", "")).partition(";")
+        return label.strip().lower() if transport else ""
+    return ""
 
 
 def _info_of(recording: Recording, image: str, alone: bool) -> str | None:
     there = [topic.name for topic in recording.of_type(*INFO_TYPES)]
-    base = _without_transport(image)
+    base = without_transport(image)
     parent = base.rsplit("/", 1)[0]
     for name in (f"{parent}/camera_info", f"{base}/camera_info"):
         if name in there:
             return name
     return there[0] if alone and len(there) == 1 else None
-
-
-def _without_transport(name: str) -> str:
-    base, _, last = name.rpartition("/")
-    return base if last in _TRANSPORTS else name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +10,10 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.ros.camera_info import camera_from_info
-from geo_perception.ros.codec import decode_image
+from geo_perception.ros.codec import ImageDecoder
+from geo_perception.ros.topics import is_rectified, rectified_sentence
 from geo_training.console import progress_bar
+from geo_training.datasets.bag_cameras import RecordedInfos, bits_sentence, image_decoder
 from geo_training.datasets.bag_poses import (
     NO_POSES,
     CameraPoses,
@@ -37,13 +37,19 @@ GRAVITY_Z_UP = (0.0, 0.0, -1.0)
 
 @dataclass(frozen=True)
 class BagOptions:
-    """What to take from a recording. `fps` 0 keeps every image; `K_33` stands in for CameraInfo."""
+    """What to take from a recording. `fps` 0 keeps every image; `K_33` stands in for CameraInfo.
+
+    `rectified` (auto, true, false) says whether the images are without distortion, `image_bits` how many of 16 bits
+    they use (0: as many as they need).
+    """
 
     images: tuple[str, ...] = ()
     camera_infos: tuple[str, ...] = ()
     poses: PoseOptions = field(default_factory=PoseOptions)
     fps: float = 4.0
     K_33: np.ndarray | None = None
+    rectified: str = "auto"
+    image_bits: int = 0
 
 
 def dataset_from_bags(bags: list[Path], out: Path, options: BagOptions, overwrite: bool = False) -> dict:
@@ -54,6 +60,8 @@ def dataset_from_bags(bags: list[Path], out: Path, options: BagOptions, overwrit
     """
     if options.K_33 is not None and options.camera_infos:
         raise InputError("--K stands in for CameraInfo, so --camera-info would have no effect; leave out one of them")
+    if options.K_33 is not None and options.rectified != "auto":
+        raise InputError("--K is without distortion, so --rectified would have no effect; leave out one of them")
     with SceneWriter(out, sources=[Path(bag) for bag in bags], overwrite=overwrite) as writer:
         reader = _Reader(writer, options)
         for bag in bags:
@@ -94,7 +102,13 @@ class _Reader:
             poses.child_frame = recording.custom_data.get(POSE_FRAME_KEY, "")
         infos = self._read_infos_and_poses(recording, cameras, poses)
         streams = {
-            topics.image: _Stream(topics, self._sequence_name(recording, topics, len(cameras)), self.options.fps)
+            topics.image: _Stream(
+                topics,
+                self._sequence_name(recording, topics, len(cameras)),
+                self.options.fps,
+                image_decoder(recording, topics.image, self.options.image_bits),
+                infos.get(topics.image),
+            )
             for topics in cameras
         }
         with progress_bar(f"images of {recording.path.name}", self._count(recording, streams)) as advance:
@@ -102,7 +116,7 @@ class _Reader:
                 advance()
                 stream = streams[topic]
                 if not stream.received:
-                    self._begin(stream, recording, infos.get(stream.topics.info), poses, message)
+                    self._begin(stream, recording, poses, message)
                 best = stream.offer(message, receive_ns)
                 if best is not None:
                     self._store(stream, best)
@@ -145,25 +159,33 @@ class _Reader:
 
     def _read_infos_and_poses(
         self, recording: Recording, cameras: list[CameraTopics], poses: RecordedPoses | None
-    ) -> dict[str, _Infos]:
-        infos = {topics.info: _Infos() for topics in cameras if topics.info and self.options.K_33 is None}
+    ) -> dict[str, RecordedInfos]:
+        """The CameraInfo of each image topic that has one; the poses go into `poses`."""
+        infos = {
+            topics.image: RecordedInfos(is_rectified(topics.image, self.options.rectified))
+            for topics in cameras
+            if topics.info and self.options.K_33 is None
+        }
+        by_topic = {topics.info: [] for topics in cameras if topics.image in infos}
+        for topics in cameras:
+            if topics.image in infos:
+                by_topic[topics.info].append(infos[topics.image])
         wanted = {} if poses is None else pose_topics(recording, poses)
         if not infos and not wanted:
             return infos
-        topics = {*infos, *wanted}
+        topics = {*by_topic, *wanted}
         with progress_bar(f"poses of {recording.path.name}", self._count(recording, topics)) as advance:
             for topic, receive_ns, message in recording.messages(topics):
                 advance()
-                if topic in infos:
-                    infos[topic].add(header_stamp_ns(message, receive_ns), message)
+                for told in by_topic.get(topic, ()):
+                    told.add(header_stamp_ns(message, receive_ns), message)
                 if topic in wanted:
                     poses.add(wanted[topic], receive_ns, message)
         return infos
 
-    def _begin(self, stream: _Stream, recording: Recording, infos: _Infos | None, poses, message) -> None:
-        stream.infos = infos
-        if infos is not None and not infos.cameras:
-            self._warn(f"{stream.topics.info}: {infos.problem}.")
+    def _begin(self, stream: _Stream, recording: Recording, poses, message) -> None:
+        stream.frame_id = str(message.header.frame_id)
+        self._describe_images(stream)
         if poses is None:
             return
         stream.poses = poses.for_camera(str(message.header.frame_id))
@@ -174,12 +196,32 @@ class _Reader:
         (self._warn if stream.poses.assumed else self.writer.note)(f"{how}.")
         stream.world = _World.of(stream.poses, recording)
 
-    def _store(self, stream: _Stream, best: TimedImage) -> None:
+    def _describe_images(self, stream: _Stream) -> None:
+        """Says what is taken of the images of a topic."""
+        if stream.infos is not None:
+            if not stream.infos:
+                self._warn(f"{stream.topics.info}: {stream.infos.problem}.")
+            elif stream.infos.rectified or self.options.rectified != "auto":
+                self._note(rectified_sentence(stream.topics.image, self.options.rectified, "--rectified"))
+        if sentence := bits_sentence(stream.topics.image, stream.decoder, self.options.image_bits):
+            self._note(sentence)
+
+    def _camera(self, stream: _Stream, best: TimedImage) -> tuple[Camera | None, Camera | None]:
+        """The camera of an image, None where it is not known, and the lens that a rectified one was taken with. Raises
+        InputError when its CameraInfo is another camera's."""
         if self.options.K_33 is not None:
-            camera = camera_with_K(self.options.K_33, best.image_rgb)
-        else:
-            camera = stream.infos.at(best.stamp_ns) if stream.infos else None
-        image_rgb, camera_id = self.cameras.undistorted(best.image_rgb, camera)
+            return camera_with_K(self.options.K_33, best.image_rgb), None
+        height_px, width_px = best.image_rgb.shape[:2]
+        if not stream.infos:
+            return None, None
+        found = stream.infos.at(best.stamp_ns, stream.frame_id, width_px, height_px)
+        for doubt in found.doubts.values():
+            self._warn(f"{stream.topics.info}: {doubt}.")
+        return found.camera, stream.infos.lens_at(best.stamp_ns, width_px, height_px)
+
+    def _store(self, stream: _Stream, best: TimedImage) -> None:
+        camera, rectified_lens = self._camera(stream, best)
+        image_rgb, camera_id = self.cameras.undistorted(best.image_rgb, camera, rectified_lens)
         T_world_camera = stream.poses.at(best.stamp_ns) if stream.poses else None
         stem, stream.stored = f"{stream.stored:06d}", stream.stored + 1
         stream.posed += T_world_camera is not None
@@ -235,6 +277,11 @@ class _Reader:
         self.sequences[unique] = 0
         return unique
 
+    def _note(self, words: str) -> None:
+        sentence = f"{words[0].upper()}{words[1:]}."
+        if sentence not in self.writer.info.notes:
+            self.writer.note(sentence)
+
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
@@ -267,35 +314,15 @@ class _World:
         return cls(recording.path, poses.world_frame, poses.source.topic, scale, gravity)
 
 
-@dataclass
-class _Infos:
-    """The cameras of a CameraInfo topic over time; a driver that zooms or crops sends another."""
-
-    stamps_ns: list[int] = field(default_factory=list)
-    cameras: list[Camera] = field(default_factory=list)
-    problem: str = "it holds no CameraInfo"
-
-    def add(self, stamp_ns: int, message) -> None:
-        try:
-            camera = camera_from_info(message)
-        except InputError as error:
-            self.problem = str(error)
-            return
-        if not self.cameras or camera != self.cameras[-1]:
-            self.stamps_ns.append(stamp_ns)
-            self.cameras.append(camera)
-
-    def at(self, stamp_ns: int) -> Camera | None:
-        return self.cameras[max(bisect_right(self.stamps_ns, stamp_ns) - 1, 0)] if self.cameras else None
-
-
 class _Stream:
     """The images of one camera while they are read."""
 
-    def __init__(self, topics: CameraTopics, sequence: str, fps: float):
-        self.topics, self.sequence = topics, sequence
+    def __init__(
+        self, topics: CameraTopics, sequence: str, fps: float, decoder: ImageDecoder, infos: RecordedInfos | None
+    ):
+        self.topics, self.sequence, self.decoder, self.infos = topics, sequence, decoder, infos
         self.selector = SharpestPerInterval(fps)
-        self.infos: _Infos | None = None
+        self.frame_id = ""
         self.poses: CameraPoses | None = None
         self.world: _World | None = None
         self.received = self.stored = self.posed = self.uncalibrated = 0
@@ -313,7 +340,7 @@ class _Stream:
         self.jumps += self._last_ns is not None and stamp_ns < self._last_ns
         self._last_ns = stamp_ns
         try:
-            image_rgb = decode_image(message)
+            image_rgb = self.decoder.decode(message)
         except InputError as error:
             self.undecodable += 1
             self.problem = self.problem or str(error)

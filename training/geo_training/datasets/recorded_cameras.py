@@ -1,4 +1,4 @@
-"""The cameras of images that arrive one by one: fitted to the image's size, undistorted once, or guessed."""
+"""The cameras of images that arrive one by one: undistorted once, or guessed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.datasets.importers.source import guessed_camera, read_K
 from geo_training.datasets.scene import SceneWriter
-from geo_training.datasets.undistort import Undistorter
-
-_MAX_ASPECT_DIFFERENCE = 0.01
+from geo_training.datasets.undistort import Undistorter, straightened
 
 
 class RecordedCameras:
@@ -23,25 +21,27 @@ class RecordedCameras:
         self._known: dict[tuple, tuple[Undistorter, str]] = {}
         self.guessed = False
 
-    def undistorted(self, image_rgb: np.ndarray, camera: Camera | None) -> tuple[np.ndarray, str]:
-        """The image as it is stored, and the id of its camera; `camera` None has it guessed.
+    def undistorted(
+        self, image_rgb: np.ndarray, camera: Camera | None, rectified_lens: Camera | None = None
+    ) -> tuple[np.ndarray, str]:
+        """The image as it is stored, and the id of its camera, which is for images of this size; None has it guessed.
 
-        Raises InputError when the camera is for images of another shape, or its distortion leaves nothing.
+        `rectified_lens` is the lens that an image was taken with that came without its distortion: it is only kept.
+        Raises InputError when the distortion of the camera leaves nothing.
         """
         height_px, width_px = image_rgb.shape[:2]
-        key = camera, width_px, height_px
+        key = camera, rectified_lens, width_px, height_px
         if key not in self._known:
-            fitted = guessed_camera(width_px, height_px) if camera is None else _fitted(camera, width_px, height_px)
-            undistorter = Undistorter(fitted)
-            recorded = undistorter.recorded if undistorter.target is not undistorter.recorded else None
-            camera_id = self._writer.add_camera(undistorter.target, known=camera is not None, recorded=recorded)
+            undistorter = Undistorter(guessed_camera(width_px, height_px) if camera is None else camera)
+            lens = undistorter.recorded if rectified_lens is None else straightened(rectified_lens)
+            camera_id = self._writer.add_camera(
+                undistorter.target,
+                known=camera is not None,
+                recorded=None if lens.model == "pinhole" else lens,
+                rectified=rectified_lens is not None,
+            )
             self._known[key] = undistorter, camera_id
             self.guessed |= camera is None
-            if camera is not None and (camera.width_px, camera.height_px) != (width_px, height_px):
-                self._writer.note(
-                    f"K was given for {camera.width_px}x{camera.height_px} and is scaled to the images of "
-                    f"{width_px}x{height_px}."
-                )
         undistorter, camera_id = self._known[key]
         return undistorter.image(image_rgb), camera_id
 
@@ -69,14 +69,3 @@ def camera_with_K(K_33: np.ndarray, image_rgb: np.ndarray) -> Camera:
             f"{height_px}; give the K of these images"
         )
     return camera
-
-
-def _fitted(camera: Camera, width_px: int, height_px: int) -> Camera:
-    if (camera.width_px, camera.height_px) == (width_px, height_px):
-        return camera
-    if abs(width_px / height_px / (camera.width_px / camera.height_px) - 1) > _MAX_ASPECT_DIFFERENCE:
-        raise InputError(
-            f"the images are {width_px} x {height_px}, their camera {camera.width_px} x {camera.height_px}: another "
-            "shape; give the CameraInfo of these images, or --K"
-        )
-    return camera.resized(width_px, height_px)

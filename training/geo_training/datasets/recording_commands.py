@@ -21,6 +21,12 @@ KOption = Annotated[
 ]
 
 
+class Rectified(str, Enum):
+    AUTO = "auto"
+    TRUE = "true"
+    FALSE = "false"
+
+
 class Storage(str, Enum):
     MCAP = "mcap"
     SQLITE3 = "sqlite3"
@@ -45,6 +51,13 @@ def from_bag(
     ] = None,
     fps: FpsOption = 4.0,
     K: KOption = None,
+    rectified: Annotated[
+        Rectified,
+        typer.Option(help="Whether the images have no lens distortion any more; auto: as the topic's name says."),
+    ] = Rectified.AUTO,
+    image_bits: Annotated[
+        int, typer.Option(metavar="BITS", help="How many of 16 bits the images use: 10, 12, 14, 16; 0: what they need.")
+    ] = 0,
     map_frame: Annotated[
         str | None, typer.Option(metavar="FRAME", help="World frame of TF. [default: map, world or odom]")
     ] = None,
@@ -70,7 +83,8 @@ def from_bag(
 ) -> None:
     """Make a dataset from recordings: ROS 1 bags, ROS 2 bags (MCAP, sqlite3, compressed, split), whole or damaged.
 
-    Every bag is a sequence; with several --image, every camera of every bag. Distortion in CameraInfo is taken out.
+    Every bag is a sequence; with several --image, every camera of every bag. Distortion in CameraInfo is taken out; for
+    rectified images (image_rect) P of CameraInfo holds, and nothing is taken out.
     Poses are looked for in this order: PoseStamped, PoseWithCovarianceStamped, Odometry, TF. A pose message that names
     no child frame is taken as the pose of base_link where TF leads from there to the camera, else of the camera.
 
@@ -91,7 +105,7 @@ def from_bag(
         max_gap_s=max_gap,
     )
     K_33 = None if K is None else parse_K(K)
-    options = BagOptions(tuple(image or ()), tuple(camera_info or ()), poses, fps, K_33)
+    options = BagOptions(tuple(image or ()), tuple(camera_info or ()), poses, fps, K_33, rectified.value, image_bits)
     result = dataset_from_bags(bags, out, options, overwrite)
     write_json(json_path, result)
     for note in result["notes"]:

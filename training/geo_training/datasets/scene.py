@@ -192,15 +192,22 @@ class SceneWriter:
             replace_text(self._work / "dataset.json", self.info.model_dump_json(indent=2) + "\n")
 
     def add_camera(
-        self, camera: Camera, camera_id: str | None = None, known: bool = True, recorded: Camera | None = None
-    ):
-        """Adds the camera of the stored (undistorted) images; `recorded` is the lens they were taken with.
+        self,
+        camera: Camera,
+        camera_id: str | None = None,
+        known: bool = True,
+        recorded: Camera | None = None,
+        rectified: bool = False,
+    ) -> str:
+        """Adds the camera of the stored (undistorted) images; `recorded` is the lens they were taken with, `rectified`
+        says that they came without its distortion.
 
         `known=False` marks a guess that mapping has to refine. The same camera twice is stored once. Returns its id.
         """
         if camera.model != "pinhole":
             raise InputError("images are stored without distortion; undistort them and give the pinhole camera")
         note = {"known": known} | ({"recorded": camera_to_dict(recorded)} if recorded else {})
+        note |= {"rectified": True} if rectified else {}
         for known_id, known_camera in self.cameras.items():
             if known_camera == camera and self.camera_notes[known_id] == note and camera_id in (None, known_id):
                 return known_id
@@ -273,6 +280,14 @@ def camera_from_dict(fields: dict) -> Camera:
 def camera_is_known(root: str | Path, camera_id: str) -> bool:
     """Whether the intrinsics were given; False for a guess."""
     return bool(json.loads((Path(root) / "cameras.json").read_text())[camera_id].get("known", True))
+
+
+def recorded_lens(root: str | Path, camera_id: str) -> tuple[Camera | None, bool]:
+    """The lens that the images of a camera were taken with, where it is known to be no pinhole, and whether they came
+    without its distortion (rectified) rather than being undistorted by an import."""
+    fields = json.loads((Path(root) / "cameras.json").read_text())[camera_id]
+    recorded = camera_from_dict(fields["recorded"]) if "recorded" in fields else None
+    return recorded, bool(fields.get("rectified", False))
 
 
 def write_cameras(root: Path, cameras: dict[str, Camera], notes: dict[str, dict]) -> None:
