@@ -1,13 +1,15 @@
 """Splits by block, by sequence, and by each n-th photograph."""
 
+import numpy as np
 import pytest
 from geo_training.cli import train
 from geo_training.datasets.importers import ImportOptions, import_dataset
-from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter
 from geo_training.datasets.splits import every_nth_split, sequence_split, tail_split, time_block_split
 from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
 
 
 def frames(sequence: str, count: int) -> list[Frame]:
@@ -37,6 +39,94 @@ def test_each_fifth_photograph():
 def test_whole_sequences():
     split = sequence_split([*frames("a", 2), *frames("b", 2), *frames("c", 1)], test=["b"], val=["c"])
     assert [frame.split for frame in split] == ["train", "train", "test", "test", "val"]
+
+
+@pytest.mark.parametrize(
+    ("count", "first", "block", "words"),
+    [
+        (30, 0.7, 10, "has 30 frames, of which 9 come after the first 70%, not more than a block of 10.*at most 8"),
+        (33, 0.7, 10, "of which 10 come"),
+        (3, 0.99, 1, "of which 1 come after.*record more"),
+        (0, 0.7, 10, "has 0 frames"),
+    ],
+)
+def test_blocks_that_leave_no_test_frame_are_refused(count, first, block, words):
+    with pytest.raises(InputError, match=f"no frame is left to test on.*{words}"):
+        time_block_split([*frames("a", count), *frames("b", count // 2)], first, block)
+
+
+def test_the_shortest_recording_that_blocks_can_split_and_the_remedy_that_is_named():
+    assert [f.split for f in time_block_split(frames("a", 34))].count("test") == 1
+    assert [f.split for f in time_block_split(frames("a", 30), block=8)].count("test") == 1
+
+
+def test_photographs_fewer_than_n_are_refused():
+    assert [f.split for f in every_nth_split(frames("a", 5))].count("test") == 1
+    with pytest.raises(InputError, match="each 5th of 4 frames leaves none to test on; give at most 4"):
+        every_nth_split(frames("a", 4))
+    with pytest.raises(InputError, match="take more photographs"):
+        every_nth_split(frames("a", 1))
+
+
+def test_a_sequence_is_not_both_and_one_is_tested_on():
+    with pytest.raises(InputError, match="b cannot be both test and val"):
+        sequence_split([*frames("a", 2), *frames("b", 2)], test=["b"], val=["b"])
+    with pytest.raises(InputError, match="no sequence is named to test on"):
+        sequence_split([*frames("a", 2), *frames("b", 2)], test=[], val=["b"])
+
+
+@pytest.mark.parametrize(("val", "test", "name"), [(0.0, 0.1, "test 0.1"), (0.1, 0.3, "val 0.1")])
+def test_a_tail_that_is_not_one_frame_is_refused(val, test, name):
+    with pytest.raises(InputError, match=rf"{name} of sequences this short \(at most 4 frames\) is not one frame"):
+        tail_split([*frames("a", 4), *frames("b", 3)], val, test)
+
+
+def write_dataset(root, **sequences):
+    with SceneWriter(root, sources=["test"]) as writer:
+        camera_id = writer.add_camera(Camera(8, 6, 8, 8, 3.5, 2.5))
+        for sequence, count in sequences.items():
+            for i in range(count):
+                writer.add_frame(sequence, i * 10**8, camera_id, np.zeros((6, 8, 3), np.uint8))
+    return root
+
+
+def run_split(root, *options):
+    return CliRunner().invoke(train, ["dataset", "split", str(root), *options])
+
+
+def test_the_command_says_that_no_test_frame_is_left_and_changes_nothing(tmp_path):
+    root = write_dataset(tmp_path / "dataset", a=20)
+    before = (root / "frames.csv").read_text()
+    for options in (["--by", "blocks"], ["--by", "nth", "--every", "21"], ["--by", "sequence", "--test", "a"]):
+        done = run_split(root, *options)
+        assert done.exit_code == 1
+        assert len(done.output.strip().splitlines()) == 1
+        assert (root / "frames.csv").read_text() == before
+    assert "no frame is left to test on" in run_split(root, "--by", "blocks").output
+
+
+def test_the_command_names_the_sequences_that_stay_train(tmp_path):
+    root = write_dataset(tmp_path / "dataset", a=40, b=12)
+    done = run_split(root, "--by", "blocks")
+    assert done.exit_code == 0
+    assert "all of it is train: b; lower --block" in done.output
+    assert "2 test, 50 train" in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        (["--by", "blocks", "--test", "a"], "--test"),
+        (["--by", "blocks", "--every", "5"], "--every"),
+        (["--by", "nth", "--first", "0.7", "--val", "a"], "--first, --val"),
+        (["--by", "sequence", "--test", "a", "--block", "10"], "--block"),
+    ],
+)
+def test_an_option_of_another_way_to_split_is_refused(tmp_path, options, idle):
+    root = write_dataset(tmp_path / "dataset", a=40, b=12)
+    done = run_split(root, *options)
+    assert done.exit_code == 1
+    assert f"with --by {options[1]}, {idle} would have no effect" in done.output
 
 
 def test_impossible_splits_are_refused():

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from geo_perception.errors import InputError
 from geo_training.console import JsonOption, NotGoodEnough, OverwriteOption, say, warn, write_json
 from geo_training.datasets.app import app
 
@@ -41,7 +42,7 @@ def import_(
         str | None, typer.Option("--K", metavar="FX,FY,CX,CY|FILE", help="K in pixels, or a file with it, to overrule.")
     ] = None,
     depth_scale: Annotated[
-        float | None, typer.Option(min=1e-6, help="Depth units in a metre (1000; tum: 5000), to overrule.")
+        float | None, typer.Option(min=1e-6, help="Depth units in a metre (1000; tum: 5000; floats: 1), to overrule.")
     ] = None,
     split_files: Annotated[
         list[Path] | None,
@@ -55,7 +56,9 @@ def import_(
     """Turn a public format into a dataset: plain images, COLMAP, 7-Scenes, TUM RGB-D, KITTI odometry and raw,
     transforms.json, Indoor-6.
 
-    Images are copied as they are; where the lens bends them they are undistorted once.
+    Images are copied as they are; where the lens bends them they are undistorted once, and where a mark turns them they
+    are stored upright, with their K, depth, masks and poses. What is left out is counted, with the reason; so is how
+    poses, depth and stamps were paired with the images. These lines are printed, and kept in dataset.json and --json.
 
     Example: `geo-train dataset import --format transforms fox --out fox_dataset`
 
@@ -93,15 +96,34 @@ class SplitBy(str, Enum):
     NTH = "nth"
 
 
+# What each way to split looks at.
+_SPLIT_OPTIONS = {
+    SplitBy.SEQUENCE: {"--test", "--val"},
+    SplitBy.BLOCKS: {"--first", "--block"},
+    SplitBy.NTH: {"--every"},
+}
+
+
+def _refuse_idle(by: SplitBy, given: set[str]) -> None:
+    if idle := sorted(given - _SPLIT_OPTIONS[by]):
+        raise InputError(
+            f"with --by {by.value}, {', '.join(idle)} would have no effect; leave that out, or split by something else"
+        )
+
+
 @app.command("split")
 def split(
     root: DatasetArgument,
     by: Annotated[SplitBy, typer.Option("--by", help="What a split is made of.")],
     test: Annotated[str, typer.Option(metavar="A,B", help="sequence: these are test.")] = "",
     val: Annotated[str, typer.Option(metavar="A,B", help="sequence: these are val.")] = "",
-    first: Annotated[float, typer.Option(min=0, max=0.99, help="blocks: the first share by time is train.")] = 0.7,
-    block: Annotated[int, typer.Option(min=1, help="blocks: frames in a block of the rest.")] = 10,
-    every: Annotated[int, typer.Option(min=2, help="nth: each of these frames is test.")] = 5,
+    first: Annotated[
+        float | None, typer.Option(min=0, max=0.99, help="blocks: the first share by time is train. [default: 0.7]")
+    ] = None,
+    block: Annotated[
+        int | None, typer.Option(min=1, help="blocks: frames in a block of the rest. [default: 10]")
+    ] = None,
+    every: Annotated[int | None, typer.Option(min=2, help="nth: each of these frames is test. [default: 5]")] = None,
     json_path: JsonOption = None,
 ) -> None:
     """Say which frames map the scene (train) and which measure it (test).
@@ -115,17 +137,21 @@ def split(
     from collections import Counter
 
     from geo_training.datasets.scene import SceneDataset
-    from geo_training.datasets.splits import every_nth_split, sequence_split, time_block_split
+    from geo_training.datasets.splits import every_nth_split, sequence_split, time_block_split, without_test
 
+    given = {"--test": test or None, "--val": val or None, "--first": first, "--block": block, "--every": every}
+    _refuse_idle(by, {option for option, value in given.items() if value is not None})
     dataset = SceneDataset(root)
     if by is SplitBy.SEQUENCE:
         if not _names(test):
             raise typer.BadParameter("name the sequences to hold back", param_hint="--test")
         frames = sequence_split(dataset.frames, _names(test), _names(val))
     elif by is SplitBy.BLOCKS:
-        frames = time_block_split(dataset.frames, first, block)
+        frames = time_block_split(dataset.frames, 0.7 if first is None else first, 10 if block is None else block)
+        if short := without_test(frames):
+            warn(f"too short for a block of test, so that all of it is train: {', '.join(short)}; lower --block")
     else:
-        frames = every_nth_split(dataset.frames, every)
+        frames = every_nth_split(dataset.frames, 5 if every is None else every)
     dataset.save_frames(frames)
     counts = Counter(frame.split for frame in frames)
     write_json(json_path, {"dataset": str(root), "splits": dict(counts)})
