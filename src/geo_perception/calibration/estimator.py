@@ -18,6 +18,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, attitude_from_up
 from geo_perception.runtime import image
 from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.image import Resampler, image_problem
 from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
 
@@ -66,6 +67,7 @@ class Calibrator:
         self.device = pick_device(device)
         self._half = half_precision(self.device)
         self.network = network.to(self.device).eval()
+        self._folded = fold_normalization(self.network)  # of the weights as they are now
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "auto", options: CalibratorOptions | None = None):
@@ -142,7 +144,7 @@ class Calibrator:
         """What the network says of an image (RGB uint8) whose sides are multiples of 32 pixels."""
         image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
         with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
-            return self.network(image_b3hw.float().contiguous())
+            return self._folded(image_b3hw.float().contiguous())
 
     @torch.inference_mode()
     def solve(self, output: NetworkOutput) -> CameraSolution:

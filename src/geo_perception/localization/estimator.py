@@ -13,14 +13,13 @@ import torch
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.network import Peaks
+from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import Scene
 from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.image import Resampler, image_problem
-
-SIDE_MULTIPLE_PX = 32
-MAX_NETWORK_PIXELS = 1 << 20  # a wide camera is seen at the scene's focal length, but never in more pixels than this
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Localizer:
         self.options = options or LocalizerOptions()
         self.device = pick_device(device)
         self._half = half_precision(self.device)
-        self._backbone = scene.backbone.to(self.device)
-        self._head = scene.head.to(self.device).eval()
+        # The scene keeps the weights that it is saved with.
+        self._backbone, self._head = (fold_normalization(part).to(self.device) for part in (scene.backbone, scene.head))
         self._resamplers: dict[Camera, Resampler] = {}
         self.size_bytes = 0
         spread_l = np.linalg.norm(scene.landmarks_map_l3 - np.median(scene.landmarks_map_l3, axis=0), axis=1)
@@ -97,21 +96,7 @@ class Localizer:
 
     def network_camera(self, camera: Camera) -> Camera:
         """The pinhole that the network looks through: the scene's focal length, the live camera's field of view."""
-        corners_n2 = _border_pixels(camera)
-        xy_n2 = camera.normalize(corners_n2)
-        xy_n2 = xy_n2[np.isfinite(xy_n2).all(axis=1) & (np.abs(xy_n2) < 3.0).all(axis=1)]
-        if len(xy_n2) < 4:
-            raise InputError("its lens sees no part of a pinhole's field of view")
-        focal_px = self.scene.network_focal_px
-        low_2, high_2 = xy_n2.min(axis=0) * focal_px, xy_n2.max(axis=0) * focal_px
-        size_2 = np.maximum(high_2 - low_2, SIDE_MULTIPLE_PX)
-        if size_2.prod() > MAX_NETWORK_PIXELS:  # keep the middle, where a lens is sharpest
-            middle_2 = (low_2 + high_2) / 2
-            size_2 = size_2 * np.sqrt(MAX_NETWORK_PIXELS / size_2.prod())
-            low_2 = middle_2 - size_2 / 2
-        width_px, height_px = (int(max(1, round(side / SIDE_MULTIPLE_PX))) * SIDE_MULTIPLE_PX for side in size_2)
-        cx_px, cy_px = -(low_2 + size_2 / 2) + np.array([width_px, height_px]) / 2 - 0.5
-        return Camera(width_px, height_px, focal_px, focal_px, float(cx_px), float(cy_px))
+        return network_camera_at(camera, self.scene.network_focal_px)
 
     def _resampler_of(self, camera: Camera) -> Resampler:
         if camera not in self._resamplers:
@@ -172,16 +157,3 @@ class Localizer:
 
     def _sigma_limit(self) -> float:
         return self.options.max_sigma_m if self.scene.metric else 0.1 * self._scene_extent
-
-
-def _border_pixels(camera: Camera, steps: int = 16) -> np.ndarray:
-    """Pixels (N, 2) along the image's edge: where the field of view ends."""
-    along_x = np.linspace(-0.5, camera.width_px - 0.5, steps)
-    along_y = np.linspace(-0.5, camera.height_px - 0.5, steps)
-    low, right, bottom = (
-        np.full(steps, -0.5),
-        np.full(steps, camera.width_px - 0.5),
-        np.full(steps, camera.height_px - 0.5),
-    )
-    edges = [(along_x, low), (along_x, bottom), (low, along_y), (right, along_y)]
-    return np.concatenate([np.stack(edge, axis=1) for edge in edges])

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name
 from torch import nn
 
+from geo_perception.runtime.folding import fold_into
+
 CELL_PX = 8  # size of a heatmap cell in network pixels
 FINE_PX = 4  # the same of the fine map
 FINE_RADIUS = 4  # fine cells around a peak in which its place is looked for again
@@ -121,6 +123,15 @@ class LandmarkHead(nn.Module):
             return HeadMaps(self.heatmap(trunk_bchw), self.invisible_l, fine_bdhw)
         weight, bias = self.heatmap.weight[landmarks], self.heatmap.bias[landmarks]
         return HeadMaps(F.conv2d(trunk_bchw, weight, bias), self.invisible_l[landmarks], fine_bdhw)
+
+    def fold_own_normalization(self) -> None:
+        """For `fold_normalization`: what is normalized here are sums of convolutions, some of them interpolated, which
+        keeps a factor and, in the first of each sum, which is not, an offset."""
+        fold_into(self.project, self.norm)
+        self.norm = nn.Identity()
+        if self.has_fine:
+            fold_into([self.fine_detail, self.fine_context], self.fine_norm)
+            self.fine_norm = nn.Identity()
 
     def fine_logits(self, fine_bdhw, image_m, landmark_m, rows_mk, columns_mk) -> torch.Tensor:
         """How well each fine cell (rows and columns (M, K)) of image `image_m` looks like landmark `landmark_m`:

@@ -194,6 +194,28 @@ def test_a_saved_calibrator_gives_the_same_answers(calibrator, saved, photo_hw3)
     assert (after.pitch_rad, after.roll_rad) == pytest.approx((before.pitch_rad, before.roll_rad), abs=0.01)
 
 
+def test_the_network_is_run_folded_and_kept_and_saved_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("geo_perception.calibration.estimator.half_precision", lambda device: None)
+    network = random_network()
+    for module in network.backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    calibrator = Calibrator(network, device="cpu")
+    view_hw3 = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(view_hw3).permute(2, 0, 1)[None].float())
+    answer = calibrator.run(view_hw3)
+    for name, value in vars(expected).items():
+        torch.testing.assert_close(getattr(answer, name), value, rtol=1e-3, atol=1e-3)
+    assert calibrator.network is network
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    calibrator.save(tmp_path / "weights.safetensors", {})
+    tensors, _ = load_weights(tmp_path / "weights.safetensors", KIND, FORMAT_VERSION)
+    assert tensors.keys() == state.keys()
+
+
 def test_weights_that_do_not_fit_are_refused(saved, tmp_path):
     tensors, header = load_weights(saved, KIND, FORMAT_VERSION)
     cases = {

@@ -73,6 +73,20 @@ class TestWeightsFile:
         assert kinds == {np.dtype(np.float16)}
         assert header["network"]["architecture"] == "encoder_decoder"
 
+    def test_the_network_is_run_folded_and_kept_and_saved_as_it_is(self, path, tmp_path, monkeypatch):
+        monkeypatch.setattr("geo_perception.depth.estimator.half_precision", lambda device: None)
+        read = DepthEstimator.load(path, "cpu")
+        image_b3hw = torch.from_numpy(picture(64, 64)).permute(2, 0, 1)[None] / 255
+        with torch.inference_mode():
+            expected_hw = 1 / read.network(image_b3hw).disparity[0][0, 0]
+        np.testing.assert_allclose(read.estimate(picture(64, 64), None).depth_hw, expected_hw, rtol=1e-3)
+        read.save(tmp_path / "again.safetensors", {"trained_on": ["nothing"]})
+        (before, _), (after, _) = (
+            load_weights(p, KIND, FORMAT_VERSION) for p in (path, tmp_path / "again.safetensors")
+        )
+        assert before.keys() == after.keys()
+        assert all(np.array_equal(value, after[name]) for name, value in before.items())
+
     def test_a_cut_file_and_another_kind_are_refused(self, path, tmp_path):
         cut = tmp_path / "cut.safetensors"
         cut.write_bytes(path.read_bytes()[:5000])

@@ -179,6 +179,33 @@ def test_a_scene_file_survives_a_round_trip(tiny_scene, tmp_path, queries):
     assert tiny_scene.scene_path.stat().st_size < 1e6
 
 
+def test_a_scene_that_a_localizer_uses_is_saved_as_it_was(tiny_scene, tmp_path, queries):
+    """Inside, normalization is folded into convolutions; the file and the backbone's checksum know nothing of it."""
+    scene = Scene.load(tiny_scene.scene_path)
+    state = {name: value.clone() for name, value in scene.head.state_dict().items()}
+    Localizer(scene, "cpu").estimate(*queries[0][:2])
+    assert scene.head.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in scene.head.state_dict().items())
+    scene.save(tmp_path / "after.safetensors", embed_backbone=True)
+    again = Scene.load(tmp_path / "after.safetensors")  # refused where the backbone's weights have another checksum
+    assert again.backbone.checksum == scene.backbone.checksum
+
+
+def test_what_the_localizer_finds_is_what_the_scene_s_networks_find(tiny_scene, queries, monkeypatch):
+    monkeypatch.setattr("geo_perception.localization.estimator.half_precision", lambda device: None)
+    scene = Scene.load(tiny_scene.scene_path)
+    localizer = Localizer(scene, "cpu")
+    image = queries[0][0]
+    with torch.inference_mode():
+        image_b3hw = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        expected = scene.head.find(scene.head(scene.backbone(image_b3hw)))
+        found = localizer._network(image)
+    seen = expected.score_bl > 0.1
+    assert seen.sum() > 20
+    torch.testing.assert_close(found.pixels_bl2[seen], expected.pixels_bl2[seen], rtol=0, atol=0.01)
+    torch.testing.assert_close(found.score_bl, expected.score_bl, rtol=1e-3, atol=1e-4)
+
+
 def test_a_scene_made_with_another_backbone_is_refused(tiny_scene, tmp_path):
     scene = Scene.load(tiny_scene.scene_path)
     scene.backbone.checksum = "0" * 64

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from geo_perception.localization.network import CELL_PX, HeadConfig, HeadMaps, LandmarkHead, find_peaks, fine_window
+from geo_perception.runtime.folding import fold_normalization
 
 
 def flat_logits(value: float = -20.0) -> torch.Tensor:
@@ -103,3 +104,28 @@ def test_a_head_config_survives_its_header():
     config = HeadConfig(5, (8, 16), (3, 4), 16, (1, 2, 4))
     header = {key: list(value) if isinstance(value, tuple) else value for key, value in config.to_header().items()}
     assert HeadConfig.from_header(header) == config
+
+
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8, 16), (32, 8)])
+def test_a_head_without_its_normalizations_answers_the_same(strides):
+    torch.manual_seed(0)
+    config = HeadConfig(landmarks=7, strides=strides, channels=(6,) * len(strides), width=24, dilations=(1, 2))
+    head = LandmarkHead(config).eval()
+    for module in head.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.weight.data, module.bias.data):
+                tensor.copy_(torch.randn_like(tensor))
+            module.running_var.uniform_(0.5, 2.0)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    folded = fold_normalization(head)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    features = [torch.randn(2, 6, 64 // stride, 96 // stride) for stride in strides]
+    for landmarks in (None, torch.tensor([4, 1])):
+        with torch.no_grad():
+            expected, answer = head(features, landmarks), folded(features, landmarks)
+        for one, other in zip(expected, answer, strict=True):
+            if one is None:
+                assert other is None
+            else:
+                torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4 * float(one.detach().abs().max()))
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
