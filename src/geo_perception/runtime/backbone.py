@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         self.levels = [(i, s, c) for i, (s, c) in enumerate(levels) if FINEST_STRIDE <= s <= COARSEST_STRIDE]
         self.register_buffer("mean_1311", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std_1311", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
-        self.checksum = checksum({k: v.numpy() for k, v in network.state_dict().items()})
+        self.checksum = checksum({k: v.cpu().numpy() for k, v in network.state_dict().items()})
 
     @property
     def strides(self) -> list[int]:
@@ -89,7 +89,7 @@ def create_backbone(name: str = DEFAULT_BACKBONE, weights: str | Path | None = N
 
 def backbone_tensors(backbone: Backbone) -> dict[str, np.ndarray]:
     """The weights as arrays, to be embedded in a scene file."""
-    return {name: tensor.numpy() for name, tensor in backbone.network.state_dict().items()}
+    return {name: tensor.cpu().numpy() for name, tensor in backbone.network.state_dict().items()}
 
 
 def backbone_from_tensors(name: str, tensors: dict[str, np.ndarray]) -> Backbone:

@@ -29,13 +29,17 @@ def checksum(tensors: dict[str, np.ndarray]) -> str:
 
 
 def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict) -> None:
-    """Writes tensors and header, with a checksum over both, beside `path` and moves them there."""
+    """Writes tensors and header, with a checksum over both, beside `path` and moves them there. Raises OSError when the
+    disk does not take them."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(header, sort_keys=True)
     tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    with replaced_file(path) as work:
-        save_file(tensors, str(work), {HEADER_KEY: text, CHECKSUM_KEY: _checksum_of(tensors, text)})
+    try:
+        with replaced_file(path) as work:
+            save_file(tensors, str(work), {HEADER_KEY: text, CHECKSUM_KEY: _checksum_of(tensors, text)})
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written ({error})") from None
 
 
 def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict[str, np.ndarray], dict]:

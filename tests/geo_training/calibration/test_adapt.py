@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -106,17 +107,49 @@ def test_methods_share_the_old_network_but_for_the_cosine_layer(learned):
 
 def test_what_is_done_is_not_done_again(learned, monkeypatch):
     config, folder, results, _ = learned
-    monkeypatch.setattr(adapt, "run_loop", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(adapt, "run_loop", lambda *_, **__: pytest.fail("trained again"))
     again, _ = run_incremental(config, folder)
     assert [r.matrix() for r in again] == [r.matrix() for r in results]
 
 
-def test_another_training_is_not_taken_for_the_same(learned, panoramas, tmp_path, monkeypatch):
+def test_results_of_another_config_are_refused_at_the_start_and_kept(learned, panoramas, tmp_path, monkeypatch):
     folder = shutil.copytree(learned[1], tmp_path / "copy")
     config = load_adapt_config("paper", 36, 1, panoramas=str(panoramas), **TINY)
-    monkeypatch.setattr(adapt, "run_loop", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(adapt, "run_loop", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"holds a result of another config.*--overwrite"):
+        Experiment(config, folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     with pytest.raises(KeyboardInterrupt):
-        Experiment(config, folder).old_network("indoor", 0)
+        Experiment(config, folder, overwrite=True).old_network("indoor", 0)
+    assert (folder / "seed_0" / "indoor" / "result.json").is_file()  # until there is another
+
+
+def test_results_of_other_pixels_are_refused(learned, panoramas, tmp_path):
+    config, folder, *_ = learned
+    moved = shutil.copytree(panoramas, tmp_path / "moved")
+    Experiment(config.model_copy(update={"panoramas": moved}), folder)  # the same, elsewhere
+    changed = moved / "indoor_2.png"
+    cv2.imwrite(str(changed), cv2.imread(str(changed))[:, ::-1])
+    with pytest.raises(InputError, match="other panoramas"):
+        Experiment(config.model_copy(update={"panoramas": moved}), folder)
+
+
+def test_a_result_from_another_old_network_is_refused(learned, tmp_path):
+    config, out, *_ = learned
+    folder = shutil.copytree(out, tmp_path / "copy")
+    seed = folder / "seed_0"
+    shutil.copy(seed / "indoor_outdoor" / "lwf" / "network.safetensors", seed / "indoor" / "network.safetensors")
+    with pytest.raises(InputError, match="other starting weights"):
+        Experiment(config, folder).adapt("indoor", "outdoor", "finetune", 0)
+
+
+def test_a_damaged_result_is_refused(learned, tmp_path):
+    config, out, *_ = learned
+    folder = shutil.copytree(out, tmp_path / "copy")
+    (folder / "seed_0" / "indoor" / "result.json").write_text("{")
+    with pytest.raises(InputError, match="seed_0/indoor holds"):
+        Experiment(config, folder)
 
 
 def test_the_results_are_written(learned):

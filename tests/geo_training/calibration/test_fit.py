@@ -1,7 +1,9 @@
 """Training the calibration network: small, but real."""
 
 import json
+import shutil
 
+import cv2
 import numpy as np
 import pytest
 import timm
@@ -151,13 +153,28 @@ def test_a_split_that_cannot_be(panoramas, keys, words):
         split_of(panoramas, CalibrationTrainingConfig(**keys))
 
 
-def test_the_fingerprint_knows_what_changes_a_result_and_not_where_files_lie(config):
-    split = split_of(list_panoramas(config.panoramas), config)
-    own = fit_module._fingerprint(config, split, CropSources([]))
-    for changes, same in (({"panoramas": "elsewhere"}, True), ({"learning_rate": 1e-4}, False), ({"steps": 4}, False)):
-        other = config.model_copy(update=changes)
-        assert (fit_module._fingerprint(other, split, CropSources([])) == own) is same
-    assert fit_module._fingerprint(config, split, CropSources([], FEW[:1])) != own
+def test_the_fingerprint_knows_what_changes_a_result_and_not_where_files_lie(config, tmp_path):
+    def fingerprint_of(folder=config.panoramas, **changes):
+        own = config.model_copy(update=changes)
+        panoramas = list_panoramas(folder)
+        return fit_module._fingerprint(own, split_of(panoramas, own), CropSources([], panoramas[:synthetic]))
+
+    synthetic = 0
+    own = fingerprint_of()
+    assert fingerprint_of(panoramas="elsewhere", device="cuda") == own
+    assert fingerprint_of(shutil.copytree(config.panoramas, tmp_path / "moved")) == own
+    for changes in ({"learning_rate": 1e-4}, {"steps": 4}, {"seed": 9}):
+        assert fingerprint_of(**changes) != own
+    changed = tmp_path / "moved" / "indoor_2.png"
+    cv2.imwrite(str(changed), cv2.imread(str(changed))[:, ::-1])
+    assert fingerprint_of(tmp_path / "moved") != own  # of the same name, with other pixels
+    weights = load_file(config.backbone_file)
+    name = next(name for name in weights if name.endswith("weight"))
+    weights[name] = 2 * weights[name]
+    save_file(weights, tmp_path / "backbone.safetensors")
+    assert fingerprint_of(backbone_file=tmp_path / "backbone.safetensors") != own
+    synthetic = 1
+    assert fingerprint_of() != own
 
 
 def test_a_training_goes_on_from_earlier_weights_and_keeps_their_answers(result, config, tmp_path):

@@ -62,7 +62,9 @@ class TestDefault:
     def test_the_history_has_every_term_and_what_held_out_frames_say(self, first):
         assert [record["step"] for record in first.history] == [1, 2]
         figures = {"val_abs_rel", "val_d1", "sigma_ratio", "sigma_rank"}
-        assert all(set(record) == {"step", "seconds", "loss"} | TERMS | figures for record in first.history)
+        assert all(
+            set(record) == {"step", "seconds", "skipped_steps", "loss"} | TERMS | figures for record in first.history
+        )
         weights = DepthTrainingConfig().losses.weights
         for record in first.history:
             assert record["loss"] == pytest.approx(sum(w * record[term] for term, w in weights.items()), rel=1e-4)
@@ -170,7 +172,15 @@ class TestSfmLearner(SmallDispNet):
 
     def test_the_baseline_trains_and_its_motion_network_takes_three_views(self, walk, tmp_path):
         result = fit_depth(self.config(walk), tmp_path / "baseline.safetensors")
-        assert set(result.history[0]) == {"step", "seconds", "loss", "photometric", "smoothness", "mask"}
+        assert set(result.history[0]) == {
+            "step",
+            "seconds",
+            "skipped_steps",
+            "loss",
+            "photometric",
+            "smoothness",
+            "mask",
+        }
         assert PoseEstimator.load(result.pose_path, "cpu").views == 3
         assert DepthEstimator.load(result.path, "cpu").estimate(walk_view(0)[0], CAMERA).sigma_hw is None
 
@@ -203,7 +213,7 @@ def test_known_motion_trains_without_a_motion_network(walk, tmp_path):
     result = fit_depth(config_of(walk, motion="known", losses=losses, validation=[]), tmp_path / "known.safetensors")
     assert result.pose_path is None
     assert not (tmp_path / "known.pose.safetensors").exists()
-    assert set(result.history[0]) == {"step", "seconds", "loss", "photometric", "depth", "gradient"}
+    assert set(result.history[0]) == {"step", "seconds", "skipped_steps", "loss", "photometric", "depth", "gradient"}
 
 
 def test_true_depth_of_single_frames_is_learned(walk, tmp_path):

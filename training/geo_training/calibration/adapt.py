@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from dataclasses import dataclass
@@ -14,20 +13,24 @@ from accelerate.utils import set_seed
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import pick_device
+from geo_perception.runtime.files import replace_text
 from geo_training.calibration.adapt_config import AdaptConfig, TrainingConfig
 from geo_training.calibration.adapt_matrix import AdaptResult, Row
 from geo_training.calibration.adapt_task import OldNetwork, RegressionTask, loop_config, predict, uses_half
 from geo_training.calibration.crop_data import CropSet, CropSource
 from geo_training.calibration.panoramas import Panorama, list_panoramas, random_split, with_domain
-from geo_training.calibration.paper import PaperNetwork, TargetScale, mse_figures
+from geo_training.calibration.paper import PaperNetwork, TargetScale, mse_figures, starting_weights
 from geo_training.calibration.strategies import Strategy, make_strategy
 from geo_training.calibration.strategies.base import Situation
 from geo_training.calibration.strategies.finetune import Finetune
 from geo_training.console import say
-from geo_training.datasets.scene import write_text_atomically
+from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.loop import make_accelerator, run_loop
+from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
+from geo_training.storage.output_file import check_folder_takes_files
 
 NETWORK, RESULT = "network.safetensors", "result.json"
+EXPERIMENT_VERSION = 2  # of how a network is trained and measured; a result of another version is not taken
 SPLITS = ("validation", "test")
 # What decides neither a single training nor its crops.
 _NOT_OF_A_RUN = {
@@ -40,6 +43,7 @@ _NOT_OF_A_RUN = {
     "cache",
     "panoramas",
     "options",
+    "backbone_file",
 }
 
 
@@ -56,25 +60,30 @@ class Domain:
 class Experiment:
     """The trainings of one config. Each keeps its result in a folder below `out`; one that is done is not done again.
 
-    Raises InputError when the panoramas or their domains are not there, or a domain has too few to be split.
+    Raises InputError when the panoramas or their domains are not there, when a domain has too few to be split, when
+    `out` cannot be written, or when it holds results of another config or other panoramas and `overwrite` is not set.
     """
 
-    def __init__(self, config: AdaptConfig, out: str | Path):
+    def __init__(self, config: AdaptConfig, out: str | Path, overwrite: bool = False):
         if config.panoramas is None:
             raise InputError("no panoramas are given; set panoramas in the config or use --panoramas DIR")
         self.config, self.out, self.device = config, Path(out), pick_device(config.device)
+        self._overwrite = overwrite
+        check_folder_takes_files(self.out)
         self.scale = TargetScale.of(config.crop)
         panoramas = list_panoramas(config.panoramas)
         self._panoramas = {name: with_domain(panoramas, name) for name in config.domains}
         for name, found in self._panoramas.items():
             if len(found) < 3:
                 raise InputError(f"the domain '{name}' has {len(found)} panoramas; three are needed to hold some out")
+        self._base = self._base_key()
+        self._refuse_other_results()
         accelerator = make_accelerator(self.device, uses_half(self.device))
         self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._domains: dict[tuple[str, int], Domain] = {}
         self._old: dict[tuple[str, int, bool], OldNetwork] = {}
         self.out.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(self.out / "config.json", config.model_dump_json(indent=2) + "\n")
+        replace_text(self.out / "config.json", config.model_dump_json(indent=2) + "\n")
 
     def domain(self, name: str, seed: int) -> Domain:
         """Its panoramas, split by the seed, and their crops."""
@@ -99,9 +108,9 @@ class Experiment:
 
     def old_network(self, name: str, seed: int, cosine: bool = False) -> tuple[OldNetwork, Row]:
         """The network that learned the domain `name`, and its figures on both domains."""
-        folder = self.out / f"seed_{seed}" / f"{name}{'_cosine' if cosine else ''}"
+        folder = self._old_folder(name, seed, cosine)
         key = self._key([name, cosine, seed])
-        kept = _read_result(folder, key)
+        kept = self._read_result(folder, key)
         if kept is None:
             say(f"{folder}: learning {name}")
             domain = self.domain(name, seed)
@@ -124,8 +133,9 @@ class Experiment:
         keeps = strategy.keeps_exemplars
         folder = self.out / f"seed_{seed}" / f"{old}_{new}" / (f"{method}_{round(100 * share)}" if keeps else method)
         teacher, before = self.old_network(old, seed, strategy.cosine)
-        key = self._key([old, new, method, seed, strategy.options.model_dump()])
-        kept = _read_result(folder, key)
+        start = file_digest(self._old_folder(old, seed, strategy.cosine) / NETWORK)
+        key = self._key([old, new, method, seed, strategy.options.model_dump(), start])
+        kept = self._read_result(folder, key)
         if kept is None:
             say(f"{folder}: {old}, then {new} by {method}")
             kept = self._adapt(strategy, teacher, self.domain(old, seed), self.domain(new, seed), seed, folder, key)
@@ -156,14 +166,16 @@ class Experiment:
     def _train(self, task: RegressionTask, training: TrainingConfig, seed: int, folder: Path, key: str):
         loop = loop_config(training, len(task.training), seed, self._world)
         # One of its own: an accelerator keeps every network it ever prepared.
-        result = run_loop(task, loop, folder, make_accelerator(self.device, uses_half(self.device)), key)
+        accelerator = make_accelerator(self.device, uses_half(self.device))
+        result = run_loop(task, loop, folder, accelerator, key, overwrite=self._overwrite)
         return result.network, result.seconds
 
     def _keep(self, folder: Path, key: str, network: PaperNetwork, content: dict) -> None:
         if self._rank == 0:
             network.save(folder / NETWORK, self.scale, self.config.crop.sizes_px[0])
-            write_text_atomically(folder / RESULT, json.dumps({"key": key} | content, indent=2) + "\n")
-            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+            told = {"key": key, "base": self._base} | content
+            replace_text(folder / RESULT, json.dumps(told, indent=2) + "\n")
+            (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
         PartialState().wait_for_everyone()
 
     def _measure(self, network: PaperNetwork, seed: int) -> Row:
@@ -186,21 +198,49 @@ class Experiment:
         domains = [self.domain(name, seed) for name in self.config.domains]
         return {domain.name: {split: figures(getattr(domain, split)) for split in SPLITS} for domain in domains}
 
+    def _old_folder(self, name: str, seed: int, cosine: bool) -> Path:
+        return self.out / f"seed_{seed}" / f"{name}{'_cosine' if cosine else ''}"
+
+    def _base_key(self) -> str:
+        """What every training of the experiment depends on."""
+        config = self.config
+        names = [[p.name, p.domain] for group in self._panoramas.values() for p in group]
+        pixels = digest_of_files(p.path for group in self._panoramas.values() for p in group)
+        told = config.model_dump(mode="json", exclude=_NOT_OF_A_RUN)
+        start = starting_weights(config.backbone, config.backbone_file, config.pretrained)
+        return digest_of(EXPERIMENT_VERSION, told, sorted(config.domains), names, pixels, start)
+
     def _key(self, facts: list) -> str:
         """What a training depends on."""
-        files = [(p.name, p.domain, p.path.stat().st_size) for group in self._panoramas.values() for p in group]
-        config = self.config.model_dump(mode="json", exclude=_NOT_OF_A_RUN)
-        content = json.dumps([config, sorted(files), facts], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return digest_of(self._base, facts)
+
+    def _refuse_other_results(self) -> None:
+        """Before the first training, not when its turn comes."""
+        for path in sorted(self.out.glob(f"seed_*/**/{RESULT}")):
+            if not self._overwrite and _read_json(path).get("base") != self._base:
+                raise _other_result(path.parent)
+
+    def _read_result(self, folder: Path, key: str) -> dict | None:
+        """A result that was kept for the same key; None where it is still to be made. Raises InputError for one of
+        another key, unless it may be replaced."""
+        content = _read_json(folder / RESULT)
+        if content and content.get("key") != key:
+            if not self._overwrite:
+                raise _other_result(folder)
+            return None
+        return content if content and (folder / NETWORK).is_file() else None
 
 
-def run_incremental(config: AdaptConfig, out: str | Path) -> tuple[list[AdaptResult], dict[str, dict[int, Row]]]:
+def run_incremental(
+    config: AdaptConfig, out: str | Path, overwrite: bool = False
+) -> tuple[list[AdaptResult], dict[str, dict[int, Row]]]:
     """Every direction, method, seed and exemplar share of the config.
 
     Returns the results, and the rows of the networks that learned one domain only: domain -> seed -> row (Table 1).
-    Writes `results.json` into `out`. Started again, it goes on where it was interrupted.
+    Writes `results.json` into `out`. Started again, it goes on where it was interrupted. Raises InputError as
+    `Experiment` does.
     """
-    experiment = Experiment(config, out)
+    experiment = Experiment(config, out, overwrite)
     results, single = [], {name: {} for name in config.domains}
     for seed in config.seeds:
         for name in config.domains if config.both_ways else config.domains[:1]:
@@ -214,14 +254,22 @@ def run_incremental(config: AdaptConfig, out: str | Path) -> tuple[list[AdaptRes
                 results.append(experiment.adapt(old, new, "icarl", seed, share))
         experiment.forget_seed(seed)
     content = {"results": [result.to_json() for result in results], "single": single}
-    write_text_atomically(Path(out) / "results.json", json.dumps(content, indent=2) + "\n")
+    replace_text(Path(out) / "results.json", json.dumps(content, indent=2) + "\n")
     return results, single
 
 
-def _read_result(folder: Path, key: str) -> dict | None:
-    """A result that was kept for the same key."""
+def _read_json(path: Path) -> dict:
+    """Empty where there is no file; one that is damaged is no result of any config."""
     try:
-        content = json.loads((folder / RESULT).read_text())
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError):
-        return None
-    return content if content.get("key") == key and (folder / NETWORK).is_file() else None
+        return {"key": None}
+
+
+def _other_result(folder: Path) -> InputError:
+    return InputError(
+        f"{folder} holds a result of another config, other panoramas or other starting weights; choose another --out, "
+        "or pass --overwrite"
+    )

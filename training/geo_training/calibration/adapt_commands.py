@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, say, write_json
+from geo_training.console import JsonOption, OverwriteOption, say, write_json
 
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file of the experiment, or `paper` or `adapt_small`.")
@@ -34,11 +34,13 @@ def adapt_command(
     epochs: EpochsOption = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.")] = 0,
     device: DeviceOption = None,
+    overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
     """Train the paper's network on one domain, then on another by one method, and measure both on both.
 
-    The same command goes on after an interruption. What `incremental` made in the same folder is used.
+    The same command goes on after an interruption. What `incremental` made in the same folder is used; results of
+    another config or other panoramas are replaced only with --overwrite.
 
     Example: `geo-train calibration adapt adapt_small --method lwf --panoramas panoramas --out lwf`
     """
@@ -48,7 +50,7 @@ def adapt_command(
 
     make_strategy(method)  # says at once when there is none
     resolved = load_adapt_config(config, crops, epochs, panoramas=_text(panoramas), device=device)
-    result = Experiment(resolved, out).adapt(*resolved.domains, method, seed, exemplars)
+    result = Experiment(resolved, out, overwrite).adapt(*resolved.domains, method, seed, exemplars)
     write_json(json_path, {"result": result.to_json(), "config": resolved.model_dump(mode="json")})
     matrix = result.matrix()
     for learned, errors in zip(matrix.domains, matrix.error_td, strict=True):
@@ -64,21 +66,24 @@ def incremental_command(
     crops: CropsOption = None,
     epochs: EpochsOption = None,
     device: DeviceOption = None,
+    overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
     """Make the paper's Table 1 and Figures 3, 4 and 5: every method, both ways, and the sweep of exemplar shares.
 
     They are written into `adapt.md` and, with plots, `adapt.html` in the folder. The same command goes on after an
-    interruption.
+    interruption; results of another config or other panoramas are replaced only with --overwrite.
 
     Example: `geo-train calibration incremental paper --panoramas panoramas --out paper`
     """
     from geo_training.calibration.adapt import run_incremental
     from geo_training.calibration.adapt_config import load_adapt_config
     from geo_training.calibration.adapt_report import write_adapt_report
+    from geo_training.engine.curves import check_charts
 
     resolved = load_adapt_config(config, crops, epochs, panoramas=_text(panoramas), device=device)
-    results, single = run_incremental(resolved, out)
+    check_charts()
+    results, single = run_incremental(resolved, out, overwrite)
     markdown, page = write_adapt_report(results, single, resolved, out)
     content = {"results": [result.to_json() for result in results], "single": single}
     write_json(json_path, content | {"config": resolved.model_dump(mode="json")})

@@ -11,7 +11,7 @@ import typer
 from geo_training.calibration.adapt_commands import adapt_command, incremental_command
 from geo_training.calibration.crop_commands import crops_command
 from geo_training.calibration.named_configs import config_path
-from geo_training.console import JsonOption, command_group, say, write_json
+from geo_training.console import JsonOption, OverwriteOption, command_group, say, write_json
 
 app = command_group("Train what tells focal length, pitch and roll from one image.")
 
@@ -43,12 +43,13 @@ def fit(
     batch: Annotated[int | None, typer.Option("--batch", help="Crops a step.", min=1)] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
     """Train the calibration network on crops of panoramas, and write the weights that the robot loads.
 
-    The same command goes on after an interruption. Losses and errors on panoramas that are kept back are drawn in
-    `<out>.run/curves.html`.
+    The same command goes on after an interruption; weights that are there are replaced only with --overwrite. Losses
+    and errors on panoramas that are kept back are drawn in `<out>.run/curves.html`.
 
     Example: `geo-train calibration fit reference --panoramas panoramas --out calibration.safetensors`
 
@@ -67,7 +68,7 @@ def fit(
     if synthetic is not None:
         rendered = resolved.synthetic.model_copy(update={"folder": synthetic})
         resolved = resolved.model_copy(update={"synthetic": rendered})
-    result = fit_calibration(resolved, out)
+    result = fit_calibration(resolved, out, overwrite)
     figures = result.figures
     content = {"weights": str(result.path), "figures": figures, "config": resolved.model_dump(mode="json")}
     write_json(json_path, content)

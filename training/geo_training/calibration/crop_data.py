@@ -6,8 +6,6 @@ kept in memory or on disk. So what a network once said of it can be kept, too.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +17,12 @@ from typing import Literal
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_training.calibration.crops import CropDistribution, CropSpec, render_crop
+from geo_perception.runtime.files import replaced_file
+from geo_training.calibration.crops import RENDERING_VERSION, CropDistribution, CropSpec, render_crop
 from geo_training.calibration.panoramas import Panorama, cached_panorama
 from geo_training.calibration.paper import TargetScale
 from geo_training.console import track
+from geo_training.storage.fingerprints import digest_of, digest_of_files
 
 Cache = Literal["none", "memory", "disk"]
 _CHUNK = 64  # crops rendered between two looks at the clock
@@ -89,9 +89,8 @@ class CropSource:
                 f"{path.parent} has {free / 1e9:.1f} GB free, the crops take {needed / 1e9:.1f} GB; choose another "
                 "place, or set cache: none"
             )
-        work = path.with_name(path.name + ".partial")
-        self._fill(np.lib.format.open_memmap(work, mode="w+", dtype=np.uint8, shape=shape)).flush()
-        work.replace(path)
+        with replaced_file(path) as work:
+            self._fill(np.lib.format.open_memmap(work, mode="w+", dtype=np.uint8, shape=shape)).flush()
 
     def _fill(self, images_nhw3: np.ndarray) -> np.ndarray:
         starts = range(0, self.count, _CHUNK)
@@ -109,9 +108,8 @@ class CropSource:
             return np.stack(list(pool.map(render, map(int, rows))))
 
     def _key(self) -> str:
-        files = [(panorama.name, panorama.path.stat().st_size) for panorama in self.panoramas]
-        facts = [files, self.crops.model_dump(mode="json"), self.count, self.seed]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        files = digest_of_files(panorama.path for panorama in self.panoramas)
+        return digest_of(RENDERING_VERSION, files, self.crops.model_dump(mode="json"), self.count, self.seed)
 
 
 @dataclass(frozen=True, eq=False)

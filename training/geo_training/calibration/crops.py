@@ -17,6 +17,7 @@ from geo_perception.geometry import Camera, focal_px_from_fov, fov_rad, so3_exp
 from geo_training.calibration.panorama_files import BORDER_PX, bordered, with_border
 from geo_training.engine.config import Strict
 
+RENDERING_VERSION = 2  # of a crop's pixels: raise it when they change, so that none are kept from before
 MAX_SUPERSAMPLE = 6
 MIN_SIDE_PX, MAX_SIDE_PX = 8, 4096
 Range = tuple[float, float]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
 from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import pick_device
+from geo_perception.runtime.files import replace_text
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.losses import calibration_losses, kept_loss
 from geo_training.calibration.panoramas import Panorama, list_panoramas, random_split, split_panoramas
@@ -35,10 +35,14 @@ from geo_training.datasets.scene import SceneDataset
 from geo_training.engine.curves import write_curves
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
 from geo_training.engine.precision import strided_depthwise_in_float32
+from geo_training.engine.run_folder import check_training_output, resumed_epoch
+from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 
+TRAINING_VERSION = 2  # of what is learned from panoramas; a checkpoint of another is not gone on from
 _VALIDATION_SHARE = 0.12  # of the panoramas, where the config names none
-# Where files lie changes no result.
+# Where files lie, and on what is computed, changes no result.
 _PLACES = {
+    "device": True,
     "panoramas": True,
     "backbone_file": True,
     "synthetic": {"folder"},
@@ -91,8 +95,8 @@ class CalibrationTask:
         self._validation: list[ValidationCrop] = []
         self._panoramas = validation
 
-    def batches(self, epoch: int):
-        return self.stream.batches(epoch * self.config.steps, self.config.steps)
+    def batches(self, epoch: int, first: int = 0):
+        return self.stream.batches(epoch * self.config.steps + first, self.config.steps - first)
 
     def parameter_groups(self, network) -> list[tuple[list, float]]:
         """The backbone has learned already; it learns more slowly."""
@@ -177,21 +181,20 @@ def _known(validation: Sequence[str], rest: Sequence[Panorama], held_out: Sequen
     return validation
 
 
-def fit_calibration(config: CalibrationTrainingConfig, out: str | Path) -> FitResult:
+def fit_calibration(config: CalibrationTrainingConfig, out: str | Path, overwrite: bool = False) -> FitResult:
     """Trains and writes the weights file `out`.
 
     The run's folder (`<out>.run`) keeps the config, the history, the synthetic panoramas and, until it is done, a
-    checkpoint: the same call goes on after an interruption. Raises InputError when the panoramas cannot be used.
+    checkpoint: the same call goes on after an interruption. Raises InputError, before anything is learned, when the
+    panoramas cannot be used, when `out` stands there or a checkpoint is of another training and `overwrite` is not set,
+    or when `out` cannot be written.
     """
     out = Path(out)
-    run_dir = out.with_name(out.name + ".run")
+    run_dir = check_training_output(out, overwrite)
     if config.panoramas is None:
         raise InputError("no panoramas are given; set panoramas in the config, or give --panoramas")
     split = split_of(list_panoramas(config.panoramas), config)
     device = pick_device(config.device)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    resolved = json.loads(config.model_dump_json())
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False))
     synthetic = _synthetic(config, run_dir)
     counts = len(split.learned), len(split.validation), len(split.held_out), len(synthetic)
     say("panoramas: {} to learn from, {} for validation, {} held out; {} synthetic ones".format(*counts))
@@ -199,13 +202,18 @@ def fit_calibration(config: CalibrationTrainingConfig, out: str | Path) -> FitRe
     sources = CropSources(split.learned, synthetic, _photographs(config))
     if sources.photographs:
         say(f"{len(sources.photographs)} photographs")
+    fingerprint = _fingerprint(config, split, sources)
+    resumed_epoch(run_dir, fingerprint, overwrite)
     task = CalibrationTask(sources, split.validation, config, device, accelerator.process_index)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    resolved = json.loads(config.model_dump_json())
+    replace_text(run_dir / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
     loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, ema=config.ema,
                       evaluations=config.evaluations, seed=config.seed)  # fmt: skip
-    result = run_loop(task, loop, run_dir, accelerator, _fingerprint(config, split, sources))
+    result = run_loop(task, loop, run_dir, accelerator, fingerprint, overwrite=overwrite)
     errors = task.errors(result.network)
     uncertainty = fit_uncertainty(errors)
-    figures = {"train_s": result.seconds, **validation_figures(errors)}
+    figures = {"train_s": result.seconds, "skipped_steps": result.skipped_steps, **validation_figures(errors)}
     calibrator = Calibrator(result.network, uncertainty, device=str(device))
     calibrator.save(out, _facts(config, split, sources, figures))
     figures["weights_bytes"] = out.stat().st_size
@@ -247,9 +255,16 @@ def _facts(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: Cro
 
 
 def _fingerprint(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources) -> str:
-    told = config.model_dump_json(exclude=_PLACES)
-    groups = (*vars(split).values(), sources.synthetic, sources.photographs)
-    names = [source.name for group in groups for source in group]
-    if config.start_from is not None:
-        names.append(hashlib.sha256(config.start_from.read_bytes()).hexdigest())
-    return hashlib.sha256("\n".join([told, *names]).encode()).hexdigest()
+    """What the training depends on. Where files lie, and on what it is computed, is not part of it."""
+    told = json.loads(config.model_dump_json(exclude=_PLACES))
+    groups = [*vars(split).values(), sources.synthetic]
+    panoramas = [[[p.name, p.domain] for p in group] for group in groups]
+    pixels = digest_of_files(panorama.path for group in groups for panorama in group)
+    photographs = [[p.name, vars(p.camera), p.pitch_rad, p.roll_rad, p.window_px] for p in sources.photographs]
+    pictures = digest_of_files(photograph.image_path for photograph in sources.photographs)
+    start = (
+        file_digest(config.start_from)
+        if config.start_from is not None
+        else create_backbone(config.backbone, config.backbone_file).checksum
+    )
+    return digest_of(TRAINING_VERSION, told, panoramas, pixels, photographs, pictures, start)

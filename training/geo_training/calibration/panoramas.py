@@ -17,6 +17,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_training.calibration.panorama_files import SUFFIXES, load_panorama, tone_map
 from geo_training.engine.memory_cache import MemoryCache
+from geo_training.storage.fingerprints import file_version
 
 __all__ = [
     "INDEX",
@@ -123,4 +124,4 @@ _cache = MemoryCache(CACHE_BYTES)
 
 def cached_panorama(path: Path) -> np.ndarray:
     """`load_panorama`, kept in memory: training crops each one many times. The `CACHE_BYTES` used last are kept."""
-    return _cache.get(path, lambda: load_panorama(path))
+    return _cache.get(file_version(path), lambda: load_panorama(path))

@@ -137,6 +137,18 @@ class PaperNetwork(nn.Module):
         return network, TargetScale(**header["scale"])
 
 
+def starting_weights(name: str, weights: Path | None, pretrained: Pretrained) -> str | None:
+    """Checksum of the weights that the feature network of a `PaperNetwork` begins with; None where they are drawn."""
+    if pretrained == "none":
+        return None
+    try:
+        return create_backbone(name, weights).checksum
+    except InputError:
+        if pretrained == "required" or weights is not None:
+            raise
+        return None
+
+
 def _create_features(name: str, weights: Path | None, pretrained: Pretrained) -> nn.Module:
     """The feature network, all of it learning."""
     import timm

@@ -21,6 +21,7 @@ from geo_training.calibration.photographs import CalibrationExample, recrop
 from geo_training.engine.ahead import made_ahead
 from geo_training.engine.memory_cache import MemoryCache
 from geo_training.engine.photometric import change_light
+from geo_training.storage.fingerprints import file_version
 
 _MAX_FINENESS = 2.0  # pixels of the panorama per pixel of a crop, at its centre
 
@@ -98,7 +99,7 @@ _photographs = MemoryCache(2 << 30)
 
 def cached_photograph(example: CalibrationExample) -> np.ndarray:
     """The photograph; the last 2 GiB of them are kept in memory."""
-    return _photographs.get((example.image_path, example.window_px), example.image)
+    return _photographs.get((file_version(example.image_path), example.window_px), example.image)
 
 
 def quick_crop(panorama: Panorama, spec: CropSpec, stretch: float = 1.0) -> np.ndarray:
@@ -115,7 +116,7 @@ _smaller = MemoryCache(1 << 30)
 def _half(path: Path, width_px: int) -> np.ndarray:
     size_px = (width_px, width_px // 2)
     return _smaller.get(
-        (path, width_px), lambda: cv2.resize(cached_panorama(path), size_px, interpolation=cv2.INTER_AREA)
+        (file_version(path), width_px), lambda: cv2.resize(cached_panorama(path), size_px, interpolation=cv2.INTER_AREA)
     )
 
 

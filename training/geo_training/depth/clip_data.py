@@ -18,10 +18,11 @@ from geo_training.depth.batch import ClipBatch
 from geo_training.depth.boundaries import boundary_path, load_boundary
 from geo_training.depth.boundary_loss import boundary_pyramid
 from geo_training.depth.clips import Clip, find_clips
-from geo_training.depth.config import DepthTrainingConfig
+from geo_training.depth.config import DepthTrainingConfig, LossConfig
 from geo_training.engine.ahead import made_ahead
 from geo_training.engine.memory_cache import MemoryCache
 from geo_training.engine.photometric import change_light
+from geo_training.storage.fingerprints import file_version
 
 _CACHE_BYTES = 3 << 30
 
@@ -122,7 +123,7 @@ class ClipStream:
         height, width = size_px[1], size_px[0]
         losses = self.config.losses
         depth_m = boundary = None
-        if any(losses.weighs(term) for term in ("depth", "gradient", "confidence")):
+        if needs_depth(losses):
             depth_m = dataset.depth_m(clip.target)
         if losses.weighs("boundary"):
             boundary = load_boundary(dataset, clip.target)
@@ -137,7 +138,12 @@ class ClipStream:
         }
 
     def _image(self, dataset: SceneDataset, frame: Frame) -> np.ndarray:
-        return self._images.get((dataset.root, frame.name), lambda: dataset.image(frame))
+        return self._images.get(file_version(dataset.image_path(frame)), lambda: dataset.image(frame))
+
+
+def needs_depth(losses: LossConfig) -> bool:
+    """Whether any term may look at true depth."""
+    return any(losses.weighs(term) for term in ("depth", "gradient", "confidence"))
 
 
 def clip_sources(config: DepthTrainingConfig) -> list[ClipSource]:

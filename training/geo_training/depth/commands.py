@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, command_group, say, write_json
+from geo_training.console import JsonOption, OverwriteOption, command_group, say, write_json
 from geo_training.depth.boundary_commands import boundaries_command, sweep_command
 from geo_training.depth.keypoint_commands import keypoint_table_command
 from geo_training.depth.options import BatchOption, DatasetsOption, TrainingDeviceOption
@@ -42,13 +42,14 @@ def fit(
     batch: BatchOption = None,
     device: TrainingDeviceOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
     """Train depth, and ego-motion where the poses are not used, and write the weights that the robot loads.
 
     Any dataset of `geo-train dataset` will do: only images and the camera are needed. The same command goes on after an
-    interruption. Every term of the loss is drawn in `<out>.run/curves.html`; ego-motion is kept in
-    `<out>.pose.safetensors` for `geo-eval depth --odometry`.
+    interruption; weights that are there are replaced only with --overwrite. Every term of the loss is drawn in
+    `<out>.run/curves.html`; ego-motion is kept in `<out>.pose.safetensors` for `geo-eval depth --odometry`.
 
     Example: `geo-train depth fit default --dataset drive --out depth.safetensors`
     """
@@ -66,7 +67,7 @@ def fit(
         "seed": seed,
     }
     resolved = load_config(config_path(config, NAMES, CONFIGS), **changes)
-    result = fit_depth(resolved, out)
+    result = fit_depth(resolved, out, overwrite)
     content = {"weights": str(result.path), "pose_weights": result.pose_path and str(result.pose_path)}
     write_json(json_path, {**content, "figures": result.figures, "config": resolved.model_dump(mode="json")})
     figures = result.figures

@@ -6,19 +6,30 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import replace_text
 from geo_training.console import say
-from geo_training.datasets.scene import write_text_atomically
+from geo_training.depth.clip_data import clip_sources
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.engine.config import load_config
+from geo_training.engine.curves import check_charts
 from geo_training.evaluation.tables import mean_and_std
+from geo_training.storage.fingerprints import digest_of
+from geo_training.storage.output_file import check_folder_takes_files
+
+if TYPE_CHECKING:
+    from geo_training.evaluation.depth import DepthOptions
+    from geo_training.evaluation.depth_set import DepthQuery
 
 RESULT, WEIGHTS = "result.json", "depth.safetensors"
 Figures = dict[str, float]
-Evaluate = Callable[[Path, DepthTrainingConfig], Figures]  # of weights that a config made
+# Of weights that a config made. What the figures depend on besides is told by its `key`, where it has one.
+Evaluate = Callable[[Path, DepthTrainingConfig], Figures]
+TABLE_VERSION = 2  # of how a row is measured; one of another version is not taken
 
 
 @dataclass(frozen=True)
@@ -66,21 +77,38 @@ def measure_on(folder: str | Path, split: str | None = None, preset: str | None 
 
     Raises InputError, at once, when there is nothing to measure on.
     """
-    from geo_training.evaluation.depth import DepthOptions, evaluate_depth
+    from geo_training.evaluation.depth import DepthOptions
     from geo_training.evaluation.depth_metrics import choose_protocol
     from geo_training.evaluation.depth_set import find_queries, guess_preset
 
     queries, _ = find_queries(folder, split)
     if not any(query.load_depth_m is not None for query in queries):
         raise InputError(f"{folder} has no true depth to measure on; give a dataset with depth/")
-    options = DepthOptions(choose_protocol(preset or guess_preset(queries)))
+    return DepthMeasure(tuple(queries), DepthOptions(choose_protocol(preset or guess_preset(queries))))
 
-    def measure(weights: Path, config: DepthTrainingConfig) -> Figures:
+
+@dataclass(frozen=True, eq=False)
+class DepthMeasure:
+    """Depth weights on images with true depth, by one protocol."""
+
+    queries: tuple[DepthQuery, ...]
+    options: DepthOptions
+
+    def __call__(self, weights: Path, config: DepthTrainingConfig) -> Figures:
         from geo_perception.depth.estimator import DepthEstimator
+        from geo_training.evaluation.depth import evaluate_depth
 
-        return evaluate_depth(DepthEstimator.load(weights, config.device), queries, options).figures
+        return evaluate_depth(DepthEstimator.load(weights, config.device), self.queries, self.options).figures
 
-    return measure
+    @cached_property
+    def key(self) -> str:
+        """Images, depth, objects, cameras and protocol: nothing else decides the figures of some weights."""
+        facts = []
+        for query in self.queries:
+            maps = (query.load_image, query.load_depth_m, query.load_instances)
+            pixels = [digest_of(load()) if load is not None else None for load in maps]
+            facts.append([query.name, vars(query.camera), pixels])
+        return digest_of(facts, asdict(self.options))
 
 
 def run_table(
@@ -94,9 +122,12 @@ def run_table(
     """Trains and measures every row, for each seed (the config's alone where none are given). `after_row` hears all
     results so far after every row, so that a table can fill while it is made.
 
-    A row that is done is kept in its folder below `out`, and not done again; one that was interrupted goes on. Where
-    the folder holds a row that another config made, InputError says so.
+    A row that is done is kept in its folder below `out`, and not done again; one that was interrupted goes on. Raises
+    InputError where the folder holds a row that was made with another config, from other data or another start, or was
+    measured on something else.
     """
+    check_charts()
+    check_folder_takes_files(out)
     seeds = tuple(seeds) if seeds else (base_config.seed,)
     if len({row.name for row in rows}) != len(rows):
         raise InputError(f"two rows of the table have one name: {', '.join(row.name for row in rows)}; rename one")
@@ -129,26 +160,52 @@ def table_content(results: Sequence[RowResult], base_config: DepthTrainingConfig
 
 
 def _run_row(config: DepthTrainingConfig, folder: Path, evaluate: Evaluate) -> dict:
-    from geo_training.depth.fit import fit_depth
+    from geo_training.depth import fit
 
     facts = config.model_dump(mode="json")
+    made_of = {
+        "version": TABLE_VERSION,
+        "data": fit.data_digest(config, clip_sources(config)),
+        "start": fit.start_digest(config),
+        "measured_on": getattr(evaluate, "key", None),
+    }
     path = folder / RESULT
     if path.is_file():
-        kept = json.loads(path.read_text())
+        kept = _read_row(path)
         if _without_places(kept["config"]) != _without_places(facts):
             key = _first_difference(kept["config"], facts)
-            raise InputError(f"{folder} was made with another '{key}'; give another --out, or remove that folder")
+            raise InputError(f"{folder} was made with another '{key}'; {_REMEDY}")
+        for part, value in made_of.items():
+            if kept["made_of"][part] != value:
+                raise InputError(f"{folder} was {_OTHER[part]}; {_REMEDY}")
         return kept
     folder.mkdir(parents=True, exist_ok=True)
-    fitted = fit_depth(config, folder / WEIGHTS)
+    # Without result.json the weights are of a row that was cut while it was measured.
+    fitted = fit.fit_depth(config, folder / WEIGHTS, overwrite=True)
     figures = {name: float(value) for name, value in evaluate(Path(fitted.path), config).items()}
-    kept = {"figures": figures, "train_s": float(fitted.figures.get("train_s", math.nan)), "config": facts}
-    write_text_atomically(path, json.dumps(kept, indent=2) + "\n")
+    train_s = float(fitted.figures.get("train_s", math.nan))
+    kept = {"figures": figures, "train_s": train_s, "config": facts, "made_of": made_of}
+    replace_text(path, json.dumps(kept, indent=2) + "\n")
     return kept
 
 
-# Where files lie, and on what they are computed, is not what a row is about.
-_PLACES = ("backbone_file", "device", "validation", "start_from")
+def _read_row(path: Path) -> dict:
+    try:
+        kept = json.loads(path.read_text())
+        return {"made_of": dict.fromkeys(_OTHER)} | {key: kept[key] for key in ("figures", "train_s", "config")} | kept
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; {_REMEDY}") from None
+
+
+_REMEDY = "give another --out, or remove that folder"
+_OTHER = {
+    "version": "made by another version",
+    "data": "made from other images, poses, depth or boundaries",
+    "start": "made from another start",
+    "measured_on": "measured on other images, or by another protocol",
+}
+# Where files lie, and on what they are computed, is not what a row is about; what lies there is.
+_PLACES = ("datasets", "backbone_file", "device", "validation", "start_from")
 
 
 def _without_places(config: dict) -> dict:

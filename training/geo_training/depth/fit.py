@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,13 @@ import yaml
 
 from geo_perception.depth.estimator import DepthEstimator
 from geo_perception.errors import InputError
+from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import pick_device
+from geo_perception.runtime.files import replace_text
 from geo_training.console import say
-from geo_training.depth.clip_data import ClipSource, ClipStream, clip_sources, training_size
+from geo_training.datasets.scene import Frame, SceneDataset, camera_to_dict
+from geo_training.depth.boundaries import boundary_path
+from geo_training.depth.clip_data import ClipSource, ClipStream, clip_sources, needs_depth, training_size
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.losses import DepthLosses
 from geo_training.depth.model import DepthAndMotion
@@ -26,10 +30,15 @@ from geo_training.engine.checkpoint import load_state, save_state
 from geo_training.engine.curves import write_curves
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
 from geo_training.engine.precision import strided_depthwise_in_float32
+from geo_training.engine.run_folder import check_training_output, resumed_epoch, run_folder
+from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
+from geo_training.storage.images import find_depth
 
+TRAINING_VERSION = 2  # of what is learned from clips; a checkpoint of another is not gone on from
+POSE_SUFFIX = ".pose.safetensors"
 FINAL_NAME = "final.safetensors"  # in the run's folder: networks and optimizer, to go on from
-# Where files lie changes no result.
-_PLACES = {"datasets": True, "validation": True, "backbone_file": True, "start_from": True}
+# Where files lie, and on what is computed, changes no result.
+_PLACES = {"datasets": True, "validation": True, "backbone_file": True, "start_from": True, "device": True}
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,8 @@ class DepthTask:
         self.stream = ClipStream(sources, config, device, rank)
         self.size_px = training_size(sources[0], config)
 
-    def batches(self, epoch: int):
-        return self.stream.batches(epoch * self.config.steps, self.config.steps)
+    def batches(self, epoch: int, first: int = 0):
+        return self.stream.batches(epoch * self.config.steps + first, self.config.steps - first)
 
     def parameter_groups(self, network) -> list[tuple[list, float]]:
         """A pretrained backbone has learned already; it learns more slowly."""
@@ -96,35 +105,41 @@ class DepthTask:
         return DepthEstimator(network.depth, str(self.device), area_px, sigma_scale)
 
 
-def fit_depth(config: DepthTrainingConfig, out: str | Path) -> FitResult:
+def fit_depth(config: DepthTrainingConfig, out: str | Path, overwrite: bool = False) -> FitResult:
     """Trains and writes the depth weights `out` and, where ego-motion was learned, those of the motion beside it: `out`
     with the suffix .pose.safetensors.
 
     The run's folder (`<out>.run`) keeps the config, the history, the last state to go on from and, until it is done, a
-    checkpoint: the same call goes on after an interruption. Raises InputError when the datasets cannot be used.
+    checkpoint: the same call goes on after an interruption. Raises InputError, before anything is learned, when the
+    datasets cannot be used, when `out` stands there or a checkpoint is of another training and `overwrite` is not set,
+    or when `out` cannot be written.
     """
     out = Path(out)
-    run_dir = out.with_name(out.name + ".run")
+    pose_path = out.with_suffix(POSE_SUFFIX)
+    run_dir = check_training_output(out, overwrite, (pose_path,) if config.motion == "learned" else ())
     sources = clip_sources(config)
     device = pick_device(config.device)
     say(f"{sum(len(source.clips) for source in sources)} clips of {len(sources)} datasets")
     accelerator = make_accelerator(device, config.half)
     task = DepthTask(sources, config, device, accelerator.process_index)
     moments = start_from(task.network, config) if config.start_from is not None else None
+    fingerprint = training_fingerprint(config, sources)
+    resumed_epoch(run_dir, fingerprint, overwrite)
     run_dir.mkdir(parents=True, exist_ok=True)  # nothing is left behind of what cannot be trained
     resolved = json.loads(config.model_dump_json())
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False))
+    replace_text(run_dir / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
     loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, config.warm_up, config.ema,
                       gradient_norm=config.gradient_norm, evaluations=config.evaluations, seed=config.seed,
                       schedule=config.schedule)  # fmt: skip
-    result = run_loop(task, loop, run_dir, accelerator, _fingerprint(config, sources), moments)
-    figures = {"train_s": result.seconds, "steps": config.steps, **task.evaluate(result.network)}
+    result = run_loop(task, loop, run_dir, accelerator, fingerprint, moments, overwrite)
+    figures = {"train_s": result.seconds, "steps": config.steps, "skipped_steps": result.skipped_steps}
+    figures |= task.evaluate(result.network)
     estimator = task.estimator(result.network, checked_sigma_scale(figures))
     facts = _facts(config, sources, figures)
     estimator.save(out, facts)
-    pose_path = None
-    if result.network.motion is not None and not result.network.known_motion:
-        pose_path = out.with_suffix(".pose.safetensors")
+    if result.network.motion is None or result.network.known_motion:
+        pose_path = None
+    else:
         PoseEstimator(result.network.motion, task.size_px, str(device)).save(pose_path, facts)
     figures["weights_bytes"] = out.stat().st_size
     write_curves(run_dir / "curves.html", result.history, f"Training of {out.name}")
@@ -156,7 +171,7 @@ def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | N
 
 def _final_state(weights: Path) -> Path:
     """Where the run that made a weights file keeps the state to go on from."""
-    return weights.with_name(weights.name + ".run") / FINAL_NAME
+    return run_folder(weights) / FINAL_NAME
 
 
 def _facts(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict) -> dict:
@@ -169,8 +184,45 @@ def _facts(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict
     }
 
 
-def _fingerprint(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
-    names = [frame.name for source in sources for clip in source.clips for frame in (clip.target, *clip.sources)]
-    if config.start_from is not None:
-        names.append(hashlib.sha256(_final_state(config.start_from).read_bytes()).hexdigest())
-    return hashlib.sha256("\n".join([config.model_dump_json(exclude=_PLACES), *names]).encode()).hexdigest()
+def training_fingerprint(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
+    """What a training depends on: its config, the content of its data, and the weights that it begins with. Where these
+    lie, and on what it is computed, is not part of it."""
+    told = json.loads(config.model_dump_json(exclude=_PLACES))
+    return digest_of(TRAINING_VERSION, told, data_digest(config, sources), start_digest(config))
+
+
+def data_digest(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
+    """Of the clips that are learned from and the frames that are watched: images, cameras, poses and, where the losses
+    look at them, depth and boundaries."""
+    kinds = {"depth": needs_depth(config.losses), "boundary": config.losses.weighs("boundary")}
+    data = [
+        _data_facts(source.dataset, (f for clip in source.clips for f in (clip.target, *clip.sources)), **kinds)
+        for source in sources
+    ]
+    clips = [[[f.name for f in (clip.target, *clip.sources)] for clip in source.clips] for source in sources]
+    watched = [_data_facts(dataset, [frame], depth=True) for dataset, frame in validation_frames(config)]
+    return digest_of(data, clips, watched)
+
+
+def start_digest(config: DepthTrainingConfig) -> str:
+    """Of the weights that a training begins with. Raises InputError when they are not there."""
+    start = _final_state(config.start_from) if config.start_from is not None else None
+    backbone = None
+    if config.pretrained and config.architecture == "encoder_decoder" and start is None:
+        backbone = create_backbone(config.backbone, config.backbone_file).checksum
+    try:
+        return digest_of(backbone, file_digest(start) if start else None)
+    except OSError as error:
+        raise InputError(f"{start} cannot be read ({error.strerror}); give weights of a finished run") from None
+
+
+def _data_facts(dataset: SceneDataset, frames: Iterable[Frame], depth: bool = False, boundary: bool = False) -> list:
+    """Poses, cameras and images of the frames, and their depth and boundaries where they are used."""
+    frames = [frame for _, frame in sorted({frame.name: frame for frame in frames}.items())]
+    rows = [[f.name, f.stamp_ns, f.split, camera_to_dict(dataset.camera(f)), f.T_world_camera] for f in frames]
+    files = [dataset.image_path(frame) for frame in frames]
+    if depth:
+        files += [found for frame in frames if (found := find_depth(dataset.root / "depth" / frame.name))]
+    if boundary:
+        files += [boundary_path(dataset, frame) for frame in frames]
+    return [dataset.info.scale, rows, digest_of_files(files)]

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
+from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_text
+
+
+def check_charts() -> None:
+    """Raises InputError when what draws charts is not installed: to be called before the work, whose end they are."""
+    if find_spec("plotly") is None:
+        raise InputError("plotly, which draws the charts, is not installed; run `pip install plotly`")
 
 
 def write_curves(path: Path, history: list[dict], title: str) -> None:

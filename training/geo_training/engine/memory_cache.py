@@ -10,7 +10,10 @@ import numpy as np
 
 
 class MemoryCache:
-    """Arrays by key; those used longest ago go when `limit_bytes` is passed. Safe to use from several threads."""
+    """Arrays by key; those used longest ago go when `limit_bytes` is passed. Safe to use from several threads.
+
+    The key of a file's content holds its `file_version`, or a file that was replaced is not read again.
+    """
 
     def __init__(self, limit_bytes: int):
         self.limit_bytes = limit_bytes

@@ -9,10 +9,21 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import say
+from geo_training.console import say, writable_file
+from geo_training.engine.curves import check_charts
+
+
+def _report_file(path: Path | None) -> Path | None:
+    if path is not None:
+        check_charts()
+    return writable_file(path)
+
 
 ReportOption = Annotated[
-    Path | None, typer.Option("--report", metavar="PATH", help="Write an HTML report to this file.", dir_okay=False)
+    Path | None,
+    typer.Option(
+        "--report", metavar="PATH", help="Write an HTML report to this file.", dir_okay=False, callback=_report_file
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 

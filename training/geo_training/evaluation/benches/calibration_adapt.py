@@ -24,7 +24,7 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     config = config.model_copy(update={"seeds": tuple(options.seed + seed for seed in config.seeds)})
 
     def learn() -> dict:
-        results, single = run_incremental(config, work.folder / "runs")
+        results, single = run_incremental(config, work.folder / "runs", overwrite=True)
         write_adapt_report(results, single, config, work.folder)
         return {"results": [vars(result) for result in results]}
 

@@ -152,7 +152,7 @@ def train_stage(work: Work, name: str, config, weights: Path, judge: Judge) -> d
     from geo_training.depth.fit import fit_depth
 
     def learn() -> dict:
-        fitted = fit_depth(config, weights)
+        fitted = fit_depth(config, weights, overwrite=True)
         return {"figures": judge.measure_file(fitted.path), "train_s": fitted.figures["train_s"]}
 
     return work.stage(f"{name}, seed {config.seed}", learn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ def _measure_pace(config: DepthTrainingConfig, folder: Path) -> dict:
     from geo_training.depth.fit import fit_depth
 
     few = _PROBE_STEPS
+    shutil.rmtree(folder, ignore_errors=True)  # a probe that was cut would go on, and seem faster than it is
     while True:
         walls, trains = [], []
         for steps in (few, 3 * few):

@@ -75,7 +75,7 @@ def head_stage(work: Work, root: Path, options: BenchOptions) -> tuple[Path, dic
 
     def make() -> dict:
         config = load_config(None, device=options.device, seed=options.seed)
-        result = fit_head(root, scene, config)
+        result = fit_head(root, scene, config, overwrite=True)
         return {"figures": result.figures, "config": config.model_dump(mode="json")}
 
     return scene, work.stage("head", make)
