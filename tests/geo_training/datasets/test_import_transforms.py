@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
+from geo_training.datasets.importers.lenses import camera_of
 from geo_training.datasets.scene import SceneDataset
 
 from geo_perception.errors import InputError
@@ -131,6 +132,139 @@ def test_broken_files_are_answered_in_one_line(tmp_path, content, words):
         import_dataset(root, tmp_path / "out")
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "EQUIRECTANGULAR", "FISHEYE624", "ORTHOPHOTO", "VR180_L", "OMNIDIRECTIONALSTEREO_L", "FOV", "EUCM",
+        "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE", "PANORAMA_FISHEYE", "NOT_A_FISHEYE", "PINHOLE2", "", 5, ["OPENCV"], True,
+    ],
+)  # fmt: skip
+def test_a_model_that_is_not_known_is_refused_by_name(tmp_path, model):
+    content = {"fl_x": 50.0, "camera_model": model, "frames": [frame("images/1.jpg")]}
+    with pytest.raises(InputError, match=r"frame 0: the camera model .* is not known") as refused:
+        import_dataset(write(tmp_path / "scene", content), tmp_path / "out")
+    assert repr(model) in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "ours"),
+    [
+        ("SIMPLE_PINHOLE", "plumb_bob"),
+        ("PINHOLE", "plumb_bob"),
+        ("SIMPLE_RADIAL", "plumb_bob"),
+        ("RADIAL", "plumb_bob"),
+        ("OPENCV", "plumb_bob"),
+        ("opencv", "plumb_bob"),
+        ("FULL_OPENCV", "rational_polynomial"),
+        ("OPENCV_FISHEYE", "equidistant"),
+        ("SIMPLE_RADIAL_FISHEYE", "equidistant"),
+        ("RADIAL_FISHEYE", "equidistant"),
+        ("FISHEYE", "equidistant"),
+    ],
+)
+def test_every_known_model(model, ours):
+    fields = {"camera_model": model, "fl_x": 250.0, "fl_y": 240.0, "cx": 160.0, "cy": 121.0, "k1": -0.1, "k2": 0.02}
+    camera = camera_of(fields, (320, 240), "here", set())
+    assert (camera.model, camera.distortion[:2]) == (ours, (-0.1, 0.02))
+    assert (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px) == (250, 240, 159.5, 120.5)
+
+
+def test_coefficients_take_their_places():
+    lens = {"k1": 0.1, "k2": 0.2, "k3": 0.3, "p1": 0.01, "p2": 0.02}
+    assert camera_of({"fl_x": 9, **lens}, (8, 8), "", set()).distortion == (0.1, 0.2, 0.01, 0.02, 0.3)
+    full = {"fl_x": 9, **lens, "k4": 0.4, "k5": 0.5, "k6": 0.6, "camera_model": "FULL_OPENCV"}
+    assert camera_of(full, (8, 8), "", set()).distortion == (0.1, 0.2, 0.01, 0.02, 0.3, 0.4, 0.5, 0.6)
+    fish = {"fl_x": 9, "k1": 0.1, "k2": 0.2, "k3": 0.3, "k4": 0.4, "is_fisheye": True}
+    assert camera_of(fish, (8, 8), "", set()).distortion == (0.1, 0.2, 0.3, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"fl_x": 50, "camera_model": "OPENCV_FISHEYE", "p1": 0.1}, "p1 is 0.1"),
+        ({"fl_x": 50, "camera_model": "OPENCV", "k5": 0.1}, "k5 is 0.1"),
+        ({"fl_x": 50, "camera_model": "PINHOLE", "is_fisheye": True}, "contradict each other"),
+        ({"fl_x": 50, "is_fisheye": "no"}, "write true or false"),
+        ({"fl_x": 50, "ftheta_p0": 1.0}, "ftheta_p0"),
+        ({"is_fisheye": True, "camera_angle_x": 1.0}, "no focal length of a fisheye"),
+        ({"fl_x": -50}, "frame 0: focal length -50"),
+        ({"fl_x": float("nan")}, "frame 0: focal length nan"),
+        ({"fl_x": 50, "w": float("inf")}, "not a number"),
+        ({"fl_x": 50, "k1": float("nan")}, "frame 0: "),
+        ({"camera_angle_x": float("nan")}, "no field of view"),
+        ({"camera_angle_x": 180}, "no field of view"),
+        ({"camera_angle_x": -0.7}, "no field of view"),
+        ({"camera_angle_x": 3.0}, "172 degrees"),
+    ],
+)
+def test_lenses_that_cannot_be_are_answered(tmp_path, fields, words):
+    content = {**fields, "frames": [frame("images/1.jpg")]}
+    with pytest.raises(InputError, match=words) as refused:
+        import_dataset(write(tmp_path / "scene", content), tmp_path / "out")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("angle", "degrees"), [(90, True), (np.pi / 2, False), (60.0, True), (4.0, True)])
+def test_angles_above_pi_are_degrees_and_said_to_be(tmp_path, angle, degrees):
+    content = {"camera_angle_x": angle, "frames": [frame("images/1.jpg")]}
+    result = import_dataset(write(tmp_path / "scene", content), tmp_path / "out")
+    radians = np.deg2rad(angle) if degrees else angle
+    assert only_camera(tmp_path / "out").fx_px == pytest.approx(32 / np.tan(radians / 2))
+    assert any("read as degrees" in note for note in result["notes"]) is degrees
+
+
+def test_one_bad_pose_costs_its_frame_the_pose(tmp_path):
+    bad = {
+        "1": np.diag([2.0, 2, 2, 1]), "2": np.diag([-1.0, 1, 1, 1]), "3": np.full((4, 4), 1e300), "4": np.zeros((4, 4)),
+        "5": np.array([[1, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "6": np.full((4, 4), np.nan),
+        "7": np.vstack([np.eye(4)[:3], [0, 0, 1, 1]]), "8": np.eye(3),
+    }  # fmt: skip
+    good = np.eye(4)
+    good[:3, :3] += 0.004  # rounded to two decimals
+    frames = [frame(f"images/{name}.jpg", matrix.tolist()) for name, matrix in bad.items()]
+    frames += [frame("images/9.jpg", good.tolist()), {"file_path": "images/10.jpg"}, frame("images/11.jpg", "x")]
+    images = [f"images/{number}.jpg" for number in range(1, 12)]
+    result = import_dataset(write(tmp_path / "scene", {"fl_x": 50, "frames": frames}, images), tmp_path / "out")
+    assert (result["frames"], result["posed_frames"]) == (11, 1)
+    posed = next(f for f in SceneDataset(tmp_path / "out").frames if f.T_world_camera is not None)
+    assert posed.name.endswith("/9.jpg")
+    np.testing.assert_allclose(posed.T_world_camera[:3, :3].T @ posed.T_world_camera[:3, :3], np.eye(3), atol=1e-7)
+    note = next(note for note in result["notes"] if " poses, " in note)
+    assert "found 11 poses, used 1, left out: 9 no rigid pose (the first: " in note
+    assert "transforms.json frame 0 is not a rigid pose" in note
+    assert "1 without numbers (tracking was lost)" in note
+
+
+def test_names_of_windows_and_frames_without_a_file(tmp_path):
+    frames = [frame("images\\1.jpg"), {"transform_matrix": IDENTITY}, 7]
+    result = import_dataset(write(tmp_path / "scene", {"fl_x": 50, "frames": frames}), tmp_path / "out")
+    assert result["frames"] == 1
+    assert any("found 3 images, used 1, left out: 2 without a file_path" in note for note in result["notes"])
+
+
+def test_depth_says_its_unit(tmp_path):
+    frames = [
+        frame("images/1.jpg", depth_file_path="depth/1.png"),
+        frame("images/2.jpg", depth_file_path="depth/2.png"),
+    ]
+    content = {"fl_x": 50, "depth_unit_scale_factor": 0.0002, "frames": frames}
+    root = write(tmp_path / "scene", content, ["images/1.jpg", "images/2.jpg"])
+    (root / "depth").mkdir()
+    cv2.imwrite(str(root / "depth" / "1.png"), np.full((48, 64), 10000, np.uint16))
+    result = import_dataset(root, tmp_path / "out")
+    dataset = SceneDataset(tmp_path / "out")
+    assert dataset.depth_m(dataset.frames[0])[0, 0] == pytest.approx(2.0)
+    assert "Depth: 5000 units a metre (depth_unit_scale_factor); the median is 2 m." in result["notes"]
+    assert any(
+        "found 2 depth images, used 1, left out: 1 that do not exist (depth/2.png)" in n for n in result["notes"]
+    )
+    content["depth_unit_scale_factor"] = "mm"
+    (root / "transforms.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="depth_unit_scale_factor is 'mm'"):
+        import_dataset(root, tmp_path / "bad")
 
 
 def test_what_is_no_json_is_answered(tmp_path):

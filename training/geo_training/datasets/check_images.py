@@ -12,7 +12,10 @@ from PIL import Image, UnidentifiedImageError
 
 from geo_training.console import track
 from geo_training.datasets.check_findings import Finding, Severity, by_sequence, by_share, named
+from geo_training.datasets.orientation import UPRIGHT
+from geo_training.datasets.pictures import read_header
 from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.storage.images import read_grey
 
 LOOK_SIDE_PX = 480  # images are looked at in this size
 THUMBNAIL_PX = 64, 48
@@ -30,9 +33,11 @@ STILL_SHARE = 0.3
 
 @dataclass(frozen=True)
 class Look:
-    """What one image looks like. `blur` is 0 (crisp) to 1 (nothing fine in it)."""
+    """What one image looks like. `blur` is 0 (crisp) to 1 (nothing fine in it); `size_px` is that of the pixels as they
+    are stored, which is how everything reads them, whatever orientation `mark` says."""
 
     size_px: tuple[int, int]
+    mark: int
     blur: float
     bright_percentile: float
     white_share: float
@@ -41,12 +46,15 @@ class Look:
 
 
 def look_at(path) -> Look | None:
-    """Reads one image. None when it is missing, no image, or cut short."""
+    """Reads one image as a training does. None when it is missing, no image, too large, or cut short."""
     try:
+        header = read_header(path)
         with Image.open(path) as image:
-            size_px = image.size
-            image.draft("L", tuple(max(1, min(side, LOOK_SIDE_PX)) for side in size_px))
+            image.draft("L", tuple(max(1, min(side, LOOK_SIDE_PX)) for side in header.stored_size))
+            # Pillow would clip what has more than 8 bits; it only says whether the file is whole.
             grey = np.asarray(image.convert("L"))
+        if header.deep:
+            grey = read_grey(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
@@ -54,7 +62,8 @@ def look_at(path) -> Look | None:
     if scale < 1:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return Look(
-        size_px=size_px,
+        size_px=header.stored_size,
+        mark=header.mark,
         blur=blur_of(grey),
         bright_percentile=float(np.percentile(grey, 95)),
         white_share=float((grey >= WHITE_LEVEL).mean()),
@@ -91,8 +100,18 @@ def check_images(dataset: SceneDataset, frames: list[Frame]) -> tuple[list[Findi
     frames = [frame for frame in frames if frame.name in readable]
     if not frames:
         return findings, readable
+    findings += _marked(frames, readable)
     findings += _light(frames, readable) + _blurred(frames, readable) + _repeated(frames, readable)
     return findings, readable
+
+
+def _marked(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
+    marked = [frame for frame in frames if looks[frame.name].mark != UPRIGHT]
+    if not marked:
+        return []
+    message = f"{len(marked)} of {len(frames)} images have an orientation mark, which nothing that trains applies"
+    remedy = "import them with `geo-train dataset import`, which puts them upright with their K, depth and poses"
+    return [Finding("orientation", Severity.WARNING, message, remedy, named(marked))]
 
 
 def _light(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:

@@ -21,12 +21,12 @@ from geo_training.storage.images import read_rgb
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 LOSSLESS_SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
 # Pictures that nothing here decodes (the free decoders of HEIC come with an encoder under the GPL), and their remedy.
-_TO_CONVERT = "in a format to be converted to JPEG or PNG first"
+_TO_CONVERT = "to be converted to JPEG or PNG first"
 _RAW = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf")
 OTHER_SUFFIXES = {
-    **dict.fromkeys((".heic", ".heif", ".hif"), f"HEIC, {_TO_CONVERT}"),
-    **dict.fromkeys(_RAW, f"raw, {_TO_CONVERT}"),
-    **dict.fromkeys((".avif", ".jxl", ".jp2", ".gif", ".tga", ".psd"), _TO_CONVERT),
+    **dict.fromkeys((".heic", ".heif", ".hif"), f"HEIC pictures, {_TO_CONVERT}"),
+    **dict.fromkeys(_RAW, f"raw pictures, {_TO_CONVERT}"),
+    **dict.fromkeys((".avif", ".jxl", ".jp2", ".gif", ".tga", ".psd"), f"in a format that is not read, {_TO_CONVERT}"),
 }
 # Phones take 200 million pixels; a small file that claims more than this is made to fill the memory.
 MAX_PIXELS = 1 << 28
@@ -74,7 +74,7 @@ def reason_against(path: Path) -> str:
         return OTHER_SUFFIXES[path.suffix.lower()]
     if path.is_symlink() and not path.exists():
         return "links that lead nowhere"
-    return "" if path.is_file() else "no files"
+    return "" if path.is_file() else "that are no files"
 
 
 def read_header(path: Path) -> PictureHeader:
@@ -126,6 +126,18 @@ def read_upright(path: Path, header: PictureHeader, depth: BitDepth | None = Non
     else:
         image_rgb = read_rgb(path) if not _is_marked_tiff(header) else _read_marked_tiff(path)
     return turned_array(image_rgb, header.mark)
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """An image of ids as integers, H x W. Raises InputError when it cannot be read or has colours instead of ids."""
+    try:
+        with Image.open(path) as image:  # a palette image's pixels are its ids, not their colours
+            ids_hw = np.asarray(image)
+    except _NOT_DECODED:
+        raise InputError(f"{path} cannot be read as an image; make the mask again") from None
+    if ids_hw.ndim != 2 or ids_hw.dtype.kind == "f":
+        raise InputError(f"{path} has colours, not object ids; store one integer a pixel (PNG of 8 or 16 bits)")
+    return ids_hw.astype(np.int32)
 
 
 def bits_in_use(paths: Iterable[Path]) -> BitDepth:
@@ -216,5 +228,5 @@ def _not_read(path: Path) -> str:
     if not start:
         return "empty files"
     if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc", b"heim"):
-        return f"HEIC under another name, {_TO_CONVERT}"
+        return f"HEIC pictures under another name, {_TO_CONVERT}"
     return "cannot be read as images"

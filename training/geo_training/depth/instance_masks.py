@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_bytes, replace_text
+from geo_training.datasets.pictures import read_ids
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.storage.images import encode_image
 
@@ -140,18 +140,6 @@ def read_facts(path: Path) -> dict | None:
     except (OSError, ValueError):
         return None
     return facts if isinstance(facts, dict) else None
-
-
-def read_ids(path: Path) -> np.ndarray:
-    """An image of ids as integers, H x W. Raises InputError when it cannot be read or has colours instead of ids."""
-    try:
-        with Image.open(path) as image:  # a palette image's pixels are its ids, not their colours
-            ids_hw = np.asarray(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        raise InputError(f"{path} cannot be read as an image; make the mask again") from None
-    if ids_hw.ndim != 2 or ids_hw.dtype.kind == "f":
-        raise InputError(f"{path} has colours, not object ids; store one integer a pixel (PNG of 8 or 16 bits)")
-    return ids_hw.astype(np.int32)
 
 
 def write_ids(path: Path, ids_hw: np.ndarray) -> None:

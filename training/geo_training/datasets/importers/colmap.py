@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
+
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, invert_pose
+from geo_perception.geometry import Camera, invert_pose, pose_from_quaternion
+from geo_training.datasets.colmap_model import read_reconstruction
 from geo_training.datasets.importers.account import Account
 from geo_training.datasets.importers.pairing import natural_key, unique_names
 from geo_training.datasets.importers.source import (
@@ -17,7 +20,6 @@ from geo_training.datasets.importers.source import (
     camera_of_K,
     folder_name,
     pictures_in,
-    pose_from_numbers,
     sequence_name,
     stamp_at,
     taken_pose,
@@ -68,13 +70,11 @@ def read(path: Path, options: ImportOptions) -> Source:
     Folders below images/ become sequences; the order is that of the names, the stamps count up at `rate_hz`. Scale and
     gravity of a COLMAP model are not known. Raises InputError when there is no model, or none of its images.
     """
-    import pycolmap
-
     models = _models(path)
     if not models:
         raise InputError(f"{path} holds no COLMAP model (cameras.bin or cameras.txt in sparse/0); check the path")
     try:
-        read_models = [(pycolmap.Reconstruction(str(model)), model) for model in models]
+        read_models = [(read_reconstruction(model), model) for model in models]
     except (ValueError, RuntimeError, OSError, IndexError) as error:
         raise InputError(f"{path}: the COLMAP model cannot be read ({str(error).splitlines()[0]})") from None
     model, model_path = max(read_models, key=lambda entry: entry[0].num_reg_images())
@@ -126,9 +126,14 @@ def _images_by_folder(model, image_root: Path, account: Account) -> dict[str, li
     return by_folder
 
 
-def _pose(image, model_path: Path):
+def _pose(image, model_path: Path) -> np.ndarray:
     """T_camera_world (4, 4). Raises InputError when the model holds none."""
-    return pose_from_numbers(image.cam_from_world().matrix(), f"{model_path} image {image.name}")
+    rigid = image.cam_from_world()
+    try:
+        # Not its matrix: that of a quaternion of zeros is the identity.
+        return pose_from_quaternion(rigid.translation, rigid.rotation.quat)
+    except InputError as error:
+        raise InputError(f"{model_path} image {image.name} is {error}") from None
 
 
 def _models(path: Path) -> list[Path]:

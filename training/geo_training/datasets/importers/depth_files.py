@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 
 from geo_perception.errors import InputError
+from geo_training.datasets.pictures import read_ids
 from geo_training.storage.images import read_raw
 
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".npy")
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
+_MAX_ID = 65535
 NOT_DEPTH = "cannot be read as depth"
 SATURATED = 65535  # what a 16-bit depth image holds where it is farther than it can say
 # A camera that maps or drives looks neither at its own lens nor farther than a road is long.
@@ -74,12 +76,12 @@ class DepthFile:
 def load_mask(path: Path) -> np.ndarray:
     """The number of the object at each pixel, uint16 (H, W). Raises InputError; its message is the reason."""
     try:
-        raw = read_raw(path)
+        ids_hw = read_ids(path)
     except InputError:
-        raise InputError("cannot be read as masks") from None
-    if raw.ndim != 2 or raw.dtype not in (np.uint8, np.uint16):
-        raise InputError("no masks but pictures in colour (one channel holds the object's number)")
-    return raw.astype(np.uint16)
+        raise InputError("no images of object numbers (one whole number a pixel)") from None
+    if ids_hw.min() < 0 or ids_hw.max() > _MAX_ID:
+        raise InputError(f"with object numbers beyond {_MAX_ID}")
+    return ids_hw.astype(np.uint16)
 
 
 def fits(size: tuple[int, int], image_size: tuple[int, int]) -> bool:

@@ -39,6 +39,12 @@ def pair_with_lines(
     As many lines as images: one each, in order. Else each image's own number is its line, counted from `first_number`
     (None: from 0 or 1, whichever is possible). Raises InputError when the numbers do not tell.
     """
+    stray = _stray(stems)
+    if len(stems) == line_count and stray:
+        raise InputError(
+            f"{file} has {line_count} {things} for {len(stems)} images, but {stray} is not numbered as the others, "
+            "whose numbers have gaps; move it away, or begin each line with the image's name"
+        )
     if len(stems) == line_count:
         return Pairing(list(range(line_count)), f"{file.name}: a line for each image, in the order of their names.")
     numbers = [own_number(stem) for stem in stems]
@@ -57,6 +63,15 @@ def pair_with_lines(
     base = possible[0]
     how = f"{file.name}: the image's own number is its line, counted from {base}; {line_count} lines for {len(stems)}."
     return Pairing([number - base for number in numbers], how)
+
+
+def _stray(stems: Sequence[str]) -> str:
+    """An image without a number among images numbered alike with gaps: their counts are then equal by chance."""
+    numbers = {stem: own_number(stem) for stem in stems}
+    steps = {rank - number for rank, (_, number) in enumerate(numbers.items()) if number is not None}
+    texts = {re.sub(r"\d+", "#", stem) for stem, number in numbers.items() if number is not None}
+    stray = [stem for stem, number in numbers.items() if number is None]
+    return stray[0] if stray and len(numbers) - len(stray) >= 3 and len(texts) == 1 and len(steps) > 1 else ""
 
 
 def pair_by_name(images: Sequence[str], others: dict[str, Path], what: str) -> tuple[dict[str, Path], str]:
