@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperCommand, TyperGroup
 
 from geo_perception.errors import InputError
+from geo_training.storage.output_file import check_output_file
 
 Item = TypeVar("Item")
 
@@ -25,8 +26,22 @@ FIRST_LINE_S, LONGEST_WAIT_S = 10.0, 300.0
 
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
+
+def writable_file(path: Path | None) -> Path | None:
+    """Of an option that names a file to write: looked at before the command begins, not when its work is done."""
+    if path is not None:
+        try:
+            check_output_file(path, option="the option")
+        except InputError as error:
+            raise typer.BadParameter(str(error)) from None
+    return path
+
+
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", metavar="PATH", help="Write the result as JSON to this file.", dir_okay=False)
+    Path | None,
+    typer.Option(
+        "--json", metavar="PATH", help="Write the result as JSON to this file.", dir_okay=False, callback=writable_file
+    ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --out.")]
@@ -56,7 +71,8 @@ class _Answering:
         except NotGoodEnough as shortfall:
             answer = f"[bold yellow]not good enough:[/] {_plain(str(shortfall))}"
         except KeyboardInterrupt:
-            answer = "[bold red]error:[/] interrupted; run the same command again to go on"
+            stderr.print("[bold red]error:[/] interrupted; run the same command again to go on")
+            raise typer.Exit(130) from None  # as shells have it, and as before anything was imported
         stderr.print(answer)
         raise typer.Exit(1)
 
