@@ -8,7 +8,8 @@ was read from.
 Permissive licences go, MPL-2.0 and LGPL too: nothing here changes those packages or links them in, each is installed on
 its own and can be exchanged. GPL and AGPL do not go. Wheels bring libraries of their own that their metadata do not
 speak of: known GPL ones among their files are refused as well, unless CARRIED says why they may be there. What is
-linked into another library, and so has no file, is not seen. The CUDA packages that torch asks for are not in the lock.
+linked into another library has no file and is not seen: CHOLMOD's supernodal solver (GPL-2.0) in pycolmap, as README.md
+says. The CUDA packages that torch asks for are not in the lock.
 """
 
 from __future__ import annotations

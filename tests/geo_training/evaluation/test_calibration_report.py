@@ -99,7 +99,8 @@ def test_the_json_has_a_row_for_each_image(evaluation):
 
 def test_the_headline_is_one_line(evaluation):
     assert re.fullmatch(
-        r"13 frames; 84\.6% trusted; 1 without an answer; median error: roll 0\.00°, pitch 7\.00°, vertical fov 0\.00°; "
+        r"13 frames; 84\.6% trusted; 1 without an answer; "
+        r"median error: roll 0\.00°, pitch 7\.00°, vertical fov 0\.00°; "
         r"AUC at 1/5/10°: roll 92\.3/92\.3/92\.3, pitch [\d.]+/[\d.]+/[\d.]+, vertical fov 92\.3/92\.3/92\.3; "
         r"100\.0% of 12 inside the stated 90 % interval; \d+ ms a frame \(p99 \d+\)",
         headline(evaluation),

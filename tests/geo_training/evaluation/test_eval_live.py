@@ -86,6 +86,9 @@ def test_a_live_replay_measures_the_node(tiny_scene, recording, tmp_path):
     assert figures["frames_published"] == QUERIES
     assert figures["frames_received"] == QUERIES
     assert figures["frames_answered"] >= QUERIES / 2
+    assert figures["frames_dropped"] <= QUERIES - figures["frames_processed"]
+    assert figures["answered_recall_10cm_10deg"] >= 0.5
+    assert f"{figures['frames_answered']} of {QUERIES} published frames answered" in result.output
     assert figures["frames_processed"] + figures["frames_replaced"] + figures["frames_rejected"] == QUERIES
     assert figures["recall_10cm_10deg"] >= 0.5
     assert 0 < figures["frame_ms_p50"] <= figures["frame_ms_p99"] < 5000

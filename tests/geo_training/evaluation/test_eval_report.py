@@ -142,6 +142,7 @@ def test_where_most_is_missed_the_words_say_so_and_the_json_is_valid(tmp_path):
     assert content["figures"]["localized_ate_cm"] == pytest.approx(2.0)
     assert content["figures"]["frames_missed"] == content["by_sequence"]["walk"]["frames_missed"] == 3
     assert [row["error_cm"] for row in content["frames"]] == [pytest.approx(2.0)] * 2 + [None] * 3
+    assert [row["localized"] for row in content["frames"]] == [True] * 2 + [False] * 3
     words = " ".join(Page(render_report(found)).words)
     assert "3 have no pose and count as infinitely far off" in words
     assert "Half of them or more have no pose, so there is no median error." in words

@@ -35,12 +35,12 @@ _CHART_TEXTS = {
     "distance": (
         "Error over distance",
         "The mean relative error of all pixels at a true distance, each image by its own scale; the bars say how many "
-        "pixels there are.",
+        "pixels there are. Images without an answer are not among them.",
     ),
     "scale": (
         "One scale for all?",
-        "By which factor each image has to be multiplied, over the median of them. A robot that found the scale once "
-        "is off by this much on the other images.",
+        "By which factor each image has to be multiplied, over the median of them; one without an answer has none. A "
+        "robot that found the scale once is off by this much on the other images.",
     ),
     "sparsification": (
         "Are the doubtful pixels the wrong ones?",

@@ -37,7 +37,8 @@ class Evaluation:
         """The result for `--json`: figures, figures by sequence, the calibration table, and a row for each frame.
 
         JSON has no infinity: a figure that misses made infinite is written as null, and `frames_missed` beside it says
-        how many they are. Null is also what cannot be measured: `frames_with_truth` is 0 then.
+        how many they are. In a frame's row `localized` tells a miss. Null is also what cannot be measured:
+        `frames_with_truth` is 0 then.
         """
         return {
             "title": self.title,
@@ -84,6 +85,7 @@ def frame_row(outcome: FrameOutcome, ruler: Ruler) -> dict:
         "sequence": outcome.sequence,
         "stamp_s": outcome.stamp_s,
         "verdict": outcome.verdict,
+        "localized": outcome.localized,
         f"error_{ruler.unit}": distance * ruler.factor,
         "error_deg": degrees,
         "inliers": outcome.inliers,
