@@ -22,10 +22,11 @@ from geo_perception.geometry import Camera
 from geo_perception.localization.matched import matched_landmarks
 from geo_perception.localization.overlay import draw_localization
 from geo_perception.localization.result import Localization
-from geo_perception.ros import qos
+from geo_perception.ros import held_transform, qos
 from geo_perception.ros.codec import fill_image
 from geo_perception.ros.frame_statistics import Reason
 from geo_perception.ros.frames import TF_MODES, NoTransform, Transforms, map_to_odom, transport_covariance
+from geo_perception.ros.held_transform import HeldTransform
 from geo_perception.ros.image_input import Dropped
 from geo_perception.ros.messages import landmark_diameter_m, landmark_markers, pose_message
 from geo_perception.ros.node_base import Outcome, PerceptionNode
@@ -46,7 +47,7 @@ PARAMETERS = (
     Spec("odom_frame", "odom", "odometry's frame, for tf_mode map_odom", Change.UNCONFIGURED),
     Spec("tf_mode", "none", "broadcast nothing, map_frame to odom_frame (where odometry exists), or map_frame to "
          "base_frame", Change.UNCONFIGURED, choices=TF_MODES),
-    Spec("transform_tolerance_s", 0.1, "how long to wait for a transform at the image's stamp", low=0.0, high=5.0),
+    *held_transform.PARAMETERS,
     Spec("min_score", 0.05, "detections with a lower score are not used", low=0.0, high=1.0),
     Spec("min_inliers", 10, "landmarks that must agree with a pose", low=4, high=10000),
     Spec("max_position_sigma_m", 0.5, "largest standard deviation of the position, in its worst direction", low=1e-4,
@@ -65,7 +66,7 @@ class LocalizationNode(PerceptionNode):
     own_parameters = PARAMETERS
 
     def __init__(self, **kwargs):
-        self._localizer = self._transforms = None
+        self._localizer = self._transforms = self._map_odom = None
         super().__init__("localization_node", **kwargs)
 
     def load(self) -> None:
@@ -79,6 +80,13 @@ class LocalizationNode(PerceptionNode):
             raise InputError("tf_mode map_odom needs odom_frame; give odometry's frame (odom, say)")
         if mode != "none" or base_frame:
             self._transforms = Transforms(self, broadcast=mode != "none")
+        if mode == "map_odom":
+            tolerance_s, rate_hz = self.value("transform_tolerance_s"), self.value("transform_rate_hz")
+            if tolerance_s * rate_hz < 1:
+                self.get_logger().warning(
+                    f"transform_tolerance_s is {tolerance_s:g}, less than the pause between two sends at "
+                    f"transform_rate_hz {rate_hz:g}; TF will not always know the present"
+                )
         from geo_perception.localization.estimator import Localizer  # torch: seconds
 
         backbone = os.path.expanduser(self.value("backbone_file")) or None
@@ -89,6 +97,8 @@ class LocalizationNode(PerceptionNode):
                 "--scale-from, or set allow_unknown_scale to true"
             )
         self._localizer.warm_up()
+        if mode == "map_odom":
+            self._map_odom = HeldTransform(self, self._transforms, self.map_frame, self.value("odom_frame"))
         self.hardware_id = os.path.basename(path)
         self._pose = self.output(PoseWithCovarianceStamped, "~/pose")
         self._overlay = self.output(Image, "~/detections")
@@ -105,6 +115,9 @@ class LocalizationNode(PerceptionNode):
     def unload(self) -> None:
         self._localizer = None
         self.hardware_id = "none"
+        if self._map_odom is not None:
+            self._map_odom.close()
+            self._map_odom = None
         if self._transforms is not None:
             self._transforms.close()
             self._transforms = None
@@ -112,6 +125,12 @@ class LocalizationNode(PerceptionNode):
     def forget(self) -> None:
         if self._transforms is not None:
             self._transforms.clear()
+
+    def figures(self) -> dict[str, str]:
+        if self._map_odom is None:
+            return {}
+        age_s = self._map_odom.age_s()
+        return {"age of map to odom (s)": "none is sent" if age_s is None else f"{age_s:.2f}"}
 
     def demanded(self) -> bool:
         return self.value("tf_mode") != "none" or super().demanded()
@@ -132,6 +151,8 @@ class LocalizationNode(PerceptionNode):
         return localizer.estimate(image_hw3, camera)
 
     def publish(self, result: Localization, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Outcome:
+        if result.localized and not _is_pose(result):
+            raise Dropped(Reason.DEFECT, "the estimated pose or its covariance is not finite")
         if self._overlay.get_subscription_count() > 0:
             self._overlay.publish(fill_image(Image(header=frame.header), draw_localization(image_hw3, result)))
         verdict = f"{result.verdict.value}: {result.detail}"
@@ -150,19 +171,23 @@ class LocalizationNode(PerceptionNode):
         stamp, camera_frame = frame.header.stamp, frame.header.frame_id
         T_map_body, covariance_66 = result.T_map_camera, result.covariance_66
         base_frame, mode = self.value("base_frame"), self.value("tf_mode")
-        tolerance_s = self.value("transform_tolerance_s")
+        wait_s = self.value("transform_wait_s")
         if base_frame:
-            T_camera_base = self._transforms.lookup(camera_frame, base_frame, stamp, tolerance_s)
+            T_camera_base = self._transforms.lookup(camera_frame, base_frame, stamp, wait_s)
             covariance_66 = transport_covariance(T_map_body, T_camera_base, covariance_66)
             T_map_body = T_map_body @ T_camera_base
+        self.check_epoch(frame)
         self._pose.publish(pose_message(self.map_frame, stamp, T_map_body, covariance_66))
         if mode == "map_base":
             self._transforms.broadcast(self.map_frame, base_frame, T_map_body, stamp)
         elif mode == "map_odom":
-            odom_frame = self.value("odom_frame")
-            T_odom_camera = self._transforms.lookup(odom_frame, camera_frame, stamp, tolerance_s)
-            T_map_odom = map_to_odom(result.T_map_camera, T_odom_camera)
-            self._transforms.broadcast(self.map_frame, odom_frame, T_map_odom, stamp)
+            T_odom_camera = self._transforms.lookup(self.value("odom_frame"), camera_frame, stamp, wait_s)
+            self._map_odom.hold(map_to_odom(result.T_map_camera, T_odom_camera), frame)
+
+
+def _is_pose(result: Localization) -> bool:
+    """Whether every number is one, so that no filter is fed with others."""
+    return bool(np.isfinite(result.T_map_camera).all() and np.isfinite(result.covariance_66).all())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

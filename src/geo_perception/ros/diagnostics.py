@@ -34,7 +34,7 @@ class Condition(Enum):
     INPUT_STOPPED = (
         Level.ERROR,
         f"no image for two frame periods (at least {MIN_WATCHDOG_S} s; {NO_PERIOD_S:g} s before the rate is known)",
-        "No result follows. Look at the camera driver, the topic's name and its QoS.",
+        "No result follows. The message names what is published there, with type and QoS, or where images are.",
     )
     INFERENCE_STALLED = (
         Level.ERROR,
@@ -45,7 +45,8 @@ class Condition(Enum):
     UNCALIBRATED = (
         Level.ERROR,
         f"a frame of the last {RECENT_S:g} s had a CameraInfo whose K is zero, or none at all",
-        "No result follows. Calibrate the camera, remap camera_info, or give the camera.* parameters.",
+        "No result follows. Calibrate the camera, remap camera_info, or give the camera.* parameters. The message names "
+        "who publishes CameraInfo.",
     )
     CLOCK_STANDS = (
         Level.WARN,
@@ -95,6 +96,7 @@ class Health:
     clock_stands: bool = False
     incompatible_qos: str = ""  # the topics and policies
     input_topic: str = "image"
+    published: str = ""  # what is published for an input that does not come
     doubt: str = ""  # what the capability found wrong
     resets: int = 0  # since the process started
     last_reset: str = ""  # why
@@ -121,13 +123,13 @@ def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
             return Condition.CLOCK_STANDS, "the simulated clock stands still"
         if frames.input_age_s is None and health.incompatible_qos:
             return Condition.QOS, f"no image: incompatible QoS: {health.incompatible_qos}"
-        return Condition.INPUT_STOPPED, f"no image on {health.input_topic} for {silent_s:.1f} s"
+        return Condition.INPUT_STOPPED, _with(f"no image on {health.input_topic} for {silent_s:.1f} s", health)
     if frames.busy_s is not None:
         usual_s = NO_INFERENCE_S if math.isnan(frames.inference_p99_s) else frames.inference_p99_s
         if frames.busy_s > usual_s + patience_s:
             return Condition.INFERENCE_STALLED, f"one frame has taken {frames.busy_s:.1f} s so far"
     if _dropped_lately(frames, Reason.UNCALIBRATED, Reason.NO_CAMERA_INFO):
-        return Condition.UNCALIBRATED, f"uncalibrated: {frames.last_rejection}"
+        return Condition.UNCALIBRATED, _with(f"uncalibrated: {frames.last_rejection}", health)
     if health.incompatible_qos:
         return Condition.QOS, f"incompatible QoS: {health.incompatible_qos}"
     if _dropped_lately(frames, *Reason):
@@ -140,6 +142,10 @@ def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
     if frames.input_age_s is None:
         return Condition.WAITING, f"waiting for images on {health.input_topic}"
     return Condition.RUNNING, frames.last_verdict or "running"
+
+
+def _with(sentence: str, health: Health) -> str:
+    return f"{sentence}; {health.published}" if health.published else sentence
 
 
 def _dropped_lately(frames: Snapshot, *reasons: Reason) -> bool:

@@ -47,17 +47,22 @@ class Transforms:
         self._listener = tf2_ros.TransformListener(self._buffer, node)
         self._broadcaster = tf2_ros.TransformBroadcaster(node) if broadcast else None
 
-    def lookup(self, target: str, source: str, stamp, tolerance_s: float) -> np.ndarray:
-        """T_target_source at a stamp (builtin_interfaces/Time). Waits up to `tolerance_s` for a transform that is still
-        on its way, so it must not run in the executor's thread.
+    def lookup(self, target: str, source: str, stamp, wait_s: float) -> np.ndarray:
+        """T_target_source at a stamp (builtin_interfaces/Time). Waits up to `wait_s` for a transform that is still on
+        its way, so it must not run in the executor's thread.
 
-        Raises NoTransform when it does not come.
+        Raises NoTransform when it does not come, when a name is empty, or when what came is no pose.
         """
+        target, source = target.lstrip("/"), source.lstrip("/")  # as tf had them, and tf2 refuses
+        if not target or not source:
+            raise NoTransform(
+                f"no transform from '{source}' to '{target}': a frame without a name; set frame_id in the messages"
+            )
         if target == source:
             return np.eye(4)
         from rclpy.time import Time
 
-        deadline_s = time.monotonic() + tolerance_s
+        deadline_s = time.monotonic() + wait_s
         while True:
             try:
                 moved = self._buffer.lookup_transform(target, source, Time.from_msg(stamp)).transform
@@ -69,7 +74,10 @@ class Transforms:
                 time.sleep(_LOOK_S)
                 continue
             t, q = moved.translation, moved.rotation
-            return pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+            try:
+                return pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+            except InputError as error:
+                raise NoTransform(f"the transform from {source} to {target} is of no use: {error}") from None
 
     def broadcast(self, parent: str, child: str, T_parent_child: np.ndarray, stamp) -> None:
         from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3

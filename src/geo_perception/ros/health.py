@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 
 from geo_perception.ros import qos
-from geo_perception.ros.diagnostics import Health, Level, judge, status_message
+from geo_perception.ros.diagnostics import Condition, Health, Level, judge, status_message
+from geo_perception.ros.published import CAMERA_INFO, COMPRESSED, IMAGE, explain_missing, publishers_of, topics_of
 
 WATCHDOG_S = 0.2
 DIAGNOSTICS_S = 1.0
@@ -27,7 +29,8 @@ class HealthReporter:
             WATCHDOG_S, node.guard(self._look), clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         self._incompatible: dict[str, str] = {}
-        self._published_s = 0.0
+        self._published: tuple[Condition | None, float, str] = (None, 0.0, "")
+        self._sent_s = 0.0
         self._level = Level.OK
         self._clock_ns, self._clock_s = -1, time.monotonic()
         self.open_since_s = time.monotonic()
@@ -72,10 +75,25 @@ class HealthReporter:
         node.images.look(now_s)
         health, frames = self.present(), node.statistics.snapshot(now_s)
         condition, _ = judge(health, frames)
+        if condition in (Condition.INPUT_STOPPED, Condition.UNCALIBRATED):
+            health = replace(health, published=self._what_is_published(condition, now_s))
         worse, self._level = condition.level > self._level, condition.level
-        if worse or now_s - self._published_s >= DIAGNOSTICS_S - WATCHDOG_S / 2:
-            self._published_s = now_s
+        if worse or now_s - self._sent_s >= DIAGNOSTICS_S - WATCHDOG_S / 2:
+            self._sent_s = now_s
             self._publish(health, frames)
+
+    def _what_is_published(self, condition: Condition, now_s: float) -> str:
+        """Looked up once a second: the graph of a robot is large."""
+        asked, asked_s, said = self._published
+        if asked is condition and now_s - asked_s < DIAGNOSTICS_S:
+            return said
+        node, images = self._node, self._node.images
+        topic, kind, kinds, heard = images.topic, images.kind, (IMAGE, COMPRESSED), False
+        if condition is Condition.UNCALIBRATED:
+            topic, kind, kinds, heard = images.cameras.topic, CAMERA_INFO, (CAMERA_INFO,), images.cameras.source.ready()
+        said = explain_missing(topic, kind, publishers_of(node, topic), topics_of(node, kinds), heard)
+        self._published = condition, now_s, said
+        return said
 
     def _publish(self, health: Health, frames) -> None:
         node = self._node

@@ -18,6 +18,7 @@ from geo_perception.ros.camera_input import CameraInput
 from geo_perception.ros.camera_source import NoCamera, OtherCamera, SizeMismatch
 from geo_perception.ros.codec import ImageDecoder
 from geo_perception.ros.frame_statistics import Reason
+from geo_perception.ros.published import COMPRESSED, IMAGE
 from geo_perception.ros.stamp_order import Fault, Passed, StampOrder
 from geo_perception.ros.topics import image_topic
 from geo_perception.ros.worker import Frame
@@ -70,9 +71,14 @@ class ImageInput:
     def is_open(self) -> bool:
         return self._images is not None
 
+    @property
+    def kind(self) -> str:
+        """The type of the images that are taken, as ROS names it."""
+        return IMAGE if self._node.value("image_transport") == "raw" else COMPRESSED
+
     def open(self) -> None:
         if self._images is None:
-            kind = Image if self._node.value("image_transport") == "raw" else CompressedImage
+            kind = Image if self.kind == IMAGE else CompressedImage
             self._images = self._subscribe(kind, self.topic, self._on_image, qos.IMAGE_IN)
             self._beside_open = [self._subscribe(*arguments) for arguments in self._beside]
 

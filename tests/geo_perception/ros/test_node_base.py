@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from ros_support import Peer
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from slow_node import SlowNode
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
@@ -185,3 +185,63 @@ def test_a_simulated_clock_that_rewinds_resets_and_one_that_trembles_does_not():
         assert camera.slow.resets == 0
         tell(5.0)
         assert (camera.slow.resets, camera.slow.last_reset) == (1, "the clock jumped back")
+
+
+class TestWhatIsPublishedIsNamedWhereInputDoesNotCome:
+    def message(self, camera, words: str) -> str:
+        """The diagnostics' message, once it holds these words."""
+
+        def said() -> bool:
+            return any(words in status.message for array in camera.statuses for status in array.status)
+
+        assert camera.spin_until(said, 8), camera.values()
+        return next(s.message for a in reversed(camera.statuses) for s in a.status if words in s.message)
+
+    def start(self, camera) -> None:
+        camera.node.destroy_publisher(camera.images)
+        assert camera.slow.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert camera.slow.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+    def test_images_on_another_topic(self, camera):
+        camera.node.create_publisher(Image, "/cam/image", 1)
+        camera.node.create_publisher(CompressedImage, "/cam/image/compressed", 1)
+        camera.slow.create_publisher(Image, "~/overlay", 1)  # its own are no camera
+        self.start(camera)
+        message = self.message(camera, "no publisher on")
+        assert message.startswith("no image on /image for ")
+        assert message.endswith(
+            "s; no publisher on /image; images are published on /cam/image (sensor_msgs/msg/Image), "
+            "/cam/image/compressed (sensor_msgs/msg/CompressedImage): remap image"
+        )
+
+    def test_another_type_on_the_same_topic(self, camera):
+        with Peer("driver") as driver:  # a process of its own: DDS knows one type of a topic in each
+            driver.node.create_publisher(CompressedImage, "/image", qos_profile_sensor_data)
+            self.start(camera)
+            assert self.message(camera, "not sensor_msgs/msg/Image").endswith(
+                "what /driver publishes on /image is sensor_msgs/msg/CompressedImage (best effort, volatile), not "
+                "sensor_msgs/msg/Image: set image_transport:=compressed"
+            )
+
+    def test_a_driver_that_is_silent(self, camera):
+        self.start(camera)
+        camera.node.create_publisher(Image, "/image", 1)
+        assert self.message(camera, "published by").endswith(
+            "/image is published by /camera (reliable, volatile), and nothing arrives"
+        )
+
+    def test_camera_info_on_another_topic(self, camera):
+        camera.slow.needs_camera = True
+        camera.node.create_publisher(CameraInfo, "/cam/camera_info", 1)
+        camera.start()
+
+        shown_s = iter(100 + 0.1 * index for index in range(1000))
+
+        def told() -> bool:
+            camera.show(next(shown_s))
+            return any("CameraInfo is published on" in s.message for a in camera.statuses for s in a.status)
+
+        assert camera.spin_until(told, 8), camera.values()
+        assert "no publisher on /camera_info; CameraInfo is published on /cam/camera_info" in self.message(
+            camera, "CameraInfo is published on"
+        )
