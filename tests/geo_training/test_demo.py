@@ -45,7 +45,8 @@ def test_the_last_line_stays_readable_where_nothing_is_known():
         (166.0, 1.0),
         (500.0, 0.333),  # 1.5 s between frames that were recorded 0.5 s apart
         (3000.0, 0.0556),  # 9 s
-        (60_000.0, 0.0444),  # 80 frames in 900 s, and the rest is dropped
+        (12_000.0, 0.0444),  # 36 s are too long: 80 frames in 900 s, and what is too much is dropped
+        (60_000.0, 0.0111),  # 20 frames of 180 s take an hour: 80 in that time
         (None, 1.0),
     ],
 )

@@ -29,7 +29,7 @@ MIN_ANSWERED = 5  # live frames with an answer, below which a share of them says
 SECOND_S, SECOND_HZ = 40, 2
 # Live, the node needs a part of the time between two frames only: others compute at the same time.
 _INTERVAL_IN_FRAMES = 3.0
-_LONGEST_LIVE_S = 900.0
+_LONGEST_LIVE_S, _AT_LEAST_FRAMES = 900.0, 20
 # What a run leaves in its folder; nothing else is ever removed from there.
 FIRST, SECOND, DATASET, SCENE = "first_walk", "second_walk", "room", "room.safetensors"
 IN_PROCESS, RESULT, REPORT, MARK = "in_process.json", "result.json", "report.html", ".demo"
@@ -122,11 +122,13 @@ def drive(folder: Path, seed: int) -> dict:
 
 def live_rate(frame_ms: float | None, recorded_hz: float, frames: int) -> float:
     """How many times its own rate a recording is played live: its own where a frame takes a third of the time between
-    two of them or less, else slower; not so slow that all of it takes longer than a quarter of an hour.
+    two of them or less, else slower; not so slow that all of it takes longer than a quarter of an hour, unless twenty
+    frames need more. The node drops what it has no time for.
 
     `frame_ms` is what a frame takes in process on this machine as busy as it is, None where that is not known.
     """
-    needed_s = min(_INTERVAL_IN_FRAMES * (frame_ms or 0.0) / 1e3, _LONGEST_LIVE_S / frames)
+    wished_s = _INTERVAL_IN_FRAMES * (frame_ms or 0.0) / 1e3
+    needed_s = min(wished_s, max(_LONGEST_LIVE_S, _AT_LEAST_FRAMES * wished_s) / frames)
     return float(f"{min(1.0, 1 / (recorded_hz * needed_s)):.3g}") if needed_s > 0 else 1.0
 
 

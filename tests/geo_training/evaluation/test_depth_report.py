@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,6 +145,13 @@ def test_the_line_says_what_could_not_be_measured_without_a_nan():
         assert "inf" not in line
     words = " ".join(Page(render_depth_report(evaluate_depth(Half(), [query(0)], near))).words)
     assert "No image has true depth in the range that is compared" in words
+
+
+def test_frames_in_runs_too_short_for_a_path_are_counted():
+    alone = replace(query(5), name="room/late", stamp_s=50.0)
+    found = evaluate_depth(Half(), [*(query(index) for index in range(6)), alone], OPTIONS, Turned())
+    assert (found.figures["odometry_frames"], found.figures["odometry_left_out"]) == (6, 1)
+    assert "(1 frames are in runs too short)" in headline(found)
 
 
 def test_a_path_that_is_no_number_is_said_in_words():

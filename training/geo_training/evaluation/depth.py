@@ -136,7 +136,10 @@ def evaluate_depth(
     figures |= {f"frame_ms_p{p}": percentile([row["latency_ms"] for row in rows], p) for p in (50, 99)}
     figures["timed_frames"] = len(rows)
     paths = estimate_paths(motion, queries) if motion is not None else []
-    figures |= odometry_figures(paths) if paths else {}
+    if paths:
+        figures |= odometry_figures(paths)
+        posed = sum(query.T_world_camera is not None for query in queries)
+        figures["odometry_left_out"] = posed - figures["odometry_frames"]
     shown = {"facts": dict(facts or {}), "config": dict(config or {})}
     by_name = {answer.query.name: answer for answer in answers}
     tables = sums.distance_rows(), sums.reliability_rows(), sums.mean_curves()
@@ -199,7 +202,9 @@ def path_words(figures: dict[str, float]) -> str:
     if not np.isfinite([figures["ate5_m"], figures["ate_m"]]).all():
         return "the path holds motions that are no numbers, so it has no error"
     snippets = f"{figures['ate5_m']:.3f} ± {figures['ate5_std_m']:.3f} m over {figures['ate5_snippets']}"
-    return f"ATE of 5 frames {snippets}, of the whole path ({figures['path_m']:.3g} m) {figures['ate_m']:.3g} m"
+    left_out = figures.get("odometry_left_out", 0)
+    few = f" ({left_out} frames are in runs too short)" if left_out else ""
+    return f"ATE of 5 frames {snippets}, of the whole path ({figures['path_m']:.3g} m) {figures['ate_m']:.3g} m{few}"
 
 
 class _Sums:

@@ -227,6 +227,7 @@ def _paths(evaluation: DepthEvaluation, charts: dict[str, dict]) -> list[str]:
     figures = evaluation.figures
     rows = [
         ["frames", count(figures["odometry_frames"])],
+        ["frames with a true pose in runs too short, left out", count(figures["odometry_left_out"])],
         ["length of the true paths (m)", number(figures["path_m"], 1)],
         ["snippets of 5 frames", count(figures["ate5_snippets"])],
         ["ATE of 5 frames, mean (m)", number(figures["ate5_m"], 4)],
