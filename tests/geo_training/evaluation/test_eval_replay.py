@@ -23,7 +23,7 @@ STEP_NS = 100_000_000
 FRAMES = 6
 
 
-def write_bag(path, poses=True, infos=True, bad_frame=None):
+def write_bag(path, poses=True, infos=True, bad_frame=None, info_frame="camera", info_scale=1, deep=False):
     """Grey images of level 10 i at x = 0.1 i metres; poses lie half a step beside the images, so truth interpolates."""
     types = STORE.types
     header = lambda ns, frame: types["std_msgs/msg/Header"](  # noqa: E731
@@ -54,13 +54,18 @@ def write_bag(path, poses=True, infos=True, bad_frame=None):
             if infos:
                 roi = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
                 K = np.array([40.0, 0, 15.5, 0, 40.0, 11.5, 0, 0, 1])
+                height, width = 24 * info_scale, 32 * info_scale
                 P = np.array([40.0, 0, 15.5, 0, 0, 40.0, 11.5, 0, 0, 0, 1, 0])
                 message = types["sensor_msgs/msg/CameraInfo"](
-                    header(ns, "camera"), 24, 32, "plumb_bob", np.zeros(5), K, np.eye(3).ravel(), P, 0, 0, roi
+                    header(ns, info_frame), height, width, "plumb_bob", np.zeros(5), K, np.eye(3).ravel(), P, 0, 0, roi
                 )
                 write(info, ns, message)
             pixels = np.full(5 if i == bad_frame else 24 * 32, 10 * i, np.uint8)
-            write(image, ns, types["sensor_msgs/msg/Image"](header(ns, "camera"), 24, 32, "mono8", 0, 32, pixels))
+            encoding, step = "mono8", 32
+            if deep:
+                grey = np.full(24 * 32, 4095 if i == FRAMES - 1 else 100 * i, "<u2")
+                encoding, step, pixels = "mono16", 64, np.frombuffer(grey.tobytes(), np.uint8)
+            write(image, ns, types["sensor_msgs/msg/Image"](header(ns, "camera"), 24, 32, encoding, 0, step, pixels))
     return path
 
 
@@ -134,9 +139,34 @@ def test_truth_is_not_made_up_over_gaps(tmp_path):
 
 
 def test_a_recording_without_camera_info_lists_its_topics(tmp_path):
-    with pytest.raises(InputError, match=r"no CameraInfo.*--camera-info.*/camera/image_raw") as error:
+    with pytest.raises(InputError, match=r"no CameraInfo for /camera/image_raw; it holds none") as error:
         open_bag(write_bag(tmp_path / "walk", infos=False))
     assert "\n" not in str(error.value)
+
+
+def test_another_cameras_info_is_refused_before_anything_is_replayed(tmp_path):
+    with pytest.raises(InputError, match=r"'left' and 64 x 48 .* 'camera' and 32 x 24") as error:
+        open_bag(write_bag(tmp_path / "walk", info_frame="left", info_scale=2))
+    assert "\n" not in str(error.value)
+
+
+def test_another_frame_of_the_same_size_is_told_once(tmp_path, capsys):
+    bag = open_bag(write_bag(tmp_path / "walk", info_frame="left"))
+    evaluation = replay_bag(GreyLevelEstimator(), bag, LANDMARKS)
+    assert evaluation.figures["localized_share"] == pytest.approx(5 / 6)
+    assert capsys.readouterr().err.count("taken as one camera's") == 1
+    assert "'left'" in evaluation.facts["taken"]
+
+
+def test_16_bit_images_are_read_at_the_depth_of_the_whole_recording(tmp_path):
+    """In any order, so that a picture in the report is the one that was localized."""
+    bag = open_bag(write_bag(tmp_path / "walk", deep=True))
+    assert bag.decoder.bits == 12
+    levels = [int(bag.decoder.decode(message)[0, 0, 0]) for _, _, message in bag.messages()]
+    assert levels == [round(100 * i * 255 / 4095) for i in range(FRAMES - 1)] + [255]
+    assert int(bag.images(["walk/000004"])["walk/000004"][0, 0, 0]) == levels[4]
+    deeper = open_bag(tmp_path / "walk", image_bits=14)
+    assert int(deeper.images(["walk/000005"])["walk/000005"][0, 0, 0]) == round(4095 * 255 / 16383)
 
 
 def test_a_missing_recording_is_one_line(tmp_path):
@@ -247,6 +277,8 @@ def test_a_publisher_that_comes_late_does_not_publish_in_a_burst():
         ("scene: a\nrate: fast", "'rate'"),
         ("scene: a\nrate: 0.0", "'rate'.*greater than 0"),
         ("scene: a\nseed: -1", "'seed'"),
+        ("scene: a\nrectified: perhaps", "'rectified'"),
+        ("scene: a\nimage_bits: 9", "'image_bits'"),
         ("- a", "does not hold keys"),
         ("a: [", "is not YAML"),
         ("image: /b", "no scene is given"),
@@ -258,6 +290,17 @@ def test_a_wrong_configuration_names_the_key(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as error:
         load_replay_config(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "taken"), [("true", "true"), ("false", "false"), ("auto", "auto"), ('"true"', "true")]
+)
+def test_the_bare_words_of_rectified_are_taken(tmp_path, word, taken):
+    path = tmp_path / "replay.yaml"
+    path.write_text(f"scene: a\nrectified: {word}\nimage_bits: 12")
+    config = load_replay_config(path)
+    assert (config.rectified, config.image_bits) == (taken, 12)
+    assert load_replay_config(path, rectified="false", image_bits=0).rectified == "false"
 
 
 def test_options_count_more_than_the_file_and_its_scene_is_beside_it(tmp_path):

@@ -11,11 +11,12 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.ros.camera_info import camera_from_info
-from geo_perception.ros.camera_source import fit_to_image
-from geo_perception.ros.codec import decode_image
+from geo_perception.ros.camera_source import OtherCamera, camera_of_image
+from geo_perception.ros.codec import ImageDecoder
+from geo_perception.ros.topics import is_rectified, rectified_sentence
+from geo_training.datasets.bag_cameras import bits_sentence, image_decoder
 from geo_training.datasets.bag_poses import CameraPoses, PoseOptions, choose_poses, pose_topics
-from geo_training.datasets.bag_topics import choose_cameras
+from geo_training.datasets.bag_topics import INFO_TYPES, choose_cameras
 from geo_training.datasets.bags import Recording, Topic, header_stamp_ns
 from geo_training.datasets.from_bag import POSE_FRAME_KEY
 
@@ -27,7 +28,8 @@ class BagInput:
     """One camera of a recording. Make it with `open_bag`; messages are read again from disk on every pass.
 
     `infos` are CameraInfo messages by stamp (ascending), `poses` says how true poses are found, None where there are
-    none. `losses` are sentences about what could not be read.
+    none. `rectified` says that the images are, `image_words` what else is taken of them. `losses` are sentences about
+    what could not be read, `doubts` about cameras that were used.
     """
 
     path: Path
@@ -37,6 +39,11 @@ class BagInput:
     infos: list[object]
     poses: CameraPoses | None
     losses: list[str] = field(default_factory=list)
+    rectified: bool = False
+    image_frame: str = ""
+    image_words: list[str] = field(default_factory=list)
+    decoder: ImageDecoder = field(default_factory=ImageDecoder)
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def compressed(self) -> bool:
@@ -63,7 +70,10 @@ class BagInput:
 
     def camera_at(self, stamp_ns: int, width_px: int, height_px: int) -> Camera:
         """The camera of an image of this size. Raises InputError when its CameraInfo cannot be used for it."""
-        return fit_to_image(camera_from_info(self.info_at(stamp_ns)), width_px, height_px)[0]
+        info = self.info_at(stamp_ns)
+        found = camera_of_image(info, self.rectified, self.image_frame, width_px, height_px)
+        self.doubts += [doubt for doubt in found.doubts.values() if doubt not in self.doubts]
+        return found.camera
 
     def true_pose(self, stamp_ns: int) -> np.ndarray | None:
         """T_map_camera at the stamp, interpolated between the recorded poses; None where it is not known."""
@@ -75,7 +85,7 @@ class BagInput:
         for name, _, message in self.messages():
             if name in wanted:
                 try:
-                    found[name] = decode_image(message)
+                    found[name] = self.decoder.decode(message)
                 except InputError:
                     continue
             if len(found) == len(wanted):
@@ -84,21 +94,27 @@ class BagInput:
 
 
 def open_bag(
-    path: str | Path, image: str | None = None, camera_info: str | None = None, pose: PoseOptions | None = None
+    path: str | Path,
+    image: str | None = None,
+    camera_info: str | None = None,
+    pose: PoseOptions | None = None,
+    rectified: str = "auto",
+    image_bits: int = 0,
 ) -> BagInput:
-    """Reads what is small (CameraInfo, poses, TF) and finds the image topic.
+    """Reads what is small (CameraInfo, poses, TF) and finds the image topic. `rectified` (auto, true, false) and
+    `image_bits` are as the nodes have them.
 
     Raises InputError when the path is no recording, a topic is missing or one of several has to be chosen (the message
-    lists them), or there is no CameraInfo.
+    lists them), or there is no CameraInfo, or another camera's.
     """
     pose = pose or PoseOptions()
     with Recording(path) as recording:
         named = (image,) if image else (), (camera_info,) if camera_info else ()
         camera = choose_cameras(recording, *named)[0]
         if camera.info is None:
-            raise InputError(
-                f"{path} has no CameraInfo for {camera.image}; pass --camera-info with one of: {recording.topic_list()}"
-            )
+            there = recording.topic_list(*INFO_TYPES)
+            remedy = f"pass --camera-info with one of: {there}" if there else "it holds none at all; record it"
+            raise InputError(f"{path} has no CameraInfo for {camera.image}; {remedy}")
         image_topic, info_topic = recording.topics[camera.image], recording.topics[camera.info]
         recorded = choose_poses(recording, pose)
         if recorded is not None:
@@ -114,9 +130,40 @@ def open_bag(
             raise InputError(
                 f"{path}: no message on {info_topic.name} can be read; pass --camera-info with another topic"
             )
-        frame = next((m.header.frame_id for _, _, m in recording.messages([image_topic.name])), "")
+        decoder = image_decoder(recording, image_topic.name, image_bits)
+        frame, size_px = _first_image(recording, image_topic.name, decoder)
         poses = recorded.for_camera(frame) if recorded else None
         infos.sort(key=lambda entry: entry[:2])
         stamps_ns, messages = [entry[0] for entry in infos], [entry[2] for entry in infos]
         losses = [*recording.losses, *(recorded.complaints if recorded else [])]
-        return BagInput(Path(path), image_topic, info_topic.name, stamps_ns, messages, poses, losses)
+        is_rect = is_rectified(image_topic.name, rectified)
+        words = [rectified_sentence(image_topic.name, rectified, "rectified")] if is_rect or rectified != "auto" else []
+        words += filter(None, [bits_sentence(image_topic.name, decoder, image_bits)])
+        bag = BagInput(
+            Path(path), image_topic, info_topic.name, stamps_ns, messages, poses, losses, is_rect, frame, words, decoder
+        )  # fmt: skip
+        if size_px is not None:
+            _refuse_other_camera(bag, size_px)
+        return bag
+
+
+def _first_image(recording: Recording, topic: str, decoder: ImageDecoder) -> tuple[str, tuple[int, int] | None]:
+    """The frame of the images, and the width and height in pixels of the first that can be decoded."""
+    frame = None
+    for _, _, message in recording.messages([topic]):
+        frame = str(message.header.frame_id) if frame is None else frame
+        try:
+            height_px, width_px = decoder.decode(message).shape[:2]
+        except InputError:
+            continue
+        return frame, (width_px, height_px)
+    return frame or "", None
+
+
+def _refuse_other_camera(bag: BagInput, size_px: tuple[int, int]) -> None:
+    try:
+        camera_of_image(bag.infos[0], bag.rectified, bag.image_frame, *size_px)
+    except OtherCamera as error:
+        raise InputError(f"{bag.info_topic}: {error}") from None
+    except InputError:  # a frame that it was not made for is a miss, and says why
+        return

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, write_json
+from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, write_json
+from geo_training.datasets.recording_commands import Rectified
 from geo_training.evaluation.calibration_command import calibration
 from geo_training.evaluation.depth_command import depth
 from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
@@ -101,6 +102,23 @@ def replay(
         str | None,
         typer.Option("--pose", metavar="TOPIC", help="The true poses; none for no truth.", show_default=False),
     ] = None,
+    rectified: Annotated[
+        Rectified | None,
+        typer.Option(
+            "--rectified",
+            help="Whether the images have no lens distortion any more; auto: as the topic's name says.",
+            show_default="auto",
+        ),
+    ] = None,
+    image_bits: Annotated[
+        int | None,
+        typer.Option(
+            "--image-bits",
+            metavar="BITS",
+            help="How many of 16 bits the images use: 10, 12, 14, 16; 0: what they need.",
+            show_default="0",
+        ),
+    ] = None,
     report: ReportOption = None,
     min_recall: MinRecallOption = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", show_default="auto")] = None,
@@ -126,12 +144,16 @@ def replay(
         image=image,
         camera_info=camera_info,
         pose=pose,
+        rectified=rectified.value if rectified else None,
+        image_bits=image_bits,
         device=device,
         seed=seed,
     )
-    recording = open_bag(
-        bag, resolved.image, resolved.camera_info, PoseOptions(topic=resolved.pose, max_gap_s=resolved.max_gap_s)
-    )
+    poses = PoseOptions(topic=resolved.pose, max_gap_s=resolved.max_gap_s)
+    choices = resolved.rectified, resolved.image_bits
+    recording = open_bag(bag, resolved.image, resolved.camera_info, poses, *choices)
+    for words in recording.image_words:
+        say(words)
     localizer = _load(Path(resolved.scene), resolved.device)
     facts = _scene_facts(Path(resolved.scene), localizer)
     settings = resolved.model_dump(mode="json")

@@ -300,6 +300,8 @@ def _node_command(bag: BagInput, config: ReplayConfig, folder: Path) -> list[str
         "device": config.device,
         "image_transport": "compressed" if bag.compressed else "raw",
         "allow_unknown_scale": True,
+        "rectified": config.rectified,
+        "image_bits": config.image_bits,
         **config.node_parameters,
     }
     path = folder / "parameters.yaml"

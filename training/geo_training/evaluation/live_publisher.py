@@ -45,7 +45,7 @@ def _play(job: dict) -> None:
     from rclpy.serialization import serialize_message
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-    bag = open_bag(job["bag"], job["image"], job["camera_info"])
+    bag = open_bag(job["bag"], job["image"], job["camera_info"], image_bits=16)  # images go out as they are
     kind = CompressedImage if bag.compressed else Image
     node = rclpy.create_node("replay_publisher")
     # Reliable connects to every subscriber, also to a best-effort one.
@@ -59,7 +59,7 @@ def _play(job: dict) -> None:
         try:
             for _, stamp_ns, message in bag.messages():
                 image = serialize_message(_image_message(kind(), message, stamp_ns))
-                info = serialize_message(_info_message(CameraInfo(), bag.info_at(stamp_ns), message, stamp_ns))
+                info = serialize_message(_info_message(CameraInfo(), bag.info_at(stamp_ns), stamp_ns))
                 if ready.full():
                     filled.set()
                 ready.put((stamp_ns, info, image))
@@ -141,9 +141,9 @@ def _image_message(message, source, stamp_ns: int):
     return message
 
 
-def _info_message(message, source, image, stamp_ns: int):
-    """The recorded CameraInfo with the image's stamp and frame. ROS 1 writes D, K, R and P large."""
-    _header(message.header, image, stamp_ns)
+def _info_message(message, source, stamp_ns: int):
+    """The recorded CameraInfo with the image's stamp. ROS 1 writes D, K, R and P large."""
+    _header(message.header, source, stamp_ns)
     message.height, message.width = int(source.height), int(source.width)
     message.distortion_model = str(source.distortion_model)
     for name in "dkrp":

@@ -9,7 +9,6 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.localization.result import Verdict
-from geo_perception.ros.codec import decode_image
 from geo_training.console import track, warn
 from geo_training.evaluation.bag_input import BagInput
 from geo_training.evaluation.localization import Estimator, Query, make_ruler, outcome_of, timed_estimate
@@ -38,8 +37,8 @@ def replay_bag(
         _answer(estimator, bag, name, stamp_ns, message, seed)
         for name, stamp_ns, message in track(bag.messages(), "replaying", bag.image_topic.count)
     ]
-    for loss in bag.losses:
-        warn(loss)
+    for sentence in (*bag.losses, *bag.doubts):
+        warn(sentence)
     return evaluation_of(bag, outcomes, landmarks_map_l3, metric, title, extra_facts, config or {"seed": seed})
 
 
@@ -61,6 +60,7 @@ def evaluation_of(
         warn(f"{bag.path} holds no true poses, so errors are not given; record them, or name their topic with --pose")
     ruler = make_ruler(metric, placed, landmarks_map_l3) if metric or placed else Ruler(False, 1.0)
     facts = {"recording": str(bag.path), "images": bag.image_topic.name, "true poses": bag.truth_words}
+    facts |= {"taken": "; ".join([*bag.image_words, *bag.doubts])} if bag.image_words or bag.doubts else {}
     facts |= {"lost": "; ".join(bag.losses)} if bag.losses else {}
     return make_evaluation(
         title, outcomes, ruler, landmarks_map_l3, facts=facts | (extra_facts or {}), config=config,
@@ -71,7 +71,7 @@ def evaluation_of(
 def _answer(estimator: Estimator, bag: BagInput, name: str, stamp_ns: int, message, seed: int) -> FrameOutcome:
     T_true = bag.true_pose(stamp_ns)
     try:
-        image_rgb = decode_image(message)
+        image_rgb = bag.decoder.decode(message)
         camera = bag.camera_at(stamp_ns, image_rgb.shape[1], image_rgb.shape[0])
     except InputError as error:
         verdict = Verdict.BAD_IMAGE.value
@@ -89,6 +89,10 @@ def explain(estimator: Estimator, bag: BagInput, outcomes: list[FrameOutcome], s
         if image_rgb is None:
             yield outcome
             continue
-        camera = bag.camera_at(outcome.stamp_ns, image_rgb.shape[1], image_rgb.shape[0])
+        try:
+            camera = bag.camera_at(outcome.stamp_ns, image_rgb.shape[1], image_rgb.shape[0])
+        except InputError:
+            yield outcome
+            continue
         result = estimator.estimate(image_rgb, camera, seed=seed)
         yield replace(outcome, camera=camera, localization=result)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geo_perception.errors import InputError
 
@@ -21,12 +22,20 @@ class ReplayConfig(BaseModel):
     camera_info: str | None = None
     pose: str | None = None  # the topic of the true poses; "none" for no truth
     max_gap_s: float = Field(0.5, gt=0)  # between two recorded poses; nothing is interpolated over more
+    rectified: Literal["auto", "true", "false"] = "auto"  # whether the images are without lens distortion
+    image_bits: Literal[0, 10, 12, 14, 16] = 0  # how many of 16 bits the images use; 0: what they need
     device: str = "auto"
     seed: int = Field(0, ge=0)
     rate: float = Field(1.0, gt=0)  # of the bag's own, with --live
     start_timeout_s: float = Field(180.0, gt=0)  # until the node is active
     answer_timeout_s: float = Field(10.0, gt=0)  # for the last answers, after the last image
     node_parameters: dict[str, bool | int | float | str | list[float] | list[str]] = {}  # given to the live node
+
+    @field_validator("rectified", mode="before")
+    @classmethod
+    def _word_of_truth(cls, value: Any) -> Any:
+        """YAML reads the bare words true and false as booleans."""
+        return str(value).lower() if isinstance(value, bool) else value
 
 
 def load_replay_config(path: str | Path | None, **changes) -> ReplayConfig:
