@@ -63,7 +63,8 @@ def test_a_text_model_by_hand_keeps_its_names_and_an_image_without_points(tmp_pa
     root = write_model(tmp_path / "house", ["a b.jpg", "c d.jpg"], text=True)
     images = root / "sparse" / "0" / "images.txt"
     images.write_text(
-        "# made by hand\r\n\r\n1 1 0 0 0 0 0 0 1 a b.jpg\r\n\r\n2  1 0 0 0  1 0 0  1\tc d.jpg\r\n3.0 4.0 -1 5.0 6.0 -1\r\n"
+        "# made by hand\r\n\r\n1 1 0 0 0 0 0 0 1 a b.jpg\r\n\r\n"
+        "2  1 0 0 0  1 0 0  1\tc d.jpg\r\n3.0 4.0 -1 5.0 6.0 -1\r\n"
     )
     (root / "sparse" / "0" / "frames.txt").unlink(missing_ok=True)
     (root / "sparse" / "0" / "rigs.txt").unlink(missing_ok=True)
@@ -89,6 +90,8 @@ def test_folders_are_sequences_and_missing_images_are_counted(tmp_path):
         ("FULL_OPENCV", (50, 51, 32, 24, -0.1, 0.02, 0.001, -0.002, 0.01, 0.02, 0.01, 0.005)),
         ("SIMPLE_RADIAL_FISHEYE", (50, 32, 24, 0.05)),
         ("RADIAL_FISHEYE", (50, 32, 24, 0.05, -0.01)),
+        ("SIMPLE_FISHEYE", (50, 32, 24)),
+        ("FISHEYE", (50, 51, 32, 24)),
         ("OPENCV_FISHEYE", (50, 51, 32, 24, 0.05, -0.01, 0.002, -0.001)),
     ],
 )
@@ -101,7 +104,7 @@ def test_every_lens_projects_as_colmap_does(name, params):
 
 KNOWN = {
     "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV", "SIMPLE_RADIAL_FISHEYE",
-    "RADIAL_FISHEYE", "OPENCV_FISHEYE",
+    "RADIAL_FISHEYE", "OPENCV_FISHEYE", "SIMPLE_FISHEYE", "FISHEYE",
 }  # fmt: skip
 
 

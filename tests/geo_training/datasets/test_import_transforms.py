@@ -138,7 +138,8 @@ def test_broken_files_are_answered_in_one_line(tmp_path, content, words):
     "model",
     [
         "EQUIRECTANGULAR", "FISHEYE624", "ORTHOPHOTO", "VR180_L", "OMNIDIRECTIONALSTEREO_L", "FOV", "EUCM",
-        "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE", "PANORAMA_FISHEYE", "NOT_A_FISHEYE", "PINHOLE2", "", 5, ["OPENCV"], True,
+        "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE", "PANORAMA_FISHEYE", "NOT_A_FISHEYE", "PINHOLE2",
+        "", 5, ["OPENCV"], True,
     ],
 )  # fmt: skip
 def test_a_model_that_is_not_known_is_refused_by_name(tmp_path, model):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ OTHER_SUFFIXES = {
 # Phones take 200 million pixels; a small file that claims more than this is made to fill the memory.
 MAX_PIXELS = 1 << 28
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+NO_FILE = "that are no files"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS = 0x0102
 _TIFF_SHORT = 3
@@ -74,7 +76,7 @@ def reason_against(path: Path) -> str:
         return OTHER_SUFFIXES[path.suffix.lower()]
     if path.is_symlink() and not path.exists():
         return "links that lead nowhere"
-    return "" if path.is_file() else "that are no files"
+    return "" if path.is_file() else NO_FILE
 
 
 def read_header(path: Path) -> PictureHeader:
@@ -83,6 +85,8 @@ def read_header(path: Path) -> PictureHeader:
         status = path.stat()
     except OSError as error:
         raise InputError(f"cannot be opened ({error.strerror})") from None
+    if not S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        raise InputError(NO_FILE)
     return _read_header(path, status.st_mtime_ns, status.st_size)
 
 

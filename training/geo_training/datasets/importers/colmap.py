@@ -36,6 +36,8 @@ _MODELS = {
     "RADIAL": ((0, 0, 1, 2), "plumb_bob", (3, 4, None, None)),
     "OPENCV": ((0, 1, 2, 3), "plumb_bob", (4, 5, 6, 7)),
     "FULL_OPENCV": ((0, 1, 2, 3), "rational_polynomial", (4, 5, 6, 7, 8, 9, 10, 11)),
+    "SIMPLE_FISHEYE": ((0, 0, 1, 2), "equidistant", (None,) * 4),
+    "FISHEYE": ((0, 1, 2, 3), "equidistant", (None,) * 4),
     "SIMPLE_RADIAL_FISHEYE": ((0, 0, 1, 2), "equidistant", (3, None, None, None)),
     "RADIAL_FISHEYE": ((0, 0, 1, 2), "equidistant", (3, 4, None, None)),
     "OPENCV_FISHEYE": ((0, 1, 2, 3), "equidistant", (4, 5, 6, 7)),
