@@ -9,6 +9,7 @@ import pycolmap
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose
+from geo_training.datasets.colmap_model import read_reconstruction
 
 # The centre of the top-left pixel is (0.5, 0.5) in COLMAP and (0, 0) here.
 PIXEL_CENTRE = 0.5
@@ -89,7 +90,7 @@ def read_model(folder: Path) -> pycolmap.Reconstruction:
     if not any((folder / name).is_file() for name in ("images.bin", "images.txt")):
         raise InputError(f"{folder} holds no COLMAP model; run `geo-train map` on the dataset first")
     try:
-        return pycolmap.Reconstruction(folder)
+        return read_reconstruction(folder)
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{folder} cannot be read ({reason}); run `geo-train map` again") from None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pycolmap
@@ -36,14 +39,17 @@ class FeatureStore:
         self.dataset, self.options = dataset, options
         self.folder = dataset.root / ".cache" / "map"
         self.path = self.folder / "database.db"
+        self._names_path = self.folder / "names.json"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.signature = self._describe()
         signature_path = self.folder / "signature.json"
         if not signature_path.is_file() or signature_path.read_text() != self.signature or not self.path.is_file():
             for stale in self.folder.glob("database.db*"):
                 stale.unlink()
+            self._names_path.unlink(missing_ok=True)
             self._begin()
             replace_text(signature_path, self.signature)
+        self._restore_names()
 
     def _describe(self) -> str:
         """What the features depend on, but for the images: those are only ever replaced with the whole dataset."""
@@ -137,10 +143,10 @@ class FeatureStore:
         pairing = pycolmap.ImportedPairingOptions()
         list_path = self.folder / "pairs.txt"
         pairing.match_list_path = list_path
-        with progress_bar("matches", len(missing)) as advance:
+        with self._named_by_number(), progress_bar("matches", len(missing)) as advance:
             for start in range(0, len(missing), MATCH_BATCH):
                 batch = missing[start : start + MATCH_BATCH]
-                list_path.write_text("".join(f"{a} {b}\n" for a, b in batch))
+                list_path.write_text("".join(f"{numbers[a]} {numbers[b]}\n" for a, b in batch))
                 pycolmap.match_image_pairs(
                     self.path,
                     matching_options=settings,
@@ -151,6 +157,23 @@ class FeatureStore:
                 advance(len(batch))
         list_path.unlink(missing_ok=True)
         return len(missing)
+
+    @contextlib.contextmanager
+    def _named_by_number(self) -> Iterator[None]:
+        """Every image is named by its number meanwhile: COLMAP takes pairs to match from a text file only, and splits
+        its lines at blanks. The names stand in a file until they are back, so that an interruption loses none."""
+        replace_text(self._names_path, json.dumps({n: name for name, n in self.image_numbers().items()}))
+        _rename(self.path, {number: str(number) for number in self.image_numbers().values()})
+        try:
+            yield
+        finally:
+            self._restore_names()
+
+    def _restore_names(self) -> None:
+        if self._names_path.is_file():
+            names = json.loads(self._names_path.read_text())
+            _rename(self.path, {int(number): name for number, name in names.items()})
+            self._names_path.unlink()
 
     def inlier_matches(self, pairs: list[tuple[str, str]]):
         """Yields (name a, name b, indices (M, 2) of keypoints in a and b) of the pairs that were verified."""
@@ -166,6 +189,13 @@ class FeatureStore:
 def fingerprint(*parts: object) -> str:
     """A short digest of settings, to tell whether something cached still fits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _rename(database_path: Path, name_of: dict[int, str]) -> None:
+    with pycolmap.Database.open(database_path) as database, pycolmap.DatabaseTransaction(database):
+        for image in database.read_all_images():
+            image.name = name_of[image.image_id]
+            database.update_image(image)
 
 
 def _read_features(database: pycolmap.Database, number: int) -> tuple[np.ndarray, np.ndarray]:
