@@ -77,9 +77,10 @@ class BagMaker:
             orientation=self._vector("Quaternion", q_xyzw),
         )
 
-    def pose(self, stamp_ns, T, topic="/pose", frame="map"):
+    def pose(self, stamp_ns, T, topic="/pose", frame="map", receive_ns=None):
         header = self.header(stamp_ns, frame)
-        self.add(topic, stamp_ns, self.make("geometry_msgs/msg/PoseStamped", header=header, pose=self._pose(T)))
+        receive_ns = stamp_ns if receive_ns is None else receive_ns
+        self.add(topic, receive_ns, self.make("geometry_msgs/msg/PoseStamped", header=header, pose=self._pose(T)))
 
     def pose_with_covariance(self, stamp_ns, T, topic="/amcl_pose", frame="map"):
         pose = self.make("geometry_msgs/msg/PoseWithCovariance", pose=self._pose(T), covariance=np.zeros(36))

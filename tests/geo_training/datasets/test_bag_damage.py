@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from geo_training.cli import train
 from geo_training.datasets.bags import Recording
 from geo_training.datasets.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset
+from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -94,6 +96,123 @@ def test_changed_bytes_never_end_in_a_traceback(walk, storage, compression):
         count, _, complaint = read_or_complain(path)
         assert count <= 2 * FRAMES
         assert "\n" not in complaint
+
+
+KINDS = [
+    ("mcap", "none", False), ("mcap", "storage", False), ("mcap", "file", False), ("sqlite3", "none", False),
+    ("sqlite3", "message", False), ("", "none", True), ("", "bz2", True), ("", "lz4", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("storage", "compression", "ros1"), KINDS)
+def test_the_command_answers_whatever_is_damaged(bag_maker, tmp_path, storage, compression, ros1):
+    """Bytes flipped, cut and replaced anywhere, also in definitions, indices and metadata: one line, or a dataset."""
+    maker, random = bag_maker(ros1), np.random.default_rng(len(storage + compression) + ros1)
+    for i in range(4):
+        stamp_ns = T0_NS + i * 250_000_000
+        maker.info(stamp_ns, width=16, height=12)
+        maker.image(stamp_ns, random.integers(0, 256, (12, 16, 3), np.uint8))
+        maker.odometry(stamp_ns, np.eye(4))
+        maker.tf(stamp_ns, ("map", "odom", np.eye(4)), ("base_link", "camera_optical", np.eye(4)))
+    path = maker.write("walk.bag" if ros1 else "walk", storage, compression)
+    files = [path] if ros1 else sorted(path.iterdir())
+    whole = {file: file.read_bytes() for file in files}
+    for attempt in range(12):
+        for file, data in whole.items():
+            file.write_bytes(damaged(data, attempt, random) if file.suffix != ".yaml" or attempt % 3 == 0 else data)
+        arguments = ["dataset", "from-bag", str(path), "--out", str(tmp_path / "out"), "--overwrite", "--fps", "0"]
+        done = CliRunner().invoke(train, [*arguments, *(["--pose", "/tf"] if attempt % 2 else [])])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        assert done.exit_code in (0, 1)
+        if done.exit_code:
+            assert len(done.output.strip().splitlines()) == 1
+            assert done.output.startswith("error: ")
+
+
+def damaged(data, attempt, random):
+    data = bytearray(data)
+    if attempt % 4 == 0:
+        return data[: random.integers(0, len(data))]
+    for at in random.integers(0, len(data), random.integers(1, 30)):
+        data[at] = random.integers(0, 256) if attempt % 4 == 1 else data[at] ^ (1 << random.integers(0, 8))
+    return data
+
+
+def test_a_damaged_definition_of_a_standard_type_is_the_standards(walk, tmp_path):
+    path, file = walk()
+    data = file.read_bytes()
+    assert b"float64 x" in data
+    file.write_bytes(data.replace(b"uint32 height", b"uint3! height").replace(b"float64 x", b"float64 q"))
+    result = dataset_from_bags([path], tmp_path / "out", BagOptions())
+    assert (result["frames"], result["posed_frames"]) == (FRAMES, FRAMES)
+
+
+def test_a_damaged_name_in_an_sqlite_file_costs_that_topic_only(walk, tmp_path):
+    path, file = walk("sqlite3")
+    file.write_bytes(file.read_bytes().replace(b"geometry_msgs/msg/PoseStamped", b"geometry_msgs/msg/PoseStamp\xffd"))
+    (path / "metadata.yaml").unlink()
+    result = dataset_from_bags([path], tmp_path / "out", BagOptions())
+    assert (result["frames"], result["posed_frames"]) == (FRAMES, 0)
+
+
+def test_a_chunk_of_unknown_compression_is_lost_and_not_the_rest(bag_maker, tmp_path):
+    maker = bag_maker(True)
+    for i in range(FRAMES):
+        maker.image(T0_NS + i * 250_000_000, noise(i), encoding="mono8", step=128)
+    path = maker.write("walk.bag", compression="lz4")
+    data = path.read_bytes()
+    assert data.count(b"compression=lz4") > 2
+    path.write_bytes(data.replace(b"compression=lz4", b"compression=lz9", 1))
+    result = dataset_from_bags([path], tmp_path / "out", BagOptions())
+    assert 0 < result["frames"] < FRAMES
+    assert any("is damaged" in warning for warning in result["warnings"])
+
+
+def test_messages_received_at_one_time_survive_damage_after_them(bag_maker, tmp_path):
+    """Image and pose of a frame share the time of receipt; where the reader stops between them, neither is lost."""
+    maker = bag_maker()
+    for i in range(FRAMES):
+        for topic in ("/a", "/b", "/c"):
+            maker.image(T0_NS + i * 250_000_000, noise(i), topic=topic, encoding="mono8", step=128)
+    path = maker.write("walk", "mcap", "none")
+    with Recording(path) as recording:
+        reader = recording._files[0]._reader
+        original = reader.messages
+
+        def stops(connections):
+            for number, message in enumerate(original(connections)):
+                if number == 7:
+                    raise ValueError("damaged")
+                yield message
+
+        reader.messages = stops
+        counts = dict.fromkeys(("/a", "/b", "/c"), 0)
+        for topic, _, _ in recording.messages(set(counts)):
+            counts[topic] += 1
+    assert counts == dict.fromkeys(counts, FRAMES)
+
+
+def test_names_with_spaces_hidden_files_and_broken_links(walk, tmp_path):
+    path, file = walk()
+    (path / f"._{file.name}").write_bytes(b"\x00\x05\x16\x07 of another disk")
+    (path / "gone.mcap").symlink_to(tmp_path / "nowhere.mcap")
+    (path / "metadata.yaml").unlink()
+    spaced = path.rename(tmp_path / "my walk, second  try")
+    result = dataset_from_bags([spaced], tmp_path / "out", BagOptions())
+    assert result["sequences"] == {"my_walk_second_try": FRAMES}
+    link = tmp_path / "a link"
+    link.symlink_to(tmp_path / "nothing")
+    with pytest.raises(InputError, match="a link does not exist"):
+        Recording(link)
+
+
+def test_a_topic_with_a_space(bag_maker, tmp_path):
+    maker = bag_maker()
+    maker.image(T0_NS, noise(0), topic="/my camera/image raw", encoding="mono8", step=128)
+    maker.image(T0_NS, noise(0), topic="/other/image", encoding="mono8", step=128)
+    path = maker.write("walk")
+    result = dataset_from_bags([path], tmp_path / "out", BagOptions(images=("/my camera/image raw",)))
+    assert result["images"][0]["source"] == "walk /my camera/image raw"
 
 
 def test_a_recorder_that_was_killed_leaves_no_metadata(walk, tmp_path):

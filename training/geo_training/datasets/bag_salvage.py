@@ -46,9 +46,8 @@ def zstd_module():
 
 
 def inflate(data: bytes, compression: str) -> tuple[bytes, bool]:
-    """What of `data` can be decompressed, and whether that was all. Compression is "", none, lz4, zstd or bz2.
-
-    Raises InputError for another compression.
+    """What of `data` can be decompressed, and whether that was all. Compression is "", none, lz4, zstd or bz2; nothing
+    of another can be (one flipped bit makes it another).
     """
     if compression in ("", "none"):
         return data, True
@@ -61,7 +60,7 @@ def inflate(data: bytes, compression: str) -> tuple[bytes, bool]:
     elif compression == "bz2":
         decompressor = bz2.BZ2Decompressor()
     else:
-        raise InputError(f"a chunk is compressed with '{compression}'; only lz4, zstd and bz2 can be read")
+        return b"", False
     parts = []
     for start in range(0, len(data), _BLOCK):
         if decompressor.eof:
@@ -77,7 +76,10 @@ def scan_mcap(path: Path, report: Report) -> Iterator[Record]:
     """The messages of an MCAP file in the order of its chunks."""
     with path.open("rb") as file:
         if file.read(8) != MCAP_MAGIC:
-            raise InputError(f"{path.name} is not an MCAP file; give a recording that `ros2 bag` or a recorder made")
+            raise InputError(
+                f"{path.name} does not begin as an MCAP file; give a recording that `ros2 bag` or a recorder made, or "
+                "copy it again"
+            )
         yield from _McapScan(path.name, report).records(file, path.stat().st_size)
 
 
@@ -152,8 +154,12 @@ def scan_ros1(path: Path, report: Report) -> Iterator[Record]:
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(len(ROS1_MAGIC)) != ROS1_MAGIC:
-            raise InputError(f"{path.name} is not a ROS 1 bag of format 2.0; give a .bag file that `rosbag` made")
-        channels: dict[int, Channel] = {}
+            raise InputError(
+                f"{path.name} does not begin as a ROS 1 bag of format 2.0; give a .bag file that `rosbag` made, or "
+                "copy it again"
+            )
+        channels = _ros1_connections(file, size)
+        file.seek(len(ROS1_MAGIC))
         while (at := file.tell()) < size:
             fields, data, whole = _ros1_record(file, size)
             if fields.get("op") == b"\x05":
@@ -166,6 +172,18 @@ def scan_ros1(path: Path, report: Report) -> Iterator[Record]:
             if not whole:
                 report(f"{path.name} is cut off at byte {at} of {size}: what was recorded after that is lost")
                 return
+
+
+def _ros1_connections(file: BinaryIO, size: int) -> dict[int, Channel]:
+    """The topics that the index at the end of a bag names, so that they are known where the first chunk is lost."""
+    channels: dict[int, Channel] = {}
+    while file.tell() < size:
+        fields, data, whole = _ros1_record(file, size, skip=b"\x05")
+        if not whole:
+            break
+        for _ in _ros1_message(fields, data, channels):
+            pass
+    return channels
 
 
 def _ros1_chunk(records: bytes, channels: dict[int, Channel]) -> Iterator[Record]:
@@ -190,14 +208,18 @@ def _ros1_message(fields: dict[str, bytes], data: bytes, channels: dict[int, Cha
         yield channels[connection], seconds * 10**9 + nanoseconds, data
 
 
-def _ros1_record(file: BinaryIO, size: int) -> tuple[dict[str, bytes], bytes, bool]:
-    """Header fields and data of the record at the file's place, and whether it is there as a whole."""
+def _ros1_record(file: BinaryIO, size: int, skip: bytes = b"") -> tuple[dict[str, bytes], bytes, bool]:
+    """Header fields and data of the record at the file's place, and whether it is there as a whole. The data of records
+    of the kind `skip` are not read."""
     header_length = int.from_bytes(file.read(4), "little")
     if file.tell() + header_length + 4 > size:
         file.seek(size)
         return {}, b"", False
     fields = _ros1_fields(file.read(header_length))
     length = int.from_bytes(file.read(4), "little")
+    if skip and fields.get("op") == skip and file.tell() + length <= size:
+        file.seek(length, 1)
+        return fields, b"", True
     data = file.read(min(length, size - file.tell()))
     return fields, data, len(data) == length
 
@@ -221,16 +243,24 @@ def scan_sqlite(path: Path, report: Report) -> Iterator[Record]:
     # 1 stands for 65536 bytes.
     cut_in_a_page = bool(path.stat().st_size % (65536 if page_bytes == 1 else page_bytes or 1))
     database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+    database.text_factory = lambda data: data.decode(errors="replace")  # a damaged name is no reason to stop
     try:
         # Without this sqlite refuses any file that is shorter than its header says. Nothing is written.
         database.execute("PRAGMA writable_schema=ON")
         names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type='table'")]
         if not {"topics", "messages"} <= set(names):
-            raise InputError(f"{path.name} is an sqlite3 database, but not a rosbag2; give a recording of `ros2 bag`")
+            raise InputError(
+                f"{path.name} has no table of topics and messages, so it is no rosbag2 or damaged; give a recording of "
+                "`ros2 bag`, or copy it again"
+            )
         definitions = {}
         if "message_definitions" in names:
             columns = "topic_type, encoding, encoded_message_definition"
-            definitions = {row[0]: row[1:] for row in database.execute(f"SELECT {columns} FROM message_definitions")}
+            definitions = {
+                row[0]: row[1:]
+                for row in database.execute(f"SELECT {columns} FROM message_definitions")
+                if all(isinstance(text, str) for text in row)
+            }
         channels = {}
         for key, topic, msgtype, serialization in database.execute(
             "SELECT id, name, type, serialization_format FROM topics"
@@ -248,7 +278,7 @@ def scan_sqlite(path: Path, report: Report) -> Iterator[Record]:
                 count += 1
             pending = channels[key], time_ns, data
     except sqlite3.DatabaseError as error:
-        problem = str(error)
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
     finally:
         database.close()
     # What is missing of a page sqlite reads as zeros: the last message before a cut within a page is not to be trusted.

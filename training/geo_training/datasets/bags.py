@@ -82,13 +82,15 @@ class Recording:
         if topic is None or not topic.count:
             problem = f"{self.path} has no {'topic' if topic is None else 'message on'} {name}"
         elif topic.msgtype not in msgtypes:
-            problem = f"{name} in {self.path} is a {topic.msgtype}, not {' or '.join(msgtypes)}"
+            wanted = " or ".join(msgtype.replace("/msg/", "/") for msgtype in msgtypes)
+            problem = (
+                f"{name} in {self.path} is a {topic.msgtype.replace('/msg/', '/') or 'nothing known'}, not {wanted}"
+            )
         else:
             return topic
         fitting = self.topic_list(*msgtypes)
         if not fitting:
-            short = " or ".join(msgtype.replace("/msg/", "/") for msgtype in msgtypes)
-            raise InputError(f"{problem}; it has no {short} with messages, so leave out {option}")
+            raise InputError(f"{problem}, and nothing that {option} could name; leave it out")
         raise InputError(f"{problem}; pass {option} with one of: {fitting}")
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, object]]:
@@ -145,7 +147,9 @@ class Recording:
         return [file for file in files if file not in empty]
 
     def _files_of_directory(self) -> list[Path]:
-        there = sorted((file for file in self.path.iterdir() if _bag_suffix(file)), key=_natural_key)
+        # Hidden are the `._x.mcap` that macOS leaves on other disks, and what was half copied.
+        visible = [file for file in self.path.iterdir() if not file.name.startswith(".")]
+        there = sorted((file for file in visible if _bag_suffix(file)), key=_natural_key)
         try:
             named, self.custom_data = read_metadata(self.path)
         except FileNotFoundError:

@@ -125,7 +125,8 @@ def from_video(
     overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
-    """Make a dataset from video files; every video is a sequence. Images are turned upright as the video says.
+    """Make a dataset from films; every film is a sequence. Images are stored as they are shown: turned and mirrored as
+    the film says, with square pixels. --K is for the images as shown.
 
     Example: `geo-train dataset from-video walk1.mp4 walk2.mp4 --out office --fps 4`
     """
@@ -135,7 +136,7 @@ def from_video(
     result = dataset_from_videos(videos, out, fps, None if K is None else parse_K(K), overwrite)
     write_json(json_path, result)
     for note in result["notes"]:
-        warn(note)
+        (warn if note in result["warnings"] else say)(note)
     say(f"{out}: {result['frames']} frames of {len(result['sequences'])} sequences")
 
 
