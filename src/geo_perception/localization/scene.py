@@ -38,7 +38,8 @@ class NoiseModel:
 
 @dataclass
 class Scene:
-    """A mapped place as it is on board. `network_focal_px` is the focal length that the head was trained at."""
+    """A mapped place as it is on board. `network_focal_px` is the focal length that the head was trained at, whichever
+    camera took a frame; the mapping camera is the one that took the most."""
 
     landmarks_map_l3: np.ndarray
     head: LandmarkHead

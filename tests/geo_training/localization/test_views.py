@@ -4,15 +4,21 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.localization.config import AugmentationConfig
-from geo_training.localization.views import make_view, network_camera_for
+from geo_training.localization.views import make_view, scene_focal_px
 
 from geo_perception.geometry import Camera, make_pose, so3_exp
+from geo_perception.localization.network_view import network_camera_at
 
 CAMERA = Camera(320, 224, 210.0, 210.0, 159.5, 111.5)
 POSE = make_pose(so3_exp(np.array([0.1, 0.2, -0.1])), np.array([0.3, -0.2, 1.0]))
 GEOMETRY_ONLY = AugmentationConfig(
     gamma=0, shading=0, brightness=0, contrast=0, colour=0, blur=0, grey=0, noise=0, erase=0
 )
+
+
+def network_camera_alone(camera: Camera, longest_px: int) -> Camera:
+    """What the network sees of a camera that is the only one of its scene."""
+    return network_camera_at(camera, scene_focal_px([camera], longest_px))
 
 
 def dots(camera: Camera):
@@ -42,7 +48,7 @@ def test_landmarks_are_where_the_view_shows_them(camera, seed):
     image, points_l3 = dots(camera)
     rng = np.random.default_rng(seed)
     view = make_view(
-        image, camera, POSE, points_l3, np.ones(5, np.int8), network_camera_for(camera, 640), GEOMETRY_ONLY, rng
+        image, camera, POSE, points_l3, np.ones(5, np.int8), network_camera_alone(camera, 640), GEOMETRY_ONLY, rng
     )
     seen = np.flatnonzero((view.state_l == 1) & view.camera.contains(view.pixels_l2, 12))
     assert len(seen) >= 1
@@ -104,7 +110,7 @@ def test_the_same_seed_makes_the_same_view():
 
 
 def test_the_network_camera_keeps_the_field_of_view_with_sides_of_32():
-    seen = network_camera_for(Camera(1280, 720, 900.0, 900.0, 639.5, 359.5), 640)
+    seen = network_camera_alone(Camera(1280, 720, 900.0, 900.0, 639.5, 359.5), 640)
     assert (seen.width_px, seen.height_px) == (640, 352)
     assert seen.fx_px == pytest.approx(450.0)
     assert (seen.cx_px, seen.cy_px) == pytest.approx((319.5, 175.5))
@@ -120,7 +126,7 @@ def test_what_shrinks_is_averaged_as_the_localizer_does(distortion, augmentation
     camera = Camera(1280, 896, 840.0, 840.0, 639.5, 447.5, "plumb_bob" if distortion else "pinhole", distortion)
     squares = np.where(np.indices((896, 1280)).sum(0) % 2, 255, 0).astype(np.uint8)
     image = np.repeat(squares[..., None], 3, axis=2)
-    target = network_camera_for(camera, 640)
+    target = network_camera_alone(camera, 640)
     view = make_view(
         image, camera, POSE, np.zeros((1, 3)), np.ones(1, np.int8), target, augmentation, np.random.default_rng(1)
     )
@@ -132,6 +138,6 @@ def test_what_shrinks_is_averaged_as_the_localizer_does(distortion, augmentation
 def test_a_plain_view_is_the_exact_mean():
     camera = Camera(960, 672, 630.0, 630.0, 479.5, 335.5)
     image = np.random.default_rng(0).integers(0, 256, (672, 960, 3)).astype(np.uint8)
-    target = network_camera_for(camera, 320)
+    target = network_camera_alone(camera, 320)
     view = make_view(image, camera, POSE, np.zeros((1, 3)), np.ones(1, np.int8), target, None, np.random.default_rng(0))
     np.testing.assert_allclose(view.image_hw3, image.reshape(224, 3, 320, 3, 3).mean(axis=(1, 3)), atol=1)

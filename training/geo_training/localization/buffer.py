@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,11 @@ class FeatureBatch:
     state_bl: torch.Tensor
 
 
+def least_views(batch: int) -> int:
+    """Fewer views than these make no batch: a rest too small would upset the batch statistics."""
+    return min(batch, max(2, batch // 2))
+
+
 @dataclass
 class _Slot:
     generation: int
@@ -34,20 +39,25 @@ class _Slot:
 
 
 class FeatureBuffer:
-    """`views` augmented views of each of `frames` frames, as many as fit into `budget_bytes`.
+    """`views` augmented views of each of `frames` frames, as many as fit into `budget_bytes`. `pixels_f`: how many
+    pixels the views of each frame have; left out where all have the same.
 
     After every epoch a share of `refresh` of the slots is due to be made anew, in turn, so that a long training sees
     ever new views. What a slot holds depends only on its number and the epoch: a resumed run sees the same.
     """
 
     def __init__(self, backbone: Backbone, make_view: ViewMaker, frames: int, views: int, budget_bytes: int,
-                 refresh: float, device: torch.device, seed: int):  # fmt: skip
+                 refresh: float, device: torch.device, seed: int,
+                 pixels_f: Sequence[int] | None = None):  # fmt: skip
         self._backbone, self._make_view, self._frames = backbone.to(device), make_view, frames
         self._refresh, self._device, self._seed = refresh, device, seed
         self._half = half_precision(device)
         self._slots: dict[int, _Slot] = {}
         self.slot_bytes = self._fill(0, 0)
-        self.views = max(1, min(views, int(budget_bytes // (self.slot_bytes * frames))))
+        # Features take room by the pixels of their view, and not every camera's view has as many.
+        share = 1.0 if pixels_f is None else sum(pixels_f) / (frames * pixels_f[0])
+        self._bytes_a_view = self.slot_bytes * frames * share
+        self.views = max(1, min(views, int(budget_bytes // self._bytes_a_view)))
         self.left_out = views - self.views
         # Features live beside the head where the device has room for them.
         self._storage = device if device.type == "cpu" or self._fits_on_device() else torch.device("cpu")
@@ -55,20 +65,35 @@ class FeatureBuffer:
     def __len__(self) -> int:
         return self._frames * self.views
 
-    def batches(self, epoch: int, batch: int, rank: int = 0, world: int = 1) -> Iterator[FeatureBatch]:
-        """One pass over all slots in a seeded order; views of one size stand together in a batch."""
+    def batches(self, epoch: int, batch: int, rank: int = 0, world: int = 1, first: int = 0) -> Iterator[FeatureBatch]:
+        """One pass over all slots in a seeded order, from batch number `first` on; views of one size stand together in
+        a batch. What only stands in batches before `first` is not made anew for this epoch."""
+        for number, group in enumerate(self._groups(epoch, batch, rank, world)):
+            if number >= first:
+                yield self._collate([self.slot(slot, epoch) for slot in group])
+
+    def _groups(self, epoch: int, batch: int, rank: int, world: int) -> Iterator[list[int]]:
+        """The slots of each batch."""
         order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self))[rank::world]
-        waiting: dict[tuple, list[_Slot]] = {}
-        for number in order:
-            slot = self.slot(int(number), epoch)
-            group = waiting.setdefault(tuple(slot.features[0].shape), [])
-            group.append(slot)
+        waiting: dict[tuple, list[int]] = {}
+        complete: set[tuple] = set()
+        for number in map(int, order):
+            # A slot keeps its size however often it is made anew.
+            slot = self._slots[number] if number in self._slots else self.slot(number, epoch)
+            size = tuple(slot.features[0].shape)
+            group = waiting.setdefault(size, [])
+            group.append(number)
             if len(group) == batch:
-                yield self._collate(group)
+                yield list(group)
                 group.clear()
-        for group in waiting.values():
-            if len(group) >= max(2, batch // 2):  # a rest too small would upset the batch statistics
-                yield self._collate(group)
+                complete.add(size)
+        least = least_views(batch)
+        for size, group in waiting.items():
+            if group and size not in complete and len(group) < least:
+                # All there are of a camera with few frames: some stand twice in a batch, rather than none in any.
+                group = [group[index % len(group)] for index in range(least)]  # noqa: PLW2901
+            if len(group) >= least:
+                yield group
 
     def slot(self, number: int, epoch: int) -> _Slot:
         generation = self.generation(number, epoch)
@@ -94,7 +119,7 @@ class FeatureBuffer:
 
     def _fits_on_device(self) -> bool:
         free_bytes, _ = torch.cuda.mem_get_info(self._device)
-        return self.slot_bytes * len(self) < 0.5 * free_bytes
+        return self._bytes_a_view * self.views < 0.5 * free_bytes
 
     def _collate(self, slots: list[_Slot]) -> FeatureBatch:
         levels = zip(*(slot.features for slot in slots), strict=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_training.console import JsonOption, command_group, say, write_json
+from geo_training.console import JsonOption, OverwriteOption, command_group, say, write_json
 
 app = command_group("Train what finds a scene's landmarks.")
 
@@ -39,12 +39,13 @@ def head(
         bool,
         typer.Option("--embed-backbone", help="Put the backbone into the scene file, so that it needs nothing else."),
     ] = False,
+    overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
     """Train the head that finds a dataset's landmarks, and write the scene file that the robot loads.
 
-    The same command goes on after an interruption. Loss, pixel error and recall on held-out frames are drawn in
-    `<out>.run/curves.html`.
+    The same command goes on after an interruption; a scene that is there is replaced only with --overwrite. Loss, pixel
+    error and recall on held-out frames are drawn in `<out>.run/curves.html`.
 
     Example: `geo-train localization head office --out office.safetensors`
     """  # fmt: skip
@@ -56,7 +57,7 @@ def head(
         config, backbone=name or None, backbone_file=weights or None, steps=steps, batch=batch, buffer_gib=buffer_gib,
         device=device, seed=seed,
     )  # fmt: skip
-    result = fit_head(dataset, out, resolved, embed_backbone)
+    result = fit_head(dataset, out, resolved, embed_backbone, overwrite)
     figures = result.figures
     write_json(
         json_path, {"scene": str(result.scene_path), "figures": figures, "config": resolved.model_dump(mode="json")}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +12,20 @@ import numpy as np
 import torch
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
 from geo_perception.localization.estimator import LocalizerOptions
 from geo_perception.localization.network import HeadConfig, LandmarkHead
+from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.files import replace_text
 from geo_training.console import say, track, warn
 from geo_training.datasets.scene import SceneDataset, camera_to_dict
 from geo_training.engine.curves import write_curves
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
-from geo_training.localization.buffer import FeatureBatch, FeatureBuffer
+from geo_training.engine.run_folder import check_training_output, resumed_epoch
+from geo_training.localization.buffer import FeatureBatch, FeatureBuffer, least_views
 from geo_training.localization.calibrate import (
     HeldOutView,
     fit_covariance,
@@ -31,10 +35,12 @@ from geo_training.localization.calibrate import (
 )
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.losses import fine_loss, heatmap_loss
-from geo_training.localization.views import View, make_view, network_camera_for
+from geo_training.localization.views import View, make_view, scene_focal_px
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap
+from geo_training.storage.fingerprints import digest_of, digest_of_files
 
+TRAINING_VERSION = 2  # of what is learned from a dataset; a checkpoint of another is not gone on from
 _MIN_FRAMES = 8
 _CALIBRATION_VIEWS = 4  # the plain view of a held-out frame, and augmented ones
 
@@ -69,6 +75,10 @@ class HeadData:
                 "map more of the recording"
             )
         self.rows, self.frames = [row for row, _ in mapped], [frame for _, frame in mapped]
+        cameras = [scene_map.cameras[frame.name] for frame in self.frames]
+        self.network_focal_px = scene_focal_px(cameras, config.network_width_px)
+        # As on board: every camera at the one focal length of the scene.
+        self._network_cameras = {camera: network_camera_at(camera, self.network_focal_px) for camera in set(cameras)}
         self.held_out = held_out_frames(len(self.frames), config.held_out)
         held = set(self.held_out)
         self.training = [index for index in range(len(self.frames)) if index not in held]
@@ -77,6 +87,10 @@ class HeadData:
     def open(cls, root: str | Path, config: HeadTrainingConfig) -> HeadData:
         """The data of a dataset on which `geo-train map` and `geo-train landmarks` have run."""
         return cls(SceneDataset(root), LandmarkSet.load(root), SceneMap.load(root), config)
+
+    def network_camera(self, frame_index: int) -> Camera:
+        """The pinhole through which the network sees a frame where nothing is augmented."""
+        return self._network_cameras[self.map.cameras[self.frames[frame_index].name]]
 
     def view(self, frame_index: int, view_index: int, generation: int) -> View:
         """View `view_index` of a frame; view 0 of generation 0 is the plain one."""
@@ -90,7 +104,7 @@ class HeadData:
             self.map.T_world_camera[frame.name],
             self.landmarks.points_world_l3.astype(float),
             self.landmarks.visibility_fl[self.rows[frame_index]],
-            network_camera_for(camera, self.config.network_width_px),
+            self.network_camera(frame_index),
             None if plain else self.config.augmentation,
             rng,
         )
@@ -113,20 +127,27 @@ class HeadTask:
         self.options = LocalizerOptions()
         budget_bytes = int(config.buffer_gib * 2**30)
         self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g), len(data.training),
-                                    config.views, budget_bytes, config.refresh, device, config.seed)  # fmt: skip
+                                    config.views, budget_bytes, config.refresh, device, config.seed,
+                                    [_pixels(data.network_camera(f)) for f in data.training])  # fmt: skip
         self._held_out: list[tuple[View, list[torch.Tensor]]] = []
 
-    def fill(self) -> float:
-        """Makes every slot's features; seconds taken."""
+    def fill(self, epoch: int = 0) -> float:
+        """Makes every slot's features as `epoch` has them; seconds taken.
+
+        Raises InputError when the views are too few for a batch.
+        """
+        own = len(range(self.rank, len(self.buffer), self.world))
+        if own < least_views(self.config.batch):
+            raise InputError(f"{own} views are too few for a batch of {self.config.batch}; lower batch, or map more")
         started_s = time.perf_counter()
         if self.buffer.left_out:
             warn(f"the buffer holds {self.buffer.views} of {self.config.views} views a frame; raise buffer_gib for all")
         for number in track(range(self.rank, len(self.buffer), self.world), "features"):
-            self.buffer.slot(number, 0)
+            self.buffer.slot(number, epoch)
         return time.perf_counter() - started_s
 
-    def batches(self, epoch: int):
-        return self.buffer.batches(epoch, self.config.batch, self.rank, self.world)
+    def batches(self, epoch: int, first: int = 0):
+        return self.buffer.batches(epoch, self.config.batch, self.rank, self.world, first)
 
     def losses(self, network, batch: FeatureBatch) -> dict[str, torch.Tensor]:
         drop = self.config.feature_dropout
@@ -205,6 +226,10 @@ class HeadTask:
         return fit_covariance(error_m6, covariance_m66, noise)
 
 
+def _pixels(camera: Camera) -> int:
+    return camera.width_px * camera.height_px
+
+
 def held_out_frames(frames: int, share: float, blocks: int = 5) -> list[int]:
     """Indices of `share` of the frames, in up to `blocks` runs of neighbours spread over the recording."""
     count = round(frames * share)
@@ -219,29 +244,36 @@ def held_out_frames(frames: int, share: float, blocks: int = 5) -> list[int]:
 
 
 def fit_head(
-    dataset: str | Path | HeadData, out: str | Path, config: HeadTrainingConfig, embed_backbone: bool = False
+    dataset: str | Path | HeadData,
+    out: str | Path,
+    config: HeadTrainingConfig,
+    embed_backbone: bool = False,
+    overwrite: bool = False,
 ) -> FitResult:
     """Trains a head for the dataset's landmarks and writes the scene file `out`.
 
     The run's folder (`<out>.run`) keeps the config, the history and, until it is done, a checkpoint: the same call goes
-    on after an interruption. Raises InputError when the dataset is not mapped or has no landmarks.
+    on after an interruption. Raises InputError, before anything is learned, when the dataset is not mapped or has no
+    landmarks, when `out` stands there or a checkpoint is of another training and `overwrite` is not set, or when `out`
+    cannot be written.
     """
     out = Path(out)
-    run_dir = out.with_name(out.name + ".run")
+    run_dir = check_training_output(out, overwrite)
     device = pick_device(config.device)
     backbone = create_backbone(config.backbone, config.backbone_file)
     data = dataset if isinstance(dataset, HeadData) else HeadData.open(dataset, config)
     fingerprint = _fingerprint(config, data, backbone)
+    epoch = resumed_epoch(run_dir, fingerprint, overwrite)
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.json").write_text(config.model_dump_json(indent=2) + "\n")
+    replace_text(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
     accelerator = make_accelerator(device)
     task = HeadTask(data, backbone, device, accelerator.process_index, accelerator.num_processes)
     learned, held, landmarks = len(data.training), len(data.held_out), len(data.landmarks)
     say(f"{learned} frames to learn from, {held} held out, {landmarks} landmarks")
-    buffer_s = task.fill()
+    buffer_s = task.fill(epoch)
     loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, ema=config.ema,
                       evaluations=config.evaluations, seed=config.seed)  # fmt: skip
-    result = run_loop(task, loop, run_dir, accelerator, fingerprint)
+    result = run_loop(task, loop, run_dir, accelerator, fingerprint, overwrite=overwrite)
     noise = task.noise_model(result.network) if data.held_out else NoiseModel()
     scene = _scene_of(data, backbone, result.network, noise, config)
     figures = {
@@ -249,6 +281,7 @@ def fit_head(
         "buffer_s": buffer_s,
         "held_out_frames": len(data.held_out),
         **(result.history[-1] if result.history else {}),
+        "skipped_steps": result.skipped_steps,
     }
     scene.header |= {"figures": {k: v for k, v in figures.items() if np.isfinite(v)}}
     scene.save(out, embed_backbone)
@@ -259,14 +292,16 @@ def fit_head(
 
 
 def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: HeadTrainingConfig) -> Scene:
-    camera = data.map.cameras[data.frames[0].name]
-    network_camera = network_camera_for(camera, config.network_width_px)
+    # Every frame counts: a scene of several cameras is described by the one that took the most.
+    (camera, _), *others = Counter(data.map.cameras[frame.name] for frame in data.frames).most_common()
+    network_camera = network_camera_at(camera, data.network_focal_px)
     info = data.dataset.info
     facts = {
         "dataset_sources": info.sources,
         "scale_source": data.map.report.get("scale", {}).get("source", info.scale_source),
         "gravity_map": list(info.gravity_world) if info.gravity_world else None,
         "frames": len(data.frames),
+        "other_cameras": [camera_to_dict(other) | {"frames": frames} for other, frames in others],
         "config": json.loads(config.model_dump_json()),
         "licence": "that of the recordings it was trained on",
     }
@@ -274,7 +309,7 @@ def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: Head
         data.landmarks.points_world_l3.astype(np.float64),
         network.cpu(),
         backbone,
-        network_camera.fx_px,
+        data.network_focal_px,
         (network_camera.width_px, network_camera.height_px),
         camera_to_dict(camera),
         data.map.metric,
@@ -285,9 +320,12 @@ def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: Head
 
 
 def _fingerprint(config: HeadTrainingConfig, data: HeadData, backbone) -> str:
-    digest = hashlib.sha256(config.model_dump_json().encode())
-    digest.update(backbone.checksum.encode())
-    digest.update(np.ascontiguousarray(data.landmarks.points_world_l3).tobytes())
-    digest.update(np.ascontiguousarray(data.landmarks.visibility_fl).tobytes())
-    digest.update("\n".join(data.landmarks.frame_names).encode())
-    return digest.hexdigest()
+    """What the training depends on. Where the dataset lies, and on what it is computed, is not part of it."""
+    frames = [
+        [frame.name, data.map.T_world_camera[frame.name], camera_to_dict(data.map.cameras[frame.name])]
+        for frame in data.frames
+    ]
+    images = digest_of_files(data.dataset.image_path(frame) for frame in data.frames)
+    landmarks = [data.landmarks.points_world_l3, data.landmarks.visibility_fl[data.rows]]
+    told = json.loads(config.model_dump_json(exclude={"backbone_file", "device"}))
+    return digest_of(TRAINING_VERSION, told, backbone.checksum, frames, images, landmarks)

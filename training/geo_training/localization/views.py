@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, so3_exp
-from geo_perception.localization.estimator import SIDE_MULTIPLE_PX
 from geo_perception.runtime.image import Resampler
 from geo_training.engine.photometric import change_light
 from geo_training.localization.config import AugmentationConfig
@@ -27,17 +26,18 @@ class View:
     state_l: np.ndarray
 
 
-def network_camera_for(camera: Camera, longest_px: int) -> Camera:
-    """The pinhole through which training sees `camera`'s images: its field of view, sides multiples of 32."""
+def scene_focal_px(cameras: list[Camera], longest_px: int) -> float:
+    """The focal length at which a network sees a whole scene, from the cameras of its frames, one for each frame.
+
+    A camera alone would be seen in its own pixels, or smaller until its longer side has `longest_px`. Of these focal
+    lengths the middle one is taken, so that most frames are seen that way and a camera with few frames changes nothing.
+    """
+    return float(np.percentile([_own_focal_px(camera, longest_px) for camera in cameras], 50, method="lower"))
+
+
+def _own_focal_px(camera: Camera, longest_px: int) -> float:
     shrink = min(1.0, longest_px / max(camera.width_px, camera.height_px))
-    focal_px = (camera.fx_px + camera.fy_px) / 2 * shrink
-    width_px, height_px = (
-        max(1, round(side * shrink / SIDE_MULTIPLE_PX)) * SIDE_MULTIPLE_PX
-        for side in (camera.width_px, camera.height_px)
-    )
-    cx_px = (camera.cx_px + 0.5 - camera.width_px / 2) * shrink + width_px / 2 - 0.5
-    cy_px = (camera.cy_px + 0.5 - camera.height_px / 2) * shrink + height_px / 2 - 0.5
-    return Camera(width_px, height_px, focal_px, focal_px, cx_px, cy_px)
+    return (camera.fx_px + camera.fy_px) / 2 * shrink
 
 
 def make_view(
