@@ -185,6 +185,7 @@ def test_files_that_may_not_be_read_are_left_out(tmp_path):
         ("K.txt", b"500 0 320\n0 500 nan\n0 0 1"),
         ("K.txt", b"50 0 0\n0 50 0\n32 24 1"),  # column by column
         ("K.txt", b"500 0 3200\n0 500 2400\n0 0 1"),  # of larger images
+        ("K.txt", b"0.8 0 0.5\n0 1.1 0.5\n0 0 1"),  # as a share of the sides
     ],
 )
 def test_files_beside_the_images_that_are_broken(tmp_path, file, content):

@@ -121,6 +121,12 @@ def test_tum_lenses_follow_from_the_name(freiburg, tmp_path):
     [
         ("rgb.txt", "now rgb/1.png\n", "rgb.txt line 1 is not `stamp file`"),
         ("rgb.txt", "# nothing\n", "lists no images"),
+        (
+            "rgb.txt",
+            "1305031102175304000 rgb/10.000000.png\n",
+            "rgb.txt line 1: 1305031102175304000 is no time in seconds",
+        ),
+        ("groundtruth.txt", "1305031102175304000 0 0 0 0 0 0 1\n", "is no time in seconds"),
         ("groundtruth.txt", "10.0 1 2 3\n", "line of 4 numbers"),
         ("groundtruth.txt", "10.0 0 0 0 0 0 0 0\n", "not a pose"),
     ],

@@ -199,6 +199,13 @@ def test_coefficients_take_their_places():
         ({"camera_angle_x": 180}, "no field of view"),
         ({"camera_angle_x": -0.7}, "no field of view"),
         ({"camera_angle_x": 3.0}, "172 degrees"),
+        ({"fl_x": True}, "not a number"),
+        ({"fl_x": 0.9}, "cannot be that of 64x48 pixels"),
+        ({"fl_x": 1e-300}, "cannot be that of 64x48 pixels"),
+        ({"fl_x": 1e7}, "cannot be that of 64x48 pixels"),
+        ({"fl_x": 50, "k1": 1e300}, r"1\.jpg: distortion"),
+        ({"fl_x": 50, "train_filenames": 5}, "train_filenames is no list"),
+        ({"fl_x": 50, "k1": "wide"}, "not a number"),
     ],
 )
 def test_lenses_that_cannot_be_are_answered(tmp_path, fields, words):

@@ -32,6 +32,8 @@ from geo_training.datasets.scene import SceneWriter
 from geo_training.datasets.undistort import Undistorter
 
 _MAX_ASPECT_DIFFERENCE = 0.01
+# Of the image's side: a view of 174 degrees, and one of half a degree. A K that is not in pixels lies beyond.
+_MIN_FOCAL_SHARE, _MAX_FOCAL_SHARE = 0.025, 100.0
 MIRRORED = "of images marked as mirrored, which no turn of a camera is"
 
 
@@ -67,7 +69,7 @@ class Copier:
             return self._leave(frame, OTHER_SHAPE)
         camera, stored_grid = fitted
         mark = header.mark if stored_grid else UPRIGHT
-        undistorter = self._undistorter(turned_camera(camera, mark))
+        undistorter = self._undistorter(turned_camera(camera, mark), frame.image_file)
         as_it_is = header.mark == UPRIGHT and not header.deep and not undistorter.bends
         image_rgb = None
         if not as_it_is:
@@ -126,6 +128,12 @@ class Copier:
         if frame.camera is None:
             return guessed_camera(*header.stored_size), True
         camera_size = frame.camera.width_px, frame.camera.height_px
+        shares = frame.camera.fx_px / camera_size[0], frame.camera.fy_px / camera_size[1]
+        if min(shares) < _MIN_FOCAL_SHARE or max(shares) > _MAX_FOCAL_SHARE:
+            raise InputError(
+                f"{frame.image_file}: a focal length of {frame.camera.fx_px:g}, {frame.camera.fy_px:g} cannot be "
+                f"that of {camera_size[0]}x{camera_size[1]} pixels; give K in pixels of the images"
+            )
         sizes = {header.stored_size: True, header.shown_size: header.shown_size == header.stored_size}
         if camera_size in sizes:
             return frame.camera, sizes[camera_size]
@@ -139,9 +147,12 @@ class Copier:
         )
         return None
 
-    def _undistorter(self, recorded: Camera) -> Undistorter:
+    def _undistorter(self, recorded: Camera, image_file: Path) -> Undistorter:
         if recorded not in self._undistorters:
-            self._undistorters[recorded] = Undistorter(recorded)
+            try:
+                self._undistorters[recorded] = Undistorter(recorded)
+            except InputError as error:
+                raise InputError(f"{image_file}: {error}") from None
         return self._undistorters[recorded]
 
     def _camera_id(self, frame: SourceFrame, undistorter: Undistorter) -> str:

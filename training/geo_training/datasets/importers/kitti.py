@@ -13,6 +13,7 @@ from geo_training.datasets.importers.kitti_geometry import split_projection
 from geo_training.datasets.importers.pairing import own_number, pair_with_lines
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
+    MAX_STAMP_S,
     ImportOptions,
     Source,
     SourceFrame,
@@ -137,7 +138,7 @@ def _read_stamps(path: Path, stems: list[str], rate_hz: float | None) -> tuple[l
     pairing = pair_with_lines(stems, len(rows), path, first_number=0)
     stamps_ns = []
     for line in pairing.lines:
-        if len(rows[line]) != 1 or not 0 <= rows[line][0] < 1e9:
+        if len(rows[line]) != 1 or not 0 <= rows[line][0] <= MAX_STAMP_S:
             raise InputError(f"{path}: {rows[line]} is no time in seconds of a recording; take its times.txt")
         stamps_ns.append(round(rows[line][0] * 1e9))
     return stamps_ns, pairing.how

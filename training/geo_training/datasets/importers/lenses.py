@@ -26,6 +26,7 @@ MODELS = {
 }
 # Lenses that files of instant-ngp describe by keys of their own.
 _FOREIGN_KEYS = ("ftheta_p0", "ftheta_p1", "latlong", "equirectangular", "lens_mode")
+_NUMBERS = ("w", "h", "fl_x", "fl_y", "camera_angle_x", "camera_angle_y", "cx", "cy")
 # A view from here on is no perspective camera's: a number between this and pi may as well be degrees.
 _WIDEST_RAD = np.deg2rad(150.0)
 
@@ -40,6 +41,8 @@ def camera_of(fields: Mapping, size: tuple[int, int], where: str, notes: set[str
     model = _model(fields, where)
     try:
         width_px, height_px = (int(fields.get(key) or side) for key, side in zip("wh", size, strict=True))
+        if any(isinstance(fields.get(key), bool) for key in _NUMBERS):
+            raise TypeError
         focals = [
             float(fields[key]) if fields.get(key) is not None else _focal(fields, angle, side, model, where, notes)
             for key, angle, side in (("fl_x", "camera_angle_x", width_px), ("fl_y", "camera_angle_y", height_px))

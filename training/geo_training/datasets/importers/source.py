@@ -22,6 +22,7 @@ from geo_training.datasets.pictures import (
 )
 
 DEFAULT_RATE_HZ = 10.0
+MAX_STAMP_S = 1e10  # the year 2286; beyond, a stamp is in another unit
 # COLMAP's guess where nothing is known: a field of view of 45 degrees along the longer side.
 GUESSED_FOCAL_PER_SIDE = 1.2
 # What Windows programs wrote for infinity and for no number; 7-Scenes has them where tracking was lost.

@@ -119,7 +119,12 @@ class _Entry:
 def _entries(file: Path, account: Account, seen: set[Path]) -> list[_Entry]:
     """The listed frames whose image exists, each image once; the account says what became of the others."""
     content = _load(file)
-    splits = {str(name): split for key, split in _SPLIT_LISTS.items() for name in content.get(key) or ()}
+    splits = {}
+    for key, split in _SPLIT_LISTS.items():
+        names = content.get(key) or []
+        if not isinstance(names, list):
+            raise InputError(f"{file}: {key} is no list of names; mend it")
+        splits.update({str(name): split for name in names})
     entries = []
     account.find("images", len(content["frames"]))
     for number, fields in enumerate(content["frames"]):
@@ -158,8 +163,8 @@ def _depth(entry: _Entry, options: ImportOptions, account: Account) -> DepthFile
     if not name:
         return None
     account.find("depth")
-    path = entry.folder / str(name)
-    if not path.is_file():
+    path = _find_image(entry.folder, str(name))
+    if path is None:
         account.leave("depth", GONE, name)
         return None
     if path.suffix.lower() not in DEPTH_SUFFIXES:
@@ -194,6 +199,13 @@ def _load(file: Path) -> dict:
 
 
 def _find_image(folder: Path, name: str) -> Path | None:
+    try:
+        return _image_at(folder, name)
+    except (OSError, ValueError):  # no name that a file can have
+        return None
+
+
+def _image_at(folder: Path, name: str) -> Path | None:
     path = folder / name
     if not path.is_file() and "\\" in name:  # written on Windows
         path = folder / name.replace("\\", "/")

@@ -11,6 +11,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, interpolate_pose, pose_from_quaternion
 from geo_training.datasets.importers.account import Account
 from geo_training.datasets.importers.source import (
+    MAX_STAMP_S,
     ImportOptions,
     Source,
     SourceFrame,
@@ -148,6 +149,8 @@ def _read_list(path: Path) -> list[tuple[float, int, Path]]:
             continue
         if len(words) < 2 or not re.fullmatch(r"\d+(\.\d+)?", words[0]):
             raise InputError(f"{path} line {number} is not `stamp file`; mend the line")
+        if float(words[0]) > MAX_STAMP_S:
+            raise InputError(f"{path} line {number}: {words[0]} is no time in seconds; are these nanoseconds?")
         whole, _, part = words[0].partition(".")
         file = path.parent / words[1]
         if not file.is_file():  # the list may have more columns
@@ -169,8 +172,8 @@ def _read_poses(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
             row = numbers_of(words, where)
             if len(row) != 8:
                 raise InputError(f"{where} is a line of {len(row)} numbers; it needs stamp tx ty tz qx qy qz qw")
-            if not np.isfinite(row[0]):
-                raise InputError(f"{where} has no stamp; mend the line")
+            if not 0 <= row[0] <= MAX_STAMP_S:
+                raise InputError(f"{where}: {row[0]:g} is no time in seconds; mend the line")
             stamped[row[0]] = pose_from_quaternion(row[1:4], row[4:])
         except InputError as error:
             wrong.append(str(error) if str(error).startswith(where) else f"{where} is {error}")
