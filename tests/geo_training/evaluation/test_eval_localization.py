@@ -68,6 +68,29 @@ def test_an_exact_estimator_is_right_everywhere(tmp_path):
     assert row["error_cm"] == pytest.approx(0, abs=0.1)
 
 
+def test_sixty_percent_unlocalized_is_no_median_of_two_centimetres(tmp_path):
+    class Half(Exact):
+        """2 cm beside the truth in the first two frames; no pose, or one that is no number, in the other three."""
+
+        def estimate(self, image_rgb, camera, seed=0):
+            index = round(float(image_rgb.mean()) / 20)
+            if index >= 4:
+                return Localization(Verdict.NO_CONSENSUS, "3 agree")
+            place = [0.1 * index, 0.02, 0.0] if index < 2 else [np.nan, 0, 0]
+            return Localization(
+                Verdict.LOCALIZED, "", T_map_camera=make_pose(np.eye(3), place), covariance_66=np.eye(6)
+            )
+
+    dataset = make_dataset(tmp_path / "a", ("test",) * 5)
+    figures = evaluate_dataset(Half(), dataset, np.zeros((0, 3))).figures
+    assert figures["localized_share"] == pytest.approx(0.4)
+    assert figures["frames_missed"] == 3
+    assert figures["recall_2cm_2deg"] == pytest.approx(0.4)
+    assert figures["median_cm"] == figures["p90_cm"] == figures["ate_cm"] == figures["rpe_cm"] == np.inf
+    assert figures["localized_ate_cm"] == pytest.approx(2.0)
+    assert (figures["localized_frames"], figures["localized_pairs"], figures["coverage_frames"]) == (2, 1, 2)
+
+
 def test_without_poses_and_without_a_map_there_is_no_truth(tmp_path):
     dataset = make_dataset(tmp_path / "a", poses=False)
     with pytest.raises(InputError, match=r"neither true poses nor a map; run `geo-train map"):
