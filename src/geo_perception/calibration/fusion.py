@@ -100,9 +100,12 @@ class CalibrationFusion:
         (`ViewChange`); 0 leaves it to the time between them. `turn` is what a turn of the camera tells
         (`TurnTracker`); it is not wrong in the way that images of one place are, and so counts in full.
 
-        An image without a trusted answer changes nothing but the uncertainty, which grows. Another image size, or a
-        stamp more than a second back, starts anew; a stamp that is back by less is left out.
+        An image without a trusted answer changes nothing but the uncertainty, which grows. So does one whose answer, or
+        whose stamp, is no number. Another image size, or a stamp more than a second back, starts anew; a stamp that is
+        back by less is left out.
         """
+        if not np.isfinite(stamp_s):
+            return self._present(calibration, used=False, event="")
         event = self._restart_reason(calibration, stamp_s)
         if event:
             self.reset()
@@ -116,7 +119,7 @@ class CalibrationFusion:
         if measurement:
             used, happened = self._take(*measurement)
             event = event or happened
-        if turn is not None:
+        if turn is not None and turn.focal_px > 0 and np.isfinite((turn.focal_px, turn.sigma_log_focal)).all():
             event = event or self._hear_turn(float(np.log(turn.focal_px)), turn.sigma_log_focal**2)
         return self._present(calibration, used, event)
 
@@ -205,7 +208,9 @@ class CalibrationFusion:
         size_px, options = (calibration.width_px, calibration.height_px), self.options
         if self._belief is None:
             words = FusionState.NOTHING.value
-            return FusedCalibration(calibration.verdict, words, *size_px, stamp_s=self._stamp_s, event=event)
+            # An answer that claims to be good and could not be used was none.
+            verdict = CalibrationVerdict.TOO_UNCERTAIN if calibration.trusted else calibration.verdict
+            return FusedCalibration(verdict, words, *size_px, stamp_s=self._stamp_s, event=event)
         x_3, covariance_33 = self._belief.x_3, self._belief.x_covariance_33
         sigma_3 = np.sqrt(np.diag(covariance_33))
         focal_px = float(np.exp(x_3[FOCAL]))
@@ -246,7 +251,7 @@ class CalibrationFusion:
 
 def _measurement(calibration: Calibration) -> tuple[np.ndarray, np.ndarray] | None:
     """(log focal, pitch, roll) and their covariance (3, 3); None where there is nothing that could be used."""
-    if not calibration.trusted or calibration.covariance_33 is None or not calibration.focal_px > 0:
+    if not calibration.trusted or calibration.covariance_33 is None or not 0 < calibration.focal_px < np.inf:
         return None
     z_3 = np.array([np.log(calibration.focal_px), calibration.pitch_rad, calibration.roll_rad])
     scale_3 = np.array([calibration.focal_px, 1.0, 1.0])

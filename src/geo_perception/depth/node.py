@@ -28,6 +28,8 @@ from geo_perception.drawing import write_caption
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.codec import fill_image
+from geo_perception.ros.frame_statistics import Reason
+from geo_perception.ros.image_input import Dropped
 from geo_perception.ros.messages import camera_info_message, depth_image, float_image
 from geo_perception.ros.node_base import Outcome, PerceptionNode
 from geo_perception.ros.point_cloud import point_cloud_message
@@ -127,6 +129,8 @@ class DepthNode(PerceptionNode):
             verdict = f"{result.verdict.value}: {result.detail}"
             self._seen = _Seen(tracker.scale(frame.stamp_ns), False, float("nan"), verdict)
             return Outcome(False, verdict)
+        if not np.isfinite(result.depth_hw).any():
+            raise Dropped(Reason.DEFECT, "the estimated depth holds no number")
         restarts = tracker.restarts
         landmarks_used = tracker.used["landmarks"]
         tracker.update(
@@ -139,7 +143,7 @@ class DepthNode(PerceptionNode):
             self._landmarks_used_s = time.monotonic()
         self.check_epoch(frame)
         scale = tracker.scale(frame.stamp_ns)
-        trusted = scale is not None and scale.sigma <= self.value("max_scale_sigma")
+        trusted = scale is not None and np.isfinite(scale.factor) and scale.sigma <= self.value("max_scale_sigma")
         verdict = f"{result.verdict.value}; {self._say(scale, trusted)}"
         confidence_hw = result.confidence_hw
         self._publish_relative(result, confidence_hw, verdict, frame)

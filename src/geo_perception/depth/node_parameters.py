@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import math
-
 from geo_perception.depth.scale import ScaleOptions
 from geo_perception.depth.scale_tracker import TrackerOptions
+from geo_perception.errors import InputError
+from geo_perception.geometry import pose_from_quaternion
 from geo_perception.ros.parameters import Change, Spec
 
 _USUAL, _SCALE = TrackerOptions(), ScaleOptions()
 
 
 def _pose_problem(values) -> str:
-    if any(values) and math.hypot(*values[3:]) < 1e-6:
+    if not any(values):
+        return ""
+    if not any(values[3:]):
         return "odometry_camera_pose has a quaternion of zeros; give tx ty tz qx qy qz qw"
+    try:
+        pose_from_quaternion(values[:3], values[3:])
+    except InputError as error:
+        return f"odometry_camera_pose is no pose: {error}"
     return ""
 
 

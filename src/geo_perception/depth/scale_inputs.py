@@ -20,9 +20,11 @@ from geo_perception.ros import qos
 from geo_perception.ros.frames import NoTransform, Transforms
 from geo_perception.ros.messages import attitude_from_message, stamp_ns
 from geo_perception.ros.point_cloud import point_cloud_array
+from geo_perception.ros.stamp_order import StampOrder
 from geo_perception.ros.worker import Frame
 
 LANDMARK_FIELDS = ("z", "u", "v", "sigma")
+FARTHEST_M = 1e5  # no camera sees farther
 KEPT_FRAMES, KEPT_BYTES, LANDMARKS_GONE_S = 20, 64 << 20, 30.0
 _KEPT_MESSAGES = 1000
 
@@ -40,6 +42,7 @@ class ScaleInputs:
         self._frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
         self._landmarks_s = -np.inf  # when any came
         self._said: set[str] = set()
+        self._odometry_order: StampOrder[Odometry] = StampOrder()
         self._transforms: Transforms | None = None
         self._no_tf = ""
         self.unusable = 0
@@ -65,6 +68,7 @@ class ScaleInputs:
         with self._lock:
             self._frames.clear()
         self._said.clear()
+        self._odometry_order.clear()
         self.unusable = 0
         if self._transforms is not None:
             self._transforms.clear()
@@ -79,7 +83,7 @@ class ScaleInputs:
                 return taken
             if told_epoch != epoch:
                 continue
-            if told_frame in (None, frame_id):
+            if told_frame is None or told_frame.lstrip("/") == frame_id.lstrip("/"):
                 taken.append(told)
             else:
                 kind = type(told).__name__.lower()
@@ -127,10 +131,14 @@ class ScaleInputs:
             if missing:
                 raise InputError(f"it has no field {missing[0]}; give {', '.join(LANDMARK_FIELDS)}")
             values_4n = np.stack([points_n[name].astype(np.float64).reshape(len(points_n)) for name in LANDMARK_FIELDS])
+            usable_n = np.isfinite(values_4n).all(axis=0) & (values_4n[0] > 0) & (values_4n[0] <= FARTHEST_M)
+            usable_n &= values_4n[3] > 0
+            if len(points_n) > 0 and not usable_n.any():
+                raise InputError(f"none of its {len(points_n)} points has numbers, a depth and a standard deviation")
         except (InputError, ValueError) as error:
             self._refuse("matched_landmarks", error)
             return
-        z_n, u_n, v_n, sigma_n = values_4n[:, np.isfinite(values_4n).all(axis=0)]
+        z_n, u_n, v_n, sigma_n = values_4n[:, usable_n]
         stamp = stamp_ns(message.header.stamp)
         self._tell(message.header.frame_id, Landmarks(stamp, np.stack([u_n, v_n], axis=1), z_n, sigma_n))
 
@@ -143,6 +151,13 @@ class ScaleInputs:
         self._tell(message.header.frame_id, Attitude(stamp_ns(message.header.stamp), up_3, sigma_rad))
 
     def _on_odometry(self, message: Odometry) -> None:
+        passed = self._odometry_order.put(message, stamp_ns(message.header.stamp), time.monotonic())
+        for _, detail in passed.dropped:
+            self._refuse("odometry", InputError(detail))
+        for taken in passed.taken:
+            self._take_odometry(taken)
+
+    def _take_odometry(self, message: Odometry) -> None:
         if not any(self._node.value("odometry_camera_pose")) and not self._hears_tf():
             self._say_once("odometry", f"odometry is not used: {self._no_tf}")
             return

@@ -45,8 +45,8 @@ class Condition(Enum):
     UNCALIBRATED = (
         Level.ERROR,
         f"a frame of the last {RECENT_S:g} s had a CameraInfo whose K is zero, or none at all",
-        "No result follows. Calibrate the camera, remap camera_info, or give the camera.* parameters. The message names "
-        "who publishes CameraInfo.",
+        "No result follows. Calibrate the camera, remap camera_info, or give the camera.* parameters. The message "
+        "names who publishes CameraInfo.",
     )
     CLOCK_STANDS = (
         Level.WARN,

@@ -8,6 +8,7 @@ import pytest
 from geo_perception.calibration.correlated_filter import wrap_rad
 from geo_perception.calibration.fusion import CalibrationFusion, FusionOptions, FusionState
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
+from geo_perception.calibration.turning import TurnMeasurement
 
 STILL = FusionOptions(focal_walk=0.0, attitude_walk_rad=0.0, min_frames=1)
 COVERED = Calibration(CalibrationVerdict.NO_STRUCTURE, "dark", 640, 480)
@@ -264,3 +265,48 @@ class TestSettling:
         assert fused.attitude_good
         assert not fused.focal_settled
         assert not CalibrationFusion(FusionOptions(max_attitude_sigma_rad=0.03)).update(seen(), 0.0).attitude_good
+
+
+class TestNoNumbers:
+    """An answer that claims to be good and is no number: it is never fused, and never told as one."""
+
+    USELESS = (
+        {"focal_px": np.nan}, {"focal_px": np.inf}, {"pitch_rad": np.nan}, {"roll_rad": np.inf},
+        {"covariance_33": np.full((3, 3), np.nan)}, {"covariance_33": np.diag([np.inf, 1.0, 1.0])},
+        {"covariance_33": np.diag([1.0, -1.0, 1.0])},
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("changes", USELESS)
+    def test_as_the_first_image_it_is_not_passed_on_as_calibrated(self, changes):
+        fusion = CalibrationFusion(STILL)
+        fused = fusion.update(seen(**changes), 0.0)
+        assert fused.verdict is CalibrationVerdict.TOO_UNCERTAIN
+        assert not fused.trusted
+        assert not fused.focal_settled
+        assert (fused.used, fused.attitude_good, fused.state) == (False, False, FusionState.NOTHING)
+        assert fusion.update(seen(), 0.1).focal_px == pytest.approx(500.0)
+
+    @pytest.mark.parametrize("changes", USELESS)
+    def test_as_a_later_image_it_changes_nothing(self, changes):
+        fusion = CalibrationFusion(STILL)
+        before = fusion.update(seen(), 0.0)
+        after = fusion.update(seen(**changes), 0.1)
+        assert (after.focal_px, after.pitch_rad, after.roll_rad) == (before.focal_px, before.pitch_rad, before.roll_rad)
+        np.testing.assert_allclose(after.covariance_33, before.covariance_33)
+        assert (after.used, after.frames) == (False, 1)
+
+    def test_a_stamp_that_is_no_number_leaves_the_estimate_as_it_is(self):
+        fusion = CalibrationFusion(STILL)
+        fusion.update(seen(), 0.0)
+        assert not fusion.update(seen(), float("nan")).used
+        after = fusion.update(seen(), 0.1)
+        assert (after.used, after.frames) == (True, 2)
+        assert np.isfinite(after.covariance_33).all()
+
+    @pytest.mark.parametrize("measured", [(np.nan, 0.02), (500.0, np.nan), (np.inf, 0.02), (-1.0, 0.02)])
+    def test_a_turn_that_measured_no_number_is_not_fused(self, measured):
+        fusion = CalibrationFusion(STILL)
+        turn = TurnMeasurement(*measured, turn_rad=0.3)
+        assert fusion.update(COVERED, 0.0, turn=turn).state is FusionState.NOTHING
+        fusion.update(seen(), 0.1)
+        assert fusion.update(seen(), 0.2, turn=turn).focal_px == pytest.approx(500.0)

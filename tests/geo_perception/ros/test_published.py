@@ -58,7 +58,8 @@ def test_one_that_is_heard_and_of_no_use_is_named_too():
 def test_nothing_anywhere():
     said = explain_missing("/cam/camera_info", CAMERA_INFO, [], [])
     assert said == (
-        "no publisher on /cam/camera_info; no CameraInfo is published anywhere: look at the driver, and at ROS_DOMAIN_ID"
+        "no publisher on /cam/camera_info; no CameraInfo is published anywhere: look at the driver, and at "
+        "ROS_DOMAIN_ID"
     )
     said = explain_missing("/image", IMAGE, [], [])
     assert "no images are published anywhere" in said

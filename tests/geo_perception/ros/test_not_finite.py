@@ -1,0 +1,115 @@
+"""Results that are no numbers never leave a node. The estimators give none by themselves, so here they are made to."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
+from ros_support import Peer
+from sensor_msgs.msg import Image
+
+from geo_perception.depth.node import DepthNode
+from geo_perception.depth.result import DepthVerdict, RelativeDepth
+from geo_perception.geometry import Camera
+from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.node import LocalizationNode
+from geo_perception.localization.result import Localization, Verdict
+from geo_perception.ros.codec import fill_image
+
+PINHOLE = Camera(8, 8, 8.0, 8.0, 3.5, 3.5)
+GIVEN = {
+    "autostart": False, "lazy": False, "camera.k": PINHOLE.K.reshape(-1).tolist(), "camera.width_px": 8,
+    "camera.height_px": 8,
+}  # fmt: skip
+PICTURE = np.full((8, 8, 3), 90, np.uint8)
+
+
+def told_by(peer: Peer, node, kind, topic: str) -> tuple[list, dict[str, str]]:
+    """What the node publishes of one image, and what its diagnostics say after that."""
+    peer.executor.add_node(node)
+    results, statuses = peer.collect(kind, topic), peer.collect(DiagnosticArray, "/diagnostics")
+    images = peer.node.create_publisher(Image, "image", qos_profile_sensor_data)
+    try:
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        assert peer.spin_until(lambda: images.get_subscription_count() > 0)
+        message = fill_image(Image(), PICTURE)
+        message.header.stamp.sec, message.header.frame_id = 10, "camera"
+        images.publish(message)
+
+        def values() -> dict[str, str]:
+            return {v.key: v.value for v in statuses[-1].status[0].values} if statuses else {}
+
+        def done() -> bool:
+            return int(values().get("processed", 0)) + int(values().get("rejected", 0)) == 1
+
+        assert peer.spin_until(done, 5), values()
+        peer.spin_for(0.2)
+        return results, values()
+    finally:
+        node.trigger_shutdown()
+        node.destroy_node()
+
+
+def overrides() -> list[Parameter]:
+    return [Parameter(name, value=value) for name, value in GIVEN.items()]
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "pose", "covariance"])
+def test_a_pose(wrong, monkeypatch):
+    T, covariance_66 = np.eye(4), np.eye(6) * 1e-4
+    if wrong == "pose":
+        T[0, 3] = np.nan
+    elif wrong == "covariance":
+        covariance_66[4, 4] = np.inf
+    answer = Localization(Verdict.LOCALIZED, "20 landmarks", T_map_camera=T, covariance_66=covariance_66)
+
+    def load(self) -> None:
+        scene = SimpleNamespace(metric=True, frame_id="map", landmarks_map_l3=np.zeros((1, 3)))
+        self._localizer = SimpleNamespace(scene=scene, options=LocalizerOptions(), estimate=lambda *_: answer)
+        self._pose = self.output(PoseWithCovarianceStamped, "~/pose")
+        self._overlay = self.output(Image, "~/detections")
+        self._matched = self.output(Image, "~/matched_landmarks")
+        self._landmarks = SimpleNamespace(publish=lambda _: None)
+
+    monkeypatch.setattr(LocalizationNode, "load", load)
+    with Peer() as peer:
+        node = LocalizationNode(context=peer.context, parameter_overrides=overrides())
+        poses, values = told_by(peer, node, PoseWithCovarianceStamped, "/localization_node/pose")
+    if wrong == "nothing":
+        assert len(poses) == 1
+        assert values["rejected"] == "0"
+    else:
+        assert poses == []
+        assert values["rejected: defect of the node"] == "1"
+        assert values["last rejection"] == "the estimated pose or its covariance is not finite"
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_depth_map(wrong, monkeypatch):
+    depth_hw = np.full((8, 8), np.nan if wrong else 2.0, np.float32)
+    answer = RelativeDepth(DepthVerdict.ESTIMATED, "", PINHOLE, depth_hw, None, PICTURE)
+    load_for_real = DepthNode.load
+
+    def load(self) -> None:
+        from geo_perception.depth.estimator import DepthEstimator
+
+        estimator = SimpleNamespace(estimate=lambda *_: answer, warm_up=lambda: None)
+        with monkeypatch.context() as patch:
+            patch.setattr(DepthEstimator, "load", lambda *_: estimator)
+            load_for_real(self)
+
+    monkeypatch.setattr(DepthNode, "load", load)
+    with Peer() as peer:
+        node = DepthNode(context=peer.context, parameter_overrides=overrides())
+        maps, values = told_by(peer, node, Image, "/depth_node/relative_depth")
+    if wrong:
+        assert maps == []
+        assert values["rejected: defect of the node"] == "1"
+        assert values["last rejection"] == "the estimated depth holds no number"
+    else:
+        assert len(maps) == 1
