@@ -371,6 +371,15 @@ def test_without_camera_info_the_focal_length_is_a_guess_or_given(bag_maker, tmp
     assert dataset.camera(dataset.frames[0]) == Camera(64, 48, 70, 71, 32, 24)
 
 
+def test_one_k_is_not_for_cameras_of_two_sizes(bag_maker, tmp_path):
+    maker = bag_maker()
+    maker.image(T0_NS, textured(0), topic="/left/image")
+    maker.image(T0_NS, np.ascontiguousarray(textured(0)[:, :48]), topic="/right/image")
+    K_33 = np.array([[70.0, 0, 24], [0, 71, 24], [0, 0, 1]])
+    with pytest.raises(InputError, match="before are 64 x 48 and those of /right/image 48 x 48; import them into"):
+        convert(maker.write("walk"), tmp_path, images=("/left/image", "/right/image"), K_33=K_33)
+
+
 def test_a_k_of_zeros_is_named(bag_maker, tmp_path):
     maker = bag_maker()
     maker.image(T0_NS, textured(0))

@@ -138,6 +138,7 @@ def test_a_run_by_command_writes_the_json(data, tmp_path, monkeypatch):
         (("localization", "no.safetensors", "nowhere", "--truth", "guess"), 2, "guess"),
         (("localization", "no.safetensors", "nowhere", "--split", "middle"), 2, "middle"),
         (("replay", "nowhere"), 1, "no scene is given"),
+        (("replay", "nowhere", "--scene", "no.safetensors", "--rate", "2"), 1, "so --rate would have no effect"),
         (("replay", "nowhere", "--scene", "no.safetensors"), 1, "nowhere does not exist"),
         (("replay", "nowhere", "--config", "no.yaml"), 1, "cannot be read"),
     ],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from geo_training.cli import evaluate
 from geo_training.datasets.bag_poses import PoseOptions
 from geo_training.evaluation.bag_input import open_bag
 from geo_training.evaluation.live import NO_ANSWER, LiveRun, live_figures, live_outcomes
@@ -12,6 +13,7 @@ from geo_training.evaluation.replay_config import load_replay_config
 from geo_training.evaluation.summary import headline
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose
@@ -136,6 +138,16 @@ def test_a_recording_without_truth_is_replayed_and_says_so(tmp_path, capsys):
 def test_truth_is_not_made_up_over_gaps(tmp_path):
     bag = open_bag(write_bag(tmp_path / "walk"), pose=PoseOptions(max_gap_s=0.05))
     assert bag.true_pose(START_NS) is None
+
+
+@pytest.mark.parametrize(("poses", "options"), [(False, []), (True, ["--pose", "none"])])
+def test_the_command_needs_no_truth(tmp_path, poses, options):
+    """It gets as far as the scene, which is missing, without a word about poses."""
+    bag = write_bag(tmp_path / "walk", poses=poses)
+    done = CliRunner().invoke(evaluate, ["replay", str(bag), "--scene", str(tmp_path / "no.safetensors"), *options])
+    assert done.exit_code == 1
+    assert "no.safetensors" in done.output
+    assert "pose" not in done.output
 
 
 def test_a_recording_without_camera_info_lists_its_topics(tmp_path):

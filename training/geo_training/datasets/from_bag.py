@@ -24,7 +24,8 @@ from geo_training.datasets.bag_poses import (
 )
 from geo_training.datasets.bag_topics import CameraTopics, choose_cameras
 from geo_training.datasets.bags import Recording, StampClock, header_stamp_ns
-from geo_training.datasets.recorded_cameras import RecordedCameras, camera_with_K
+from geo_training.datasets.given_k import GivenK
+from geo_training.datasets.recorded_cameras import RecordedCameras
 from geo_training.datasets.scene import SceneWriter
 from geo_training.datasets.sharpness import SharpestPerInterval, TimedImage
 from geo_training.datasets.tally import Tally
@@ -93,6 +94,7 @@ class _Reader:
         self.sequences: dict[str, int] = {}
         self.warnings: list[str] = []
         self.tallies: list[Tally] = []
+        self._given = None if options.K_33 is None else GivenK(options.K_33)
         self._worlds: list[_World] = []
 
     def read(self, recording: Recording) -> None:
@@ -209,8 +211,8 @@ class _Reader:
     def _camera(self, stream: _Stream, best: TimedImage) -> tuple[Camera | None, Camera | None]:
         """The camera of an image, None where it is not known, and the lens that a rectified one was taken with. Raises
         InputError when its CameraInfo is another camera's."""
-        if self.options.K_33 is not None:
-            return camera_with_K(self.options.K_33, best.image_rgb), None
+        if self._given is not None:
+            return self._given.camera(best.image_rgb, stream.topics.image), None
         height_px, width_px = best.image_rgb.shape[:2]
         if not stream.infos:
             return None, None

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, write_json
+from geo_perception.errors import InputError
+from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, warn, write_json
 from geo_training.datasets.recording_commands import Rectified
 from geo_training.evaluation.calibration_command import calibration
 from geo_training.evaluation.depth_command import depth
@@ -137,6 +138,10 @@ def replay(
     from geo_training.evaluation.bag_input import open_bag
     from geo_training.evaluation.replay_config import load_replay_config
 
+    if rate is not None and not live:
+        raise InputError(
+            "without --live every frame is played in its turn, so --rate would have no effect; leave it out"
+        )
     resolved = load_replay_config(
         config,
         scene=str(scene) if scene else None,
@@ -214,6 +219,8 @@ def bench(
         content, evaluation = run_benchmark(benchmark, data, folder, BenchOptions(device, seed, minutes))
         if report is not None and evaluation is not None:
             write_evaluation(evaluation, report)
+    if report is not None and evaluation is None:
+        warn(f"{name} has no report to show, so nothing was written to {report}; its figures go to --json")
     write_json(json_path, content)
     for key in benchmark.figures:
         typer.echo(f"{key} = {figure_words(content['figures'][key])}")

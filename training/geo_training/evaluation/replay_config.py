@@ -21,7 +21,7 @@ class ReplayConfig(BaseModel):
     image: str | None = None
     camera_info: str | None = None
     pose: str | None = None  # the topic of the true poses; "none" for no truth
-    max_gap_s: float = Field(0.5, gt=0)  # between two recorded poses; nothing is interpolated over more
+    max_gap_s: float | None = Field(None, gt=0)  # of recorded poses that are interpolated between; None: 0.5
     rectified: Literal["auto", "true", "false"] = "auto"  # whether the images are without lens distortion
     image_bits: Literal[0, 10, 12, 14, 16] = 0  # how many of 16 bits the images use; 0: what they need
     device: str = "auto"
