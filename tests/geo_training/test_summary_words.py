@@ -15,6 +15,7 @@ from geo_training.evaluation.bench import Work, figure_words
 from geo_training.evaluation.benches.depth_claims import CLAIMS, gain
 from geo_training.localization.commands import held_out_words
 from geo_training.mapping.report import MapReport, ScaleReport, readable
+from geo_training.storage.kept_json import from_kept_json, to_kept_json
 
 from geo_perception.depth.result import DepthVerdict, RelativeDepth
 
@@ -123,6 +124,15 @@ def test_a_stage_keeps_what_json_has_no_number_for(tmp_path):
     assert math.isnan(again["edge"])
     assert again["rows"] == [{"low": -math.inf, "name": "NaN-free"}]
     assert again["count"] == 3
+
+
+def test_what_is_kept_comes_back_as_it_was():
+    content = {"a": [1, 2.5, math.inf, -math.inf], "b": {"c": None, "d": "text", "e": True}}
+    assert from_kept_json(to_kept_json(content)) == content
+    assert math.isnan(from_kept_json(to_kept_json({"x": math.nan}))["x"])
+    json.loads(to_kept_json({"x": math.nan, "y": math.inf}), parse_constant=pytest.fail)
+    with pytest.raises(ValueError, match="Expecting"):
+        from_kept_json("{")
 
 
 def test_a_claim_without_figures_is_not_known():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from geo_training.engine.config import load_config
 from geo_training.engine.curves import check_charts
 from geo_training.evaluation.tables import mean_and_std
 from geo_training.storage.fingerprints import digest_of
+from geo_training.storage.kept_json import from_kept_json, to_kept_json
 from geo_training.storage.output_file import check_folder_takes_files
 
 if TYPE_CHECKING:
@@ -185,13 +185,13 @@ def _run_row(config: DepthTrainingConfig, folder: Path, evaluate: Evaluate) -> d
     figures = {name: float(value) for name, value in evaluate(Path(fitted.path), config).items()}
     train_s = float(fitted.figures.get("train_s", math.nan))
     kept = {"figures": figures, "train_s": train_s, "config": facts, "made_of": made_of}
-    replace_text(path, json.dumps(kept, indent=2) + "\n")
+    replace_text(path, to_kept_json(kept))
     return kept
 
 
 def _read_row(path: Path) -> dict:
     try:
-        kept = json.loads(path.read_text())
+        kept = from_kept_json(path.read_text())
         return {"made_of": dict.fromkeys(_OTHER)} | {key: kept[key] for key in ("figures", "train_s", "config")} | kept
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; {_REMEDY}") from None

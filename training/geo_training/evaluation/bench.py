@@ -19,6 +19,7 @@ from geo_training.console import say
 from geo_training.evaluation.benches import NAMES
 from geo_training.evaluation.machine import describe_machine, describe_versions, sha256_of_data
 from geo_training.evaluation.summary import Evaluation
+from geo_training.storage.kept_json import from_kept_json, to_kept_json
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Work:
                 shutil.rmtree(self.folder)
             kept = {"key": self._key, "stages": {}}
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._stages: dict[str, dict] = _real_numbers(kept["stages"])
+        self._stages: dict[str, dict] = kept["stages"]
         self._save()
 
     def stage(self, name: str, make: Callable[[], dict | None]) -> dict:
@@ -88,8 +89,7 @@ class Work:
         return self._stages[name]
 
     def _save(self) -> None:
-        content = {"key": self._key, "stages": _named_numbers(self._stages)}
-        replace_text(self._path, json.dumps(content, indent=2, default=str, allow_nan=False) + "\n")
+        replace_text(self._path, to_kept_json({"key": self._key, "stages": self._stages}))
 
 
 def load_benchmark(name: str) -> Benchmark:
@@ -141,32 +141,8 @@ def figure_words(value: float) -> str:
     return "infinite: misses count as infinitely far off" if np.isinf(value) else f"{value:.6g}"
 
 
-# JSON has none of these; a later run that goes on needs them back.
-_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-
-
-def _named_numbers(value):
-    """The same content with names for the numbers that JSON has not."""
-    if isinstance(value, dict):
-        return {key: _named_numbers(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_named_numbers(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return "NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def _real_numbers(value):
-    """Undoes `_named_numbers`."""
-    if isinstance(value, dict):
-        return {key: _real_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_real_numbers(item) for item in value]
-    return _NUMBERS.get(value, value) if isinstance(value, str) else value
-
-
 def _read_json(path: Path) -> dict | None:
     try:
-        return json.loads(path.read_text())
+        return from_kept_json(path.read_text())
     except (OSError, ValueError):
         return None

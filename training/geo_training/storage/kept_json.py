@@ -1,0 +1,39 @@
+"""JSON that a later run reads back: valid for every reader, and with the numbers that JSON has not.
+
+What a command writes for others is `console.json_text`, which has null for them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def to_kept_json(content) -> str:
+    """The content as JSON; NaN and infinity by name, as strings. What JSON cannot hold is written as its text."""
+    return json.dumps(_named(content), indent=2, default=str, allow_nan=False) + "\n"
+
+
+def from_kept_json(text: str):
+    """What `to_kept_json` was given: the names are numbers again. Raises ValueError for what is no JSON."""
+    return _numbers(json.loads(text))
+
+
+def _named(value):
+    if isinstance(value, dict):
+        return {key: _named(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_named(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _numbers(value):
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return _NUMBERS.get(value, value) if isinstance(value, str) else value
