@@ -159,6 +159,17 @@ def test_a_path_that_is_no_number_is_said_in_words():
     assert depth.path_words(figures) == "the path holds motions that are no numbers, so it has no error"
 
 
+def test_a_depth_without_any_error_has_a_page():
+    class Exact:
+        def estimate(self, image_hw3, camera):
+            depth_hw = np.where(true_depth() > 0, true_depth(), np.float32(4))
+            return RelativeDepth(DepthVerdict.ESTIMATED, "", camera, depth_hw, np.full_like(depth_hw, 0.1), image_hw3)
+
+    found = evaluate_depth(Exact(), [query(0)], OPTIONS)
+    assert found.figures["abs_rel"] == found.figures["ause_random"] == 0.0
+    assert "0.000" in render_depth_report(found)
+
+
 def test_edges_confidence_time_and_motion_are_measured(evaluation):
     figures = evaluation.figures
     assert figures["edge"] == pytest.approx(5 / 6)

@@ -131,7 +131,7 @@ def _tile_entries(evaluation: DepthEvaluation) -> list[tuple[str, str, str]]:
         ]
         if np.isfinite(figures.get("edge", np.nan)):
             entries.append((number(figures["edge"], 3), "edges: F1 against the true ones", ""))
-        if np.isfinite(figures["ause"]):
+        if figures["ause_random"] > 0:  # no number without confidence, 0 where every depth is right
             gain = 1 - figures["ause"] / figures["ause_random"]
             tone = "good" if gain > 0 else "bad"
             entries.append((number(100 * gain, 0, " %"), "of the best possible order of errors is known", tone))
