@@ -8,12 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from depth_peer import CAMERA, FLAT_DEPTH, FRAME, NAME, RobotPeer, depth_weights, numbers, picture
-from geometry_msgs.msg import Quaternion
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from nav_msgs.msg import Odometry
 from ros_support import node_process
-from sensor_msgs.msg import Image, Imu, PointCloud2, PointField
+from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_srvs.srv import Trigger
 
 from geo_perception.depth.estimator import CANONICAL_FOCAL_PX
@@ -185,69 +183,6 @@ class TestLandmarks:
         peer.spin_for(0.2)
         peer.show_and_wait(picture(0))
         assert peer.spin_until(lambda: bool(peer.depths), 5), peer.values()
-
-
-class TestPosesThatAreNone:
-    """What says where the robot or up is, and is no rotation or no number, is dropped and counted, and no more."""
-
-    @pytest.mark.parametrize(
-        "q_4", [(0, 0, 0, 0), (np.nan, 0, 0, 1), (np.inf, 0, 0, 1), (1e300, 0, 0, 0), (0, 0, 0, 3), (0.5, 0, 0, 0.5)]
-    )
-    def test_of_the_attitude(self, peer, q_4):
-        message = Imu(header=peer.header(), orientation=Quaternion(**dict(zip("xyzw", map(float, q_4), strict=True))))
-        message.orientation_covariance = np.eye(3).reshape(9)
-        peer.attitudes.publish(message)
-        peer.spin_for(0.1)
-        peer.show_and_wait(picture(0))
-        values = peer.wait_for(lambda values: values["unusable messages about the scale"] == "1")
-        assert values["rejected"] == "0"
-
-    @pytest.mark.parametrize("covariance", [np.nan, np.inf, 0.0, -5.0])
-    def test_of_the_attitudes_covariance(self, peer, covariance):
-        message = Imu(header=peer.header(), orientation=Quaternion(w=1.0))
-        message.orientation_covariance = np.diag([covariance] * 3).reshape(9)
-        peer.attitudes.publish(message)
-        peer.spin_for(0.1)
-        peer.show_and_wait(picture(0))
-        peer.wait_for(lambda values: values["unusable messages about the scale"] == "1")
-
-    @pytest.mark.parametrize(
-        ("t_3", "q_4"),
-        [
-            ((0, 0, 0), (0, 0, 0, 0)), ((0, 0, 0), (np.nan, 0, 0, 1)), ((0, 0, 0), (1e300, 1e300, 0, 0)),
-            ((np.nan, 0, 0), (0, 0, 0, 1)), ((1e300, 0, 0), (0, 0, 0, 1)), ((0, 0, 0), (0, 0, 0, 0.1)),
-        ],
-    )  # fmt: skip
-    def test_of_odometry(self, peer, t_3, q_4):
-        mounting = peer.set("odometry_camera_pose", [0.2, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5])
-        assert mounting.successful, mounting.reason
-        try:
-            message = Odometry(header=peer.header(frame_id="odom"), child_frame_id="base_link")
-            pose = message.pose.pose
-            pose.position.x, pose.position.y, pose.position.z = map(float, t_3)
-            pose.orientation = Quaternion(**dict(zip("xyzw", map(float, q_4), strict=True)))
-            peer.odometry.publish(message)
-            peer.spin_for(0.1)
-            peer.show_and_wait(picture(0))
-            values = peer.wait_for(lambda values: values["unusable messages about the scale"] == "1")
-            assert values["rejected"] == "0"
-        finally:
-            peer.set("odometry_camera_pose", [0.0] * 7)
-
-    @pytest.mark.parametrize("z", [np.nan, np.inf, 0.0, -2.0, 1e30])
-    def test_of_landmarks(self, peer, z):
-        points_n = np.zeros(9, NEEDED)
-        points_n["z"], points_n["sigma"] = z, 0.01
-        peer.landmarks.publish(point_cloud_message(peer.header(), points_n))
-        peer.spin_for(0.1)
-        peer.show_and_wait(picture(0))
-        peer.wait_for(lambda values: values["unusable messages about the scale"] == "1")
-
-    def test_of_the_mounting(self, peer):
-        for q_4 in ([0.0, 0.0, 0.0, 2.0], [1e300, 0.0, 0.0, 0.0]):
-            refused = peer.set("odometry_camera_pose", [0.0, 0.0, 0.0, *q_4])
-            assert not refused.successful
-            assert "odometry_camera_pose is no pose" in refused.reason
 
 
 class TestOutputs:

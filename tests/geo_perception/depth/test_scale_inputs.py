@@ -1,0 +1,186 @@
+"""What a robot tells about the scale, over real DDS. What is no number, no rotation or astray is dropped and counted."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import Quaternion
+from nav_msgs.msg import Odometry
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from ros_support import Peer
+from sensor_msgs.msg import Imu, PointCloud2
+from slow_node import SlowNode
+from std_msgs.msg import Header
+
+from geo_perception.depth.node_parameters import PARAMETERS
+from geo_perception.depth.scale_inputs import ScaleInputs
+from geo_perception.depth.scale_tracker import Attitude, Landmarks, OdometryPose
+from geo_perception.ros.point_cloud import point_cloud_message
+
+FIELDS = np.dtype([(name, "f4") for name in ("z", "u", "v", "sigma")])
+UNIT = (0.0, 0.0, 0.0, 1.0)
+
+
+class Hearing(SlowNode):
+    """A node that hears what tells the scale, and does nothing with it."""
+
+    own_parameters = PARAMETERS
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inputs = ScaleInputs(self)
+
+    def load(self) -> None:
+        super().load()
+        self.inputs.configure()
+
+    def forget(self) -> None:
+        self.inputs.clear()
+
+
+class Robot(Peer):
+    def __init__(self):
+        super().__init__("robot")
+        mounting = Parameter("odometry_camera_pose", value=[0.2, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5])
+        overrides = [Parameter("autostart", value=False), Parameter("lazy", value=False), mounting]
+        self.hearing = Hearing(context=self.context, parameter_overrides=overrides)
+        self.executor.add_node(self.hearing)
+        self.landmarks = self.node.create_publisher(PointCloud2, "matched_landmarks", 10)
+        self.attitudes = self.node.create_publisher(Imu, "attitude", 10)
+        self.odometry = self.node.create_publisher(Odometry, "odometry", 10)
+        assert self.hearing.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert self.hearing.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        publishers = self.landmarks, self.attitudes, self.odometry
+        assert self.spin_until(lambda: all(p.get_subscription_count() for p in publishers))
+
+    def close(self) -> None:
+        self.hearing.trigger_shutdown()
+        self.hearing.destroy_node()
+        super().close()
+
+    def tell(self, publisher, *messages) -> tuple[list, int]:
+        """What of these messages is kept, and how many are counted as unusable, since the last reset."""
+        self.hearing.reset("for the next test")
+        for message in messages:
+            publisher.publish(message)
+            self.spin_for(0.03)
+        self.spin_for(0.05)
+        return self.hearing.inputs.take(self.hearing.epoch, "camera"), self.hearing.inputs.unusable
+
+
+@pytest.fixture(scope="module")
+def robot() -> Iterator[Robot]:
+    with Robot() as robot:
+        yield robot
+
+
+def header(stamp_s: float = 100.0, frame_id: str = "camera") -> Header:
+    header = Header(frame_id=frame_id)
+    header.stamp.sec, header.stamp.nanosec = divmod(round(stamp_s * 1e9), 10**9)
+    return header
+
+
+def quaternion(q_4) -> Quaternion:
+    return Quaternion(**dict(zip("xyzw", map(float, q_4), strict=True)))
+
+
+def attitude(q_4=UNIT, variance_rad2: float = 1e-4, frame_id: str = "camera") -> Imu:
+    message = Imu(header=header(frame_id=frame_id), orientation=quaternion(q_4))
+    message.orientation_covariance = np.diag([variance_rad2] * 3).reshape(9)
+    return message
+
+
+def odometry(t_3=(1.0, 2.0, 0.0), q_4=UNIT, stamp_s: float = 100.0) -> Odometry:
+    message = Odometry(header=header(stamp_s, "odom"), child_frame_id="base_link")
+    position = message.pose.pose.position
+    position.x, position.y, position.z = map(float, t_3)
+    message.pose.pose.orientation = quaternion(q_4)
+    return message
+
+
+def landmarks(*z_m: float, sigma: float = 0.01) -> PointCloud2:
+    points_n = np.zeros(len(z_m), FIELDS)
+    points_n["z"], points_n["sigma"] = z_m, sigma
+    return point_cloud_message(header(), points_n)
+
+
+NO_ROTATIONS = [
+    (0, 0, 0, 0), (np.nan, 0, 0, 1), (np.inf, 0, 0, 1), (1e300, 0, 0, 0), (1e300,) * 4, (0, 0, 0, 3), (0.5, 0, 0, 0.5),
+]  # fmt: skip
+
+
+class TestAttitude:
+    def test_a_good_one_is_kept_also_one_that_is_a_unit_but_for_rounding(self, robot):
+        kept, unusable = robot.tell(robot.attitudes, attitude(), attitude((0, 0, 0, 1.02)))
+        assert unusable == 0
+        assert [type(told) for told in kept] == [Attitude, Attitude]
+        for told in kept:
+            np.testing.assert_allclose(told.up_3, [0, 0, 1], atol=1e-12)
+            assert told.sigma_rad == pytest.approx(0.01)
+
+    @pytest.mark.parametrize("q_4", NO_ROTATIONS)
+    def test_one_that_is_no_rotation_is_counted(self, robot, q_4):
+        assert robot.tell(robot.attitudes, attitude(q_4)) == ([], 1)
+
+    @pytest.mark.parametrize("variance_rad2", [np.nan, np.inf, 0.0, -5.0])
+    def test_one_with_a_covariance_that_cannot_be_is_counted(self, robot, variance_rad2):
+        assert robot.tell(robot.attitudes, attitude(variance_rad2=variance_rad2)) == ([], 1)
+
+    def test_a_frame_with_a_slash_before_it_is_the_same_frame(self, robot):
+        kept, _ = robot.tell(robot.attitudes, attitude(frame_id="/camera"), attitude(frame_id="other"))
+        assert len(kept) == 1
+
+
+class TestOdometry:
+    def test_a_good_one_is_kept(self, robot):
+        kept, unusable = robot.tell(robot.odometry, odometry(q_4=(0, 0, 0.99, 0)))
+        assert (len(kept), unusable) == (1, 0)
+        assert isinstance(kept[0], OdometryPose)
+        np.testing.assert_allclose(kept[0].T_odom_base[:3, :3], np.diag([-1, -1, 1]), atol=1e-12)
+        np.testing.assert_allclose(kept[0].T_odom_base[:3, 3], [1, 2, 0])
+
+    @pytest.mark.parametrize("q_4", NO_ROTATIONS)
+    def test_one_that_is_no_rotation_is_counted(self, robot, q_4):
+        assert robot.tell(robot.odometry, odometry(q_4=q_4)) == ([], 1)
+
+    @pytest.mark.parametrize("x_m", [np.nan, np.inf, 1e300])
+    def test_one_that_is_nowhere_is_counted(self, robot, x_m):
+        assert robot.tell(robot.odometry, odometry((x_m, 0, 0))) == ([], 1)
+
+    @pytest.mark.parametrize("stray_s", [0.0, 20.0, 2e9])
+    def test_one_wrong_stamp_breaks_nothing(self, robot, stray_s):
+        stamps_s = (100.0, 100.1, stray_s, 100.2)
+        kept, unusable = robot.tell(robot.odometry, *(odometry(stamp_s=stamp_s) for stamp_s in stamps_s))
+        assert [told.stamp_ns for told in kept] == [100_000_000_000, 100_100_000_000, 100_200_000_000]
+        assert unusable == 1
+
+
+class TestLandmarks:
+    @pytest.mark.parametrize("z_m", [np.nan, np.inf, 0.0, -2.0, 1e30])
+    def test_those_without_a_depth_are_left_out_and_a_message_of_only_such_is_counted(self, robot, z_m):
+        assert robot.tell(robot.landmarks, landmarks(z_m, z_m)) == ([], 1)
+        kept, unusable = robot.tell(robot.landmarks, landmarks(z_m, 2.0))
+        assert unusable == 0
+        assert isinstance(kept[0], Landmarks)
+        assert kept[0].depth_m_n.tolist() == [2.0]
+
+    @pytest.mark.parametrize("sigma", [np.nan, 0.0, -1.0])
+    def test_those_that_claim_to_be_exact_or_nothing_are_of_no_use(self, robot, sigma):
+        assert robot.tell(robot.landmarks, landmarks(2.0, sigma=sigma)) == ([], 1)
+
+    def test_none_seen_is_no_fault(self, robot):
+        kept, unusable = robot.tell(robot.landmarks, landmarks())
+        assert (len(kept), unusable) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("q_4", "words"),
+    [((0, 0, 0, 0), "quaternion of zeros"), ((0, 0, 0, 2.0), "is no pose"), ((1e300, 0, 0, 0), "is no pose")],
+)
+def test_a_mounting_that_is_none_is_refused(q_4, words):
+    spec = next(spec for spec in PARAMETERS if spec.name == "odometry_camera_pose")
+    problem = spec.problem([1.0, 0.0, 0.0, *map(float, q_4)])
+    assert problem.startswith("odometry_camera_pose ")
+    assert words in problem
+    assert spec.problem([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]) == ""
