@@ -263,6 +263,53 @@ def test_one_bad_quaternion_costs_a_recording_one_line(tmp_path, bad):
                for note in result["notes"])  # fmt: skip
 
 
+@pytest.mark.parametrize("mark", [1, 6])
+def test_a_picture_that_was_cut_is_left_out_and_one_without_its_end_mark_is_not(tmp_path, mark):
+    """Decoders fill the rest with grey; once that is put upright and stored again, nobody could tell."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = mark
+    (tmp_path / "walk").mkdir()
+    for name in ("whole", "unended", "cut"):
+        Image.fromarray(rng.integers(0, 255, (96, 128, 3), np.uint8)).save(tmp_path / "walk" / f"{name}.jpg", exif=exif)
+    for name, share in (("unended", 2), ("cut", 4000)):
+        data = (tmp_path / "walk" / f"{name}.jpg").read_bytes()
+        (tmp_path / "walk" / f"{name}.jpg").write_bytes(data[:-share])
+    result = import_dataset(tmp_path / "walk", tmp_path / "out")
+    assert names(tmp_path / "out") == ["walk/unended.jpg", "walk/whole.jpg"]
+    assert "1 cut short (cut.jpg)" in result["notes"][0]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp"])
+def test_other_formats_that_were_cut(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    (tmp_path / "walk").mkdir()
+    for name in ("whole", "cut"):
+        Image.fromarray(pixels).save(tmp_path / "walk" / f"{name}{suffix}")
+    cut = tmp_path / "walk" / f"cut{suffix}"
+    cut.write_bytes(cut.read_bytes()[:-1500])
+    result = import_dataset(tmp_path / "walk", tmp_path / "out")
+    assert names(tmp_path / "out") == [f"walk/whole{suffix}"]
+    assert f"1 cannot be read as images (cut{suffix})" in result["notes"][0]
+
+
+def test_images_of_floats_are_left_out(tmp_path):
+    write_image(tmp_path / "walk" / "a.jpg")
+    Image.fromarray(np.full((48, 64), 0.5, np.float32)).save(tmp_path / "walk" / "b.tif")
+    result = import_dataset(tmp_path / "walk", tmp_path / "out")
+    assert names(tmp_path / "out") == ["walk/a.jpg"]
+    assert "1 with floats or more than 16 bits a sample (b.tif)" in result["notes"][0]
+
+
+def test_names_of_columns_are_no_line(tmp_path):
+    for number in range(3):
+        write_image(tmp_path / "hall" / f"{number}.jpg")
+    rows = [f"1,0,0,{number},0,1,0,0,0,0,1,0" for number in range(3)]
+    (tmp_path / "hall" / "poses.txt").write_text("\n".join(["r11,r12,r13,tx,r21,r22,r23,ty,r31,r32,r33,tz", *rows]))
+    import_dataset(tmp_path / "hall", tmp_path / "out")
+    assert [frame.T_world_camera[0, 3] for frame in SceneDataset(tmp_path / "out").frames] == [0, 1, 2]
+
+
 def test_accounts_add_up():
     account = Account()
     account.find("images", 5)

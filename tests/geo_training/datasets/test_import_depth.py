@@ -107,6 +107,12 @@ def test_depth_that_cannot_be_this_cameras(folder, tmp_path, values, words):
     assert any("found 2 depth images, used 1, left out: 1 " in n and words in n for n in result["notes"])
 
 
+def test_depth_as_jpeg_is_refused(folder, tmp_path):
+    cv2.imwrite(str(folder / "depth" / "0.jpg"), np.full(SIZE[::-1], 100, np.uint8))
+    with pytest.raises(InputError, match=r"none of the 1 depth images can be used: 0\.jpg: not one of \.png, \.tif"):
+        import_dataset(folder, tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["0.png", "0.npy", "0.exr", "0.tiff"])
 def test_damaged_depth_is_counted(folder, tmp_path, name):
     (folder / "depth" / name).write_bytes(b"no depth at all")

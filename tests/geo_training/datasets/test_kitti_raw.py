@@ -177,6 +177,41 @@ def test_frames_without_lidar_or_gps_are_taken_with_a_note(raw, tmp_path):
     assert (result["frames"], result["depth_images"], result["posed_frames"], result["scale"]) == (7, 0, 0, "unknown")
 
 
+def test_what_was_left_out_is_counted_by_kind(raw, tmp_path):
+    drive = raw / TRAIN[:10] / TRAIN
+    (drive / "velodyne_points" / "data" / "0000000001.bin").write_bytes(b"12345")
+    (drive / "image_02" / "data" / "1²2.png").write_bytes((drive / "image_02" / "data" / "0000000000.png").read_bytes())
+    (drive / "image_02" / "data" / "0000000002.png").unlink()
+    result = import_dataset(raw, tmp_path / "out", options=ImportOptions(sequences=(TRAIN,)))
+    assert result["notes"][:3] == [
+        "kitti: found 4 images, used 3 (1 without depth), left out: 1 without a number for a name (1²2.png).",
+        "kitti: found 3 poses, used 3, left out: none.",
+        "kitti: found 3 depth images, used 2, left out: 1 cannot be read as depth (0000000001.bin).",
+    ]
+    assert [frame.stamp_ns % 10**9 for frame in SceneDataset(tmp_path / "out").frames] == [0, 100_000_000, 300_000_000]
+
+
+@pytest.mark.parametrize("place", ["0 0", "91 8", "nan 8", "1e300 8"])
+def test_a_place_that_is_none_is_no_pose(tmp_path, place):
+    (tmp_path / "0.txt").write_text(f"{place} 112 0 0 0")
+    (tmp_path / "1.txt").write_text("49 8 112 0 0 0")
+    lost, first = imu_poses([tmp_path / "0.txt", tmp_path / "1.txt"])
+    assert lost is None
+    np.testing.assert_allclose(first, np.eye(4), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["calib_cam_to_cam.txt", "calib_velo_to_cam.txt", "calib_imu_to_velo.txt"])
+def test_a_calibration_that_is_no_rotation_is_refused(raw, tmp_path, name):
+    file = raw / TRAIN[:10] / name
+    key = "R_rect_00" if name == "calib_cam_to_cam.txt" else "R"
+    lines = [
+        f"{key}: 2 0 0 0 2 0 0 0 2" if line.startswith(f"{key}:") else line for line in file.read_text().splitlines()
+    ]
+    file.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=f"{name}: {key}: .* is no rotation"):
+        import_dataset(raw, tmp_path / "out")
+
+
 def test_standing_still_is_left_out_of_training_only(tmp_path):
     root = tmp_path / "kitti"
     write_drive(root, TRAIN, [0.0, 0.02, 0.04, 1.0, 1.01, 2.0])

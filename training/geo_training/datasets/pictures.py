@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from PIL import Image, UnidentifiedImageError
 
 from geo_perception.errors import InputError
 from geo_perception.ros.bit_depth import BitDepth
+from geo_perception.ros.codec import decode_image
+from geo_perception.ros.image_headers import read_header as compressed_header
 from geo_training.datasets.orientation import MARKS, UPRIGHT, turned_array, turned_size
 from geo_training.storage.images import read_rgb
 
@@ -36,6 +39,7 @@ NO_FILE = "that are no files"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS = 0x0102
 _TIFF_SHORT = 3
+_READ_WHOLE = ("PNG", "WEBP", "BMP")
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _NOT_DECODED = (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
@@ -97,19 +101,36 @@ def _read_header(path: Path, _mtime_ns: int, _size: int) -> PictureHeader:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                if image.format == "PNG" and image.size[0] * image.size[1] <= MAX_PIXELS:
-                    image.load()  # a mark may stand behind the pixels
+                if image.format in _READ_WHOLE and image.size[0] * image.size[1] <= MAX_PIXELS:
+                    image.load()  # the mark of a PNG may stand behind the pixels
                 mark = _mark_of(image)
                 # Pillow turns a TIFF on its own, and gives its sides as they are then.
                 size = turned_size(image.size, mark) if image.format == "TIFF" else image.size
                 header = PictureHeader(size, mark, _is_deep(image, path), image.format or "")
+                bits = _tiff_bits(image)
     except Image.DecompressionBombError:
         raise InputError(f"larger than {MAX_PIXELS / 1e6:.0f} million pixels") from None
     except _NOT_DECODED:
         raise InputError(_not_read(path)) from None
     if size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"larger than {MAX_PIXELS / 1e6:.0f} million pixels")
+    if image.mode == "F" or bits > 16:
+        raise InputError("with floats or more than 16 bits a sample")
     return header
+
+
+def is_cut_short(path: Path, header: PictureHeader) -> bool:
+    """Whether a JPEG lacks a part of its picture: decoders fill that with grey and say nothing. What other formats lack
+    is seen when their header is read."""
+    if header.kind not in ("JPEG", "MPO"):
+        return False
+    try:
+        data = path.read_bytes()
+        if not compressed_header(data).ended:  # some cameras leave the end mark out, and the picture is whole
+            decode_image(SimpleNamespace(format="jpeg", data=data))
+    except (InputError, OSError):
+        return True
+    return False
 
 
 def shown_image_size(path: Path) -> tuple[int, int] | None:
@@ -211,7 +232,7 @@ def _is_deep(image: Image.Image, path: Path) -> bool:
     if image.mode.startswith("I") or image.mode == "F":
         return True
     if image.format == "TIFF":
-        return max(np.atleast_1d(image.tag_v2.get(_TIFF_BITS, 8))) > 8
+        return _tiff_bits(image) > 8
     if image.format == "PNG":  # Pillow drops the lower bits of colour
         with path.open("rb") as file:
             return file.read(25)[24] > 8
@@ -221,6 +242,10 @@ def _is_deep(image: Image.Image, path: Path) -> bool:
         words = b" ".join(fields).split()
         return len(words) > 3 and words[0] in (b"P2", b"P3", b"P5", b"P6") and words[3] not in (b"255", b"1")
     return False
+
+
+def _tiff_bits(image: Image.Image) -> int:
+    return int(max(np.atleast_1d(image.tag_v2.get(_TIFF_BITS, 8)))) if image.format == "TIFF" else 8
 
 
 def _not_read(path: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from geo_perception.errors import InputError
 from geo_training.datasets.importers import colmap, images, indoor6, kitti, kitti_raw, seven_scenes, transforms, tum
+from geo_training.datasets.importers.depth_files import DepthFile
 from geo_training.datasets.importers.source import ImportOptions
 from geo_training.datasets.importers.write import write_source
 from geo_training.datasets.scene import DATASET
@@ -45,7 +46,8 @@ def import_dataset(
 ) -> dict:
     """Turns a data set of a public format into ours. Returns what was done: format, counts, scale, notes.
 
-    Raises InputError when the path or the format is wrong, a file is broken, or `out` exists.
+    Raises InputError when the path or the format is wrong, a file is broken, an option would have no effect, or `out`
+    exists.
     """
     path, options = Path(path), options or ImportOptions()
     if not path.exists():
@@ -55,6 +57,10 @@ def import_dataset(
         raise InputError(f"there is no format '{name}'; use one of {', '.join(sorted(READERS))}")
     if options.split_files and name != "kitti_raw":
         raise InputError(f"--split-file is for kitti_raw; split this {name} data set with `geo-train dataset split`")
+    if options.rate_hz is not None and name == "tum":
+        raise InputError("the images of TUM RGB-D have stamps, so --rate would have no effect; leave it out")
     check_output(out, DATASET, [path], overwrite)
     source = READERS[name].read(path, options)
+    if options.depth_units_per_m is not None and not any(isinstance(f.depth, DepthFile) for f in source.frames):
+        raise InputError(f"no depth images were found in {path}, so --depth-scale would have no effect; leave it out")
     return {"format": name, **write_source(source, path, Path(out), options, overwrite)}

@@ -9,6 +9,7 @@ from geo_perception.errors import InputError
 from geo_training.datasets.tally import Tally
 
 KINDS = {"images": "images", "poses": "poses", "depth": "depth images", "masks": "masks"}
+CUT_SHORT = "cut short"
 NOT_READ = "cannot be read as images"
 OTHER_SHAPE = "of another shape than their camera"
 OWN_IMAGE = "whose image was left out"

@@ -10,7 +10,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.bit_depth import BitDepth
-from geo_training.datasets.importers.account import NOT_READ, OTHER_SHAPE, Account, printable
+from geo_training.datasets.importers.account import CUT_SHORT, NOT_READ, OTHER_SHAPE, Account, printable
 from geo_training.datasets.importers.depth_files import (
     NOT_DEPTH,
     DepthFile,
@@ -27,7 +27,14 @@ from geo_training.datasets.orientation import (
     turned_camera,
     turned_pose,
 )
-from geo_training.datasets.pictures import LOSSLESS_SUFFIXES, PictureHeader, bits_in_use, read_header, read_upright
+from geo_training.datasets.pictures import (
+    LOSSLESS_SUFFIXES,
+    PictureHeader,
+    bits_in_use,
+    is_cut_short,
+    read_header,
+    read_upright,
+)
 from geo_training.datasets.scene import SceneWriter
 from geo_training.datasets.undistort import Undistorter
 
@@ -64,6 +71,8 @@ class Copier:
             header = read_header(frame.image_file)
         except InputError as reason:
             return self._leave(frame, str(reason))
+        if is_cut_short(frame.image_file, header):
+            return self._leave(frame, CUT_SHORT)
         fitted = self._fitted(frame, header)
         if fitted is None:
             return self._leave(frame, OTHER_SHAPE)

@@ -199,9 +199,14 @@ def _paired(
                 account.leave(kind, "with the name of another one but for its ending", file.name)
         elif is_picture_name(file):
             account.find(kind)
-            account.leave(kind, f"not one of {', '.join(suffixes)}", file.name)
-    paired, how = pair_by_name(names, files, folder.name)
-    notes.append(f"{how[0].upper()}{how[1:]}")
+            reason = f"not one of {', '.join(suffixes)}"
+            if kind == "depth":
+                account.leave_depth(reason, file.name)
+            else:
+                account.leave(kind, reason, file.name)
+    paired, how = pair_by_name(names, files, kind)
+    if files:
+        notes.append(f"{how[0].upper()}{how[1:]}")
     used = set(paired.values())
     for file in files.values():
         if file not in used:

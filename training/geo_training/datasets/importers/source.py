@@ -176,7 +176,15 @@ def read_lines(path: Path) -> list[tuple[int, list[str]]]:
         words = words[: next((i for i, word in enumerate(words) if word.startswith("#")), len(words))]
         if words:
             lines.append((number, words))
-    return lines
+    return lines[1:] if lines and not any(map(_is_number, lines[0][1])) else lines  # names of columns are no line
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return _WINDOWS_NAN.fullmatch(word) is not None
+    return True
 
 
 def numbers_of(words: list[str], where: str) -> list[float]:
