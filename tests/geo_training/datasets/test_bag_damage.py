@@ -212,7 +212,7 @@ def test_a_topic_with_a_space(bag_maker, tmp_path):
     maker.image(T0_NS, noise(0), topic="/other/image", encoding="mono8", step=128)
     path = maker.write("walk")
     result = dataset_from_bags([path], tmp_path / "out", BagOptions(images=("/my camera/image raw",)))
-    assert result["images"][0]["source"] == "walk /my camera/image raw"
+    assert result["tallies"][0]["source"] == "walk /my camera/image raw"
 
 
 def test_a_recorder_that_was_killed_leaves_no_metadata(walk, tmp_path):

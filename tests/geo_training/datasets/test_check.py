@@ -24,7 +24,7 @@ from geo_perception.geometry import Camera, invert_pose, make_pose, pose_from_qu
 FRAMES = range(100, 116)
 NAMES = [f"{number:05d}" for number in FRAMES]
 BODY_OPTICAL = make_pose([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])
-CLOCK_CHECKS = {"clock jump", "gap", "rolling gaps", "same stamp", "clock runs back"}
+CLOCK_CHECKS = {"late stamps", "clock jump", "gap", "rolling gaps", "same stamp", "clock runs back"}
 POSE_CHECKS = {"pose convention", "poses disagree", "jumping poses", "missing poses", "no poses", "depth scale"}
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -227,6 +227,10 @@ def test_clocks(broken):
     assert "3 of 15 intervals lack frames" in finding(broken, "rolling gaps").message
     stamps((8, 107 * 100_000_000))
     assert finding(broken, "same stamp").frames == ("walk/00108.jpg",)
+    stamps((15, (2**31 + 5) * 10**9))
+    assert "stamps reach 2.15e+09 s, which is after January 2038" in finding(broken, "late stamps").message
+    stamps(*((i, 10**27 * (i + 1)) for i in range(16)))
+    assert len(finding(broken, "late stamps").frames) == 16
     stamps((8, 0))
     assert finding(broken, "clock runs back").frames == ("walk/00108.jpg",)
 

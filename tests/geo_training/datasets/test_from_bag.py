@@ -146,7 +146,7 @@ def test_a_zero_stamp_on_another_clock_is_left_out(bag_maker, tmp_path):
         maker.image(0 if i == 2 else 100 * 10**9 + i * STEP_NS, textured(i), receive_ns=T0_NS + i * STEP_NS)
     dataset, result = convert(maker.write("walk"), tmp_path)
     assert [f.stamp_ns for f in dataset.frames] == [100 * 10**9 + i * STEP_NS for i in (0, 1, 3, 4)]
-    assert result["images"][0]["left_out"] == {"without a stamp, on a clock of their own": 1}
+    assert result["tallies"][0]["left_out"] == {"without a stamp, on a clock of their own": 1}
 
 
 def test_stamps_out_of_order_and_before_zero_keep_their_poses(bag_maker, tmp_path):
@@ -183,7 +183,7 @@ def test_found_used_and_left_out_in_one_line(bag_maker, tmp_path):
     assert done.exit_code == 0
     assert sentence in done.output.splitlines()
     assert sentence in SceneDataset(tmp_path / "out").info.notes
-    (images,) = yaml.safe_load((tmp_path / "r.json").read_text())["images"]
+    (images,) = yaml.safe_load((tmp_path / "r.json").read_text())["tallies"]
     assert (images["found"], images["used"], images["lacking"]) == (8, 2, {"without a pose": 1})
     assert images["left_out"] == {"for the rate of 2 a second": 5, "undecodable": 1}
 

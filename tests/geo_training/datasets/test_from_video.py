@@ -26,7 +26,7 @@ def test_the_sharpest_of_each_quarter_second(tmp_path):
     assert result["cameras_known"] is False
     assert dataset.info.scale == "unknown"
     assert result["notes"][0] == "walk.mp4: found 20 images, used 4, left out: 16 for the rate of 4 a second."
-    assert result["images"][0]["left_out"] == {"for the rate of 4 a second": 16}
+    assert result["tallies"][0]["left_out"] == {"for the rate of 4 a second": 16}
     assert [f"{n:.9}" for n in result["warnings"]] == ["No K was "]
     every = dataset_from_videos([tmp_path / "walk.mp4"], tmp_path / "all", fps=0)
     assert every["notes"][0] == "walk.mp4: found 20 images, used 20, left out: none."
@@ -117,7 +117,7 @@ def test_the_command(tmp_path):
     done = run(train, [*arguments, "--json", str(tmp_path / "r.json")])
     assert done.exit_code == 0
     assert "walk.mp4: found 6 images, used 2, left out: 4 for the rate of 4 a second." in done.output
-    assert json.loads((tmp_path / "r.json").read_text())["images"][0]["used"] == 2
+    assert json.loads((tmp_path / "r.json").read_text())["tallies"][0]["used"] == 2
     assert run(train, arguments).exit_code == 1
     assert run(train, [*arguments[:-1], "80,80", "--overwrite"]).exit_code == 1
     assert run(train, [*arguments, "--fps", "-1"]).exit_code == 2

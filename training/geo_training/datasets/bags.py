@@ -18,6 +18,8 @@ from geo_training.datasets.bag_types import MessageTypes
 SUFFIXES = (".bag", ".mcap", ".db3")
 _SCANNERS = {".bag": scan_ros1, ".mcap": scan_mcap, ".db3": scan_sqlite}
 _COPY_BYTES = 1 << 16
+# A stamp keeps whole seconds in 32 bits: until January 2038.
+LAST_STAMP_NS = (2**31 - 1) * 10**9 + 999_999_999
 _LAST_TIME_NS = (1 << 63) - 1  # what is beyond is damage, and no array of times could hold it
 # A topic whose stamps are this far from the time of receipt has another clock (a simulation, a bag played back).
 _SAME_CLOCK_NS = 10 * 10**9

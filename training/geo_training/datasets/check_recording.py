@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from geo_perception.geometry import Camera
+from geo_training.datasets.bags import LAST_STAMP_NS
 from geo_training.datasets.check_findings import Finding, Severity, by_sequence, by_share, named
 from geo_training.datasets.check_images import Look
 from geo_training.datasets.importers.source import natural_key
@@ -92,6 +93,11 @@ def _check_clock(sequence: str, frames: list[Frame]) -> list[Finding]:
         message = f"{sequence}: the clock runs back {len(back)} times against the order of the file names"
         remedy = "check the clock of the recording; frames are ordered by stamp"
         findings.append(Finding("clock runs back", Severity.WARNING, message, remedy, named(back)))
+    late = [frame for frame in frames if frame.stamp_ns > LAST_STAMP_NS]
+    if late:
+        message = f"{sequence}: stamps reach {late[-1].stamp_ns / 1e9:.3g} s, which is after January 2038"
+        remedy = "check their unit (nanoseconds taken as seconds?) and import again; no bag can hold them"
+        findings.append(Finding("late stamps", Severity.WARNING, message, remedy, named(late)))
     if len(frames) < 3:
         return findings
     interval_s = np.diff([frame.stamp_ns for frame in frames]) * 1e-9

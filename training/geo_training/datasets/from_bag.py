@@ -75,7 +75,7 @@ def dataset_from_bags(bags: list[Path], out: Path, options: BagOptions, overwrit
         "frames": len(writer.frames),
         "posed_frames": posed,
         "sequences": reader.sequences,
-        "images": [tally.to_dict() for tally in reader.tallies],
+        "tallies": [tally.to_dict() for tally in reader.tallies],
         "cameras_known": not reader.cameras.guessed,
         "scale": writer.info.scale,
         "scale_source": writer.info.scale_source,

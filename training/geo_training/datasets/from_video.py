@@ -39,7 +39,7 @@ def dataset_from_videos(
         "out": str(out),
         "frames": len(writer.frames),
         "sequences": reader.sequences,
-        "images": [tally.to_dict() for tally in reader.tallies],
+        "tallies": [tally.to_dict() for tally in reader.tallies],
         "cameras_known": not reader.cameras.guessed,
         "notes": writer.info.notes,
         "warnings": [note for note in writer.info.notes if note not in {tally.sentence for tally in reader.tallies}],

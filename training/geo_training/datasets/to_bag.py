@@ -24,7 +24,7 @@ from geo_perception.geometry import Camera, invert_pose, pose_to_quaternion, so3
 from geo_perception.ros.camera_info import info_fields
 from geo_perception.ros.codec import encode_image, encode_jpeg
 from geo_training.console import track
-from geo_training.datasets.bags import read_metadata
+from geo_training.datasets.bags import LAST_STAMP_NS, read_metadata
 from geo_training.datasets.from_bag import GRAVITY_KEY, POSE_FRAME_KEY, SCALE_KEY
 from geo_training.datasets.scene import PRODUCER, Frame, SceneDataset
 from geo_training.storage.folders import FolderKind, check_output, output_folder
@@ -35,8 +35,6 @@ CAMERA_FRAME, ODOMETRY_FRAME = "camera_optical", "odom"
 PRODUCER_KEY = "geo_perception.producer"
 # A stamp of zero means "none" in ROS, so a recording that begins at zero is moved by a second.
 FIRST_STAMP_NS = 10**9
-# A message keeps whole seconds in 32 bits: until January 2038.
-LAST_STAMP_NS = (2**31 - 1) * 10**9 + 999_999_999
 _AS_THEY_ARE = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 # Longer than this between two frames, the motion between them is not a velocity.
 _MAX_TWIST_GAP_S = 1.0
