@@ -1,5 +1,7 @@
 """A scene that several cameras recorded is learned, calibrated and run at one focal length."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from geo_training.mapping.scene_map import SceneMap, Tracks
 from geo_perception.geometry import Camera, make_pose
 from geo_perception.localization.estimator import Localizer
 from geo_perception.localization.network_view import MAX_NETWORK_PIXELS, network_camera_at
-from geo_perception.localization.scene import Scene
+from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.runtime.backbone import create_backbone
 
 # 7 frames of a camera, 4 of one with a longer lens, one of a large picture.
@@ -101,6 +103,20 @@ def test_the_one_frame_of_a_camera_is_learned_too(data):
     sizes = {tuple(shape[2:]) for shape in shapes}
     assert len(sizes) == 3
     assert min(shape[0] for shape in shapes) == 2
+
+
+def test_the_floor_of_the_noise_is_a_share_of_the_distance_where_the_scale_is_unknown(data):
+    """Landmarks are 2 m away: 3 mm at 3 m is 2 mm there, and 1000 times that in a unit of a millimetre."""
+    assert data.usual_noise == NoiseModel()
+    unit = 1000.0
+    poses = {name: make_pose(T[:3, :3], unit * T[:3, 3]) for name, T in data.map.T_world_camera.items()}
+    points_l3 = data.landmarks.points_world_l3 * np.float32(unit)
+    unknown = HeadData(
+        data.dataset, replace(data.landmarks, points_world_l3=points_l3),
+        replace(data.map, T_world_camera=poses, metric=False), CONFIG,
+    )  # fmt: skip
+    assert unknown.usual_noise.floor_m == pytest.approx(2.0, rel=0.03)
+    assert unknown.usual_noise.floor_rad == NoiseModel().floor_rad
 
 
 def test_the_focal_length_is_the_middle_one_of_the_frames():

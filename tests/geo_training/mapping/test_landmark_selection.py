@@ -1,6 +1,7 @@
 """Which points become landmarks: apart, worth it, enough in every frame; and what happens when there are too few."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.landmarks import (
     SelectionOptions,
     candidates,
+    depth_limit,
     greedy_selection,
     min_distance,
     point_statistics,
@@ -149,6 +151,53 @@ def test_points_that_are_too_far_are_left_out():
     pool, _ = candidates(s, robustness_score(s), scene, far)
     assert len(pool) > 0
     assert s.mean_depth_n[pool].max() <= 2.05
+
+
+def in_another_unit(scene, unit, metric=False):
+    """The same map with lengths `unit` times as large."""
+    poses = {name: T @ np.diag([1.0, 1, 1, 1]) for name, T in scene.T_world_camera.items()}
+    for T in poses.values():
+        T[:3, 3] *= unit
+    return replace(scene, T_world_camera=poses, points_world_n3=scene.points_world_n3 * unit, metric=metric)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 40.0, 1e4])
+def test_the_unit_of_a_map_of_unknown_scale_does_not_matter(unit):
+    """With 40 units a metre everything is 80 units away, far beyond ten."""
+    scene = walk_past_a_wall()
+    options = SelectionOptions(count=120, frame_target=15)
+    depth_m = np.full((150, 200), 2.0, np.float32)
+    scenes = in_another_unit(scene, 1.0), in_another_unit(scene, unit)
+    one, other = (select_landmarks(s, options, lambda name: depth_m) for s in scenes)
+    assert len(one) == 120
+    np.testing.assert_allclose(other.points_world_l3, one.points_world_l3 * unit, rtol=1e-5)
+    np.testing.assert_array_equal(other.visibility_fl, one.visibility_fl)
+    assert other.report["limits"]["max_depth"] == pytest.approx(4 * unit * one.report["median_depth"])
+
+
+def test_the_limit_is_metres_or_median_distances():
+    scene = walk_past_a_wall()
+    median = scene.median_distance
+    assert 2.0 < median < 2.2  # a wall 2 m away, most of it aslant
+    assert depth_limit(scene, SelectionOptions()) == 10.0
+    assert depth_limit(scene, SelectionOptions(max_depth=3)) == 3.0
+    unknown = in_another_unit(scene, 7.0)
+    assert depth_limit(unknown, SelectionOptions()) == pytest.approx(4 * 7 * median)
+    assert depth_limit(unknown, SelectionOptions(max_depth=1.5)) == pytest.approx(1.5 * 7 * median)
+
+
+def test_what_was_left_out_is_counted():
+    scene = walk_past_a_wall(points=800)
+    error_px_n = scene.error_px_n.copy()
+    error_px_n[:100] = 5.0
+    found = select_landmarks(replace(scene, error_px_n=error_px_n), SelectionOptions(count=80, max_depth=2.1))
+    taken = found.report["taken"]
+    assert (taken["found"], taken["used"]) == (800, 80)
+    assert taken["used"] + sum(taken["left_out"].values()) == 800
+    far = taken["left_out"]["too far away"]
+    assert far > 0
+    assert 0 < taken["left_out"]["not placed exactly enough"] <= 100
+    assert f"found 800 points, used 80, left out: {far} too far away" in found.report["taken_words"]
 
 
 def test_points_that_depth_contradicts_are_not_chosen():

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from board_walk import CAMERA, boards, poses_of_walk, render
 from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset, SceneWriter
 from geo_training.mapping.align import KnownDistance
-from geo_training.mapping.build import MapOptions, build_map, choose_poses, mapping_frames, save_map
+from geo_training.mapping.build import MapOptions, build_map, choose_poses, mapping_frames, prior_sigma, save_map
 from geo_training.mapping.colmap_io import registered_poses
 from geo_training.mapping.features import FeatureOptions, FeatureStore
 from geo_training.mapping.landmark_set import LandmarkSet
@@ -96,6 +97,9 @@ def test_the_map_reprojects_onto_its_own_tracks_in_our_pixels(walk, known_map):
 def test_frames_kept_for_judging_are_not_mapped(walk, known_map):
     assert "walk/000005.jpg" not in SceneMap.load(walk.root).frame_names
     assert known_map.frames == known_map.registered == 9
+    assert known_map.taken["found"] == 10
+    assert known_map.taken["used"] == 9
+    assert known_map.taken["left_out"] == {"of the splits test and val": 1}
     assert len(mapping_frames(walk, all_frames=True)) == 10
 
 
@@ -143,6 +147,19 @@ def test_prior_positions_hold_the_map(walk):
     assert report.registered == 9
     assert report.scale.factor == pytest.approx(1.0, abs=0.03)
     assert report.scale.residual < 0.02
+
+
+def test_a_prior_of_unknown_unit_is_a_share_of_the_walk(walk):
+    walked = [T[:3, 3] for T in poses_of_walk(10)]
+    size = np.linalg.norm(np.percentile(walked, 95, axis=0) - np.percentile(walked, 5, axis=0))
+    assert prior_sigma(walk.frames, walk, MapOptions()) == 0.1
+    assert prior_sigma(walk.frames, walk, MapOptions(prior_sigma_m=0.3)) == 0.3
+    unknown = SimpleNamespace(info=SimpleNamespace(scale="unknown"))
+    assert prior_sigma(walk.frames, unknown, MapOptions()) == pytest.approx(0.02 * size)
+    larger = [replace(f, T_world_camera=make_pose(np.eye(3), 500 * f.T_world_camera[:3, 3])) for f in walk.frames]
+    assert prior_sigma(larger, unknown, MapOptions()) == pytest.approx(10 * size)
+    with pytest.raises(InputError, match="do not move"):
+        prior_sigma([replace(f, T_world_camera=np.eye(4)) for f in walk.frames], unknown, MapOptions())
 
 
 def test_without_poses_the_scale_is_unknown_until_two_distances_are_given(tmp_path):

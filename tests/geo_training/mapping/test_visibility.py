@@ -5,6 +5,7 @@ import pytest
 from geo_training.mapping.scene_map import SceneMap, Tracks
 from geo_training.mapping.visibility import depth_ratio, project_all, three_states
 
+from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose, so3_exp
 
 CAMERA = Camera(100, 80, 100, 100, 49.5, 39.5)
@@ -119,3 +120,19 @@ def test_the_unit_of_the_map_is_read_off_the_depth():
     scene = scene_of(points, [(i, 0) for i in range(80)], metric=False)
     assert depth_ratio(scene, wall(2.0)) == pytest.approx(4.0)
     assert depth_ratio(scene, lambda name: None) is None
+
+
+@pytest.mark.parametrize(("wrong", "refused"), [(0.4, False), (0.6, True)])
+def test_depth_without_one_ratio_to_the_map_tells_no_unit(wrong, refused):
+    """Depth of 2 m where the map says 0.5, but for a share of the image where it is anything."""
+    rng = np.random.default_rng(0)
+    points = np.c_[rng.uniform(-0.2, 0.2, (100, 2)), np.full(100, 0.5)] * [1, 0.8, 1]
+    scene = scene_of(points, [(i, 0) for i in range(100)], metric=False)
+    depth = np.full((80, 100), 2.0, np.float32)
+    spoiled = rng.random((80, 100)) < wrong
+    depth[spoiled] = rng.uniform(3, 40, spoiled.sum())
+    if refused:
+        with pytest.raises(InputError, match="measured depth contradicts the map"):
+            depth_ratio(scene, lambda name: depth)
+    else:
+        assert depth_ratio(scene, lambda name: depth) == pytest.approx(4.0)

@@ -91,7 +91,7 @@ class FeatureBuffer:
         for size, group in waiting.items():
             if group and size not in complete and len(group) < least:
                 # All there are of a camera with few frames: some stand twice in a batch, rather than none in any.
-                group = [group[index % len(group)] for index in range(least)]  # noqa: PLW2901
+                group = [group[index % len(group)] for index in range(least)]
             if len(group) >= least:
                 yield group
 

@@ -96,7 +96,9 @@ def fit_covariance(error_m6: np.ndarray, covariance_m66: np.ndarray, noise: Nois
     wanted = chi2.ppf(quantiles, 6)
     typical_m, typical_rad = np.median(np.abs(error_m6[:, :3])), np.median(np.abs(error_m6[:, 3:]))
     for floor_share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        floor_m, floor_rad = max(1e-4, floor_share * typical_m), max(1e-4, floor_share * typical_rad)
+        # A share of the usual floors, which are in the unit of the scene, is the least.
+        floor_m = max(noise.floor_m / 30, floor_share * typical_m)
+        floor_rad = max(noise.floor_rad / 10, floor_share * typical_rad)
         floor_66 = np.diag([floor_m**2] * 3 + [floor_rad**2] * 3)
         for scale in np.geomspace(0.25, 64, 49):
             total_m66 = covariance_m66 * scale + floor_66

@@ -36,7 +36,7 @@ from geo_training.localization.calibrate import (
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.losses import fine_loss, heatmap_loss
 from geo_training.localization.views import View, make_view, scene_focal_px
-from geo_training.mapping.landmark_set import LandmarkSet
+from geo_training.mapping.landmark_set import SEEN, LandmarkSet
 from geo_training.mapping.scene_map import SceneMap
 from geo_training.storage.fingerprints import digest_of, digest_of_files
 
@@ -87,6 +87,17 @@ class HeadData:
     def open(cls, root: str | Path, config: HeadTrainingConfig) -> HeadData:
         """The data of a dataset on which `geo-train map` and `geo-train landmarks` have run."""
         return cls(SceneDataset(root), LandmarkSet.load(root), SceneMap.load(root), config)
+
+    @property
+    def usual_noise(self) -> NoiseModel:
+        """The noise model before any held-out frame is looked at. Its floor is millimetres at three metres, so it is a
+        share of the distance where the scale is unknown."""
+        seen_fl = self.landmarks.visibility_fl[self.rows] == SEEN
+        if self.map.metric or not seen_fl.any():
+            return NoiseModel()
+        centres_f3 = np.stack([self.map.T_world_camera[frame.name][:3, 3] for frame in self.frames])
+        distance_fl = np.linalg.norm(self.landmarks.points_world_l3[None] - centres_f3[:, None], axis=2)
+        return NoiseModel(floor_m=NoiseModel.floor_m / 3.0 * float(np.median(distance_fl[seen_fl])))
 
     def network_camera(self, frame_index: int) -> Camera:
         """The pinhole through which the network sees a frame where nothing is augmented."""
@@ -220,7 +231,7 @@ class HeadTask:
     def noise_model(self, network) -> NoiseModel:
         """Pixel noise and covariance, calibrated on the held-out views."""
         views = self.held_out_views(network)
-        noise = fit_pixel_noise(views, NoiseModel(), self.options.min_score)
+        noise = fit_pixel_noise(views, self.data.usual_noise, self.options.min_score)
         landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
         error_m6, covariance_m66, _ = normalized_errors(views, landmarks_l3, noise, self.options)
         return fit_covariance(error_m6, covariance_m66, noise)
@@ -274,7 +285,7 @@ def fit_head(
     loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, ema=config.ema,
                       evaluations=config.evaluations, seed=config.seed)  # fmt: skip
     result = run_loop(task, loop, run_dir, accelerator, fingerprint, overwrite=overwrite)
-    noise = task.noise_model(result.network) if data.held_out else NoiseModel()
+    noise = task.noise_model(result.network) if data.held_out else data.usual_noise
     scene = _scene_of(data, backbone, result.network, noise, config)
     figures = {
         "train_s": buffer_s + result.seconds,

@@ -16,6 +16,7 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_text
 from geo_training.console import say, write_json
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
+from geo_training.datasets.tally import Tally
 from geo_training.mapping.align import KnownDistance, robust_similarity, scale_from_distances
 from geo_training.mapping.colmap_io import from_pycolmap, registered_poses
 from geo_training.mapping.features import FeatureOptions, FeatureStore, fingerprint
@@ -40,16 +41,20 @@ MIN_FRAMES = 3
 # Recorded poses that agree with a map made without them; with fewer the map is said to be bent, and refused when fewer
 # than the second share agree: then neither its shape nor its scale can be relied on.
 MOST_POSES, ENOUGH_POSES = 0.8, 2 / 3
+SCALE_SURE = 0.03  # a standard deviation of the scale above this is warned of
+# How far recorded positions may be off that are a prior: metres, or this share of the walk where their unit is unknown.
+PRIOR_SIGMA_M, PRIOR_SIGMA_SHARE = 0.1, 0.02
 
 
 @dataclass(frozen=True)
 class MapOptions:
-    """`poses`: known, prior, none, or None to choose; `prior_sigma_m`: how far recorded positions may be off."""
+    """`poses`: known, prior, none, or None to choose; `prior_sigma_m`: how far recorded positions may be off, in their
+    own unit (None: PRIOR_SIGMA_M, or PRIOR_SIGMA_SHARE of the walk's size where that unit is unknown)."""
 
     poses: str | None = None
     mapper: str = "incremental"
     known_distances: tuple[KnownDistance, ...] = ()
-    prior_sigma_m: float = 0.1
+    prior_sigma_m: float | None = None
     keep_largest: bool = False
     all_frames: bool = False
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -86,6 +91,11 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
     poses = choose_poses(frames, options.poses)
     if options.known_distances and (poses != "none" or _recorded_metric(dataset, frames)):
         raise InputError("the recorded poses already say how large the map is; leave out --scale-from")
+    idle = {"--mapper global": options.mapper == "global" and poses != "none"}
+    idle["--prior-sigma"] = options.prior_sigma_m is not None and poses != "prior"
+    if any(idle.values()):
+        named = ", ".join(option for option, is_idle in idle.items() if is_idle)
+        raise InputError(f"with --poses {poses}, {named} would have no effect; leave out one of the two")
     say(f"mapping {len(frames)} of {len(dataset)} frames, poses: {_describe(poses, frames, options)}")
     seconds: dict[str, float] = {}
     store = FeatureStore(dataset, options.features)
@@ -93,10 +103,15 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
         store.extract(frames)
         readable = store.image_numbers()
         usable = [frame for frame in frames if frame.name in readable]
+    tally = Tally(str(dataset.root), "frames", len(dataset))
+    tally.leave_out("of the splits test and val", len(dataset) - len(frames))
+    tally.leave_out("that cannot be read", len(frames) - len(usable))
     if len(usable) < MIN_FRAMES:
         raise InputError(f"only {len(usable)} images can be read; run `geo-train dataset check {dataset.root}`")
     if poses == "known":
-        usable = [frame for frame in usable if frame.T_world_camera is not None]
+        posed = [frame for frame in usable if frame.T_world_camera is not None]
+        tally.leave_out("without a recorded pose", len(usable) - len(posed))
+        usable = posed
     with _stage(seconds, "matches"):
         can_place = poses != "none" and all(frame.T_world_camera is not None for frame in usable)
         pairing, pairs = choose_pairs(usable, dataset, store, can_place)
@@ -105,6 +120,10 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
     with _stage(seconds, "mapping"):
         models = _reconstruct(usable, dataset, store, poses, options, pairs)
     report, model = _judge(dataset, frames, models, poses, options, (pairing, len(pairs)), seconds)
+    tally.used = report.registered
+    tally.leave_out("that could not be placed", len(usable) - report.registered)
+    say(tally.sentence)
+    report = replace(report, taken=tally.to_dict())
     if agreement is not None:
         report = replace(report, matches_fit_poses=agreement, problems=report.problems + pose_problems(agreement))
     return report, model
@@ -133,7 +152,7 @@ def _reconstruct(
     same command again, reads them back."""
     if poses == "known":
         return [triangulate(frames, dataset, store)]
-    sigma_m = options.prior_sigma_m if poses == "prior" else None
+    sigma_m = prior_sigma(frames, dataset, options) if poses == "prior" else None
     recorded = [frame.T_world_camera.tolist() for frame in frames if sigma_m and frame.T_world_camera is not None]
     key = fingerprint(
         poses, options.mapper, sigma_m, recorded, [frame.name for frame in frames], pairs, store.signature, versions()
@@ -154,6 +173,20 @@ def _reconstruct(
     folder.mkdir(exist_ok=True)
     replace_text(folder / "key", key)
     return models
+
+
+def prior_sigma(frames: list[Frame], dataset: SceneDataset, options: MapOptions) -> float:
+    """The standard deviation of recorded positions that are a prior, in their unit. Raises InputError where they do not
+    move and their unit is unknown."""
+    if options.prior_sigma_m is not None:
+        return options.prior_sigma_m
+    if dataset.info.scale == "metric":
+        return PRIOR_SIGMA_M
+    positions_n3 = np.stack([f.T_world_camera[:3, 3] for f in frames if f.T_world_camera is not None])
+    size = float(np.linalg.norm(np.percentile(positions_n3, 95, axis=0) - np.percentile(positions_n3, 5, axis=0)))
+    if not size > 0:
+        raise InputError("the recorded positions do not move; pass --poses none, or --prior-sigma with what they hold")
+    return PRIOR_SIGMA_SHARE * size
 
 
 def _judge(
@@ -250,6 +283,11 @@ def _set_scale(
             agree,
             total,
         )
+        if fit.scale_spread > SCALE_SURE:
+            warnings.append(
+                f"the recorded poses tell the scale of the map within {fit.scale_spread:.0%} only: the walk is short "
+                "for their errors, or some are wrong"
+            )
         if agree < MOST_POSES * total:
             sentence = (
                 f"only {agree} of {total} recorded poses agree with the map, a tenth is off by more than "

@@ -45,8 +45,15 @@ def map_command(
         ),
     ] = None,
     prior_sigma_m: Annotated[
-        float, typer.Option("--prior-sigma", min=1e-4, help="With --poses prior: error of the positions, metres.")
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            "--prior-sigma",
+            min=1e-9,
+            help="With --poses prior: error of the recorded positions, in their unit. By default 0.1 m, or 2 % of the "
+            "walk's size where their scale is unknown.",
+            show_default=False,
+        ),
+    ] = None,
     keep_largest: Annotated[
         bool, typer.Option("--keep-largest", help="Keep the largest component of a map that breaks into several.")
     ] = False,
@@ -107,8 +114,14 @@ def landmarks_command(
     root: DatasetArgument,
     count: Annotated[int, typer.Option(min=1, help="How many landmarks, at the most.")] = 600,
     max_depth: Annotated[
-        float, typer.Option(min=1e-6, help="Mean distance of a landmark from the cameras, in the unit of the map.")
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            min=1e-6,
+            help="Largest mean distance of a landmark from the cameras: metres, by default 10; in a map of unknown "
+            "scale as many times the median distance of its points, by default 4.",
+            show_default=False,
+        ),
+    ] = None,
     frame_target: Annotated[int, typer.Option(min=1, help="Landmarks that every frame should see.")] = 30,
     all_frames: Annotated[
         bool, typer.Option("--all-frames", help="Use the mapped frames of the splits test and val, too.")
@@ -125,6 +138,7 @@ def landmarks_command(
         geo-train landmarks office --count 400
     """
     from geo_training.datasets.scene import SceneDataset
+    from geo_training.datasets.tally import Tally
     from geo_training.mapping.landmark_set import FILE_NAME
     from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
     from geo_training.mapping.scene_map import SceneMap
@@ -137,9 +151,15 @@ def landmarks_command(
         for name in scene.frame_names
         if name in by_name and (all_frames or by_name[name].split not in ("test", "val"))
     ]
+    frames = Tally(f"{root / 'map.json'}", "mapped frames", len(scene.frame_names), len(allowed))
+    missing = sum(name not in by_name for name in scene.frame_names)
+    frames.leave_out("of the splits test and val", len(scene.frame_names) - len(allowed) - missing)
+    frames.leave_out("that are not in frames.csv", missing)
+    say(frames.sentence)
     options = SelectionOptions(count=count, max_depth=max_depth, frame_target=frame_target)
     landmarks = select_landmarks(scene.restricted_to(allowed), options, lambda name: dataset.depth_m(by_name[name]))
     report, unit = landmarks.report, "m" if scene.metric else "units"
+    say(report["taken_words"])
     typer.echo(
         f"landmarks     {report['count']} of {report['candidates']} candidates, at least "
         f"{report['min_distance']:.3g} {unit} apart"

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from geo_perception.errors import InputError
+from geo_training.datasets.tally import Tally
 from geo_training.mapping.landmark_set import SEEN, LandmarkSet
 from geo_training.mapping.scene_map import SceneMap
 from geo_training.mapping.visibility import DEPTH_FLOOR_M, depth_ratio, three_states
@@ -18,6 +19,8 @@ MIN_LANDMARKS = 20  # fewer cannot localize a camera reliably
 POOL_PER_FRAME = 3  # candidates that a frame should see for each landmark it should see
 MAX_POOL = 8000
 MIN_AGREEMENT = 0.5  # of measured depth with a point, over its own track
+# How far a landmark may be: metres, or median distances where the scale of the map is unknown.
+MAX_DEPTH_M, MAX_DEPTH_MEDIANS = 10.0, 4.0
 MAX_RELATIVE_SIGMA = 0.02  # of a point's position, as a share of its mean depth
 # The limits are eased together, step by step, until there are enough candidates.
 TRACK_LENGTHS = (25, 15, 10, 7, 5, 4, 3)
@@ -26,10 +29,12 @@ SPANS_RAD = (0.3, 0.25, 0.2, 0.15, 0.1, 0.06, 0.03)
 
 @dataclass(frozen=True)
 class SelectionOptions:
-    """`frame_target`: landmarks that every frame should see. `max_depth` in the unit of the map."""
+    """`frame_target`: landmarks that every frame should see. `max_depth`: mean distance from the cameras, in metres; in
+    a map of unknown scale, whose unit means nothing, in median distances of the map. None: MAX_DEPTH_M or
+    MAX_DEPTH_MEDIANS."""
 
     count: int = 600
-    max_depth: float = 10.0
+    max_depth: float | None = None
     max_error_px: float = 2.0
     frame_target: int = 30
     coverage_weight: float = 6.0
@@ -113,6 +118,24 @@ def robustness_score(statistics: PointStatistics) -> np.ndarray:
     )
 
 
+def depth_limit(scene: SceneMap, options: SelectionOptions) -> float:
+    """The largest mean distance of a landmark from the cameras, in the unit of the map."""
+    if scene.metric:
+        return MAX_DEPTH_M if options.max_depth is None else options.max_depth
+    return (MAX_DEPTH_MEDIANS if options.max_depth is None else options.max_depth) * scene.median_distance
+
+
+def unsound(statistics: PointStatistics, scene: SceneMap, options: SelectionOptions) -> dict[str, np.ndarray]:
+    """Which points (N,) can be no landmarks, by the reason."""
+    few_views_n = (statistics.track_n < TRACK_LENGTHS[-1]) | (statistics.span_rad_n < SPANS_RAD[-1])
+    exact_n = statistics.sigma_n < MAX_RELATIVE_SIGMA * statistics.mean_depth_n
+    return {
+        "too far away": ~(statistics.mean_depth_n <= depth_limit(scene, options)),
+        "seen from too few places": few_views_n,
+        "not placed exactly enough": ~(exact_n & (statistics.error_px_n <= options.max_error_px)),
+    }
+
+
 def candidates(
     statistics: PointStatistics, score_n: np.ndarray, scene: SceneMap, options: SelectionOptions
 ) -> tuple[np.ndarray, dict]:
@@ -121,13 +144,7 @@ def candidates(
     The limits on track length and angular span are eased only as far as it takes to have three for each landmark
     wanted. A frame that still sees few of those brings its own best sound points, whatever their track.
     """
-    sound_n = (
-        (statistics.mean_depth_n <= options.max_depth)
-        & (statistics.error_px_n <= options.max_error_px)
-        & (statistics.sigma_n < MAX_RELATIVE_SIGMA * statistics.mean_depth_n)
-        & (statistics.track_n >= TRACK_LENGTHS[-1])
-        & (statistics.span_rad_n >= SPANS_RAD[-1])
-    )
+    sound_n = ~np.any(list(unsound(statistics, scene, options).values()), axis=0)
     for min_track, min_span_rad in zip(TRACK_LENGTHS, SPANS_RAD, strict=True):
         passed_n = sound_n & (statistics.track_n >= min_track) & (statistics.span_rad_n >= min_span_rad)
         if passed_n.sum() >= 3 * options.count:
@@ -203,8 +220,9 @@ def select_landmarks(
     if len(pool) < MIN_LANDMARKS:
         raise InputError(
             f"only {len(pool)} of {len(scene.points_world_n3)} points can serve as landmarks, at least {MIN_LANDMARKS} "
-            f"are needed (track of 3 frames, depth up to {options.max_depth:g}, error up to {options.max_error_px:g} "
-            "px); record more views of the scene, or raise --max-depth"
+            f"are needed (track of 3 frames, depth up to {depth_limit(scene, options):.3g} "
+            f"{'m' if scene.metric else 'units of the map'}, error up to {options.max_error_px:g} px); record more "
+            "views of the scene, or raise --max-depth"
         )
     pool = pool[np.argsort(-score_n[pool], kind="stable")][:MAX_POOL]
     scaled_depth_of, depth_unit = _depth_in_map_units(scene, depth_of)
@@ -224,12 +242,22 @@ def select_landmarks(
     index_l = pool[kept[chosen]]
     state_fl, pixels_fl2 = visibility.state_fl[:, kept[chosen]], visibility.pixels_fl2[:, kept[chosen]]
     seen_f = (state_fl == SEEN).sum(axis=1)
+    tally = Tally("the map", "points", len(statistics.track_n), len(chosen))
+    told_n = np.zeros(len(statistics.track_n), bool)
+    for reason, wrong_n in unsound(statistics, scene, options).items():
+        tally.leave_out(reason, int((wrong_n & ~told_n).sum()))
+        told_n |= wrong_n
+    tally.leave_out("that measured depth contradicts", contradicted)
+    tally.leave_out("not needed beside these", tally.found - tally.used - sum(tally.left_out.values()))
     report = {
         "count": len(chosen),
         "asked": options.count,
         "candidates": len(kept),
         "contradicted_by_depth": contradicted,
-        "limits": limits,
+        "taken": tally.to_dict(),
+        "taken_words": tally.sentence,
+        "limits": limits | {"max_depth": depth_limit(scene, options)},
+        "median_depth": scene.median_distance,
         "frames": len(scene.frame_names),
         "seen_per_frame_min": int(seen_f.min()),
         "seen_per_frame_median": float(np.median(seen_f)),

@@ -11,6 +11,7 @@ from geo_training.mapping.features import FeatureStore
 
 MAX_ERROR_PX = 4.0  # COLMAP's own limit for two views
 MAX_PAIRS = 300
+NO_BASELINE = 1e-9
 
 
 def pose_agreement(
@@ -36,9 +37,22 @@ def pose_agreement(
         x_b = _rays(camera_b.normalize(keypoints[b][0][matches_m2[:, 1]] - PIXEL_CENTRE))
         T_b_a = invert_pose(frame_b.T_world_camera) @ frame_a.T_world_camera
         focal_px = (camera_a.fx_px + camera_b.fx_px) / 2
-        fitting += int((sampson_distance(T_b_a, x_a, x_b) * focal_px < MAX_ERROR_PX).sum())
+        fitting += int((epipolar_distance(T_b_a, x_a, x_b) * focal_px < MAX_ERROR_PX).sum())
         total += len(matches_m2)
     return fitting / total if total else None
+
+
+def epipolar_distance(T_b_a: np.ndarray, x_a_n3: np.ndarray, x_b_n3: np.ndarray) -> np.ndarray:
+    """How far matches (N,) are from what a pose allows, on the plane z = 1.
+
+    A pose without a baseline has no epipolar lines, which any match would fit: it allows the turned point alone.
+    """
+    if np.linalg.norm(T_b_a[:3, 3]) > NO_BASELINE:
+        return sampson_distance(T_b_a, x_a_n3, x_b_n3)
+    turned_n3 = x_a_n3 @ T_b_a[:3, :3].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance_n = np.linalg.norm(turned_n3[:, :2] / turned_n3[:, 2:] - x_b_n3[:, :2], axis=1)
+    return np.where(turned_n3[:, 2] > 0, distance_n, np.inf)
 
 
 def sampson_distance(T_b_a: np.ndarray, x_a_n3: np.ndarray, x_b_n3: np.ndarray) -> np.ndarray:

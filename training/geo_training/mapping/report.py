@@ -43,7 +43,8 @@ class ScaleReport:
 
 @dataclass(frozen=True)
 class MapReport:
-    """map.json. `matches_fit_poses`: of the matches found in the images, the share that fits the recorded poses."""
+    """map.json. `matches_fit_poses`: of the matches found in the images, the share that fits the recorded poses.
+    `taken`: how many frames were found and used, and why the others were left out."""
 
     poses: str
     mapper: str
@@ -66,6 +67,7 @@ class MapReport:
     seconds: dict[str, float]
     versions: dict[str, str]
     matches_fit_poses: float | None = None
+    taken: dict = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -157,8 +159,8 @@ def readable(report: MapReport) -> list[str]:
     if scale.residual is not None:
         degrees = f" and {np.degrees(scale.residual_rad):.2f} deg" if scale.residual_rad is not None else ""
         details.append(
-            f"{scale.poses_agree} of {scale.poses_total} poses agree, median {scale.residual:.3f} {unit}{degrees}, "
-            f"90 % of all within {scale.residual_p90:.3f} {unit}"
+            f"{scale.poses_agree} of {scale.poses_total} poses agree, median {scale.residual:.3g} {unit}{degrees}, "
+            f"90 % of all within {scale.residual_p90:.3g} {unit}"
         )
     lines = [
         f"frames        {report.registered} of {report.frames} placed ({report.registered_share:.0%}), {components}",

@@ -48,6 +48,16 @@ class SceneMap:
         """The frames of the map; `tracks.frame_m` counts in this order."""
         return list(self.T_world_camera)
 
+    @property
+    def median_distance(self) -> float:
+        """From a camera to a point that it saw: the middle of all observations, in the unit of the map. What a limit in
+        metres is for a metric map, a share of this is for one of unknown scale. NaN where nothing was seen."""
+        if len(self.tracks) == 0:
+            return float("nan")
+        centres_f3 = np.stack([T_world_camera[:3, 3] for T_world_camera in self.T_world_camera.values()])
+        rays_m3 = self.points_world_n3[self.tracks.point_m] - centres_f3[self.tracks.frame_m]
+        return float(np.median(np.linalg.norm(rays_m3, axis=1)))
+
     def restricted_to(self, names: list[str]) -> SceneMap:
         """The same map with only these frames, their observations, and the points that those see."""
         if names == self.frame_names:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose
 from geo_training.mapping.landmark_set import HIDDEN, SEEN, UNKNOWN
 from geo_training.mapping.scene_map import SceneMap
@@ -15,6 +16,7 @@ BORDER_PX = 4.0  # nearer to the edge than this a point is in view, but not know
 DEPTH_SHARE = 0.03  # depth agrees within this share of itself ...
 DEPTH_FLOOR_M = 0.03  # ... or within this, whichever is more
 WINDOW_PX = 3  # half the window of depth pixels that is looked at
+RATIO_AGREES = 1.25  # times or by the median ratio of depth and map
 MAX_TURN_RAD = 1.2  # seen from further around than this, a point is not believed to be seen by depth alone
 
 
@@ -134,7 +136,10 @@ def compare_depth(
 
 def depth_ratio(scene: SceneMap, depth_of: Callable[[str], np.ndarray | None], max_frames: int = 40) -> float | None:
     """How many units of the depth images one unit of the map is: the median over the tracks of some frames, or None
-    where too little depth falls on the tracks. 1 for a metric map."""
+    where too little depth falls on the tracks. 1 for a metric map.
+
+    Raises InputError for a map of unknown scale when most observations tell another ratio than the median.
+    """
     ratios = []
     names = scene.frame_names
     for index in range(0, len(names), max(1, len(names) // max_frames)):
@@ -152,7 +157,16 @@ def depth_ratio(scene: SceneMap, depth_of: Callable[[str], np.ndarray | None], m
         good_m = (measured_m > 0) & (z_m > 0)
         ratios.append(measured_m[good_m] / z_m[good_m])
     ratios_m = np.concatenate(ratios) if ratios else np.zeros(0)
-    return float(np.median(ratios_m)) if len(ratios_m) >= 50 else None
+    if len(ratios_m) < 50:
+        return None
+    ratio = float(np.median(ratios_m))
+    agree = float(np.mean(np.abs(np.log(ratios_m / ratio)) <= np.log(RATIO_AGREES)))
+    if not scene.metric and agree < 0.5:
+        raise InputError(
+            f"measured depth contradicts the map: only {agree:.0%} of {len(ratios_m)} observations tell one ratio "
+            "between them; run `geo-train dataset check`, or remove the dataset's depth folder"
+        )
+    return ratio
 
 
 def _tracked(scene: SceneMap, point_index_l: np.ndarray) -> np.ndarray:
