@@ -310,6 +310,15 @@ def test_names_of_columns_are_no_line(tmp_path):
     assert [frame.T_world_camera[0, 3] for frame in SceneDataset(tmp_path / "out").frames] == [0, 1, 2]
 
 
+def test_files_beside_the_images_that_are_not_read_are_named(tmp_path):
+    write_image(tmp_path / "hall" / "images" / "a.jpg")
+    for name in ("camera_intrinsics.yaml", "ground_truth.json", "K.txt", ".hidden.txt"):
+        (tmp_path / "hall" / name).write_text("50 50 31.5 23.5")
+    result = import_dataset(tmp_path / "hall", tmp_path / "out")
+    assert any(note.startswith("camera_intrinsics.yaml, ground_truth.json beside the images: not read")
+               for note in result["notes"])  # fmt: skip
+
+
 def test_accounts_add_up():
     account = Account()
     account.find("images", 5)

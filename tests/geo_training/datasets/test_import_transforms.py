@@ -253,6 +253,14 @@ def test_names_of_windows_and_frames_without_a_file(tmp_path):
     assert any("found 3 images, used 1, left out: 2 without a file_path" in note for note in result["notes"])
 
 
+def test_masks_and_depth_of_another_meaning_are_counted(tmp_path):
+    frames = [frame("images/1.jpg", mask_path="masks/1.png", depth_path="depth/1.png")]
+    result = import_dataset(write(tmp_path / "scene", {"fl_x": 50, "frames": frames}), tmp_path / "out")
+    notes = " ".join(result["notes"])
+    assert "found 1 masks, used 0, left out: 1 that say which pixels to leave out, not which object" in notes
+    assert "found 1 depth images, used 0, left out: 1 of a depth_path, whose unit is not known" in notes
+
+
 def test_depth_says_its_unit(tmp_path):
     frames = [
         frame("images/1.jpg", depth_file_path="depth/1.png"),

@@ -189,6 +189,18 @@ def test_kitti_whose_numbers_go_beyond_the_lines_is_refused(odometry, tmp_path):
         import_dataset(odometry, tmp_path / "out")
 
 
+def test_kitti_says_what_it_does_not_take(odometry, tmp_path):
+    sequence = odometry / "sequences" / "07"
+    for number in range(12):
+        write_image(sequence / "image_1" / f"{number:06d}.png", number)
+    (sequence / "velodyne").mkdir()
+    (sequence / "velodyne" / "000000.bin").write_bytes(b"")
+    notes = " ".join(import_dataset(odometry, tmp_path / "out")["notes"])
+    assert "found 24 images, used 12 (" not in notes
+    assert "found 24 images, used 12, left out: 12 of another camera than image_0 (the first: image_1)." in notes
+    assert "found 1 depth images, used 0, left out: 1 lidar scans, which are read of KITTI raw only" in notes
+
+
 def test_kitti_without_times_counts_by_number(odometry, tmp_path):
     (odometry / "sequences" / "07" / "times.txt").unlink()
     (odometry / "sequences" / "07" / "image_0" / "000003.png").unlink()

@@ -14,6 +14,7 @@ NOT_READ = "cannot be read as images"
 OTHER_SHAPE = "of another shape than their camera"
 OWN_IMAGE = "whose image was left out"
 BAD_POSE = "no rigid pose"
+IGNORED_PIXELS = "that say which pixels to leave out, not which object"
 NO_IMAGE = "of no image"
 
 

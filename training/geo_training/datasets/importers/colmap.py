@@ -10,7 +10,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, pose_from_quaternion
 from geo_training.datasets.colmap_model import read_reconstruction
-from geo_training.datasets.importers.account import Account
+from geo_training.datasets.importers.account import IGNORED_PIXELS, Account
 from geo_training.datasets.importers.pairing import natural_key, unique_names
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
@@ -86,6 +86,9 @@ def read(path: Path, options: ImportOptions) -> Source:
     image_root = _image_root(path, [image.name for image in model.images.values()])
     account = Account()
     by_folder = _images_by_folder(model, image_root, account)
+    masks = pictures_in(path / "masks")
+    account.find("masks", len(masks))
+    account.leave("masks", IGNORED_PIXELS, masks[0].name if masks else "", len(masks))
     used_cameras = {image.camera_id for images in by_folder.values() for image in images}
     cameras = {camera_id: camera_from_colmap(model.cameras[camera_id]) for camera_id in sorted(used_cameras)}
     names = unique_names([folder_name(path) if folder == "." else sequence_name(folder) for folder in by_folder])

@@ -8,7 +8,7 @@ from os import walk
 from pathlib import Path
 
 from geo_perception.errors import InputError
-from geo_training.datasets.importers.account import NO_IMAGE, Account
+from geo_training.datasets.importers.account import NO_IMAGE, Account, printable
 from geo_training.datasets.importers.depth_files import DEPTH_SUFFIXES, MASK_SUFFIXES
 from geo_training.datasets.importers.pairing import natural_key, own_number, pair_by_name, pair_with_lines, unique_names
 from geo_training.datasets.importers.source import (
@@ -32,6 +32,8 @@ from geo_training.datasets.pictures import is_hidden, is_picture_name
 IMAGE_FOLDERS = ("images", "image", "rgb", "color", "colour", "grey", "gray", "image_0", "image_2")
 OTHER_FOLDERS = ("depth", "masks")
 DEFAULT_DEPTH_UNITS_PER_M = 1000.0
+_TEXT_SUFFIXES = (".txt", ".csv", ".json", ".yaml", ".yml", ".xml", ".tum")
+_TEXTS_READ = ("K.txt", "poses.txt", "README.txt", "LICENSE.txt")
 ELSEWHERE = "elsewhere than in the folder of images that was taken"
 
 
@@ -65,6 +67,8 @@ def read(path: Path, options: ImportOptions) -> Source:
     camera_of = camera_of_K(K_33, [file for _, file in pictures])
     rate_hz = options.rate_hz or DEFAULT_RATE_HZ
     notes = [f"The stamps are made up: {rate_hz:g} images a second in the order of their names."]
+    if unread := _unread(path):
+        notes.append(f"{', '.join(unread)} beside the images: not read; K.txt, poses.txt, depth/ and masks/ are.")
     poses = _read_poses(path / "poses.txt", [file for _, file in pictures], names, account, notes)
     only = "" if several else folders[0][1].name
     depths = _paired(path / "depth", only, DEPTH_SUFFIXES, "depth", names, account, notes)
@@ -129,6 +133,12 @@ def _count_elsewhere(path: Path, taken: list[Path], account: Account) -> None:
             if is_picture_name(Path(name)) and not is_hidden(Path(name)):
                 account.find("images")
                 account.leave("images", ELSEWHERE, (folder / name).relative_to(path))
+
+
+def _unread(path: Path) -> list[str]:
+    """Files that may hold a calibration or poses in another layout."""
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _TEXT_SUFFIXES and not is_hidden(file))
+    return [printable(file.name) for file in files if file.name not in _TEXTS_READ and file.is_file()]
 
 
 def _read_poses(path: Path, files: list[Path], names: list[str], account: Account, notes: list[str]) -> list:

@@ -83,6 +83,9 @@ def _read_sequence(folder: Path, options: ImportOptions, account: Account) -> tu
         count = len(list_images(folder / f"image_{other}")) if other != number else 0
         account.find("images", count)
         account.leave("images", f"of another camera than image_{number}", f"image_{other}", count)
+    scans = sum(file.suffix == ".bin" for file in (folder / "velodyne").glob("*"))
+    account.find("depth", scans)
+    account.leave("depth", "lidar scans, which are read of KITTI raw only", "velodyne", scans)
     K_33, T_camera_camera0 = read_calibration(folder / "calib.txt", number)
     if options.K_33 is not None:
         K_33 = options.K_33

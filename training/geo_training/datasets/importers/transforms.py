@@ -11,7 +11,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.datasets.importers import lenses
-from geo_training.datasets.importers.account import Account
+from geo_training.datasets.importers.account import IGNORED_PIXELS, Account
 from geo_training.datasets.importers.depth_files import DEPTH_SUFFIXES, DepthFile
 from geo_training.datasets.importers.pairing import natural_key, unique_names
 from geo_training.datasets.importers.source import (
@@ -78,7 +78,7 @@ def read(path: Path, options: ImportOptions) -> Source:
         indices[sequence] += 1
         if entry.fields.get("mask_path"):
             account.find("masks")
-            account.leave("masks", "that say which pixels to leave out, not which object", entry.fields["mask_path"])
+            account.leave("masks", IGNORED_PIXELS, entry.fields["mask_path"])
     gone = account.left("images", GONE)
     said = [f"transforms.json lists {listed} images, of which {listed - gone} exist."] if gone else []
     said.append("Poses, depth and intrinsics stand with each image; the stamps are made up, in the order of the names.")
@@ -95,7 +95,7 @@ def camera_of(
     InputError when a number is none, or the lens is not known.
     """
     K_33 = options.K_33
-    if K_33 is None and isinstance(fields.get("cx"), float) and isinstance(fields.get("cy"), float):
+    if K_33 is None and all(type(fields.get(key)) in (int, float) for key in ("cx", "cy")):
         K_33 = np.array([[1, 0, fields["cx"] - 0.5], [0, 1, fields["cy"] - 0.5], [0, 0, 1]])
     size = size_of(image_file, K_33)
     if size is None:
@@ -160,6 +160,9 @@ def _pose(entry: _Entry, account: Account) -> np.ndarray | None:
 
 def _depth(entry: _Entry, options: ImportOptions, account: Account) -> DepthFile | None:
     name = entry.fields.get("depth_file_path")
+    if not name and entry.fields.get("depth_path"):
+        account.find("depth")
+        account.leave("depth", "of a depth_path, whose unit is not known", entry.fields["depth_path"])
     if not name:
         return None
     account.find("depth")
