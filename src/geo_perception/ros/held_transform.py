@@ -44,6 +44,7 @@ class HeldTransform:
         self._node, self._transforms, self._names = node, transforms, (parent, child)
         self._lock = threading.Lock()
         self._fix: _Fix | None = None
+        self._sent = (-1, 0)  # epoch and stamp
         # By the node's clock: simulated time may run at another pace.
         self._timer = node.create_timer(1 / node.value("transform_rate_hz"), node.guard(self._send))
 
@@ -76,6 +77,9 @@ class HeldTransform:
                 return
             late_ns = self._now_ns() - self._time_of(fix)
             stamp_ns = fix.stamp_ns + max(late_ns, 0) + round(self._node.value("transform_tolerance_s") * 1e9)
+            if (fix.epoch, stamp_ns) <= self._sent:  # tf2 takes no second transform of a stamp
+                return
+            self._sent = fix.epoch, stamp_ns
             self._transforms.broadcast(*self._names, fix.T_parent_child, Time(nanoseconds=stamp_ns).to_msg())
 
     def _held(self) -> _Fix | None:

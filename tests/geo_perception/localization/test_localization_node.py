@@ -1,131 +1,26 @@
 """The localization node as a process of its own, with real messages over real DDS."""
 
-import importlib.util
 import signal
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
-from rclpy.qos import qos_profile_sensor_data
-from ros_support import Peer, node_process
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from lifecycle_msgs.srv import ChangeState
+from localization_peer import MODULE, NAME, Robot, arguments
+from rcl_interfaces.msg import ParameterType
+from ros_support import node_process
+from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
-from geo_perception.geometry import make_pose, pose_error, pose_from_quaternion, pose_to_quaternion, so3_exp
+from geo_perception.geometry import pose_error, pose_from_quaternion
 from geo_perception.ros import qos
 from geo_perception.ros.camera_info import info_fields
-from geo_perception.ros.codec import encode_jpeg, fill_image
-from geo_perception.ros.messages import stamp_ns
+from geo_perception.ros.codec import fill_image
 from geo_perception.ros.point_cloud import point_cloud_array
-
-MODULE = "geo_perception.localization.node"
-NAME = "/localization_node"
-STANDIN = Path(__file__).resolve().parents[2] / "support" / "tf2_standin"
-
-
-class Robot(Peer):
-    """A camera that shows the scene's own pictures, and what listens to the node."""
-
-    def __init__(self, tiny_scene):
-        super().__init__("robot")
-        dataset = tiny_scene.dataset
-        self.frames = dataset.of_split("test")
-        self.pictures = [dataset.image(frame) for frame in self.frames]
-        self.depth = lambda index: dataset.depth_m(self.frames[index])
-        self.camera = dataset.camera(self.frames[0])
-        self.images = self.node.create_publisher(Image, "/camera/image_raw", qos_profile_sensor_data)
-        self.compressed = self.node.create_publisher(
-            CompressedImage, "/camera/image_raw/compressed", qos_profile_sensor_data
-        )
-        self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
-        self.statuses = self.collect(DiagnosticArray, "/diagnostics")
-        self.poses: list[PoseWithCovarianceStamped] = []
-        self.listening = False
-        self.second = 100
-
-    def listen(self) -> None:
-        """Subscribes to the pose, where that is not done yet."""
-        if not self.listening:
-            self.poses, self.listening = self.collect(PoseWithCovarianceStamped, f"{NAME}/pose"), True
-
-    def turn_away(self) -> None:
-        self.stop_collecting(self.poses)
-        self.listening = False
-
-    def wait_until_connected(self, publisher=None) -> None:
-        publisher = publisher or self.images
-        ready = self.spin_until(
-            lambda: publisher.get_subscription_count() > 0 and self.infos.get_subscription_count() > 0, 30
-        )
-        assert ready, "the node did not subscribe"
-
-    def stamp(self, message):
-        """Each message gets a second of its own."""
-        self.second += 1
-        message.header.stamp.sec, message.header.stamp.nanosec = self.second, 250_000_000
-        message.header.frame_id = "camera_optical"
-        return message
-
-    def info(self, header, **changes) -> CameraInfo:
-        return CameraInfo(header=header, **(info_fields(self.camera) | changes))
-
-    def show(self, index: int, info_changes=None, compressed: bool = False) -> int:
-        """Publishes one picture and its CameraInfo; returns the second of its stamp."""
-        picture = self.pictures[index % len(self.pictures)]
-        if compressed:
-            message = self.stamp(CompressedImage(format="jpeg", data=encode_jpeg(picture, 95)))
-        else:
-            message = self.stamp(fill_image(Image(), picture))
-        self.infos.publish(self.info(message.header, **(info_changes or {})))
-        (self.compressed if compressed else self.images).publish(message)
-        return self.second
-
-    def pose_at(self, second: int, timeout_s: float = 5.0):
-        def find():
-            return [pose for pose in self.poses if pose.header.stamp.sec == second]
-
-        assert self.spin_until(lambda: bool(find()), timeout_s), f"no pose for {second}: {self.values()}"
-        return find()[0]
-
-    def values(self) -> dict[str, str]:
-        """The newest diagnostics, with `message` and `level` besides the figures."""
-        if not self.statuses:
-            return {}
-        status = self.statuses[-1].status[0]
-        return {v.key: v.value for v in status.values} | {"message": status.message, "level": status.level[0]}
-
-    def wait_for(self, condition, timeout_s: float = 6.0) -> dict[str, str]:
-        """Waits until the diagnostics are as wanted, and returns them."""
-        assert self.spin_until(lambda: bool(self.statuses) and condition(self.values()), timeout_s), self.values()
-        return self.values()
-
-    def change_state(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.call(ChangeState, f"{NAME}/change_state", request, 20).success
-
-    def state(self) -> str:
-        return self.call(GetState, f"{NAME}/get_state", GetState.Request()).current_state.label
-
-    def set(self, name: str, **value):
-        parameter = ParameterMessage(name=name, value=ParameterValue(**value))
-        return self.call(
-            SetParameters, f"{NAME}/set_parameters", SetParameters.Request(parameters=[parameter])
-        ).results[0]
-
-
-def arguments(tiny_scene, *more: str) -> tuple[str, ...]:
-    return ("--ros-args", "-p", f"scene:={tiny_scene.scene_path}", "-r", "image:=/camera/image_raw", *more)
 
 
 @pytest.fixture(scope="module")
@@ -360,67 +255,6 @@ def test_killed_and_started_again_in_a_container_it_localizes_compressed_images(
                 code = process.stop(number)
                 assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
                 assert "Traceback" not in process.text
-
-
-def test_map_to_odom_is_known_at_the_present_between_fixes_and_not_for_ever(tiny_scene, tmp_path, monkeypatch):
-    if importlib.util.find_spec("tf2_ros") is None:
-        monkeypatch.setenv("PYTHONPATH", str(STANDIN))
-    elif "tf2_standin" not in importlib.util.find_spec("tf2_ros").origin:
-        pytest.skip("this hears what the stand-in for tf2 sends")
-    more = ("-p", "tf_mode:=map_odom", "-p", "transform_max_age_s:=1.5", "-p", "transform_wait_s:=1.0")
-    T_odom_camera = make_pose(so3_exp(np.array([0.0, 0.1, 0.7])), [20.0, -5.0, 0.5])
-    with (
-        node_process(MODULE, *arguments(tiny_scene, *more), "-r", "__ns:=/tf", log=tmp_path / "node.log") as process,
-        Robot(tiny_scene) as robot,
-    ):
-        process.wait_for_text("activate: done")
-        robot.wait_until_connected()
-        odometry = robot.node.create_publisher(TransformStamped, "/tf", 100)
-        heard: list[tuple[int, TransformStamped]] = []
-        robot.node.create_subscription(
-            TransformStamped,
-            "/tf",
-            lambda m: heard.append((time.time_ns(), m)) if m.header.frame_id == "map" else None,
-            100,
-        )
-
-        def show() -> None:
-            message = fill_image(Image(), robot.pictures[0])
-            message.header.frame_id = "camera_optical"
-            message.header.stamp = robot.node.get_clock().now().to_msg()
-            robot.infos.publish(robot.info(message.header))
-            moved = TransformStamped(child_frame_id="camera_optical")
-            moved.header.stamp, moved.header.frame_id = message.header.stamp, "odom"
-            t_3, q_4 = (values.tolist() for values in pose_to_quaternion(T_odom_camera))
-            moved.transform.translation.x, moved.transform.translation.y, moved.transform.translation.z = t_3
-            rotation = moved.transform.rotation
-            rotation.x, rotation.y, rotation.z, rotation.w = q_4
-            odometry.publish(moved)
-            robot.images.publish(message)
-            robot.spin_for(0.2)
-
-        deadline_s = time.monotonic() + 20
-        while not heard and time.monotonic() < deadline_s:
-            show()
-        assert heard, process.text
-        heard.clear()
-        robot.spin_for(0.5)  # no image, and so no fix
-        assert len(heard) >= 5
-        for heard_ns, message in heard:
-            assert stamp_ns(message.header.stamp) > heard_ns
-            t, q = message.transform.translation, message.transform.rotation
-            T_map_camera = pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w)) @ T_odom_camera
-            distance_m, angle_rad = pose_error(robot.frames[0].T_world_camera, T_map_camera)
-            assert distance_m < 0.1
-            assert angle_rad < 0.1
-        robot.spin_for(1.5)
-        heard.clear()
-        robot.spin_for(0.4)
-        assert heard == []
-        name = f"tf{NAME}: status"
-        status = [s for array in robot.statuses for s in array.status if s.name == name][-1]
-        assert {v.key: v.value for v in status.values}["age of map to odom (s)"] == "none is sent"
-        assert process.stop() == 0, process.text
 
 
 @pytest.mark.parametrize(

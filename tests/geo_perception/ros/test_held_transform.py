@@ -104,7 +104,7 @@ class TestBetweenFixes:
             T = pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
             np.testing.assert_allclose(T, T_MAP_ODOM, atol=1e-12)
         stamps = [stamp for stamp, *_ in listener.heard]
-        assert stamps == sorted(stamps)
+        assert stamps == sorted(set(stamps))
         assert stamps[0] >= fix_ns + round(0.2 * SECOND)
 
     def test_it_can_be_looked_up_at_the_present_at_any_time(self, listener):
@@ -185,7 +185,9 @@ def test_in_simulated_time_it_follows_the_clock():
         tell(100.0)
         listener.sender.fix(100 * SECOND - SECOND // 10)
         listener.spin_for(0.3)
-        assert {stamp for stamp, *_ in listener.heard} == {round(100.2 * SECOND)}  # a clock that stands
+        listener.sender.fix(100 * SECOND - SECOND // 20)
+        listener.spin_for(0.1)
+        assert [stamp for stamp, *_ in listener.heard] == [round(100.2 * SECOND)]  # once while the clock stands
         tell(100.5)
         listener.spin_for(0.1)
         assert listener.heard[-1][0] == round(100.7 * SECOND)
