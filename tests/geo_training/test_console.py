@@ -2,7 +2,9 @@
 
 import pytest
 import typer
+from geo_training.cli import evaluate, train
 from geo_training.console import NotGoodEnough, command_group
+from geo_training.synthetic.recording import app as recording
 from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
@@ -26,6 +28,7 @@ def answer_to(error: Exception):
     ("error", "words"),
     [
         (InputError("it is wrong; mend it"), "error: it is wrong; mend it"),
+        (InputError("'a\nb.bag' [no] bag"), "error: 'a b.bag' [no] bag"),
         (NotGoodEnough("too low"), "not good enough: too low"),
         (PermissionError(13, "Permission denied", "/out"), "error: /out: Permission denied; choose another place"),
         (OSError("no space"), "error: no space; choose another place"),
@@ -51,3 +54,25 @@ def test_a_defect_is_not_hidden():
 def test_wrong_usage_exits_2():
     result = answer_to(typer.BadParameter("no such thing"))
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "NaN"])
+@pytest.mark.parametrize(
+    ("app", "arguments"),
+    [
+        (train, ["dataset", "from-bag", "walk", "--out", "out", "--fps"]),
+        (train, ["dataset", "from-bag", "walk", "--out", "out", "--max-gap"]),
+        (train, ["dataset", "import", "walk", "--out", "out", "--depth-scale"]),
+        (train, ["dataset", "split", "walk", "--by", "blocks", "--first"]),
+        (train, ["map", "walk", "--prior-sigma"]),
+        (train, ["landmarks", "walk", "--max-depth"]),
+        (evaluate, ["depth", "reference", "walk", "--cap"]),
+        (evaluate, ["replay", "walk", "--rate"]),
+        (recording, ["out", "--duration"]),
+    ],
+)
+def test_no_option_takes_a_number_that_is_not_finite(app, arguments, value):
+    result = CliRunner().invoke(app, [*arguments, value])
+    assert result.exit_code == 2
+    # What an option's own range refuses is answered by that, in the words of the installed typer.
+    assert any(words in result.output for words in ("finite number", "range", "or equal to", "less than"))

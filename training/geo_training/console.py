@@ -62,7 +62,7 @@ class _Answering:
         try:
             return super().invoke(ctx)
         except InputError as error:
-            answer = f"[bold red]error:[/] {_plain(str(error))}"
+            answer = f"[bold red]error:[/] {_plain(' '.join(str(error).split(chr(10))))}"  # names may break lines
         except BrokenPipeError:
             raise  # whoever reads has gone; typer ends quietly
         except OSError as error:  # a folder that cannot be written, a full disk
@@ -86,9 +86,35 @@ class CommandGroup(_Answering, TyperGroup):
         places = {name: place for place, name in enumerate(self.order)}
         return sorted(super().list_commands(ctx), key=lambda name: places.get(name, len(places)))
 
+    def get_command(self, ctx, cmd_name: str):
+        return _with_finite_numbers(super().get_command(ctx, cmd_name))
+
 
 class SingleCommand(_Answering, TyperCommand):
     """The command of a program that has only one: `@app.command(cls=SingleCommand)`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        _with_finite_numbers(self)
+
+
+def _with_finite_numbers(command):
+    """The command, which refuses nan and inf as wrong usage: every range that an option states lets nan through."""
+    for parameter in command.params if command is not None else ():
+        if not getattr(parameter.callback, "refuses_nan", False):
+            parameter.callback = _finite_only(parameter.callback)
+    return command
+
+
+def _finite_only(callback: Callable | None) -> Callable:
+    def check(ctx, parameter, value):
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(one, float) and not math.isfinite(one) for one in values):
+            raise typer.BadParameter("give a finite number", ctx=ctx, param=parameter)
+        return value if callback is None else callback(ctx, parameter, value)
+
+    check.refuses_nan = True
+    return check
 
 
 def command_group(help_text: str, order: tuple[str, ...] = ()) -> typer.Typer:
