@@ -110,6 +110,20 @@ def test_lines_may_name_their_image(walk, tmp_path):
         import_dataset(walk, tmp_path / "again")
 
 
+def test_a_name_that_two_sequences_share_says_nothing(tmp_path):
+    for sequence in "ab":
+        for number in range(2):
+            write_image(tmp_path / "site" / "images" / sequence / f"{number}.png", number)
+    lines = [f"{name} {pose_line(x)}" for name, x in (("b/1", 11), ("a/0.png", 1), ("0", 77))]
+    (tmp_path / "site" / "poses.txt").write_text("\n".join(lines))
+    result = import_dataset(tmp_path / "site", tmp_path / "out")
+    found = {
+        f.name: f.T_world_camera[0, 3] for f in SceneDataset(tmp_path / "out").frames if f.T_world_camera is not None
+    }
+    assert found == {"a/0.png": 1, "b/1.png": 11}
+    assert "found 3 poses, used 2, left out: 1 of no image (of poses.txt)" in result["notes"][1]
+
+
 def test_depth_and_masks_go_by_name_not_by_rank(walk, tmp_path):
     for kind in ("depth", "masks"):
         (walk / kind).mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from os import walk
@@ -183,11 +184,13 @@ def _keyed_lines(path: Path, lines: list, files: list[Path], names: list[str]) -
     by_number = {}
     if None not in numbers and len(set(numbers)) == len(numbers):
         by_number = {int(key): index for key, index in by_key.items() if key.isascii() and key.isdigit()}
-    found = []
-    for file, name, number in zip(files, names, numbers, strict=True):
-        keys = (name, f"{name}{file.suffix}", file.name, file.stem)
-        found.append(next((by_key[key] for key in keys if key in by_key), by_number.get(number)))
-    return found
+    # Two sequences, or two formats, may hold images of one name: such a name says nothing.
+    keys_of = [{name, f"{name}{file.suffix}", file.name, file.stem} for file, name in zip(files, names, strict=True)]
+    shared = {key for key, count in Counter(key for keys in keys_of for key in keys).items() if count > 1}
+    return [
+        next((by_key[key] for key in sorted(keys - shared) if key in by_key), by_number.get(number))
+        for keys, number in zip(keys_of, numbers, strict=True)
+    ]
 
 
 def _paired(
