@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.image import resized
 
 UNKNOWN_RGB = (110, 110, 110)
 _PERCENTILES = (2.0, 98.0)  # a few wild depths do not take the colours of all others
@@ -35,8 +36,4 @@ def draw_depth(depth_hw: np.ndarray, view_hw3: np.ndarray | None = None) -> np.n
         raise InputError(f"a view of shape {view_hw3.shape} cannot be drawn; give height x width x 3")
     height_px = depth_hw.shape[0]
     width_px = max(round(view_hw3.shape[1] * height_px / view_hw3.shape[0]), 1)
-    shrinks = height_px < view_hw3.shape[0]
-    view_hw3 = cv2.resize(
-        view_hw3, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-    return np.concatenate([view_hw3, picture_hw3], axis=1)
+    return np.concatenate([resized(view_hw3, (width_px, height_px)), picture_hw3], axis=1)

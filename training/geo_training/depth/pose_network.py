@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import pick_device
+from geo_perception.runtime.image import resized
 from geo_perception.runtime.weights import load_weights, save_weights
 from geo_training.depth.warp import motion_matrix
 
@@ -129,7 +129,7 @@ class PoseEstimator:
         the first). Raises InputError for another number of views than `views`."""
         if len(views) != self.views:
             raise InputError(f"{len(views)} views were given; this motion network takes {self.views}")
-        small = [cv2.resize(view, self.size_px, interpolation=cv2.INTER_AREA) for view in views]
+        small = [resized(view, self.size_px) for view in views]
         stacked = torch.from_numpy(np.stack(small)).to(self.device).permute(0, 3, 1, 2).float() / 255
         target = (len(views) - 1) // 2
         sources = [index for index in range(len(views)) if index != target]
