@@ -100,6 +100,14 @@ def test_a_video_without_its_index(tmp_path):
         dataset_from_videos([video], tmp_path / "out")
 
 
+def test_a_film_without_one_good_image_names_its_codec(tmp_path):
+    video = write_film(tmp_path / "walk.avi", [picture()] * 3)
+    video.write_bytes(video.read_bytes().replace(b"IDAT", b"IDAX"))
+    with pytest.raises(InputError, match=r"no image that can be decoded: it is damaged, or its codec \(MPNG\)"):
+        dataset_from_videos([video], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_sound_alone_is_no_film(tmp_path):
     with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
         sound.setnchannels(1)
