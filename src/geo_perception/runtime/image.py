@@ -60,6 +60,9 @@ class Resampler:
         self._R_33 = np.eye(3) if R_camera_target is None else np.asarray(R_camera_target, np.float64)
         self._turned = R_camera_target is not None
         whole = camera.resized(target.width_px, target.height_px)
+        # A homography would also show what lies behind the camera.
+        corners_n2 = np.array([(x, y) for x in (0, target.width_px - 1) for y in (0, target.height_px - 1)], float)
+        self._by_maps = camera.model != "pinhole" or bool(np.isnan(self._in_image(corners_n2)).any())
         self._whole = not self._turned and camera.model == "pinhole" and np.allclose(whole.K, target.K, atol=1e-6)
         shrinks_xy = (1.0, 1.0) if self._whole else self._shrinks()
         self._before = max(1, int(np.ceil(max(shrinks_xy) / _MAX_SHRINK - 0.01)))
@@ -88,7 +91,7 @@ class Resampler:
             if right_px or bottom_px:
                 image_hw3 = cv2.copyMakeBorder(image_hw3, 0, bottom_px, 0, right_px, cv2.BORDER_REPLICATE)
             image_hw3 = resized(image_hw3, (self._averaged.width_px, self._averaged.height_px))
-        if self.camera.model != "pinhole":
+        if self._by_maps:
             fine_hw3 = cv2.remap(image_hw3, *self._maps, cv2.INTER_LINEAR, borderMode=border)
         else:
             fine_hw3 = self._warped(image_hw3, border)

@@ -180,6 +180,17 @@ def test_what_the_image_does_not_cover_is_black_and_said(lens):
     assert replicated.min() == 255
 
 
+@pytest.mark.parametrize("lens", LENSES)
+def test_what_lies_behind_the_camera_is_not_shown(lens):
+    camera = Camera(64, 48, 42.0, 42.0, 31.5, 23.5, *LENSES[lens])
+    backwards = Resampler(camera, pinhole(60, 50, 30.0), so3_exp(np.array([np.pi, 0.0, 0.0])))
+    assert backwards.image(np.full((48, 64, 3), 255, np.uint8)).max() == 0
+    sideways = Resampler(camera, pinhole(600, 50, 60.0), so3_exp(np.array([0.0, 1.2, 0.0])))
+    # The left end looks into the camera's view, the middle past its side, the right end behind it.
+    assert sideways.covered_hw[25, 20] == 1
+    assert sideways.covered_hw[:, 300:].max() == 0
+
+
 def test_depth_is_never_mixed_where_it_shrinks():
     depth_m = checkerboard(320, 240, 40).astype(np.float32) / 100 + 1
     camera = Camera(320, 240, 210.0, 210.0, 159.5, 119.5, *LENSES["barrel"])
