@@ -67,8 +67,8 @@ class _Reader:
         self._store(sequence, film, selector.finish())
         if not film.decoded:
             raise InputError(
-                f"{film.path} holds no image that can be decoded: it is damaged, or its codec ({film.codec}) is not one "
-                "that can be read here; copy it again, or convert it to H.264"
+                f"{film.path} holds no image that can be decoded: it is damaged, or its codec ({film.codec}) is not "
+                "one that can be read here; copy it again, or convert it to H.264"
             )
         self._sum_up(film, self.sequences[sequence])
 
