@@ -1,13 +1,16 @@
 """The scale of a depth map from a few points whose true depth is known.
 
-Every point gives log(true depth / relative depth). Up to four in ten of them may be wrong: the search starts in the
-middle of the densest half, and keeps what lies within three spreads of it.
+Every point gives log(true depth / relative depth). Up to four in ten of them may be wrong. The scale is the one that
+makes all points the likeliest: normal around it, with their own standard deviations times one factor that belongs to
+the search, or anywhere. What is wrong then does not widen what counts as agreement. A majority must agree, and no other
+scale may have nearly as many points for itself.
 
 Its standard error is not spread / sqrt(n). A network is wrong about whole surfaces, not about pixels: neighbouring
 points repeat one error. The errors of two points are taken to be alike by exp(-distance / L), with L a share
 (CORRELATION_SHARE) of the map's width; a thousand points all over a map then count as about five. And since a handful
 of points that are close together says nothing of how wrong the map is elsewhere, the spread that was expected counts
-as PRIOR_POINTS further points.
+as PRIOR_POINTS further points. The points that do not agree count as being just beyond: where many are wrong, it is
+less sure that the others are right.
 """
 
 from __future__ import annotations
@@ -26,9 +29,13 @@ USUAL_SIGMA = 0.1  # of the log of a network's depth, where it tells none
 LEAST_SIGMA = 0.02  # of the same; a map is not better than this, whatever it says
 GATE_SIGMA = 3.0
 MAX_DEVIATION = float(np.log(2.0))  # a point further off agrees with nothing
-MIN_AGREEING = 0.5  # share of the usable points
+MIN_AGREEING = 0.5  # more than this share of the usable points
+RIVAL_SHARE = 0.7  # points for another scale, for each that agrees with the best: then nobody can tell
+MAX_SPREAD = 0.15  # of the log ratios of points that agree, where their own standard deviations are not larger
 MAX_POINTS = 800  # more would tell hardly more; the cost of their correlations is the square of their number
 _NEAR_LOG = 0.01  # points this close agree, however well the others do
+_ANYWHERE = 4.0  # the range of a wrong point's log ratio
+_CENTRES, _SPREADS, _SEARCHED = 48, 8, 160  # that are tried, and points that they are tried on
 
 
 def pixels_to_map(pixels_n2: np.ndarray, image_camera: Camera, depth: RelativeDepth) -> np.ndarray:
@@ -51,8 +58,8 @@ def scale_from_points(
 
     `sigma_n` is the standard deviation of the logarithm of each true depth (0.05 is 5 %), one number or (N,), as far as
     the points err independently; what they err in common the caller adds. Points that are outside the map, at its
-    edges and holes, or no numbers count for nothing. None without a map, or when fewer than `min_points`, or less than
-    half of those that could be used, agree.
+    edges and holes, or no numbers count for nothing. None without a map, or when fewer than `min_points`, or no
+    majority of those that could be used, agree.
 
     Raises InputError when the arrays do not fit each other.
     """
@@ -76,12 +83,14 @@ def scale_from_points(
     if len(chosen) < max(min_points, 1):
         return None
     log_n, sigma_n = log_n[chosen], np.sqrt(variance_n[chosen])
-    centre, agrees_n = _consensus(log_n, sigma_n)
+    centre, reach_n = _consensus(log_n, sigma_n)
+    agrees_n = np.abs(log_n - centre) <= reach_n
     support = int(agrees_n.sum())
-    if support < min_points or support < MIN_AGREEING * len(chosen):
+    if support < min_points or support <= MIN_AGREEING * len(chosen) or _has_rival(log_n, sigma_n, agrees_n):
         return None
     length_px = CORRELATION_SHARE * depth.depth_hw.shape[1]
-    sigma = _standard_error(log_n[agrees_n] - centre, sigma_n[agrees_n], pixels_n2[chosen][agrees_n], length_px)
+    deviation = float(np.mean((np.minimum(np.abs(log_n - centre), reach_n) / sigma_n) ** 2))
+    sigma = _standard_error(deviation, sigma_n[agrees_n], pixels_n2[chosen][agrees_n], length_px)
     return ScaleMeasurement(float(centre), sigma, source, support)
 
 
@@ -117,37 +126,60 @@ def sample_map(depth: RelativeDepth, pixels_n2: np.ndarray) -> tuple[np.ndarray,
 
 
 def _consensus(log_n: np.ndarray, sigma_n: np.ndarray) -> tuple[float, np.ndarray]:
-    """Where most log ratios lie, and which (bool) agree with that."""
-    weight_n = 1 / sigma_n**2
-    centre = _densest_half(log_n, 1 / sigma_n)
-    agrees_n = np.ones(len(log_n), bool)
+    """The likeliest log ratio, and how far (N,) each point may be from it to agree."""
+    order = np.argsort(log_n)
+    centres_c = log_n[order[np.linspace(0, len(order) - 1, min(len(order), _CENTRES)).round().astype(int)]]
+    widest = max(MAX_SPREAD / float(np.median(sigma_n)), 1.25)
+    few = slice(None, None, -(-len(log_n) // _SEARCHED))  # enough to find where to begin
+    factors = widest * np.geomspace(0.05, 1, _SPREADS)
+    _, centre, factor = max(
+        (_likeliest(centres_c, log_n[few], sigma_n[few], factor) for factor in factors), key=lambda found: found[0]
+    )
+    best = _likeliest(np.array([centre]), log_n, sigma_n, factor)
     for _ in range(20):
-        deviation_n = np.abs(log_n - centre)
-        spread = 1.4826 * float(np.median((deviation_n / sigma_n)[agrees_n]))
-        reach_n = np.minimum(np.maximum(GATE_SIGMA * spread * sigma_n, _NEAR_LOG), MAX_DEVIATION)
-        before_n, agrees_n = agrees_n, deviation_n <= reach_n
-        if not agrees_n.any():
+        gain, centre, factor = best
+        agrees_n = np.abs(log_n - centre) <= _reach(sigma_n, factor)[1]
+        centre = float(np.average(log_n[agrees_n], weights=1 / sigma_n[agrees_n] ** 2))
+        factors = np.clip(factor * np.array([0.8, 1.0, 1.25]), 0.05 * widest, widest)
+        best = max((_likeliest(np.array([centre]), log_n, sigma_n, f) for f in factors), key=lambda found: found[0])
+        if not best[0] > gain + 1e-9:
+            best = max(best, (gain, centre, factor), key=lambda found: found[0])
             break
-        centre = float(np.average(log_n[agrees_n], weights=weight_n[agrees_n]))
-        if (before_n == agrees_n).all():
-            break
-    return centre, agrees_n
+    return best[1], _reach(sigma_n, best[2])[1]
 
 
-def _densest_half(values_n: np.ndarray, weight_n: np.ndarray) -> float:
-    """The weighted mean of the shortest interval that holds half of the weight."""
-    order = np.argsort(values_n)
-    values_n, weight_n = values_n[order], weight_n[order]
-    total_n = np.concatenate([[0.0], np.cumsum(weight_n)])
-    starts = np.flatnonzero(total_n[:-1] <= 0.5 * total_n[-1])
-    ends = np.minimum(np.searchsorted(total_n, total_n[starts] + 0.5 * total_n[-1] * (1 - 1e-9)), len(values_n))
-    best = int(np.argmin(values_n[ends - 1] - values_n[starts]))
-    chosen = slice(starts[best], ends[best])
-    return float(np.average(values_n[chosen], weights=weight_n[chosen]))
+def _likeliest(centres_c: np.ndarray, log_n: np.ndarray, sigma_n: np.ndarray, factor: float):
+    """(gain, centre, factor) of the best of the centres; gain is how much likelier all points are than anywhere."""
+    spread_n, reach_n = _reach(sigma_n, factor)
+    deviation_cn = np.abs(log_n - centres_c[:, None])
+    gain_cn = np.log(_ANYWHERE / (np.sqrt(2 * np.pi) * spread_n)) - 0.5 * (deviation_cn / spread_n) ** 2
+    gain_c = np.where(deviation_cn <= reach_n, gain_cn, 0.0).sum(axis=1)
+    best = int(np.argmax(gain_c))
+    return float(gain_c[best]), float(centres_c[best]), float(factor)
 
 
-def _standard_error(residual_n: np.ndarray, sigma_n: np.ndarray, pixels_n2: np.ndarray, length_px: float) -> float:
-    """Of a mean with weights 1 / sigma^2, of points whose errors are alike by exp(-distance / length)."""
+def _reach(sigma_n: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations (N,) of the points' log ratios, and how far (N,) they may be off: as long as that is likelier
+    than anywhere."""
+    spread_n = np.maximum(factor * sigma_n, _NEAR_LOG / GATE_SIGMA)
+    likely_n = np.log(_ANYWHERE / (np.sqrt(2 * np.pi) * spread_n))
+    gate_n = np.minimum(GATE_SIGMA, np.sqrt(2 * np.maximum(likely_n, 0.0)))
+    return spread_n, np.minimum(gate_n * spread_n, MAX_DEVIATION)
+
+
+def _has_rival(log_n: np.ndarray, sigma_n: np.ndarray, agrees_n: np.ndarray) -> bool:
+    """Whether nearly as many points that do not agree with the best agree on another scale."""
+    others = np.flatnonzero(~agrees_n)
+    if len(others) < RIVAL_SHARE * agrees_n.sum():
+        return False
+    centre, reach_n = _consensus(log_n[others], sigma_n[others])
+    return bool((np.abs(log_n[others] - centre) <= reach_n).sum() >= RIVAL_SHARE * agrees_n.sum())
+
+
+def _standard_error(deviation: float, sigma_n: np.ndarray, pixels_n2: np.ndarray, length_px: float) -> float:
+    """Of a mean with weights 1 / sigma^2, of points whose errors are alike by exp(-distance / length).
+
+    `deviation` is the mean square of how far points were off, in units of their sigma."""
     weight_n = 1 / sigma_n**2
     weight_n = weight_n / weight_n.sum()
     distance_nn = np.linalg.norm(pixels_n2[:, None] - pixels_n2[None], axis=2)
@@ -156,6 +188,6 @@ def _standard_error(residual_n: np.ndarray, sigma_n: np.ndarray, pixels_n2: np.n
     expected = float(scaled_n @ alike_nn @ scaled_n)  # the variance, if every sigma is right
     count = max(float(scaled_n.sum()) ** 2 / expected, 1.0)  # of points that would not be alike
     # Points that are alike vary less about their own mean than about the truth.
-    own = float(np.mean((residual_n / sigma_n) ** 2)) / max(1 - 1 / count, 0.05)
+    own = deviation / max(1 - 1 / count, 0.05)
     inflation = (PRIOR_POINTS + (count - 1) * own) / (PRIOR_POINTS + count - 1)
     return float(np.sqrt(expected * inflation))

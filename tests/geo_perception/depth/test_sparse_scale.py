@@ -53,6 +53,56 @@ def test_four_in_ten_wrong_points_do_not_matter(side):
     assert 55 <= got.support <= 60
 
 
+def spoiled(kind, share, seed, count=100):
+    """Pixels and depths at scale 2 with 5 % of noise, of which a share is wrong in the way that is named."""
+    rng = np.random.default_rng(seed)
+    pixels_n2 = points(count, seed)
+    depth_m_n = 2.0 / plane_inverse(pixels_n2) * np.exp(rng.normal(0, 0.05, count))
+    wrong = round(share * count)
+    low, high = {"nearer": (-2, -0.3), "further": (0.3, 2), "both": (-1.5, 1.5), "a little": (-0.7, -0.1)}[kind]
+    depth_m_n[:wrong] *= np.exp(rng.uniform(low, high, wrong))
+    return pixels_n2, depth_m_n
+
+
+@pytest.mark.parametrize("kind", ["nearer", "further", "both", "a little"])
+def test_most_points_wrong_give_nothing_or_the_truth_within_what_is_stated(kind):
+    for seed in range(40):
+        got = scale_from_points(relative(PLANE_HW), *spoiled(kind, 0.55, seed), 0.05, "landmarks")
+        if got is not None:
+            assert got.support > 50
+            assert abs(got.log_scale - np.log(2.0)) < 2.5 * got.sigma
+
+
+@pytest.mark.parametrize("kind", ["nearer", "further", "both", "a little"])
+def test_four_in_ten_wrong_points_give_the_truth(kind):
+    for seed in range(20):
+        got = scale_from_points(relative(PLANE_HW), *spoiled(kind, 0.4, seed), 0.05, "landmarks")
+        assert got.log_scale == pytest.approx(np.log(2.0), abs=0.06)
+
+
+@pytest.mark.parametrize(("wrong", "accepted"), [(0, True), (38, True), (46, False), (50, False), (54, False)])
+def test_two_scales_with_nearly_as_many_points_give_nothing(wrong, accepted):
+    """A poster that moved: its points agree with each other as well as the others do."""
+    pixels_n2 = points(100)
+    depth_m_n = 2.0 / plane_inverse(pixels_n2)
+    depth_m_n[:wrong] *= 1.5
+    got = scale_from_points(relative(PLANE_HW), pixels_n2, depth_m_n, 0.05, "landmarks")
+    assert (got is not None) == accepted
+    if accepted:
+        assert got.log_scale == pytest.approx(np.log(2.0), abs=1e-3)
+
+
+def test_the_more_points_are_wrong_the_less_is_it_sure():
+    sigmas = [
+        np.median([
+            scale_from_points(relative(PLANE_HW), *spoiled("further", share, seed), 0.05, "landmarks").sigma
+            for seed in range(8)
+        ])
+        for share in (0.0, 0.2, 0.4)
+    ]  # fmt: skip
+    assert sigmas[0] < 0.9 * sigmas[1] < 0.81 * sigmas[2]
+
+
 def test_points_that_agree_on_nothing_give_nothing():
     rng = np.random.default_rng(2)
     depth_m_n = np.exp(rng.uniform(-3, 3, 60))
