@@ -51,6 +51,24 @@ def test_the_pose_of_another_view_is_found(wall, localizer):
     assert set(result.timings_s) == {"extract", "match", "pose"}
 
 
+def test_wrong_matches_that_score_best_do_not_hide_the_pose(wall, localizer, monkeypatch):
+    T_true = make_pose(so3_exp(np.radians([2, -3, 5])), [0.12, -0.06, 0.15])
+    view, match = seen_from(wall, T_true), localizer.match
+    right = len(match(localizer.extract(view)[1])[0])
+
+    def confused(descriptors_n128):
+        feature_k, point_k, score_k = match(descriptors_n128)
+        rng = np.random.default_rng(0)
+        wrong = rng.integers(0, [[len(descriptors_n128)], [len(localizer.map.points_map_p3)]], (2, right))
+        return np.r_[wrong[0], feature_k], np.r_[wrong[1], point_k], np.r_[np.full(right, 0.99), 0.2 * score_k]
+
+    monkeypatch.setattr(localizer, "match", confused)
+    for seed in range(5):
+        result = localizer.estimate(view, CAMERA, seed=seed)
+        assert pose_error(T_true, result.T_map_camera)[0] < 0.01
+        assert result.detections.inlier_n[:right].mean() < 0.05
+
+
 def test_the_same_image_gives_the_same_pose(wall, localizer):
     poses = [localizer.estimate(wall, CAMERA, seed=1).T_map_camera for _ in range(2)]
     assert np.array_equal(poses[0], poses[1])
