@@ -27,6 +27,7 @@ import tf2_ros
 
 T_MAP_ODOM = make_pose(so3_exp(np.array([0.0, 0.0, 0.5])), [3.0, -2.0, 0.0])
 SECOND = 10**9
+TOLERANCE_S = 0.5  # more than a busy machine takes to deliver a message
 
 
 class Sender(SlowNode):
@@ -86,7 +87,7 @@ def _example():
 def listener() -> Iterator[Listener]:
     if "tf2_standin" not in tf2_ros.__file__:
         pytest.skip("this listens as the stand-in sends")
-    with Listener(transform_max_age_s=1.0) as listener:
+    with Listener(transform_max_age_s=1.0, transform_tolerance_s=TOLERANCE_S) as listener:
         yield listener
 
 
@@ -95,22 +96,22 @@ class TestBetweenFixes:
         fix_ns = listener.now_ns()
         listener.sender.fix(fix_ns)
         listener.spin_for(0.9)
-        assert 14 <= len(listener.heard) <= 20  # 20 a second
+        assert 10 <= len(listener.heard) <= 20  # 20 a second, on a machine that has time
         for stamp, heard_ns, message in listener.heard:
             ahead_s = (stamp - heard_ns) * 1e-9
-            assert 0.0 < ahead_s <= 0.2, "stamped with the present plus the tolerance, less the way here"
+            assert 0.0 < ahead_s <= TOLERANCE_S, "stamped with the present plus the tolerance, less the way here"
             assert (message.header.frame_id, message.child_frame_id) == ("map", "odom")
             t, q = message.transform.translation, message.transform.rotation
             T = pose_from_quaternion((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
             np.testing.assert_allclose(T, T_MAP_ODOM, atol=1e-12)
         stamps = [stamp for stamp, *_ in listener.heard]
         assert stamps == sorted(set(stamps))
-        assert stamps[0] >= fix_ns + round(0.2 * SECOND)
+        assert stamps[0] >= fix_ns + round(TOLERANCE_S * SECOND)
 
     def test_it_can_be_looked_up_at_the_present_at_any_time(self, listener):
         listener.sender.fix(listener.now_ns())
         assert listener.spin_until(lambda: len(listener.heard) > 0)
-        listener.spin_for(0.25)  # past the first transform's own stamp
+        listener.spin_for(TOLERANCE_S + 0.1)  # past the first transform's own stamp
         asked = 0
         while asked < 20:
             listener.spin_for(0.02)
@@ -149,7 +150,7 @@ class TestWhenItHoldsNoMore:
         fix_ns = listener.now_ns()
         listener.sender.fix(fix_ns)
         listener.spin_for(1.2)
-        assert 0.85 < (listener.heard[-1][0] - fix_ns) * 1e-9 - 0.2 <= 1.0
+        assert 0.8 < (listener.heard[-1][0] - fix_ns) * 1e-9 - TOLERANCE_S <= 1.0
 
     def test_it_ends_with_a_reset(self, listener):
         listener.sender.fix(listener.now_ns())
@@ -207,8 +208,8 @@ def test_images_of_another_time_than_the_clocks_are_gone_on_from(listener):
     listener.sender.fix(1000 * SECOND)
     listener.spin_for(0.5)
     stamps_s = [stamp * 1e-9 for stamp, *_ in listener.heard]
-    assert stamps_s[0] == pytest.approx(1000.2, abs=0.05)
-    assert stamps_s[-1] == pytest.approx(1000.65, abs=0.1)
+    assert stamps_s[0] == pytest.approx(1000 + TOLERANCE_S, abs=0.05)
+    assert stamps_s[-1] == pytest.approx(1000.45 + TOLERANCE_S, abs=0.1)
     listener.spin_for(0.8)
     listener.heard.clear()
     listener.spin_for(0.2)

@@ -19,10 +19,16 @@ QUICKLY_S = 3.0  # 1.5 s of grace, and a busy machine
 # A node whose `load` sleeps in C, as a first inference does, and is active beside it where asked for.
 LOADING = """
 import ctypes, sys
+from rclpy.parameter import Parameter
 from geo_perception.ros.run import run_nodes
 from slow_node import SlowNode
 
 class Loading(SlowNode):
+    def greet(self):
+        if self.get_namespace() == "/ready":
+            print("ready", flush=True)
+            for node in made[1:]:
+                node.create_timer(0.2, node.trigger_configure)  # once this one is active
     def load(self):
         super().load()
         if self.get_namespace() == "/loading":
@@ -30,8 +36,13 @@ class Loading(SlowNode):
             for _ in range(9):  # a signal wakes it
                 ctypes.CDLL(None).sleep(5)
 
+made = []
 def node(name):
-    return lambda: Loading(namespace=name)
+    def make():
+        autostart = Parameter("autostart", value=name == "/ready" or len(sys.argv) == 2)
+        made.append(Loading(namespace=name, parameter_overrides=[autostart]))
+        return made[-1]
+    return make
 
 sys.exit(run_nodes([node(name) for name in sys.argv[1:]], []))
 """
