@@ -24,6 +24,7 @@ _LK = {"winSize": (21, 21), "maxLevel": 3, "criteria": (cv2.TERM_CRITERIA_EPS | 
 MAX_ROUND_TRIP_PX = 0.5  # a corner followed back and forth comes home this near
 MAX_FOCAL_CHANGE = 0.02  # more than this is another zoom
 MIN_CORNERS = 12
+MIN_FITTING = 0.5  # more than this share of the corners that moved must fit the motion that odometry tells
 _BORDER_PX = 3.0
 
 
@@ -162,9 +163,10 @@ class _Pair:
         options = self._options
         if self.parallax_px < options.min_parallax_px:
             return None
-        depth_m_n, sigma_n, moved_n = self._triangulate()
-        good_n = np.isfinite(depth_m_n)
-        if good_n.sum() < MIN_CORNERS:
+        depth_m_n, sigma_n, fits_n = self._triangulate()
+        good_n, moved_n = np.isfinite(depth_m_n), self._moved_n
+        # A motion that is told wrong fits some corners by chance, and those then agree on a scale.
+        if good_n.sum() < MIN_CORNERS or fits_n[moved_n >= options.min_parallax_px].mean() <= MIN_FITTING:
             return None
         found = scale_from_points(
             depth, self._now_n2[good_n], depth_m_n[good_n], sigma_n[good_n], "odometry", MIN_CORNERS
@@ -177,7 +179,7 @@ class _Pair:
 
     def _triangulate(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Depth in the view of now (N,), metres, NaN where there is none; the standard deviation (N,) of its logarithm;
-        parallax in pixels (N,)."""
+        whether the corner (N,) was found where the motion allows it."""
         camera, options = self._past.camera, self._options
         focal_2, centre_2 = np.array([camera.fx_px, camera.fy_px]), np.array([camera.cx_px, camera.cy_px])
         turned_n3, t_3 = self._turned_n3, self._t_3
@@ -196,10 +198,10 @@ class _Pair:
             past_z_n = z_n * a_n3[:, 2] + b_3[2]
             # How many pixels the point would move along the line if it were e times as far.
             per_log_px_n = z_n * np.linalg.norm(a_n3[:, :2] - a_n3[:, 2:] * on_n2, axis=1) / past_z_n
-            good_n = (z_n > 0) & (past_z_n > 0) & (np.abs(off_px_n) <= options.max_epipolar_px)
-            good_n &= per_log_px_n >= options.min_parallax_px
+            fits_n = (z_n > 0) & (past_z_n > 0) & (np.abs(off_px_n) <= options.max_epipolar_px)
+            good_n = fits_n & (per_log_px_n >= options.min_parallax_px)
             sigma_n = options.track_sigma_px / per_log_px_n
-        return np.where(good_n, z_n, np.nan), sigma_n, self._moved_n
+        return np.where(good_n, z_n, np.nan), sigma_n, fits_n
 
 
 def _follow(from_hw: np.ndarray, to_hw: np.ndarray, points_n2: np.ndarray, guess_n2: np.ndarray):

@@ -94,6 +94,16 @@ def test_odometry_that_says_moved_while_the_picture_stands_gives_nothing(see):
     assert scales.add(see(START), skidding, 0.5) is None
 
 
+@pytest.mark.parametrize("told", [
+    {"right_m": 0.25, "ahead_m": 0.3}, {"right_m": 0.2, "down_m": 0.2}, {"ahead_m": 0.3}, {"right_m": -0.25},
+])  # fmt: skip
+def test_a_motion_that_most_corners_contradict_gives_nothing(see, told):
+    """The camera moved 25 cm to the right. Some far corners fit what odometry told, and agree on a wrong scale."""
+    scales, end = MotionScale(), moved(right_m=0.25)
+    scales.add(see(START), START, 0.0)
+    assert scales.add(see(end), moved(**told), 0.5) is None
+
+
 def test_earlier_view_is_chosen_for_its_parallax(see):
     scales, founds = MotionScale(), []
     for k in range(7):

@@ -25,7 +25,15 @@ FRAMES = range(100, 116)
 NAMES = [f"{number:05d}" for number in FRAMES]
 BODY_OPTICAL = make_pose([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])
 CLOCK_CHECKS = {"late stamps", "clock jump", "gap", "rolling gaps", "same stamp", "clock runs back"}
-POSE_CHECKS = {"pose convention", "poses disagree", "jumping poses", "missing poses", "no poses", "depth scale"}
+POSE_CHECKS = {
+    "pose convention",
+    "poses disagree",
+    "jumping poses",
+    "missing poses",
+    "no poses",
+    "depth scale",
+    "depth disagrees",
+}
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -180,6 +188,16 @@ def test_depth_in_another_unit_is_recognized(broken):
     for path in (broken / "depth").rglob("*.png"):
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 5)
     assert finding(broken, "depth scale").figures["factor"] == pytest.approx(0.2, rel=0.05)
+
+
+def test_depth_that_has_nothing_to_do_with_the_images_is_named(broken):
+    """Its median is right by chance; each pixel is anything from a twentieth to twenty times as much."""
+    rng = np.random.default_rng(0)
+    for path in (broken / "depth").rglob("*.png"):
+        depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        factor_hw = np.exp(rng.uniform(-3, 3, depth_mm.shape))
+        cv2.imwrite(str(path), np.clip(depth_mm * factor_hw, 0, 65000).astype(np.uint16))
+    assert finding(broken, "depth disagrees").figures["agree"] < 0.4
 
 
 def test_blurred_dark_and_white_images_are_named(broken):

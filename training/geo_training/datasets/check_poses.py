@@ -31,6 +31,7 @@ K_LIMIT_SHARE = 0.003
 K_FACTORS = (0.5, 2 / 3, 0.75, 4 / 3, 1.5, 2.0)
 K_CLEARLY = 0.2
 DEPTH_FACTOR = 1.25
+DEPTH_AGREES = 1.5  # times or by the median ratio; most features must be nearer to it
 DEPTH_ANGLE_RAD = np.deg2rad(1.5)
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -195,6 +196,13 @@ def _check_depth(pairs, dataset: SceneDataset) -> list[Finding]:
     if len(ratios) < MATCHES_LEAST:
         return []
     factor = float(np.median(ratios))
+    agree = float(np.mean(np.abs(np.log(np.array(ratios) / factor)) < np.log(DEPTH_AGREES)))
+    if agree <= 0.5:
+        message = (
+            f"depth and poses tell no common scale: {agree:.0%} of {len(ratios)} features are near the median"
+        )
+        remedy = "check that depth and images were taken together, by one camera, and are upright alike"
+        return [Finding("depth disagrees", Severity.WARNING, message, remedy, figures={"agree": agree})]
     if 1 / DEPTH_FACTOR < factor < DEPTH_FACTOR:
         return []
     message = f"depth is {factor:.3g} times what the poses say (median of {len(ratios)} features)"
