@@ -86,7 +86,7 @@ class RecordedPoses:
         self.track, self.tree = PoseTrack(), TransformTree()
         self.world_frame = ""  # of the pose messages
         self.child_frame = ""
-        self._named_child: str | None = None
+        self._tracks: dict[tuple[str, str], PoseTrack] = {}  # by world and body
         self._sources: dict[str, _Source] = {}
 
     def add(self, topic: Topic, receive_ns: int, message) -> None:
@@ -101,16 +101,7 @@ class RecordedPoses:
         if T is None:
             return
         world, child = _bare(message.header.frame_id), _bare(getattr(message, "child_frame_id", ""))
-        if self.track.poses and (world, child) != (self.world_frame, self._named_child):
-            # Poses in two worlds, or of two bodies, make no way between them.
-            of = f" of '{child}'" if child != self._named_child else ""
-            reason = f"it is a pose{of} in '{world}', while the poses before are in '{self.world_frame}'"
-            self._leave_out(topic.name, stamp_ns, reason)
-            return
-        if not self.track.poses:
-            self.world_frame, self._named_child = world, child
-            self.child_frame = self.child_frame or child
-        self.track.add(stamp_ns, T)
+        self._tracks.setdefault((world, child), PoseTrack()).add(stamp_ns, T)
 
     @property
     def complaints(self) -> list[str]:
@@ -134,6 +125,7 @@ class RecordedPoses:
         camera_frame = _bare(self.options.camera_frame or image_frame)
         if self.kind == "tf":
             return self._through_tf(camera_frame)
+        self._take_largest_track()
         if not self.track.poses:
             why = f" ({self.complaints[0]})" if self.complaints else ""
             raise InputError(f"{self.topic} holds no usable pose{why}; pass --pose with another topic, or --pose none")
@@ -164,6 +156,18 @@ class RecordedPoses:
             f"z forward){into_world}; where they are another frame's, give --pose-camera"
         )
         return CameraPoses(self, world, camera_frame, camera_frame, how, True)
+
+    def _take_largest_track(self) -> None:
+        """Poses in two worlds, or of two bodies, make no way between them: those of the most stay."""
+        if not self._tracks:
+            return
+        (world, child), self.track = max(self._tracks.items(), key=lambda item: len(item[1].poses))
+        for (other_world, other_child), track in self._tracks.items():
+            if track is not self.track:
+                frames = _frames(other_world, other_child), _frames(world, child)
+                reason = f"it is a pose {frames[0]}, while most are {frames[1]}"
+                self._leave_out(self.topic, track.stamps_ns[0], reason, len(track.poses))
+        self.world_frame, self.child_frame, self._tracks = world, self.child_frame or child, {}
 
     def _world(self) -> tuple[str, str]:
         """The world of the pose messages, or --map-frame, to which TF leads; and words for the latter."""
@@ -235,11 +239,11 @@ class RecordedPoses:
             self._leave_out(source, stamp_ns, str(error).split(";")[0])
             return None
 
-    def _leave_out(self, name: str, stamp_ns: int, reason: str) -> None:
+    def _leave_out(self, name: str, stamp_ns: int, reason: str, count: int = 1) -> None:
         source = self._sources[name]
         if not source.left_out:
             source.stamp_ns, source.reason = stamp_ns, reason
-        source.left_out += 1
+        source.left_out += count
 
 
 @dataclass(frozen=True)
@@ -324,6 +328,10 @@ def _translation_and_quaternion(msgtype: str, message) -> tuple:
         return message.transform.translation, message.transform.rotation
     pose = message.pose if msgtype == "geometry_msgs/msg/PoseStamped" else message.pose.pose
     return pose.position, pose.orientation
+
+
+def _frames(world: str, child: str) -> str:
+    return (f"of '{child}' " if child else "") + f"in '{world}'"
 
 
 def _is_command(topic: Topic) -> bool:
