@@ -29,6 +29,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _MAKERS = (
     "tests/support/tiny_scene.py",
     "src/geo_perception/localization/network.py",
+    "src/geo_perception/localization/network_view.py",
     "src/geo_perception/localization/scene.py",
     "src/geo_perception/runtime/weights.py",
     "training/geo_training/localization/fit.py",
