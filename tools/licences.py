@@ -7,9 +7,8 @@ was read from.
 
 Permissive licences go, MPL-2.0 and LGPL too: nothing here changes those packages or links them in, each is installed on
 its own and can be exchanged. GPL and AGPL do not go. Wheels bring libraries of their own that their metadata do not
-speak of: known GPL ones among their files are refused as well, unless CARRIED says why they may be there. What is
-linked into another library has no file and is not seen: CHOLMOD's supernodal solver (GPL-2.0) in pycolmap, as README.md
-says. The CUDA packages that torch asks for are not in the lock.
+speak of: known GPL ones among their files are refused as well. What is linked into another library, and so has no
+file, is not seen. The CUDA packages that torch asks for are not in the lock.
 """
 
 from __future__ import annotations
@@ -65,14 +64,6 @@ BY_HAND = {
 _EMPTY_ROS_WHEEL = re.compile(r"^ros-jazzy-(.+)$")
 
 GPL_LIBRARIES = re.compile(r"^lib(x264|x265|xvidcore|postproc|rubberband|fftw3\w*|gsl|readline)\b")
-# By name: the libraries of GPL_LIBRARIES that its wheel brings, and why they may be there.
-CARRIED = {
-    "av": (
-        {"x264", "x265"},
-        "encoders in files of their own, beside an FFmpeg under the LGPL; films are only decoded, and no wheel is "
-        "passed on",
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -95,9 +86,7 @@ def problems(packages: Iterable[Package]) -> list[str]:
 
 def problem(package: Package, others: Mapping[str, Package] | None = None) -> str | None:
     """Why this package cannot be carried; None when it can. `others` are all, by their plain names."""
-    name = _plain(package.name)
     brought = {match[1] for file in package.files if (match := GPL_LIBRARIES.match(Path(file).name))}
-    brought -= CARRIED.get(name, (set(), ""))[0]
     if brought:
         return f"{package.name} brings {', '.join(sorted(brought))}, under the GPL; use another package"
     found = licence_of(package, others or {})
