@@ -215,4 +215,7 @@ def test_what_cannot_be_imported_is_answered(tmp_path):
     images.write_bytes(images.read_bytes()[:40])
     with pytest.raises(InputError, match="cannot be read"):
         import_dataset(tmp_path / "cut", tmp_path / "out", "colmap")
+    images.write_bytes(b"\xff" * 8 + images.read_bytes()[8:])  # a count of images that no memory holds
+    with pytest.raises(InputError, match="cannot be read"):
+        import_dataset(tmp_path / "cut", tmp_path / "out", "colmap")
     assert not (tmp_path / "out").exists()

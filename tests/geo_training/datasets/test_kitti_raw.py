@@ -131,6 +131,12 @@ def test_of_several_points_in_a_pixel_the_nearest_counts(tmp_path):
     write_scan(tmp_path / "scan.bin", points_of(np.full((HEIGHT, WIDTH), 110.0)))
     got = LidarDepth(tmp_path / "scan.bin", calibration.camera(2), calibration.T_camera_velo(2)).load_m()
     np.testing.assert_allclose(got, 110.0, atol=1e-3)  # farther than millimetres in 16 bits say
+    points_n3 = points_of(near_hw)
+    points_n3[::2] = np.nan
+    points_n3[1::4] = np.inf
+    write_scan(tmp_path / "scan.bin", points_n3)
+    got = LidarDepth(tmp_path / "scan.bin", calibration.camera(2), calibration.T_camera_velo(2)).load_m()
+    assert np.isin(np.round(got, 3), (0, 5, 70)).all()
     (tmp_path / "scan.bin").write_bytes(b"12345")
     assert LidarDepth(tmp_path / "scan.bin", calibration.camera(2), calibration.T_camera_velo(2)).load_m() is None
 

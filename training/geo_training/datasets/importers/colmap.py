@@ -77,7 +77,7 @@ def read(path: Path, options: ImportOptions) -> Source:
         raise InputError(f"{path} holds no COLMAP model (cameras.bin or cameras.txt in sparse/0); check the path")
     try:
         read_models = [(read_reconstruction(model), model) for model in models]
-    except (ValueError, RuntimeError, OSError, IndexError) as error:
+    except (ValueError, RuntimeError, OSError, IndexError, MemoryError) as error:  # a damaged count asks for any memory
         raise InputError(f"{path}: the COLMAP model cannot be read ({str(error).splitlines()[0]})") from None
     model, model_path = max(read_models, key=lambda entry: entry[0].num_reg_images())
     notes = []

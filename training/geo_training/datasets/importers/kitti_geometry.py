@@ -103,7 +103,8 @@ class LidarDepth:
             return None
         if len(numbers) == 0 or len(numbers) % 4:
             return None
-        points_n3 = numbers.reshape(-1, 4)[:, :3].astype(np.float64)
+        points_n3 = numbers.reshape(-1, 4)[:, :3]
+        points_n3 = points_n3[np.isfinite(points_n3).all(axis=1)].astype(np.float64)
         points_n3 = points_n3 @ self.T_camera_velo[:3, :3].T + self.T_camera_velo[:3, 3]
         points_n3 = points_n3[points_n3[:, 2] > _NEAR_M]
         pixels_n2 = self.camera.project(points_n3)
