@@ -15,6 +15,7 @@ from geo_training.calibration.adapt_matrix import AdaptResult, DomainMatrix, ord
 from geo_training.calibration.adapt_task import predict
 from geo_training.calibration.crop_data import CropSet
 from geo_training.calibration.paper import PaperNetwork
+from geo_training.calibration.strategies.finetune import Finetune
 from geo_training.console import command_group
 from geo_training.evaluation.tables import mean_and_std
 from safetensors.numpy import load_file
@@ -161,6 +162,20 @@ def test_the_results_are_written(learned):
     assert readings["forgetting"] == pytest.approx(results[0].matrix().forgetting)
     assert json.loads((folder / "config.json").read_text())["crops"] == 40
     assert not list(folder.rglob("checkpoint.safetensors"))
+
+
+def test_batches_after_some_are_those_of_the_whole_epoch(panoramas, tmp_path):
+    config = load_adapt_config("paper", 40, panoramas=str(panoramas), **TINY)
+    experiment = Experiment(config, tmp_path)
+    domain = experiment.domain("indoor", 0)
+    network = PaperNetwork(TINY_BACKBONE, pretrained="none")
+    training = config.training.model_copy(update={"batch": 4})
+    task = experiment._task(network, Finetune(), CropSet.all_of(domain.train), domain, training, 0, None)
+    whole, rest = list(task.batches(3)), list(task.batches(3, 5))
+    assert (len(whole), len(rest)) == (8, 3)
+    for (one, told), (other, again) in zip(whole[5:], rest, strict=True):
+        assert torch.equal(one, other)
+        assert torch.equal(told.targets_b3, again.targets_b3)
 
 
 def test_missing_panoramas_and_domains_are_told(panoramas, tmp_path):

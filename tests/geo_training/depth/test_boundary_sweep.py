@@ -20,7 +20,7 @@ from geo_training.depth.boundary_sweep import (
 )
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.experiment_table import RowResult, changed_config, measure_on
-from geo_training.depth.instance_masks import MaskNetwork, write_ids
+from geo_training.depth.instance_masks import MaskNetwork
 from geo_training.engine.config import load_config
 from tiny_panoramas import TINY_BACKBONE
 from typer.testing import CliRunner
@@ -48,9 +48,9 @@ def make_recording(root, boundaries=True):
             ids = (depth_m < 3).astype(np.uint16)
             T_world_camera = make_pose(np.eye(3), np.array([0.1 * index, 0, 0]))
             writer.add_frame(
-                "a", index * 100_000_000, camera_id, image_rgb=image, T_world_camera=T_world_camera, depth_m=depth_m
-            )
-            write_ids(root.with_name(root.name + ".partial") / f"masks/a/{index:06d}.png", ids)
+                "a", index * 100_000_000, camera_id, image_rgb=image, T_world_camera=T_world_camera, depth_m=depth_m,
+                mask_hw=ids,
+            )  # fmt: skip
         writer.describe(scale="metric", scale_source="made up")
     dataset = SceneDataset(root)
     if boundaries:
@@ -203,7 +203,7 @@ def test_only_the_row_with_the_term_has_it_in_its_history(swept):
 def test_the_same_sweep_again_trains_nothing(swept, recording, monkeypatch):
     from geo_training.depth import fit
 
-    monkeypatch.setattr(fit, "fit_depth", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(fit, "fit_depth", lambda *_, **__: pytest.fail("trained again"))
     out, results, _ = swept
     again = run_sweep(_baseline(recording), out, measure_on(recording, "all"), 2, sweep=PAPER_ROWS[1:2])
     for before, after in zip(results, again, strict=True):

@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from geo_training.console import command_group
@@ -56,7 +58,7 @@ def trained(monkeypatch) -> list[DepthTrainingConfig]:
     """Instead of training, the configs that would be trained are kept."""
     configs = []
 
-    def keep(config, out):
+    def keep(config, out, overwrite=False):
         configs.append(config)
         return fit.FitResult(Path(out), None, Path(out).parent, {"train_s": 2.0}, [])
 
@@ -82,9 +84,11 @@ def test_a_change_of_an_unknown_key_names_it():
         changed_config(small_config(), {"losses": {"keypoints": 1}})
 
 
-def test_every_row_is_trained_from_the_shared_config_with_every_seed(trained, tmp_path):
+def test_every_row_is_trained_from_the_shared_config_with_every_seed(trained, recording, tmp_path):
     so_far = []
-    results = run_table(ROWS, small_config(), tmp_path, rate, (3, 5), lambda found: so_far.append(len(found)))
+    results = run_table(
+        ROWS, small_config(datasets=(recording,)), tmp_path, rate, (3, 5), lambda found: so_far.append(len(found))
+    )
     assert [(config.learning_rate, config.seed) for config in trained] == [(1e-3, 3), (1e-3, 5), (2e-3, 3), (2e-3, 5)]
     assert so_far == [1, 2]
     assert results[1].mean("abs_rel") == pytest.approx(0.24)
@@ -92,27 +96,109 @@ def test_every_row_is_trained_from_the_shared_config_with_every_seed(trained, tm
     assert math.isnan(results[1].mean("d1"))
 
 
-def test_rows_that_are_done_are_not_trained_again(trained, tmp_path):
-    first = run_table(ROWS[:1], small_config(), tmp_path, rate)
-    both = run_table(ROWS, small_config(), tmp_path, rate)
+def test_rows_that_are_done_are_not_trained_again(trained, recording, tmp_path):
+    first = run_table(ROWS[:1], small_config(datasets=(recording,)), tmp_path, rate)
+    both = run_table(ROWS, small_config(datasets=(recording,)), tmp_path, rate)
     assert [config.learning_rate for config in trained] == [1e-3, 2e-3]
     assert both[0] == first[0]
 
 
-def test_a_row_of_another_config_is_refused_by_the_key_that_differs(trained, tmp_path):
-    run_table(ROWS, small_config(), tmp_path, rate)
+def test_a_row_of_another_config_is_refused_by_the_key_that_differs(trained, recording, tmp_path):
+    base = small_config(datasets=(recording,))
+    run_table(ROWS, base, tmp_path, rate)
     with pytest.raises(InputError, match=r"another 'losses\.scales'; give another --out"):
-        run_table(ROWS, changed_config(small_config(), {"losses": {"scales": "multi"}}), tmp_path, rate)
+        run_table(ROWS, changed_config(base, {"losses": {"scales": "multi"}}), tmp_path, rate)
     assert len(trained) == 2
 
 
-def test_two_rows_of_one_name_are_refused(trained, tmp_path):
+def test_a_row_from_another_start_is_refused(trained, recording, tmp_path):
+    """The start lies in the same place, and its weights are others."""
+    start = tmp_path / "start.safetensors"
+    state = tmp_path / "start.safetensors.run" / fit.FINAL_NAME
+    state.parent.mkdir()
+    state.write_bytes(b"one start")
+    base = small_config(datasets=(recording,), start_from=start)
+    first = run_table(ROWS[:1], base, tmp_path / "out", rate)
+    assert run_table(ROWS[:1], base, tmp_path / "out", rate) == first
+    moved = tmp_path / "moved.safetensors"
+    shutil.copytree(state.parent, tmp_path / "moved.safetensors.run")
+    assert run_table(ROWS[:1], small_config(datasets=(recording,), start_from=moved), tmp_path / "out", rate) == first
+    state.write_bytes(b"another")
+    with pytest.raises(InputError, match="made from another start; give another --out"):
+        run_table(ROWS[:1], base, tmp_path / "out", rate)
+    state.unlink()
+    with pytest.raises(InputError, match="weights of a finished run"):
+        run_table(ROWS[:1], base, tmp_path / "out", rate)
+    assert len(trained) == 1
+
+
+@pytest.mark.parametrize("what", ["pixels", "poses"])
+def test_a_row_from_other_data_is_refused(trained, recording, tmp_path, what):
+    walk = shutil.copytree(recording, tmp_path / "walk")
+    base = small_config(datasets=(walk,), motion="known")
+    run_table(ROWS[:1], base, tmp_path / "out", rate)
+    if what == "pixels":
+        images = sorted((walk / "images").rglob("*.*"))
+        images[2].write_bytes(images[1].read_bytes())
+    else:
+        text = (walk / "poses.csv").read_text()
+        (walk / "poses.csv").write_text(text.replace("0.2", "0.21"))
+    with pytest.raises(InputError, match="made from other images, poses"):
+        run_table(ROWS[:1], base, tmp_path / "out", rate)
+    assert len(trained) == 1
+
+
+def test_a_row_that_was_measured_on_something_else_is_refused(trained, recording, tmp_path):
+    """Figures are of a test set and a protocol, and those are not in the config."""
+    other = shutil.copytree(recording, tmp_path / "other")
+    same = shutil.copytree(recording, tmp_path / "same")
+    depth = sorted((other / "depth").rglob("*.*"))
+    cv2.imwrite(str(depth[0]), np.full((64, 64), 3000, np.uint16))
+    measured = [measure_on(folder, "all") for folder in (recording, same, other)]
+    assert measured[0].key == measured[1].key != measured[2].key
+    assert measure_on(recording, "all", "kitti").key != measured[0].key
+    for number, measure in enumerate(measured):
+        rate_on = RateOn(measure.key)
+        if number < 2:
+            run_table(ROWS[:1], small_config(datasets=(recording,)), tmp_path / "out", rate_on)
+        else:
+            with pytest.raises(InputError, match="measured on other images"):
+                run_table(ROWS[:1], small_config(datasets=(recording,)), tmp_path / "out", rate_on)
+    assert len(trained) == 1
+
+
+class RateOn:
+    """As `rate`, of something."""
+
+    def __init__(self, key):
+        self.key = key
+
+    def __call__(self, path, config):
+        return rate(path, config)
+
+
+def test_a_row_of_an_earlier_version_or_a_damaged_one_is_refused(trained, recording, tmp_path):
+    base = small_config(datasets=(recording,))
+    run_table(ROWS[:1], base, tmp_path, rate)
+    path = tmp_path / "slow" / "seed_0" / "result.json"
+    content = json.loads(path.read_text())
+    del content["made_of"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="another version"):
+        run_table(ROWS[:1], base, tmp_path, rate)
+    path.write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        run_table(ROWS[:1], base, tmp_path, rate)
+    assert len(trained) == 1
+
+
+def test_two_rows_of_one_name_are_refused(trained, recording, tmp_path):
     with pytest.raises(InputError, match="one name"):
-        run_table([ROWS[0], ROWS[0]], small_config(), tmp_path, rate)
+        run_table([ROWS[0], ROWS[0]], small_config(datasets=(recording,)), tmp_path, rate)
 
 
-def test_tables_hold_our_figures_the_papers_and_the_changes(trained, tmp_path):
-    results = run_table(ROWS, small_config(), tmp_path, rate, (0, 1))
+def test_tables_hold_our_figures_the_papers_and_the_changes(trained, recording, tmp_path):
+    results = run_table(ROWS, small_config(datasets=(recording,)), tmp_path, rate, (0, 1))
     columns = [DEPTH_COLUMNS["abs_rel"]]
     assert figure_table(results, columns) == (
         ["row", "Abs Rel", "Abs Rel (paper)", "training (s)"],

@@ -117,19 +117,28 @@ def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path, damage):
     assert task.seen == 60
 
 
+class LargeTask(LineTask):
+    """With a checkpoint of 8 MB."""
+
+    def __init__(self, stop_after=None):
+        super().__init__(stop_after)
+        self.network.register_buffer("large", torch.zeros(1_000_000))
+
+
 def test_a_full_disk_ends_a_training_with_one_line_and_keeps_the_last_checkpoint(tmp_path):
-    interrupted(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_loop(LargeTask(stop_after=33), CONFIG, tmp_path, make_accelerator(CPU), "f")
     kept = (tmp_path / NAME).read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) - 100, limits[1]))  # the history fits, a checkpoint does not
     try:
         with pytest.raises(InputError, match=r"checkpoint\.safetensors cannot be written .*make room"):
-            run_loop(LineTask(), CONFIG, tmp_path, make_accelerator(CPU), "f")
+            run_loop(LargeTask(), CONFIG, tmp_path, make_accelerator(CPU), "f")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / NAME).read_bytes() == kept
     assert {path.name for path in tmp_path.iterdir()} == {NAME, "history.jsonl"}
-    task = LineTask()
+    task = LargeTask()
     run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f")
     assert task.seen == 40
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from geo_training.engine.precision import strided_depthwise_in_float32
+from geo_training.engine.precision import single_pixels_in_float32, strided_depthwise_in_float32
 from torch import nn
 
 
@@ -72,3 +72,24 @@ def test_it_can_be_copied_and_done_twice():
 def test_half_precision_input_is_taken(dtype):
     net = strided_depthwise_in_float32(network())
     assert net[1](torch.rand(1, 8, 8, 8, dtype=dtype)).dtype is torch.float32
+
+
+def test_the_gradient_of_a_strided_convolution_of_one_pixel_is_computed():
+    torch.manual_seed(0)
+    network = single_pixels_in_float32(nn.Sequential(nn.Conv2d(256, 256, 3, 2, 1)))
+    assert network.state_dict().keys() == {"0.weight", "0.bias"}
+    for side, dtype in ((1, torch.float32), (4, torch.bfloat16)):
+        x = torch.randn(2, 256, side, side)
+        with torch.autocast("cpu", torch.bfloat16):
+            # What was in memory before would show.
+            junk = [torch.full_like(network[0].weight, torch.nan, dtype=torch.bfloat16) for _ in range(3)]
+            del junk
+            y = network(x)
+        assert y.dtype == dtype
+        network.zero_grad()
+        y.float().sum().backward()
+        gradient = network[0].weight.grad.clone()
+        network.zero_grad()
+        nn.functional.conv2d(x, network[0].weight, network[0].bias, 2, 1).sum().backward()
+        error = (gradient - network[0].weight.grad).abs().max() / network[0].weight.grad.abs().max()
+        assert float(error) < 0.02

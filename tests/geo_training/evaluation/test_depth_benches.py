@@ -98,7 +98,7 @@ def fits(monkeypatch, tmp_path):
     DepthEstimator(network, "cpu", 64 * 32).save(depth_path, {})
     PoseEstimator(PoseNetwork(PoseNetworkConfig(1)), (64, 32), "cpu").save(motion_path, {})
 
-    def fit(config, out):
+    def fit(config, out, overwrite=False):
         asked.append((out.name, config))
         assert config.start_from is None or config.start_from.is_file()
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,7 @@ def test_steps_that_fit_into_seconds():
 def test_the_pace_is_that_of_the_steps_without_what_comes_besides(tmp_path, monkeypatch):
     ran = []
 
-    def fit(config, out):
+    def fit(config, out, overwrite=False):
         ran.append(config.steps)
         return FitResult(out, None, out.parent, {"train_s": 7.0 + 0.25 * config.steps}, [])
 
@@ -236,7 +236,7 @@ def test_the_pace_is_that_of_the_steps_without_what_comes_besides(tmp_path, monk
 def test_steps_that_are_too_fast_to_be_timed_are_measured_over_more_of_them(tmp_path, monkeypatch):
     ran = []
 
-    def fit(config, out):
+    def fit(config, out, overwrite=False):
         ran.append(config.steps)
         return FitResult(out, None, out.parent, {"train_s": 7.0 + 0.125 * config.steps}, [])
 

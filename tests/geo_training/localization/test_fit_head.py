@@ -1,18 +1,24 @@
 """Training a head: the buffer, the config, and the command as a user runs it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from geo_training.cli import train
+from geo_training.datasets.scene import SceneDataset
 from geo_training.localization.buffer import FeatureBuffer
 from geo_training.localization.config import HeadTrainingConfig, load_config
-from geo_training.localization.fit import held_out_frames
+from geo_training.localization.fit import HeadData, HeadTask, fit_head, held_out_frames
 from geo_training.localization.views import View
+from geo_training.mapping.landmark_set import LandmarkSet
+from geo_training.mapping.scene_map import SceneMap, Tracks
+from tiny_scene import CAMERA
 from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
+from geo_perception.localization.scene import Scene
 from geo_perception.runtime.backbone import create_backbone
 
 
@@ -76,6 +82,104 @@ def test_a_share_of_the_slots_is_made_anew_each_epoch(backbone):
     assert set(generations.values()) == {2}
 
 
+def mapped(root, config):
+    """The data of the tiny scene, with the map that it was rendered by."""
+    dataset, landmarks = SceneDataset(root), LandmarkSet.load(root)
+    poses = {frame.name: frame.T_world_camera for frame in dataset.frames if frame.name in landmarks.frame_names}
+    points, nothing = landmarks.points_world_l3, np.zeros(0, np.int32)
+    scene_map = SceneMap(
+        poses, dict.fromkeys(poses, CAMERA), points, np.zeros(len(points)), Tracks(nothing, nothing, np.zeros((0, 2))),
+        True,
+    )  # fmt: skip
+    return HeadData(dataset, landmarks, scene_map, config)
+
+
+SHORT = HeadTrainingConfig(
+    steps=2, batch=2, views=1, evaluations=2, width=16, fine_width=0, network_width_px=320, device="cpu"
+)
+
+
+def test_batches_after_some_are_those_of_the_whole_epoch_and_the_rest_is_not_made(backbone):
+    whole = buffer_of(backbone, CountingViews(), views=8, refresh=1.0)
+    expected = list(whole.batches(2, 4))
+    views = CountingViews()
+    resumed = buffer_of(backbone, views, views=8, refresh=1.0)
+    for number in range(len(resumed)):
+        resumed.slot(number, 2)
+    made = len(views.made)
+    found = list(resumed.batches(2, 4, first=9))
+    assert (len(expected), len(found), len(views.made)) == (12, 3, made)
+    for one, other in zip(expected[9:], found, strict=True):
+        assert torch.equal(one.pixels_bl2, other.pixels_bl2)
+        assert all(torch.equal(a, b) for a, b in zip(one.features, other.features, strict=True))
+    # A slot of an earlier epoch is made anew only where a batch that comes has it.
+    late = buffer_of(backbone, views := CountingViews(), views=8, refresh=1.0)
+    for number in range(len(late)):
+        late.slot(number, 0)
+    made = len(views.made)
+    list(late.batches(2, 4, first=9))
+    assert len(views.made) == made + 12
+
+
+def test_too_few_views_for_a_batch_are_told_before_their_features_are_made(tiny_scene, tmp_path):
+    out, config = tmp_path / "s.safetensors", SHORT.model_copy(update={"batch": 5000})
+    with pytest.raises(InputError, match=r"views are too few for a batch of 5000; lower batch"):
+        fit_head(mapped(tiny_scene.dataset_root, config), out, config)
+    assert not out.exists()
+
+
+def test_a_scene_that_is_there_is_kept_without_overwrite(tiny_scene, tmp_path):
+    out = tmp_path / "s.safetensors"
+    out.write_bytes(b"a scene")
+    command = ["localization", "head", str(tiny_scene.dataset_root), "--out", str(out), "--steps", "1"]
+    result = CliRunner().invoke(train, command)
+    assert result.exit_code == 1
+    assert "exists; pass --overwrite" in result.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"s.safetensors": b"a scene"}
+
+
+@pytest.mark.parametrize("place", ["missing.pt", "/proc/s.safetensors"])
+def test_a_place_that_cannot_take_the_scene_is_told_at_once(tmp_path, place):
+    # The dataset is not even looked at.
+    result = CliRunner().invoke(train, ["localization", "head", str(tmp_path), "--out", str(tmp_path / place)])
+    assert result.exit_code == 1
+    assert ("must end with .safetensors" if place == "missing.pt" else "cannot be written") in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_training_is_made_again_with_overwrite_and_embeds_its_backbone(tiny_scene, tmp_path):
+    out = tmp_path / "s.safetensors"
+    out.write_bytes(b"a scene")
+    fit_head(mapped(tiny_scene.dataset_root, SHORT), out, SHORT, embed_backbone=True, overwrite=True)
+    scene = Scene.load(out)
+    assert scene.header["backbone"]["embedded"]
+    assert scene.header["figures"]["skipped_steps"] == 0
+
+
+def test_a_changed_map_does_not_go_on_from_an_old_checkpoint(tiny_scene, tmp_path, monkeypatch):
+    root = shutil.copytree(tiny_scene.dataset_root, tmp_path / "walk")
+    out, losses = tmp_path / "s.safetensors", HeadTask.losses
+    steps = []
+
+    def cut(task, *arguments):
+        steps.append(1)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return losses(task, *arguments)
+
+    monkeypatch.setattr(HeadTask, "losses", cut)
+    with pytest.raises(KeyboardInterrupt):
+        fit_head(mapped(root, SHORT), out, SHORT)
+    moved = shutil.copytree(root, tmp_path / "moved")
+    images = sorted((root / "images").rglob("*.jpg"))
+    images[0].write_bytes(images[1].read_bytes())
+    with pytest.raises(InputError, match="another config, other data"):
+        fit_head(mapped(root, SHORT), out, SHORT)
+    fit_head(mapped(moved, SHORT), out, SHORT)  # the same data elsewhere
+    assert len(steps) == 3
+    assert out.is_file()
+
+
 def test_several_processes_share_an_epoch(backbone):
     buffer = buffer_of(backbone, CountingViews(), refresh=0.0)
     parts = [sum(len(b.pixels_bl2) for b in buffer.batches(0, 2, rank, 3)) for rank in range(3)]
@@ -119,8 +223,6 @@ def test_the_run_keeps_config_and_history_and_no_checkpoint(tiny_scene):
 
 
 def test_the_command_answers_a_dataset_without_landmarks_with_one_line(tiny_scene, tmp_path):
-    import shutil
-
     root = tmp_path / "bare"
     shutil.copytree(tiny_scene.dataset_root, root)
     (root / "landmarks.safetensors").unlink()

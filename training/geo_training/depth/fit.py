@@ -29,7 +29,7 @@ from geo_training.depth.validation import checked_sigma_scale, validate, validat
 from geo_training.engine.checkpoint import load_state, save_state
 from geo_training.engine.curves import write_curves
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
-from geo_training.engine.precision import strided_depthwise_in_float32
+from geo_training.engine.precision import single_pixels_in_float32, strided_depthwise_in_float32
 from geo_training.engine.run_folder import check_training_output, resumed_epoch, run_folder
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.storage.images import find_depth
@@ -69,7 +69,7 @@ class DepthTask:
         torch.manual_seed(config.seed)
         self.network = DepthAndMotion(config)
         if device.type == "cpu":
-            strided_depthwise_in_float32(self.network)
+            strided_depthwise_in_float32(single_pixels_in_float32(self.network))
         self.loss_weights = {term: weight for term, weight in config.losses.weights.items() if weight > 0}
         if config.architecture == "dispnet":
             self.loss_weights.pop("confidence", None)  # it does not tell

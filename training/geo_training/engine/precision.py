@@ -20,10 +20,23 @@ def strided_depthwise_in_float32(network: nn.Module) -> nn.Module:
     return network
 
 
+def single_pixels_in_float32(network: nn.Module) -> nn.Module:
+    """Keeps strided convolutions whose input has a single pixel out of autocast, in place.
+
+    On a CPU the bfloat16 gradient of their weights is whatever lay in memory (torch 2.15, 3 x 3, stride 2).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and max(module.stride) > 1 and max(module.kernel_size) > 1:
+            module.__class__ = _in_float32(type(module), single_pixels_only=True)
+    return network
+
+
 @lru_cache(maxsize=16)
-def _in_float32(kind: type[nn.Conv2d]) -> type[nn.Conv2d]:
+def _in_float32(kind: type[nn.Conv2d], single_pixels_only: bool = False) -> type[nn.Conv2d]:
     class InFloat32(kind):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if single_pixels_only and x.shape[-2:] != (1, 1):
+                return super().forward(x)
             with torch.autocast(x.device.type, enabled=False):
                 return super().forward(x.float())
 

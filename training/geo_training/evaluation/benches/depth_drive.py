@@ -57,7 +57,9 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
         steps = work.stage(f"plan of {name}", lambda n=name: {"steps": steps_within(left_s / 2, paces[n])})["steps"]
         configs[name] = config.model_copy(update={"steps": steps})
         weights = work.folder / f"{name}.safetensors"
-        trained[name] = work.stage(f"train {name}", lambda c=configs[name], w=weights: fit_depth(c, w, True).figures)
+        trained[name] = work.stage(
+            f"train {name}", lambda c=configs[name], w=weights: fit_depth(c, w, overwrite=True).figures
+        )
 
     datasets = {name: SceneDataset(root) for name, root in roots.items()}
     held_out = {name: dataset_queries(data, data.of_split("test")) for name, data in datasets.items()}
