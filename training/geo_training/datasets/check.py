@@ -7,6 +7,7 @@ from pathlib import Path
 
 from geo_training.datasets.check_findings import Finding, Severity
 from geo_training.datasets.check_images import check_images
+from geo_training.datasets.check_lens import check_lens
 from geo_training.datasets.check_poses import check_poses
 from geo_training.datasets.check_recording import check_cameras, check_stamps
 from geo_training.datasets.scene import SceneDataset
@@ -42,6 +43,7 @@ def check_dataset(root: str | Path) -> CheckReport:
     findings += check_cameras(dataset, dataset.frames, looks)
     findings += check_stamps(dataset.frames)
     readable = [frame for frame in dataset.frames if frame.name in looks]
+    findings += check_lens(dataset, readable)
     pose_findings, figures = check_poses(dataset, readable)
     findings += pose_findings
     findings.sort(key=lambda finding: _ORDER[finding.severity])

@@ -53,6 +53,24 @@ def features_of(image_rgb: np.ndarray) -> Features:
 def match(name_a: str, features_a: Features, name_b: str, features_b: Features) -> Matches:
     """Mutual nearest neighbours that pass the ratio test and agree on one fundamental matrix: no K and no pose is used,
     so neither can hide its own mistake."""
+    matches = putative_matches(name_a, features_a, name_b, features_b)
+    _, inlier_n = fit_fundamental(matches.pixels_a_n2, matches.pixels_b_n2)
+    return Matches(name_a, name_b, matches.pixels_a_n2[inlier_n], matches.pixels_b_n2[inlier_n])
+
+
+def fit_fundamental(pixels_a_n2: np.ndarray, pixels_b_n2: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """The fundamental matrix (3, 3) that most matches agree on, and which do (N,); None where there is none."""
+    if len(pixels_a_n2) < 16:
+        return None, np.zeros(len(pixels_a_n2), bool)
+    cv2.setRNGSeed(0)
+    F, inlier_n1 = cv2.findFundamentalMat(pixels_a_n2, pixels_b_n2, cv2.USAC_MAGSAC, RANSAC_PX, 0.999, 2000)
+    if F is None or inlier_n1 is None:
+        return None, np.zeros(len(pixels_a_n2), bool)
+    return F, inlier_n1[:, 0].astype(bool)
+
+
+def putative_matches(name_a: str, features_a: Features, name_b: str, features_b: Features) -> Matches:
+    """Mutual nearest neighbours that pass the ratio test, wrong ones among them."""
     none = Matches(name_a, name_b, np.zeros((0, 2)), np.zeros((0, 2)))
     descriptors = features_a.descriptors_nd, features_b.descriptors_nd
     if any(d is None or len(d) < 16 for d in descriptors):
@@ -67,13 +85,7 @@ def match(name_a: str, features_a: Features, name_b: str, features_b: Features) 
     if len(pairs) < 16:
         return none
     index_a, index_b = np.array(pairs).T
-    pixels_a_n2, pixels_b_n2 = features_a.pixels_n2[index_a], features_b.pixels_n2[index_b]
-    cv2.setRNGSeed(0)
-    _, inlier_n1 = cv2.findFundamentalMat(pixels_a_n2, pixels_b_n2, cv2.USAC_MAGSAC, RANSAC_PX, 0.999, 2000)
-    if inlier_n1 is None:
-        return none
-    inlier_n = inlier_n1[:, 0].astype(bool)
-    return Matches(name_a, name_b, pixels_a_n2[inlier_n], pixels_b_n2[inlier_n])
+    return Matches(name_a, name_b, features_a.pixels_n2[index_a], features_b.pixels_n2[index_b])
 
 
 def epipolar_px(T_b_a: np.ndarray, camera_a: Camera, camera_b: Camera, matches: Matches) -> np.ndarray:
@@ -81,8 +93,13 @@ def epipolar_px(T_b_a: np.ndarray, camera_a: Camera, camera_b: Camera, matches: 
     t_x, t_y, t_z = T_b_a[:3, 3]
     cross_33 = np.array([[0, -t_z, t_y], [t_z, 0, -t_x], [-t_y, t_x, 0]])
     F = np.linalg.inv(camera_b.K).T @ cross_33 @ T_b_a[:3, :3] @ np.linalg.inv(camera_a.K)
-    ones = np.ones((len(matches), 1))
-    a_n3, b_n3 = np.hstack([matches.pixels_a_n2, ones]), np.hstack([matches.pixels_b_n2, ones])
+    return sampson_px(F, matches.pixels_a_n2, matches.pixels_b_n2)
+
+
+def sampson_px(F: np.ndarray, pixels_a_n2: np.ndarray, pixels_b_n2: np.ndarray) -> np.ndarray:
+    """The Sampson distance (N,) of each match from what a fundamental matrix allows, in pixels."""
+    ones = np.ones((len(pixels_a_n2), 1))
+    a_n3, b_n3 = np.hstack([pixels_a_n2, ones]), np.hstack([pixels_b_n2, ones])
     line_b_n3, line_a_n3 = a_n3 @ F.T, b_n3 @ F
     gradient_n = np.sqrt((line_b_n3[:, :2] ** 2).sum(1) + (line_a_n3[:, :2] ** 2).sum(1))
     return np.abs((b_n3 * line_b_n3).sum(1)) / np.maximum(gradient_n, 1e-12)
