@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.datasets.importers import ImportOptions, import_dataset
-from geo_training.datasets.importers.pairing import natural_key, own_number, pair_by_name, pair_with_lines, unique_names
+from geo_training.datasets.importers.pairing import own_number, pair_by_name, pair_with_lines, unique_names
 from geo_training.datasets.scene import SceneDataset
+from geo_training.storage.names import natural_key
 from PIL import Image
 
 from geo_perception.errors import InputError

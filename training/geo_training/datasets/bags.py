@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import yaml
 from geo_perception.errors import InputError
 from geo_training.datasets.bag_salvage import Channel, Record, scan_mcap, scan_ros1, scan_sqlite, zstd_module
 from geo_training.datasets.bag_types import MessageTypes
+from geo_training.storage.names import natural_key
 
 SUFFIXES = (".bag", ".mcap", ".db3")
 _SCANNERS = {".bag": scan_ros1, ".mcap": scan_mcap, ".db3": scan_sqlite}
@@ -151,7 +151,7 @@ class Recording:
     def _files_of_directory(self) -> list[Path]:
         # Hidden are the `._x.mcap` that macOS leaves on other disks, and what was half copied.
         visible = [file for file in self.path.iterdir() if not file.name.startswith(".")]
-        there = sorted((file for file in visible if _bag_suffix(file)), key=_natural_key)
+        there = sorted((file for file in visible if _bag_suffix(file)), key=lambda file: natural_key(file.name))
         try:
             named, self.custom_data = read_metadata(self.path)
         except FileNotFoundError:
@@ -286,7 +286,3 @@ def read_metadata(folder: Path) -> tuple[list[Path], dict[str, str]]:
 def _bag_suffix(path: Path) -> str | None:
     suffix = Path(path.stem).suffix if path.suffix in (".zst", ".zstd") else path.suffix
     return suffix if suffix in SUFFIXES and path.is_file() else None
-
-
-def _natural_key(path: Path) -> list:
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]

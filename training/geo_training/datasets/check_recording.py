@@ -10,8 +10,8 @@ from geo_perception.geometry import Camera
 from geo_training.datasets.bags import LAST_STAMP_NS
 from geo_training.datasets.check_findings import Finding, Severity, by_sequence, by_share, named
 from geo_training.datasets.check_images import Look
-from geo_training.datasets.importers.source import natural_key
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known
+from geo_training.storage.names import natural_key
 
 CENTRE_SHARE = 0.12  # the principal point may lie off the centre by this share of the side (crops move it)
 MIN_VIEW_DEG, MAX_VIEW_DEG = 15.0, 130.0

@@ -11,7 +11,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, pose_from_quaternion
 from geo_training.datasets.colmap_model import read_reconstruction
 from geo_training.datasets.importers.account import IGNORED_PIXELS, Account
-from geo_training.datasets.importers.pairing import natural_key, unique_names
+from geo_training.datasets.importers.pairing import unique_names
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
     ImportOptions,
@@ -24,6 +24,7 @@ from geo_training.datasets.importers.source import (
     stamp_at,
     taken_pose,
 )
+from geo_training.storage.names import natural_key
 
 _MODEL_FOLDERS = ("sparse", "colmap", "colmap/sparse", "model", ".")
 _IMAGE_FOLDERS = ("images", "../images", "../../images", ".")

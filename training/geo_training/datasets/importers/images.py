@@ -11,7 +11,7 @@ from pathlib import Path
 from geo_perception.errors import InputError
 from geo_training.datasets.importers.account import NO_IMAGE, Account, printable
 from geo_training.datasets.importers.depth_files import DEPTH_SUFFIXES, MASK_SUFFIXES
-from geo_training.datasets.importers.pairing import natural_key, own_number, pair_by_name, pair_with_lines, unique_names
+from geo_training.datasets.importers.pairing import own_number, pair_by_name, pair_with_lines, unique_names
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
     ImportOptions,
@@ -29,6 +29,7 @@ from geo_training.datasets.importers.source import (
     taken_pose,
 )
 from geo_training.datasets.pictures import is_hidden, is_picture_name
+from geo_training.storage.names import natural_key
 
 IMAGE_FOLDERS = ("images", "image", "rgb", "color", "colour", "grey", "gray", "image_0", "image_2")
 OTHER_FOLDERS = ("depth", "masks")

@@ -16,7 +16,6 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose
 from geo_training.datasets.importers.account import NO_IMAGE, Account
-from geo_training.datasets.importers.pairing import natural_key
 from geo_training.datasets.importers.seven_scenes import read_pose
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
@@ -29,6 +28,7 @@ from geo_training.datasets.importers.source import (
     taken_pose,
 )
 from geo_training.datasets.pictures import is_hidden
+from geo_training.storage.names import natural_key
 
 TEST_SESSION_EVERY = 5
 _IMAGE_END = ".color.jpg"

@@ -19,12 +19,6 @@ class Pairing:
     how: str
 
 
-def natural_key(path: Path | str) -> list:
-    """Sorts `frame2` before `frame10`."""
-    # Every second part is a run of decimal digits; other characters that pass for digits (a raised 2) are text.
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", str(path)))]
-
-
 def own_number(stem: str) -> int | None:
     """The last number in a name: 17 of `frame_000017`. None where there is none."""
     numbers = re.findall(r"\d+", stem)

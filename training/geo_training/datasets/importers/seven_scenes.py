@@ -10,7 +10,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.datasets.importers.account import NO_IMAGE, Account
-from geo_training.datasets.importers.pairing import natural_key, own_number
+from geo_training.datasets.importers.pairing import own_number
 from geo_training.datasets.importers.source import (
     ImportOptions,
     Source,
@@ -22,6 +22,7 @@ from geo_training.datasets.importers.source import (
     stamp_at,
     taken_pose,
 )
+from geo_training.storage.names import natural_key
 
 # The data set names this K for its Kinect; it is that of the depth camera, whose poses the files hold.
 K_33 = np.array([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]])

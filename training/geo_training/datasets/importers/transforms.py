@@ -13,7 +13,7 @@ from geo_perception.geometry import Camera
 from geo_training.datasets.importers import lenses
 from geo_training.datasets.importers.account import IGNORED_PIXELS, Account
 from geo_training.datasets.importers.depth_files import DEPTH_SUFFIXES, DepthFile
-from geo_training.datasets.importers.pairing import natural_key, unique_names
+from geo_training.datasets.importers.pairing import unique_names
 from geo_training.datasets.importers.source import (
     DEFAULT_RATE_HZ,
     ImportOptions,
@@ -27,6 +27,7 @@ from geo_training.datasets.importers.source import (
     taken_pose,
 )
 from geo_training.datasets.pictures import IMAGE_SUFFIXES
+from geo_training.storage.names import natural_key
 
 # OpenGL's camera looks along -z with y up; ours along z with y down.
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
