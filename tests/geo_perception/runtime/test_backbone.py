@@ -41,6 +41,26 @@ def test_embedded_weights_make_the_same_backbone(backbone):
     assert again.checksum == backbone.checksum
 
 
+class OnAGpu:
+    """A tensor that NumPy cannot read before it is on the CPU, as torch has it of CUDA's."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def cpu(self):
+        return self.tensor
+
+    def numpy(self):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
+def test_weights_are_embedded_from_a_gpu(backbone, monkeypatch):
+    state = backbone.network.state_dict()
+    expected = backbone_tensors(backbone)
+    monkeypatch.setattr(backbone.network, "state_dict", lambda: {key: OnAGpu(value) for key, value in state.items()})
+    assert all((value == expected[key]).all() for key, value in backbone_tensors(backbone).items())
+
+
 def test_weights_from_a_file_are_used_and_tell_in_the_checksum(backbone, tmp_path):
     state = {key: value.clone() for key, value in backbone.network.state_dict().items()}
     state["conv_stem.weight"] += 1

@@ -1,6 +1,7 @@
 """Weights on disk: what comes back is what was written, and a damaged file is refused with one line."""
 
 import contextlib
+import resource
 
 import numpy as np
 import pytest
@@ -73,3 +74,18 @@ def test_the_checksum_sees_names_shapes_and_types():
         checksum({"a": a.astype(np.int32)}),
     }
     assert len(sums) == 4
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_what_was_there(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, {"a": np.zeros(3)}, {})
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"weights\.safetensors cannot be written"):
+            save_weights(path, {"a": np.zeros(1 << 20)}, {})  # 8 MB
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == before

@@ -80,3 +80,15 @@ def test_panoramas_that_are_not_there(tmp_path):
 
 def test_without_out_it_is_wrong_usage():
     assert run("reference").exit_code == 2
+
+
+def test_weights_that_are_there_are_kept_without_overwrite(tmp_path):
+    out = tmp_path / "weights.safetensors"
+    out.write_bytes(b"weights")
+    # Before the panoramas are looked at.
+    command = ["calibration", "fit", "reference", "--panoramas", str(tmp_path / "none"), "--out", str(out)]
+    result = CliRunner().invoke(train, command)
+    assert result.exit_code == 1
+    assert "exists; pass --overwrite" in result.stderr
+    assert "is not a folder" in CliRunner().invoke(train, [*command, "--overwrite"]).stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {out.name: b"weights"}

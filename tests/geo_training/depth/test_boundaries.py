@@ -1,4 +1,5 @@
 import json
+import os
 
 import cv2
 import numpy as np
@@ -102,9 +103,12 @@ def test_the_same_call_again_keeps_what_is_there(dataset):
     assert (figures.made, figures.kept, figures.objects) == (1, 1, 2)
 
 
-def test_a_map_older_than_its_mask_is_made_again(dataset):
+@pytest.mark.parametrize("age_s", [-3600, 3600])
+def test_a_map_of_another_mask_is_made_again_however_old_that_is(dataset, age_s):
     make_boundaries(dataset, _own(dataset))
-    write_ids(dataset.root / "masks/a/000001.png", _two_objects())
+    path = dataset.root / "masks/a/000001.png"
+    write_ids(path, _two_objects())
+    os.utime(path, (path.stat().st_mtime - age_s,) * 2)  # as a copy keeps it
     figures = make_boundaries(dataset, _own(dataset))
     assert (figures.made, figures.objects) == (1, 4)
     assert load_boundary(dataset, dataset.frames[1]).any()

@@ -193,13 +193,18 @@ def test_nothing_to_see_and_views_without_overlap_are_no_motion(tmp_path):
     assert measure(*dataset.frames[1:]).flow > ClipOptions().max_flow
 
 
-def test_motion_is_measured_once(tmp_path):
-    """The second time the pictures are not read: they may be gone."""
+def test_motion_is_measured_once_for_each_picture(tmp_path, monkeypatch):
     dataset = pictures(tmp_path / "d", [seen(2 * i) for i in range(5)])
-    clips = find_clips(dataset, ClipOptions())
-    for frame in dataset.frames:
-        dataset.image_path(frame).write_bytes(b"")
+    clips, measured, measure = find_clips(dataset, ClipOptions()), [], ImageMotions._measure
+    monkeypatch.setattr(ImageMotions, "_measure", lambda own, a, b: measured.append((a, b)) or measure(own, a, b))
     assert find_clips(SceneDataset(dataset.root), ClipOptions()) == clips
+    assert measured == []
+    # Another picture of the same name is another measurement.
+    paths = [dataset.image_path(frame) for frame in dataset.frames]
+    paths[1].write_bytes(paths[0].read_bytes())
+    assert find_clips(SceneDataset(dataset.root), ClipOptions()) != clips
+    assert measured
+    measured.clear()
     (dataset.root / CACHE_NAME).write_text("image_a,image_b\nbroken")
-    with pytest.raises(InputError, match="cannot be read as an image"):
-        find_clips(SceneDataset(dataset.root), ClipOptions())
+    find_clips(SceneDataset(dataset.root), ClipOptions())
+    assert measured

@@ -13,6 +13,7 @@ from geo_training.depth.fit import DepthTask, fit_depth, start_from
 from geo_training.depth.model import DepthAndMotion
 from geo_training.depth.pose_network import PoseEstimator
 from geo_training.depth.validation import NEW_PLACES_MARGIN, checked_sigma_scale
+from geo_training.engine import curves
 from geo_training.engine.checkpoint import load_state
 from tiny_walk import CAMERA, make_walk, walk_view
 from typer.testing import CliRunner
@@ -257,6 +258,23 @@ def test_what_is_found_wrong_before_the_first_step_leaves_nothing_behind(walk, t
         with pytest.raises(InputError, match=message):
             fit_depth(config_of(walk, **changes), tmp_path / "out" / "depth.safetensors")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["depth.safetensors", "depth.pose.safetensors"])
+def test_weights_that_are_there_are_kept_without_overwrite(tmp_path, name):
+    (tmp_path / name).write_bytes(b"weights")
+    config = config_of(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=f"{name} exists; pass --overwrite"):
+        fit_depth(config, tmp_path / "depth.safetensors")
+    with pytest.raises(InputError, match="nowhere is not a dataset"):
+        fit_depth(config, tmp_path / "depth.safetensors", overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"weights"}
+
+
+def test_charts_that_cannot_be_drawn_are_told_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install plotly"):
+        fit_depth(config_of(tmp_path / "nowhere"), tmp_path / "depth.safetensors")
 
 
 def test_a_folder_is_refused_as_weights_before_anything_is_trained(walk, tmp_path):

@@ -134,8 +134,20 @@ def test_a_folder_of_masks_takes_any_size_of_the_same_shape(dataset, tmp_path):
         folder.ids(dataset.frames[1])
 
 
-def test_a_frame_without_a_mask_was_never_changed(dataset, tmp_path):
-    assert MaskFolder(dataset, tmp_path / "nothing").changed_ns(dataset.frames[0]) is None
+def test_a_frame_without_a_mask_has_no_version(dataset, tmp_path):
+    assert MaskFolder(dataset, tmp_path / "nothing").version(dataset.frames[0]) is None
+
+
+def test_other_weights_of_the_same_name_are_other_facts(tmp_path):
+    facts = []
+    for number in range(2):
+        path = tmp_path / str(number) / "weights.pth"
+        path.parent.mkdir()
+        path.write_bytes(bytes([number]))
+        facts.append(MaskNetwork(path).facts)
+    assert facts[0]["weights"] == facts[1]["weights"] == "weights.pth"
+    assert facts[0] != facts[1]
+    assert MaskNetwork(tmp_path / "0" / "weights.pth").facts == facts[0]
 
 
 @pytest.fixture(scope="module", params=["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"])

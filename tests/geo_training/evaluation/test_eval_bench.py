@@ -8,7 +8,7 @@ from geo_training.cli import evaluate
 from geo_training.evaluation import bench as bench_module
 from geo_training.evaluation.bench import Benchmark, BenchOptions, BenchResult, Work, load_benchmark, run_benchmark
 from geo_training.evaluation.benches import NAMES
-from geo_training.evaluation.machine import describe_machine, describe_versions, sha256_of_data
+from geo_training.evaluation.machine import describe_machine, describe_versions, sha256_of_code, sha256_of_data
 from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
@@ -150,3 +150,24 @@ def test_a_mistake_is_answered_with_one_line(arguments, code, words):
     assert "Traceback" not in result.output
     if code == 1:
         assert len(result.output.strip().splitlines()) == 1
+
+
+def test_stages_of_other_code_are_not_taken(monkeypatch, tmp_path):
+    """A commit says nothing of the changes that lie over it."""
+    (tmp_path / "data" / "set").mkdir(parents=True)
+    made, codes = [], iter(("one", "one", "other"))
+
+    def run(data_root, work, options):
+        work.stage("one", lambda: made.append(1) or {})
+        return BenchResult({"figure": 1.0}, {})
+
+    benchmark = Benchmark("b", "", ("set",), "", "", ("figure",), run)
+    monkeypatch.setattr(bench_module, "sha256_of_code", lambda: next(codes))
+    for times in (1, 1, 2):
+        run_benchmark(benchmark, tmp_path / "data", tmp_path / "work", BenchOptions())
+        assert len(made) == times
+
+
+def test_the_code_has_one_checksum():
+    assert sha256_of_code() == sha256_of_code()
+    assert len(sha256_of_code()) == 64

@@ -27,6 +27,7 @@ from geo_training.storage.images import read_grey
 FOLDER, FACTS = "boundaries", "boundaries.json"
 _SOBEL_SCALE = 0.25  # the 3 x 3 kernel answers 4 to a straight step of height 1
 _OBJECTS_KEY = "objects"  # in the PNG: how many objects the frame shows
+_VERSION_KEY = "made_of"  # in the PNG: the checksum of the mask
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ def choose_masks(
 
 
 def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = False) -> BoundaryFigures:
-    """Writes the map of every frame that has a mask. Maps that are newer than their masks are kept: interrupted, the
-    same call goes on.
+    """Writes the map of every frame that has a mask. Maps that were made of the masks as they are now are kept:
+    interrupted, the same call goes on.
 
     Raises InputError when boundaries/ was made from other masks and `overwrite` is not set, or when no frame has a
     mask.
@@ -130,24 +131,24 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
         raise InputError(f"{folder} holds files that this command did not write; move the folder away")
     if made_from not in (None, masks.facts) and not overwrite:
         raise InputError(f"{folder} was made from {_words(made_from)}; pass --overwrite to make it again")
-    changed = [(frame, masks.changed_ns(frame)) for frame in dataset.frames]
-    there = [(frame, at_ns) for frame, at_ns in changed if at_ns is not None]
+    versions = [(frame, masks.version(frame)) for frame in dataset.frames]
+    there = [(frame, version) for frame, version in versions if version is not None]
     if not there:
         raise InputError(f"no frame of {dataset.root} has a mask; name them <sequence>/<frame>.png as the images")
     if overwrite and made_from is not None:
         shutil.rmtree(folder, ignore_errors=True)
     objects, made = [], 0
     with progress_bar("boundaries", len(there)) as advance:
-        for frame, at_ns in there:
+        for frame, version in there:
             path = boundary_path(dataset, frame)
-            count = _objects_of(path) if path.is_file() and path.stat().st_mtime_ns >= at_ns else None
+            count = _objects_of(path, version)
             if count is None:
                 ids_hw = masks.ids(frame)
                 count, made = len(np.unique(ids_hw[ids_hw != 0])), made + 1
                 if not (folder / FACTS).is_file():
                     folder.mkdir(parents=True, exist_ok=True)
                     replace_text(folder / FACTS, json.dumps(masks.facts, indent=2) + "\n")
-                _write_map(path, boundary_map(ids_hw), count)
+                _write_map(path, boundary_map(ids_hw), count, masks.version(frame) or version)
             objects.append(count)
             advance(note=f"{frame.name}: {count} objects")
     return BoundaryFigures(
@@ -158,24 +159,25 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
 
 def _existing(dataset: SceneDataset, folder: Path) -> MaskFolder:
     masks = MaskFolder(dataset, folder)
-    if not any(masks.changed_ns(frame) is not None for frame in dataset.frames):
+    if not any(masks.version(frame) is not None for frame in dataset.frames):
         raise InputError(f"{folder} has no mask of any frame; name them <sequence>/<frame>.png as the images")
     return masks
 
 
-def _write_map(path: Path, boundary_hw: np.ndarray, objects: int) -> None:
+def _write_map(path: Path, boundary_hw: np.ndarray, objects: int, version: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     notes = PngImagePlugin.PngInfo()
     notes.add_text(_OBJECTS_KEY, str(objects))
+    notes.add_text(_VERSION_KEY, version)
     with replaced_file(path) as work:
         Image.fromarray(np.rint(255 * boundary_hw).astype(np.uint8)).save(work, "PNG", pnginfo=notes)
 
 
-def _objects_of(path: Path) -> int | None:
-    """How many objects a map was made of; None where it does not say, and then it is made again."""
+def _objects_of(path: Path, version: str) -> int | None:
+    """How many objects a map was made of; None where it does not say, or was made of another mask: it is made again."""
     try:
         with Image.open(path) as image:
-            return int(image.text[_OBJECTS_KEY])
+            return int(image.text[_OBJECTS_KEY]) if image.text[_VERSION_KEY] == version else None
     except (OSError, SyntaxError, AttributeError, KeyError, ValueError):
         return None
 

@@ -19,10 +19,13 @@ import numpy as np
 from geo_perception.geometry import Camera
 from geo_perception.runtime.files import replace_text
 from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.storage.fingerprints import digest_of, sample_digest
 from geo_training.storage.images import read_grey
 
 CACHE_NAME = "image_motion.csv"
-COLUMNS = ("image_a", "image_b", "turn", "flow", "parallax")  # turn: known from the poses, or fitted
+# turn: known from the poses, or fitted; made_of: the images, cameras and poses, in short
+COLUMNS = ("image_a", "image_b", "turn", "made_of", "flow", "parallax")
+VERSION = 2  # of what is measured
 WIDTH_PX = 320
 _CORNERS, _QUALITY, _APART_PX = 240, 0.01, 6
 _FEW = 12  # corners; with fewer there is nothing to tell by
@@ -51,16 +54,26 @@ class ImageMotions:
         self.dataset, self._path = dataset, dataset.root / CACHE_NAME
         self._images: OrderedDict[str, np.ndarray] = OrderedDict()
         self._corners: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._digests: dict[str, str] = {}
         self._known = self._load()
         self._new = 0
 
     def __call__(self, a: Frame, b: Frame) -> ImageMotion:
         posed = a.T_world_camera is not None and b.T_world_camera is not None
         key = (a.name, b.name, "known" if posed else "fitted")
-        if key not in self._known:
-            self._known[key] = self._measure(a, b)
+        made_of = digest_of(VERSION, self._digest(a), self._digest(b))[:16]
+        if key not in self._known or self._known[key][0] != made_of:
+            self._known[key] = made_of, self._measure(a, b)
             self._new += 1
-        return self._known[key]
+        return self._known[key][1]
+
+    def _digest(self, frame: Frame) -> str:
+        """Of all that decides what is measured of a frame; a name alone may come to stand for another image."""
+        if frame.name not in self._digests:
+            camera = vars(self.dataset.camera(frame))
+            pixels = sample_digest(self.dataset.image_path(frame))
+            self._digests[frame.name] = digest_of(pixels, camera, frame.T_world_camera)
+        return self._digests[frame.name]
 
     def save(self) -> None:
         """Writes what is new beside the dataset; a dataset that cannot be written to is measured again next time."""
@@ -69,18 +82,22 @@ class ImageMotions:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows((*key, f"{m.flow:.6g}", f"{m.parallax:.6g}") for key, m in sorted(self._known.items()))
+        rows = sorted((*key, made_of, m.flow, m.parallax) for key, (made_of, m) in self._known.items())
+        writer.writerows((*row[:4], f"{row[4]:.6g}", f"{row[5]:.6g}") for row in rows)
         try:
             replace_text(self._path, text.getvalue())
         except OSError:
             return
         self._new = 0
 
-    def _load(self) -> dict[tuple[str, str, str], ImageMotion]:
+    def _load(self) -> dict[tuple[str, str, str], tuple[str, ImageMotion]]:
         try:
             rows = list(csv.DictReader(io.StringIO(self._path.read_text())))
             return {
-                (r["image_a"], r["image_b"], r["turn"]): ImageMotion(float(r["flow"]), float(r["parallax"]))
+                (r["image_a"], r["image_b"], r["turn"]): (
+                    r["made_of"],
+                    ImageMotion(float(r["flow"]), float(r["parallax"])),
+                )
                 for r in rows
             }
         except (OSError, ValueError, KeyError, TypeError):

@@ -9,6 +9,7 @@ import http.client
 import json
 import pickle
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_bytes, replace_text
 from geo_training.datasets.pictures import read_ids
 from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.storage.fingerprints import file_digest, sample_digest
 from geo_training.storage.images import encode_image
 
 FOLDER, FACTS = "masks", "masks.json"
@@ -34,7 +36,7 @@ class MaskSource(Protocol):
     @property
     def facts(self) -> dict: ...  # what the masks depend on, saved beside what is made of them
 
-    def changed_ns(self, frame: Frame) -> int | None: ...  # when its mask was last changed; None: it has none
+    def version(self, frame: Frame) -> str | None: ...  # checksum of what its mask is made of; None: it has none
 
     def ids(self, frame: Frame) -> np.ndarray: ...  # object ids, integers H x W, 0 = no object
 
@@ -51,8 +53,8 @@ class MaskFolder:
         own = self.folder == self.dataset.root / FOLDER  # goes where the dataset goes
         return read_facts(self.folder / FACTS) or {"masks": FOLDER if own else str(self.folder.resolve())}
 
-    def changed_ns(self, frame: Frame) -> int | None:
-        return _changed_ns(mask_path(self.folder, frame))
+    def version(self, frame: Frame) -> str | None:
+        return sample_digest(mask_path(self.folder, frame)) or None
 
     def ids(self, frame: Frame) -> np.ndarray:
         """Raises InputError when the file is no image of ids, or has another aspect ratio than the frame's camera."""
@@ -79,7 +81,13 @@ class MaskNetwork:
 
     @property
     def facts(self) -> dict:
-        return {"network": "Mask R-CNN", "weights": _weights_name(self.weights), "min_score": self.min_score}
+        told = {"network": "Mask R-CNN", "weights": _weights_name(self.weights), "min_score": self.min_score}
+        return told | ({"weights_sha256": self._weights_sha256} if self.weights is not None else {})
+
+    @cached_property
+    def _weights_sha256(self) -> str:
+        """Two files of weights may have one name. "" where there is none, which is told when it is needed."""
+        return file_digest(self.weights) if self.weights.is_file() else ""
 
     def get_ready(self) -> None:
         """Loads the weights, once. Raises InputError when there are none, or the device is not there."""
@@ -113,14 +121,21 @@ class DetectedMasks:
     def facts(self) -> dict:
         return self.network.facts
 
-    def changed_ns(self, frame: Frame) -> int | None:
-        return _changed_ns(self.dataset.image_path(frame))
+    def version(self, frame: Frame) -> str | None:
+        """That of the mask once it is made; before, it is like no other."""
+        if not self.dataset.image_path(frame).is_file():
+            return None
+        return sample_digest(mask_path(self.dataset.root / FOLDER, frame)) if self._is_made(frame) else "not made"
+
+    def _is_made(self, frame: Frame) -> bool:
+        made_ns = _changed_ns(mask_path(self.dataset.root / FOLDER, frame))
+        image_ns = _changed_ns(self.dataset.image_path(frame))
+        return made_ns is not None and image_ns is not None and made_ns >= image_ns
 
     def ids(self, frame: Frame) -> np.ndarray:
         folder = self.dataset.root / FOLDER
-        path, image_ns = mask_path(folder, frame), self.changed_ns(frame)
-        made_ns = _changed_ns(path)
-        if made_ns is not None and image_ns is not None and made_ns >= image_ns:
+        path = mask_path(folder, frame)
+        if self._is_made(frame):
             return read_ids(path)
         ids_hw = self.network.ids(self.dataset.image(frame))
         folder.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_text
 from geo_training.console import say
 from geo_training.evaluation.benches import NAMES
-from geo_training.evaluation.machine import describe_machine, describe_versions, sha256_of_data
+from geo_training.evaluation.machine import describe_machine, describe_versions, sha256_of_code, sha256_of_data
 from geo_training.evaluation.summary import Evaluation
 from geo_training.storage.kept_json import from_kept_json, to_kept_json
 
@@ -118,7 +118,9 @@ def run_benchmark(
     chosen = {"device": options.device, "seed": options.seed}
     if options.minutes is not None:
         chosen["minutes"] = options.minutes
+    # A commit does not tell which changes lie over it, and an installed package has none.
     key = {"benchmark": benchmark.name, "data_sha256": sha256, "versions": versions, "options": chosen}
+    key["code_sha256"] = sha256_of_code()
     result = benchmark.run(data_root, Work(work_folder, key), options)
     missing = [name for name in benchmark.figures if name not in result.figures]
     if missing:

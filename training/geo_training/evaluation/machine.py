@@ -58,6 +58,16 @@ def sha256_of_data(*roots: str | Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_of_code() -> str:
+    """One checksum over the sources and configs of both packages, as they are on this disk."""
+    import geo_perception
+    import geo_training
+
+    roots = [Path(package.__file__).parent for package in (geo_perception, geo_training)]
+    paths = sorted(path for root in roots for path in root.rglob("*") if path.suffix in (".py", ".yaml"))
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
+
+
 def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
