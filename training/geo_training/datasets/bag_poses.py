@@ -8,6 +8,7 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import pose_from_quaternion
+from geo_perception.ros.camera_source import bare_frame
 from geo_training.datasets.bags import Recording, Topic, header_stamp_ns
 from geo_training.datasets.transform_tree import PoseTrack, TransformTree
 
@@ -100,7 +101,7 @@ class RecordedPoses:
         T = self._pose(topic.name, stamp_ns, t, q)
         if T is None:
             return
-        world, child = _bare(message.header.frame_id), _bare(getattr(message, "child_frame_id", ""))
+        world, child = bare_frame(message.header.frame_id), bare_frame(getattr(message, "child_frame_id", ""))
         self._tracks.setdefault((world, child), PoseTrack()).add(stamp_ns, T)
 
     @property
@@ -122,7 +123,7 @@ class RecordedPoses:
 
         Raises InputError when the frames the user named are not connected.
         """
-        camera_frame = _bare(self.options.camera_frame or image_frame)
+        camera_frame = bare_frame(self.options.camera_frame or image_frame)
         if self.kind == "tf":
             return self._through_tf(camera_frame)
         self._take_largest_track()
@@ -131,9 +132,9 @@ class RecordedPoses:
             raise InputError(f"{self.topic} holds no usable pose{why}; pass --pose with another topic, or --pose none")
         world, into_world = self._world()
         if self.options.T_pose_camera is not None:
-            pose_frame = _bare(self.options.pose_frame or self.child_frame)
+            pose_frame = bare_frame(self.options.pose_frame or self.child_frame)
             return CameraPoses(self, world, pose_frame, None, f"with the extrinsics of --pose-camera{into_world}")
-        named = _bare(self.options.pose_frame or self.child_frame)
+        named = bare_frame(self.options.pose_frame or self.child_frame)
         if named and named == camera_frame:
             how = f"poses of the camera frame {camera_frame}{into_world}"
             return CameraPoses(self, world, camera_frame, camera_frame, how)
@@ -171,7 +172,7 @@ class RecordedPoses:
 
     def _world(self) -> tuple[str, str]:
         """The world of the pose messages, or --map-frame, to which TF leads; and words for the latter."""
-        wished = _bare(self.options.map_frame or "")
+        wished = bare_frame(self.options.map_frame or "")
         if not wished or not self.world_frame or wished == self.world_frame:
             self.world_frame = self.world_frame or wished or "map"
             return self.world_frame, ""
@@ -184,7 +185,7 @@ class RecordedPoses:
 
     def _through_tf(self, camera_frame: str) -> CameraPoses | None:
         extrinsics = self.options.T_pose_camera is not None
-        body = _bare(self.options.pose_frame or "")
+        body = bare_frame(self.options.pose_frame or "")
         if extrinsics and not body:
             there = [frame for frame in BODY_FRAMES if frame in self.tree.frames]
             if not there:
@@ -200,7 +201,7 @@ class RecordedPoses:
                 f"--pose-camera, or a --pose-frame among: {self._frames_there()}"
             )
         connected = [w for w in WORLD_FRAMES if w in self.tree.frames and self.tree.connects(w, target)]
-        world = _bare(self.options.map_frame or next(iter(connected), ""))
+        world = bare_frame(self.options.map_frame or next(iter(connected), ""))
         good = bool(world) and target in self.tree.frames and self.tree.connects(world, target)
         if good and world != target and (self.options.topic or self.tree.moves(world, target)):
             self.world_frame = world
@@ -221,7 +222,7 @@ class RecordedPoses:
 
     def _add_transform(self, topic: str, receive_ns: int, transform) -> None:
         stamp_ns = header_stamp_ns(transform, receive_ns)
-        parent, child = _bare(transform.header.frame_id), _bare(transform.child_frame_id)
+        parent, child = bare_frame(transform.header.frame_id), bare_frame(transform.child_frame_id)
         source = f"{topic} ('{parent}' to '{child}')"
         T = self._pose(source, stamp_ns, transform.transform.translation, transform.transform.rotation)
         if T is None:
@@ -340,8 +341,3 @@ def _is_command(topic: Topic) -> bool:
 
 def _one_ground_truth(topics: list[Topic]) -> bool:
     return sum("ground_truth" in topic.name for topic in topics) == 1
-
-
-def _bare(frame: str) -> str:
-    """ROS 1 wrote frames with a leading slash."""
-    return str(frame).lstrip("/")

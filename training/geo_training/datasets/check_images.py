@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from geo_training.console import track
 from geo_training.datasets.check_findings import Finding, Severity, by_sequence, by_share, named
 from geo_training.datasets.orientation import UPRIGHT
-from geo_training.datasets.pictures import read_header
+from geo_training.datasets.pictures import NOT_DECODED, read_header
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.storage.images import read_grey
 
@@ -56,7 +56,7 @@ def look_at(path) -> Look | None:
         if header.deep:
             grey = read_grey(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except NOT_DECODED:
         return None
     scale = LOOK_SIDE_PX / max(grey.shape)
     if scale < 1:

@@ -41,7 +41,11 @@ _TIFF_BITS = 0x0102
 _TIFF_SHORT = 3
 _READ_WHOLE = ("PNG", "WEBP", "BMP")
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-_NOT_DECODED = (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+# What Pillow raises for a damaged or a foreign file.
+NOT_DECODED = (
+    OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, struct.error,
+    KeyError, IndexError, TypeError, OverflowError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def _read_header(path: Path, _mtime_ns: int, _size: int) -> PictureHeader:
                 bits = _tiff_bits(image)
     except Image.DecompressionBombError:
         raise InputError(f"larger than {MAX_PIXELS / 1e6:.0f} million pixels") from None
-    except _NOT_DECODED:
+    except NOT_DECODED:
         raise InputError(_not_read(path)) from None
     if size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"larger than {MAX_PIXELS / 1e6:.0f} million pixels")
@@ -158,7 +162,7 @@ def read_ids(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:  # a palette image's pixels are its ids, not their colours
             ids_hw = np.asarray(image)
-    except _NOT_DECODED:
+    except NOT_DECODED:
         raise InputError(f"{path} cannot be read as an image; make the mask again") from None
     if ids_hw.ndim != 2 or ids_hw.dtype.kind == "f":
         raise InputError(f"{path} has colours, not object ids; store one integer a pixel (PNG of 8 or 16 bits)")
@@ -223,7 +227,7 @@ def _rgb_of(image_bgr: np.ndarray | None, path: Path) -> np.ndarray:
 def _mark_of(image: Image.Image) -> int:
     try:
         mark = image.getexif().get(_EXIF_ORIENTATION, UPRIGHT)
-    except (*_NOT_DECODED, struct.error, KeyError, IndexError, TypeError, OverflowError):
+    except NOT_DECODED:
         return UPRIGHT  # a damaged block says nothing
     return mark if mark in MARKS else UPRIGHT
 
