@@ -114,6 +114,27 @@ def test_features_and_matches_are_made_once(walk, known_map):
     FeatureStore(walk, OPTIONS.features).extract(frames)
 
 
+def test_another_image_under_the_same_name_has_its_own_features(tmp_path):
+    root = tmp_path / "walk"
+    with SceneWriter(root, []) as writer:
+        camera_id = writer.add_camera(CAMERA)
+        for number in range(2):
+            rng = np.random.default_rng(number)
+            noise_hw3 = rng.integers(0, 255, (CAMERA.height_px, CAMERA.width_px, 3), dtype=np.uint8)
+            writer.add_frame("a", number, camera_id, noise_hw3)
+    dataset = SceneDataset(root)
+    store = FeatureStore(dataset)
+    store.extract(dataset.frames)
+    first, second = (frame.name for frame in dataset.frames)
+    _, second_nd = store.features(second)
+    assert set(FeatureStore(SceneDataset(root)).image_numbers()) == {first, second}  # the same images: kept
+    dataset.image_path(dataset.frames[0]).write_bytes(dataset.image_path(dataset.frames[1]).read_bytes())
+    store = FeatureStore(SceneDataset(root))
+    assert not store.image_numbers()
+    store.extract(dataset.frames)
+    np.testing.assert_array_equal(store.features(first)[1], second_nd)
+
+
 def test_landmarks_of_the_map_with_depth(walk, known_map, tmp_path):
     result = CliRunner().invoke(
         train, ["landmarks", str(walk.root), "--count", "60", "--json", str(tmp_path / "r.json")]

@@ -178,6 +178,8 @@ def test_a_set_is_listed_resumed_and_the_same_for_a_seed(tmp_path, rendered):
     assert len(list(tmp_path.glob("a/*.jpg"))) == 3
     assert not list(tmp_path.glob("a/.*"))
     assert (tmp_path / "a" / "index.csv").read_text().count("indoor_5_0000") == 3
+    wider = training_panoramas(tmp_path / "a", 1, seed=5, outdoor_share=0.0, width_px=128)  # another width is made
+    assert cv2.imread(str(wider[0])).shape == (64, 128, 3)
     other = training_panoramas(tmp_path / "b", 2, seed=5, outdoor_share=0.0, width_px=64)
     assert other[0].read_bytes() == kept
     assert other[1].read_bytes() == again[1].read_bytes()

@@ -17,6 +17,7 @@ from geo_perception.runtime.files import replace_text
 from geo_training.console import progress_bar
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
 from geo_training.mapping.colmap_io import to_pycolmap
+from geo_training.storage.fingerprints import digest_of_files
 
 EXTRACT_BATCH = 8  # images between two steps of the progress bar, and at most so many lost by an interruption
 MATCH_BATCH = 256
@@ -52,13 +53,15 @@ class FeatureStore:
         self._restore_names()
 
     def _describe(self) -> str:
-        """What the features depend on, but for the images: those are only ever replaced with the whole dataset."""
+        """What the features depend on: the options, the cameras and the images."""
         options = {key: value for key, value in asdict(self.options).items() if key != "num_threads"}
         cameras = {
             camera_id: camera_to_dict(camera) | {"known": camera_is_known(self.dataset.root, camera_id)}
             for camera_id, camera in self.dataset.cameras.items()
         }
-        return json.dumps({"options": options, "cameras": cameras}, indent=2, sort_keys=True) + "\n"
+        images = digest_of_files(self.dataset.image_path(frame) for frame in self.dataset.frames)
+        content = {"options": options, "cameras": cameras, "images": images}
+        return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
     def _begin(self) -> None:
         """Writes the cameras. COLMAP numbers them from 1 in the order of cameras.json."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_bytes, replace_text
@@ -65,8 +66,8 @@ def training_panoramas(
 ) -> list[Path]:
     """Renders `count` panoramas into a folder as JPEGs, and lists them in its index.csv (file, domain).
 
-    A file that is there is kept, so that a run that was cut short goes on; the same seed gives the same files.
-    Raises InputError for a count below 1, a share outside 0 to 1, or a width as `render_panorama`.
+    A file that is there and has this width is kept, so that a run that was cut short goes on; the same seed gives the
+    same files. Raises InputError for a count below 1, a share outside 0 to 1, or a width as `render_panorama`.
     """
     if count < 1 or not 0 <= outdoor_share <= 1:
         raise InputError(f"{count} panoramas, {outdoor_share} of them outdoors; give 1 or more and a share of 0 to 1")
@@ -78,12 +79,21 @@ def training_panoramas(
     done: list[View] = []
     for view in planned_views(count, seed, outdoor_share):
         path = folder / view.file_name
-        if not path.exists():
+        if _width_of(path) != width_px:
             picture = _view_picture(view, width_px)
             replace_bytes(path, encode_image(".jpg", picture, JPEG_QUALITY))
         done.append(view)
         _write_index(folder, done)
     return [folder / view.file_name for view in done]
+
+
+def _width_of(path: Path) -> int | None:
+    """The width of a panorama in pixels; None where there is none that can be read."""
+    try:
+        with Image.open(path) as image:
+            return image.width
+    except (OSError, SyntaxError, ValueError):
+        return None
 
 
 def _view_picture(view: View, width_px: int) -> np.ndarray:
