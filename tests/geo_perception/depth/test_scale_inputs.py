@@ -1,4 +1,4 @@
-"""What a robot tells about the scale, over real DDS. What is no number, no rotation or astray is dropped and counted."""
+"""What tells the scale, over real DDS: what is no number, no rotation or astray is dropped and counted."""
 
 from collections.abc import Iterator
 

@@ -198,9 +198,7 @@ def _check_depth(pairs, dataset: SceneDataset) -> list[Finding]:
     factor = float(np.median(ratios))
     agree = float(np.mean(np.abs(np.log(np.array(ratios) / factor)) < np.log(DEPTH_AGREES)))
     if agree <= 0.5:
-        message = (
-            f"depth and poses tell no common scale: {agree:.0%} of {len(ratios)} features are near the median"
-        )
+        message = f"depth and poses tell no common scale: {agree:.0%} of {len(ratios)} features are near the median"
         remedy = "check that depth and images were taken together, by one camera, and are upright alike"
         return [Finding("depth disagrees", Severity.WARNING, message, remedy, figures={"agree": agree})]
     if 1 / DEPTH_FACTOR < factor < DEPTH_FACTOR:
