@@ -11,8 +11,8 @@ from geo_training.calibration.commands import validation_words
 from geo_training.calibration.uncertainty import ValidationErrors, validation_figures
 from geo_training.console import json_text
 from geo_training.depth.validation import validate
-from geo_training.evaluation.bench import Work, figure_words
-from geo_training.evaluation.benches.depth_claims import CLAIMS, gain
+from geo_training.experiments.bench import Work, figure_words
+from geo_training.experiments.benches.depth_claims import CLAIMS, gain
 from geo_training.localization.commands import held_out_words
 from geo_training.mapping.report import MapReport, ScaleReport, readable
 from geo_training.storage.kept_json import from_kept_json, to_kept_json

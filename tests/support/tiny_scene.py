@@ -35,7 +35,7 @@ _MAKERS = (
     "training/geo_training/localization/fit.py",
     "training/geo_training/localization/views.py",
     "training/geo_training/localization/config.py",
-    "training/geo_training/localization/calibrate.py",
+    "training/geo_training/localization/noise.py",
 )
 
 

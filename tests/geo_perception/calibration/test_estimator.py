@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.calibration.crops import CropSpec, render_crop
+from geo_training.calibration.data.crops import CropSpec, render_crop
 
 from geo_perception.calibration import estimator
 from geo_perception.calibration.estimator import (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from geo_training.calibration.crops import CropSpec, _directions
+from geo_training.calibration.data.crops import CropSpec, _directions
 
 from geo_perception.calibration.fields import (
     fields_with_jacobians,

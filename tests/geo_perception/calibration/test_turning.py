@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from geo_training.calibration.crops import CropSpec, render_crop
-from geo_training.calibration.panoramas import list_panoramas, load_panorama, split_panoramas
-from geo_training.evaluation.benches.calibration_panoramas import held_out_names
+from geo_training.calibration.data.crops import CropSpec, render_crop
+from geo_training.calibration.data.panoramas import list_panoramas, load_panorama, split_panoramas
+from geo_training.experiments.benches.calibration_panoramas import held_out_names
 from scipy.spatial.transform import Rotation
 
 from geo_perception.calibration.turning import TurnTracker, focal_from_turn

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from depth_peer import RobotPeer, numbers
 from geo_training.datasets.importers import import_dataset
+from geo_training.datasets.recordings.to_bag import bag_from_dataset
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.splits import tail_split
-from geo_training.datasets.to_bag import bag_from_dataset
-from geo_training.evaluation.bag_input import open_bag
+from geo_training.evaluation.replay.bag_input import open_bag
 from ros_support import node_process
 
 from geo_perception.depth.estimator import reference_weights

@@ -2,7 +2,7 @@
 
 import pytest
 from geo_training.calibration.config import LOSS_WEIGHTS, CalibrationTrainingConfig, load_config
-from geo_training.calibration.crops import ROBOT_DISTRIBUTION
+from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION
 from geo_training.calibration.named_configs import FOLDER, config_path
 
 from geo_perception.calibration.network import NetworkConfig

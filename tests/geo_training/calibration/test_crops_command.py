@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from geo_training.calibration.crop_commands import crops_command
-from geo_training.calibration.crop_set import CropFolder
+from geo_training.calibration.data.crop_set import CropFolder
 from geo_training.console import command_group
 from typer.testing import CliRunner
 

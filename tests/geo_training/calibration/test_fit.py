@@ -11,9 +11,9 @@ import torch
 import yaml
 from geo_training.calibration import fit as fit_module
 from geo_training.calibration.config import CalibrationTrainingConfig
+from geo_training.calibration.data.panoramas import Panorama, list_panoramas
+from geo_training.calibration.data.stream import CropSources
 from geo_training.calibration.fit import CalibrationTask, fit_calibration, make_network, split_of
-from geo_training.calibration.panoramas import Panorama, list_panoramas
-from geo_training.calibration.stream import CropSources
 from safetensors.torch import load_file, save_file
 from tiny_panoramas import TINY_BACKBONE, make_tiny_panoramas
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from geo_training.calibration.config import CalibrationTrainingConfig
-from geo_training.calibration.panoramas import list_panoramas
+from geo_training.calibration.data.panoramas import list_panoramas
 from geo_training.calibration.uncertainty import (
     NEW_PLACE_MARGIN,
     ValidationErrors,

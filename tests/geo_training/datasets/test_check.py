@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.cli import train
-from geo_training.datasets.check import check_dataset
-from geo_training.datasets.check_findings import Severity
-from geo_training.datasets.check_images import blur_of, check_images
-from geo_training.datasets.check_poses import check_poses, find_jumps
-from geo_training.datasets.check_recording import check_cameras, check_stamps
+from geo_training.datasets.check.check import check_dataset
+from geo_training.datasets.check.findings import Severity
+from geo_training.datasets.check.images import blur_of, check_images
+from geo_training.datasets.check.poses import check_poses, find_jumps
+from geo_training.datasets.check.recording import check_cameras, check_stamps
 from geo_training.datasets.importers.source import DepthFile
 from geo_training.datasets.matching import Matches, agreement, epipolar_px, triangulated_depths
 from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter

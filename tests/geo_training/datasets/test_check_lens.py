@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from geo_training.datasets.check import check_dataset
-from geo_training.datasets.check_findings import Severity
-from geo_training.datasets.check_lens import (
+from geo_training.datasets.check.check import check_dataset
+from geo_training.datasets.check.findings import Severity
+from geo_training.datasets.check.lens import (
     CLEARLY,
     CLEARLY_SIGMA,
     check_lens,

@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 from geo_training.depth import commands, fit
-from geo_training.depth.clip_data import ClipStream, clip_sources
 from geo_training.depth.config import DepthTrainingConfig, load_config
+from geo_training.depth.data.clip_data import ClipStream, clip_sources
 from geo_training.depth.fit import DepthTask, fit_depth, start_from
 from geo_training.depth.model import DepthAndMotion
 from geo_training.depth.pose_network import PoseEstimator

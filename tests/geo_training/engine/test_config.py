@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from geo_training.engine.config import Strict, load_config
+from geo_training.config import Strict, load_config
 from pydantic import Field, ValidationError
 
 from geo_perception.errors import InputError

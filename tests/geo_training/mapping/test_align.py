@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from geo_training.mapping.align import (
     KnownDistance,
-    Similarity,
     find_frame,
     parse_known_distance,
     robust_similarity,
     scale_from_distances,
-    umeyama,
 )
+from geo_training.metrics.similarity import Similarity, umeyama
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import make_pose, so3_exp

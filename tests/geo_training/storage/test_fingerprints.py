@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from geo_training.calibration.panoramas import cached_panorama
+from geo_training.calibration.data.panoramas import cached_panorama
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest, file_version, sample_digest
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from geo_training.datasets.bags import Recording, header_stamp_ns
-from geo_training.datasets.from_bag import BagOptions, dataset_from_bags
+from geo_training.datasets.recordings.bags import Recording, header_stamp_ns
+from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.recording import CAMERA, FIRST_STAMP_NS, POSE_HZ, RecordingPlan, record

@@ -19,10 +19,10 @@ from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.files import replace_text
 from geo_training.calibration.config import CalibrationTrainingConfig
+from geo_training.calibration.data.panoramas import Panorama, list_panoramas, random_split, split_panoramas
+from geo_training.calibration.data.photographs import CalibrationExample, examples
+from geo_training.calibration.data.stream import CropBatch, CropSources, CropStream
 from geo_training.calibration.losses import calibration_losses, kept_loss
-from geo_training.calibration.panoramas import Panorama, list_panoramas, random_split, split_panoramas
-from geo_training.calibration.photographs import CalibrationExample, examples
-from geo_training.calibration.stream import CropBatch, CropSources, CropStream
 from geo_training.calibration.uncertainty import (
     ValidationCrop,
     fit_uncertainty,

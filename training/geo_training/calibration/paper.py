@@ -20,7 +20,7 @@ from geo_perception import __version__
 from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.weights import load_weights, save_weights
-from geo_training.calibration.crops import CropDistribution, CropSpec
+from geo_training.calibration.data.crops import CropDistribution, CropSpec
 from geo_training.console import warn
 
 PARAMETERS = ("focal", "pitch", "roll")

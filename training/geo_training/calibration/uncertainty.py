@@ -12,8 +12,8 @@ from geo_perception.calibration.estimator import Calibrator, Uncertainty, camera
 from geo_perception.calibration.fields import image_scale
 from geo_perception.geometry import fov_rad
 from geo_training.calibration.config import CalibrationTrainingConfig
-from geo_training.calibration.crops import CropSpec, render_crop
-from geo_training.calibration.panoramas import Panorama, cached_panorama
+from geo_training.calibration.data.crops import CropSpec, render_crop
+from geo_training.calibration.data.panoramas import Panorama, cached_panorama
 
 # Validation knows only a few places; others err more. A margin on the standard deviations, by the statistics of so few
 # panoramas rather than by any test: the scatter between panoramas of a robust spread is about a fifth.

@@ -6,7 +6,7 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_training.datasets.recorded_cameras import camera_with_K
+from geo_training.datasets.recordings.recorded_cameras import camera_with_K
 
 
 class GivenK:

@@ -65,7 +65,7 @@ def import_(
     Example: `geo-train dataset import recordings/chess --format 7scenes --fps 4 --out chess`
     """
     from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
-    from geo_training.datasets.recorded_cameras import parse_K
+    from geo_training.datasets.recordings.recorded_cameras import parse_K
 
     if format_ is None and path.exists():
         format_ = Format(guess_format(path))
@@ -170,8 +170,8 @@ def check(root: DatasetArgument, json_path: JsonOption = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from geo_training.datasets.check import check_dataset
-    from geo_training.datasets.check_findings import Severity
+    from geo_training.datasets.check.check import check_dataset
+    from geo_training.datasets.check.findings import Severity
 
     report = check_dataset(root)
     write_json(json_path, report.to_dict())

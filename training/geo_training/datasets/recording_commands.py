@@ -92,9 +92,9 @@ def from_bag(
 
     Example: `geo-train dataset from-bag monday tuesday --image /front/image_raw --pose /tf --out floor2`
     """
-    from geo_training.datasets.bag_poses import PoseOptions
-    from geo_training.datasets.from_bag import BagOptions, dataset_from_bags
-    from geo_training.datasets.recorded_cameras import parse_K
+    from geo_training.datasets.recordings.bag_poses import PoseOptions
+    from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
+    from geo_training.datasets.recordings.recorded_cameras import parse_K
 
     poses = PoseOptions(
         topic=pose,
@@ -130,8 +130,8 @@ def from_video(
 
     Example: `geo-train dataset from-video walk1.mp4 walk2.mp4 --out office --fps 4`
     """
-    from geo_training.datasets.from_video import dataset_from_videos
-    from geo_training.datasets.recorded_cameras import parse_K
+    from geo_training.datasets.recordings.from_video import dataset_from_videos
+    from geo_training.datasets.recordings.recorded_cameras import parse_K
 
     result = dataset_from_videos(videos, out, fps, None if K is None else parse_K(K), overwrite)
     write_json(json_path, result)
@@ -160,7 +160,7 @@ def to_bag(
 
     Example: `geo-train dataset to-bag office --out office_bag --split test`
     """
-    from geo_training.datasets.to_bag import bag_from_dataset
+    from geo_training.datasets.recordings.to_bag import bag_from_dataset
 
     result = bag_from_dataset(dataset, out, compressed, sequence, split, storage.value, overwrite)
     write_json(json_path, result)

@@ -1,4 +1,4 @@
-"""`geo-train depth`: training, object boundaries, and the tables of both papers."""
+"""`geo-train depth`: training and object boundaries."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
+from geo_training.config import config_path
 from geo_training.console import JsonOption, OverwriteOption, command_group, say, write_json
-from geo_training.depth.boundary_commands import boundaries_command, sweep_command
-from geo_training.depth.keypoint_commands import keypoint_table_command
+from geo_training.depth.boundary_commands import boundaries_command
 from geo_training.depth.options import BatchOption, DatasetsOption, TrainingDeviceOption
-from geo_training.named_configs import config_path
 
 app = command_group("Train what tells how far things are, from recordings.")
-CONFIGS = Path(__file__).parent / "configs"
 NAMES = ("default", "sfmlearner", "reference")
 
 
@@ -53,7 +51,7 @@ def fit(
 
     Example: `geo-train depth fit default --dataset drive --out depth.safetensors`
     """
-    from geo_training.depth.config import load_config
+    from geo_training.depth.config import CONFIGS, load_config
     from geo_training.depth.fit import fit_depth
 
     changes = {
@@ -80,5 +78,3 @@ def fit(
 
 
 app.command("boundaries")(boundaries_command)
-app.command("boundary-sweep")(sweep_command)
-app.command("keypoint-table")(keypoint_table_command)

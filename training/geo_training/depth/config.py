@@ -9,10 +9,12 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_training.depth.clips import ClipOptions
-from geo_training.engine import config as engine_config
-from geo_training.engine.config import Strict
+from geo_training import config as engine_config
+from geo_training.config import Strict
+from geo_training.depth.data.clips import ClipOptions
 from geo_training.engine.photometric import PhotometricConfig
+
+CONFIGS = Path(__file__).parent / "configs"  # those that come with the package
 
 TERMS = (
     "photometric", "smoothness", "mask", "consistency", "boundary", "keypoint", "descriptor", "depth", "gradient",

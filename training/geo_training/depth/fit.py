@@ -19,9 +19,9 @@ from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.files import replace_text
 from geo_training.console import say
 from geo_training.datasets.scene import Frame, SceneDataset, camera_to_dict
-from geo_training.depth.boundaries import boundary_path
-from geo_training.depth.clip_data import ClipSource, ClipStream, clip_sources, needs_depth, training_size
 from geo_training.depth.config import DepthTrainingConfig
+from geo_training.depth.data.boundaries import boundary_path
+from geo_training.depth.data.clip_data import ClipSource, ClipStream, clip_sources, needs_depth, training_size
 from geo_training.depth.losses import DepthLosses
 from geo_training.depth.model import DepthAndMotion
 from geo_training.depth.pose_network import PoseEstimator

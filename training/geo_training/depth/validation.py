@@ -32,7 +32,7 @@ def validate(estimator: DepthEstimator, frames: Sequence[tuple[SceneDataset, Fra
     of the mean of |log error| / stated scale, 1 where the statement is right; `sigma_rank`: the mean of Spearman's
     correlation of both, over the images that state one. An image without an answer counts as a flat map, as in
     `geo-eval depth`. Empty without frames."""
-    from geo_training.evaluation.depth_confidence import rank_correlation
+    from geo_training.metrics.confidence import rank_correlation
 
     rows, ratios, ranks = [], [], []
     for dataset, frame in frames:

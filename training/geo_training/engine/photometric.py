@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from geo_training.engine.config import Strict
+from geo_training.config import Strict
 
 
 class PhotometricConfig(Strict):

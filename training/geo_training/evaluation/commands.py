@@ -3,17 +3,16 @@ benchmarks."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from geo_perception.errors import InputError
-from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, warn, write_json
+from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, write_json
 from geo_training.datasets.recording_commands import Rectified
-from geo_training.evaluation.calibration_command import calibration
-from geo_training.evaluation.depth_command import depth
+from geo_training.evaluation.calibration.command import calibration
+from geo_training.evaluation.depth.command import depth
 from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
 
 app = command_group(
@@ -62,7 +61,7 @@ def localization(
     _choose("--split", split, ("train", "val", "test", "all", None))
     _choose("--truth", truth, ("auto", "poses", "map"))
     from geo_training.datasets.scene import SceneDataset
-    from geo_training.evaluation.localization import evaluate_dataset
+    from geo_training.evaluation.localization.evaluate import evaluate_dataset
 
     data = SceneDataset(dataset)
     localizer = _load(scene, device)
@@ -134,9 +133,9 @@ def replay(
 
     Example: `geo-eval replay second_walk --scene office.safetensors --live --report replay.html`
     """
-    from geo_training.datasets.bag_poses import PoseOptions
-    from geo_training.evaluation.bag_input import open_bag
-    from geo_training.evaluation.replay_config import load_replay_config
+    from geo_training.datasets.recordings.bag_poses import PoseOptions
+    from geo_training.evaluation.replay.bag_input import open_bag
+    from geo_training.evaluation.replay.config import load_replay_config
 
     if rate is not None and not live:
         raise InputError(
@@ -163,81 +162,16 @@ def replay(
     facts = _scene_facts(Path(resolved.scene), localizer)
     settings = resolved.model_dump(mode="json")
     if live:
-        from geo_training.evaluation.live import evaluate_live
+        from geo_training.evaluation.replay.live import evaluate_live
 
         evaluation = evaluate_live(localizer, recording, resolved, facts)
     else:
-        from geo_training.evaluation.replay import replay_bag
+        from geo_training.evaluation.replay.replay import replay_bag
 
         scene_parts = localizer.scene.landmarks_map_l3, localizer.scene.metric
         title = f"Replay of {recording.sequence}"
         evaluation = replay_bag(localizer, recording, *scene_parts, resolved.seed, title, facts, settings)
     _finish(evaluation, report, json_path, min_recall)
-
-
-@app.command("bench")
-def bench(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A benchmark, or `list`.", show_default=False)],
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="ROOT", help="The folder with the data.", show_default=False)
-    ] = None,
-    work: Annotated[
-        Path | None,
-        typer.Option("--work", metavar="DIR", help="Keep what is made here, and go on from there.", show_default=False),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            "--minutes",
-            metavar="M",
-            min=0.1,
-            help="How long it may take, where it trains for a time.",
-            show_default="its own",
-        ),
-    ] = None,
-    report: ReportOption = None,
-    device: DeviceOption = "auto",
-    seed: SeedOption = 0,
-    json_path: JsonOption = None,
-) -> None:
-    """Run a named benchmark and write its figures with the machine, the versions and a checksum of the data.
-
-    `geo-eval bench list` says what each one needs and how long it takes.
-
-    Example: `geo-eval bench localization-office --data data --json office.json --work office_bench`
-    """
-    from geo_training.evaluation.bench import BenchOptions, figure_words, load_benchmark, run_benchmark
-
-    if name == "list":
-        _list_benchmarks(json_path)
-        return
-    benchmark = load_benchmark(name)
-    if data is None:
-        raise typer.BadParameter(f"{name} needs {benchmark.needs}; name the folder that holds it", param_hint="--data")
-    with tempfile.TemporaryDirectory(prefix="geo_bench_") as temporary:
-        folder = work or Path(temporary) / "work"
-        content, evaluation = run_benchmark(benchmark, data, folder, BenchOptions(device, seed, minutes))
-        if report is not None and evaluation is not None:
-            write_evaluation(evaluation, report)
-    if report is not None and evaluation is None:
-        warn(f"{name} has no report to show, so nothing was written to {report}; its figures go to --json")
-    write_json(json_path, content)
-    for key in benchmark.figures:
-        typer.echo(f"{key} = {figure_words(content['figures'][key])}")
-
-
-def _list_benchmarks(json_path: Path | None) -> None:
-    from geo_training.evaluation.bench import load_benchmark
-    from geo_training.evaluation.benches import NAMES
-
-    found = [load_benchmark(name) for name in NAMES]
-    for benchmark in found:
-        typer.echo(f"{benchmark.name}: {benchmark.summary}")
-        typer.echo(f"    needs   {benchmark.needs}")
-        typer.echo(f"    takes   {benchmark.duration}")
-        typer.echo(f"    figures {', '.join(benchmark.figures)}")
-    fields = ("name", "summary", "needs", "duration", "figures")
-    write_json(json_path, {"benchmarks": [{key: getattr(b, key) for key in fields} for b in found]})
 
 
 def _load(scene: Path, device: str):
@@ -256,7 +190,7 @@ def _scene_facts(scene: Path, localizer) -> dict[str, str]:
 
 def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall: float | None) -> None:
     """Says the result, writes what was asked for, and exits 1 where the recall is too low."""
-    from geo_training.evaluation.summary import headline
+    from geo_training.evaluation.localization.summary import headline
 
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())

@@ -31,11 +31,11 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 def write_evaluation(evaluation, path: Path) -> None:
     """The report of an `Evaluation` of poses, a `CalibrationEvaluation` or a `DepthEvaluation`, with the command line
     that made it."""
-    from geo_training.evaluation.calibration import CalibrationEvaluation
-    from geo_training.evaluation.calibration_report import write_calibration_report
-    from geo_training.evaluation.depth import DepthEvaluation
-    from geo_training.evaluation.depth_report import write_depth_report
-    from geo_training.evaluation.report import write_report
+    from geo_training.evaluation.calibration.evaluate import CalibrationEvaluation
+    from geo_training.evaluation.calibration.report import write_calibration_report
+    from geo_training.evaluation.depth.evaluate import DepthEvaluation
+    from geo_training.evaluation.depth.report import write_depth_report
+    from geo_training.evaluation.localization.report import write_report
 
     writers = {CalibrationEvaluation: write_calibration_report, DepthEvaluation: write_depth_report}
     write = writers.get(type(evaluation), write_report)

@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import Field
 
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_training.engine import config as engine_config
-from geo_training.engine.config import Strict
+from geo_training import config as engine_config
+from geo_training.config import Strict
 from geo_training.engine.photometric import PhotometricConfig
 
 

@@ -26,15 +26,15 @@ from geo_training.engine.curves import write_curves
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
 from geo_training.engine.run_folder import check_training_output, resumed_epoch
 from geo_training.localization.buffer import FeatureBatch, FeatureBuffer, least_views
-from geo_training.localization.calibrate import (
+from geo_training.localization.config import HeadTrainingConfig
+from geo_training.localization.losses import fine_loss, heatmap_loss
+from geo_training.localization.noise import (
     HeldOutView,
     fit_covariance,
     fit_pixel_noise,
     normalized_errors,
     pixel_errors,
 )
-from geo_training.localization.config import HeadTrainingConfig
-from geo_training.localization.losses import fine_loss, heatmap_loss
 from geo_training.localization.views import View, make_view, scene_focal_px
 from geo_training.mapping.landmark_set import SEEN, LandmarkSet
 from geo_training.mapping.scene_map import SceneMap

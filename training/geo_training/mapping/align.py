@@ -10,6 +10,7 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import so3_exp, so3_log
+from geo_training.metrics.similarity import Similarity, nearest_rotation
 
 MIN_POSES = 3
 TRIALS = 500
@@ -21,26 +22,6 @@ LEAST_SIGMA, MAX_SIGMA, _SIGMAS = 1e-3, 0.15, 32
 OTHER_SCALE, RIVAL_SHARE = 0.03, 0.7
 BOOTSTRAPS, RUNS = 100, 20  # how often, and into how many runs of neighbours, the poses are drawn anew
 DISTANCES_AGREE = 0.05  # relative; tapes and phones do better
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """x_b = scale R x_a + t."""
-
-    scale: float
-    R_33: np.ndarray
-    t_3: np.ndarray
-
-    def points(self, points_n3: np.ndarray) -> np.ndarray:
-        """Points (N, 3) of frame a in frame b."""
-        return self.scale * points_n3 @ self.R_33.T + self.t_3
-
-    def poses(self, T_a_camera_n44: np.ndarray) -> np.ndarray:
-        """Camera poses (N, 4, 4) of frame a in frame b."""
-        T_n44 = np.array(T_a_camera_n44, np.float64)
-        T_n44[:, :3, 3] = self.points(T_a_camera_n44[:, :3, 3])
-        T_n44[:, :3, :3] = self.R_33 @ T_a_camera_n44[:, :3, :3]
-        return T_n44
 
 
 @dataclass(frozen=True)
@@ -57,17 +38,6 @@ class Alignment:
     residual: float
     residual_rad: float
     residual_p90: float
-
-
-def umeyama(a_n3: np.ndarray, b_n3: np.ndarray, weight_n: np.ndarray | None = None) -> Similarity:
-    """The least-squares similarity from points a to points b (Umeyama 1991), optionally weighted."""
-    weight_n = np.ones(len(a_n3)) if weight_n is None else weight_n
-    weight_n = weight_n / weight_n.sum()
-    centre_a, centre_b = weight_n @ a_n3, weight_n @ b_n3
-    a_n3, b_n3 = a_n3 - centre_a, b_n3 - centre_b
-    R_33, gain = _nearest_rotation((weight_n[:, None] * b_n3).T @ a_n3)
-    scale = gain / (weight_n @ (a_n3**2).sum(axis=1))
-    return Similarity(float(scale), R_33, centre_b - scale * R_33 @ centre_a)
 
 
 def robust_similarity(T_a_n44: np.ndarray, T_b_n44: np.ndarray, seed: int = 0) -> Alignment:
@@ -288,7 +258,7 @@ def _refine(fit: _Fit, poses: _Poses, count_n: np.ndarray) -> _Fit:
         a_n3, b_n3 = poses.a_n3 - share_n @ poses.a_n3, poses.b_n3 - share_n @ poses.b_n3
         across = fit.similarity.scale * (weight_n[:, None] * b_n3).T @ a_n3 / fit.sigma**2
         turning = np.einsum("n,nij->ij", turn_weight_n, poses.R_n33) / sigma_rad**2
-        R_33, _ = _nearest_rotation(across + turning)
+        R_33, _ = nearest_rotation(across + turning)
         size = float(weight_n @ (a_n3**2).sum(axis=1))
         scale = float((weight_n * (b_n3 * (a_n3 @ R_33.T)).sum(axis=1)).sum() / size) if size > 0 else 0.0
         if scale <= 0:
@@ -329,10 +299,3 @@ def _scale_spread(best: _Fit, fits: list[_Fit], poses: _Poses, rng: np.random.Ge
         start = candidates[int(np.argmin(cost_cn @ count_n))]
         log_scales.append(np.log(_refine(start, poses, count_n).similarity.scale))
     return float(np.std(log_scales))
-
-
-def _nearest_rotation(M_33: np.ndarray) -> tuple[np.ndarray, float]:
-    """The rotation R with the greatest trace(R^T M), and that trace."""
-    U, D, Vt = np.linalg.svd(M_33)
-    sign_3 = np.array([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))])
-    return (U * sign_3) @ Vt, float(D @ sign_3)

@@ -1,0 +1,226 @@
+"""`geo-eval calibration` and its benchmark, with a real calibrator that has learned nothing."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from geo_training.calibration.data.crop_set import CropSetConfig
+from geo_training.calibration.data.crop_writer import write_crops
+from geo_training.calibration.data.crops import CropDistribution
+from geo_training.cli import evaluate
+from geo_training.datasets.scene import SceneWriter
+from geo_training.experiments.bench import BenchOptions, load_benchmark, run_benchmark
+from geo_training.experiments.benches import calibration_panoramas as bench
+from html_page import Page
+from typer.testing import CliRunner
+
+from geo_perception.calibration import estimator
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera, make_pose
+
+HELD_OUT = ["empty_warehouse_01", "noon_grass"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A weights file of a network with random weights."""
+    import torch
+
+    from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
+
+    torch.manual_seed(0)
+    network = CalibrationNetwork(NetworkConfig("test_efficientnet", width=16, context_width=48, context_layers=0))
+    path = tmp_path_factory.mktemp("weights") / "blank.safetensors"
+    facts = {"held_out": HELD_OUT, "learned": ["vestibule"], "validation": []}
+    estimator.Calibrator(network, device="cpu").save(path, facts)
+    return path
+
+
+@pytest.fixture(scope="module")
+def panoramas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "panoramas"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in (*HELD_OUT, "vestibule"):
+        image = cv2.resize(rng.integers(0, 255, (16, 32, 3), np.uint8), (256, 128), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{name}.jpg"), image)
+    (folder / "index.csv").write_text(
+        "file,domain\nempty_warehouse_01.jpg,indoor\nnoon_grass.jpg,outdoor\nvestibule.jpg,indoor\n"
+    )
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+
+
+def test_panoramas_are_cropped_and_reported(weights, panoramas, tmp_path):
+    out, page = tmp_path / "out.json", tmp_path / "page.html"
+    result = run("calibration", weights, panoramas, "--held-out", "--count", 2, "--seed", 3, "--device", "cpu",
+                 "--json", out, "--report", page)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("4 frames; ")
+    assert "were trained on" not in result.output
+    content = json.loads(out.read_text())
+    assert [row["name"] for row in content["frames"]][::2] == [f"{name}/0000" for name in HELD_OUT]
+    assert set(content["by_domain"]) == {"indoor", "outdoor"}
+    assert content["config"]["seed"] == 3
+    assert content["facts"]["weights"].startswith(str(weights))
+    shown = Page(page.read_text())
+    assert shown.open == []
+    assert shown.images == 4
+
+
+def test_panoramas_that_were_learned_from_are_told(weights, panoramas):
+    result = run("calibration", weights, panoramas, "--count", 1, "--device", "cpu")
+    assert result.exit_code == 0
+    assert "were trained on 1 of these 3 panoramas" in result.output
+
+
+def test_a_config_says_what_is_drawn(weights, panoramas, tmp_path):
+    config = tmp_path / "crops.yaml"
+    config.write_text("crops: {sizes_px: [[64, 48]], vfov_deg: [50, 60]}\ndomains: [outdoor]\nseed: 9\n")
+    out = tmp_path / "out.json"
+    result = run("calibration", weights, panoramas, "--config", config, "--count", 2, "--device", "cpu", "--json", out)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(out.read_text())["frames"]
+    assert [row["name"] for row in rows] == ["noon_grass/0000", "noon_grass/0001"]
+    assert all(50 <= row["true"]["vfov_deg"] <= 60 for row in rows)
+
+
+def test_crops_on_disk_are_measured_by_split(weights, panoramas, tmp_path):
+    crops = CropDistribution(sizes_px=((64, 48),), vfov_deg=(50, 60))
+    config = CropSetConfig(crops=crops, count=2, validation_share=0.0, test_count=1, held_out=("empty_warehouse_01",))
+    write_crops(panoramas, tmp_path / "crops", config)
+    tested = run("calibration", weights, tmp_path / "crops", "--device", "cpu")
+    assert tested.exit_code == 0, tested.output
+    assert tested.stdout.startswith("1 frames; ")
+    every = run("calibration", weights, tmp_path / "crops", "--split", "all", "--device", "cpu")
+    assert every.stdout.startswith("5 frames; ")
+    assert "were trained on 1 of these 3 panoramas" in every.output
+
+
+@pytest.fixture
+def walk(tmp_path):
+    rng = np.random.default_rng(1)
+    with SceneWriter(tmp_path / "walk", sources=["test"]) as writer:
+        camera_id = writer.add_camera(Camera(96, 64, 80.0, 80.0, 47.5, 31.5 + 8))
+        for i in range(2):
+            image = cv2.resize(rng.integers(0, 255, (8, 12, 3), np.uint8), (96, 64))
+            writer.add_frame(
+                "walk", i * 10**8, camera_id, image_rgb=image, T_world_camera=make_pose(np.eye(3), [0, 0, i])
+            )
+    return tmp_path / "walk"
+
+
+def test_photographs_need_to_know_where_down_is(weights, walk, tmp_path):
+    refused = run("calibration", weights, walk, "--device", "cpu")
+    assert refused.exit_code == 1
+    assert "does not say where down is" in refused.output
+    out = tmp_path / "out.json"
+    result = run("calibration", weights, walk, "--gravity", "0,1,0", "--device", "cpu", "--json", out)
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    assert content["frames"][0]["true"]["pitch_deg"] == pytest.approx(0)
+    assert content["facts"]["principal point"].startswith("up to 5.71°")
+    cut = run("calibration", weights, walk, "--gravity", "0,1,0", "--centred", "--device", "cpu", "--json", out)
+    assert cut.exit_code == 0
+    assert "principal point" not in json.loads(out.read_text())["facts"]
+
+
+def test_a_median_above_the_limit_is_exit_1(weights, panoramas):
+    common = "calibration", weights, panoramas, "--held-out", "--count", 1, "--device", "cpu", "--max-median-deg"
+    result = run(*common, 0.001)
+    assert result.exit_code == 1
+    assert "the median error of the roll is" in result.output
+    assert run(*common, 180).exit_code == 0
+
+
+def test_one_answer_of_the_network_can_be_heard_alone(weights, panoramas, tmp_path):
+    figures = []
+    for answers in ("both", "fields", "direct"):
+        common = "calibration", weights, panoramas, "--held-out", "--count", 2, "--device", "cpu", "--answers", answers
+        assert run(*common, "--json", tmp_path / "told.json").exit_code == 0
+        figures.append(json.loads((tmp_path / "told.json").read_text())["figures"]["pitch_median_deg"])
+    assert len(set(figures)) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--split", "middle"), 2, "middle"),
+        (("--split", "test"), 2, "this is for crops on disk"),
+        (("--centred",), 2, "this is for a dataset of photographs"),
+        (("--gravity", "down"), 2, "is not three numbers"),
+        (("--count", "0"), 2, "--count"),
+        (("--answers", "half"), 2, "both, fields, direct"),
+        (("--config", "no.yaml"), 1, "cannot be read"),
+    ],
+)
+def test_a_mistake_is_answered(weights, panoramas, arguments, code, words):
+    result = run("calibration", weights, panoramas, "--device", "cpu", *arguments)
+    assert result.exit_code == code
+    assert words in " ".join(result.output.replace("│", " ").split())
+    assert "Traceback" not in result.output
+
+
+def test_a_file_or_a_folder_that_is_not_there_is_one_line(weights, panoramas, tmp_path):
+    for arguments, words in (((tmp_path / "no.safetensors", panoramas), "does not exist"),
+                             ((weights, tmp_path / "nowhere"), "is not a folder")):  # fmt: skip
+        result = run("calibration", *arguments, "--device", "cpu")
+        assert result.exit_code == 1
+        assert words in result.output
+        assert len(result.output.strip().splitlines()) == 1
+
+
+def test_weights_that_saw_a_panorama_are_refused():
+    bench.check_held_out({"held_out": ["a", "b", "c"], "learned": ["d"]}, ["a", "b"])
+    for header in ({}, {"held_out": ["a"]}, {"held_out": ["a", "b"], "learned": ["b"]},
+                   {"held_out": ["a", "b"], "validation": ["b"]}):  # fmt: skip
+        with pytest.raises(InputError, match=r"that the panorama '[ab]' was held out of their training"):
+            bench.check_held_out(header, ["a", "b"])
+
+
+def test_the_committed_config_holds_six_panoramas_out(shared_data):
+    names = bench.held_out_names()
+    assert len(set(names)) == 6
+    there = {path.stem for path in (shared_data / "panoramas").glob("*.jpg")}
+    assert set(names) <= there
+
+
+def test_the_benchmark_gives_the_figures_asked_for(weights, panoramas, tmp_path, monkeypatch):
+    asked = {f"{name}_auc_{limit}" for name in ("roll", "pitch", "fov") for limit in (1, 5, 10)}
+    asked |= {f"{name}_median_deg" for name in ("roll", "pitch", "fov", "office_roll", "office_pitch", "office_vfov")}
+    asked |= {"coverage_90", "frame_ms_p50", "weights_bytes"}
+    benchmark = load_benchmark("calibration-panoramas")
+    assert set(benchmark.figures) >= asked
+
+    office = panoramas.parent / "office"
+    (office / "rgb").mkdir(parents=True)
+    rng = np.random.default_rng(2)
+    for i in range(2):
+        image = cv2.resize(rng.integers(0, 255, (8, 12, 3), np.uint8), (96, 64))
+        cv2.imwrite(str(office / "rgb" / f"{i:05d}.jpg"), image)
+    (office / "K.txt").write_text("80 0 47.5\n0 80 39.5\n0 0 1\n")
+    upright = "1 0 0 0 0 -1 0 0 0 0 -1 0 0 0 0 1\n"  # y of the image down, y of the world up
+    (office / "poses.txt").write_text(2 * upright)
+    monkeypatch.setattr(estimator, "reference_weights", lambda: weights)
+    monkeypatch.setattr(bench, "held_out_names", lambda: HELD_OUT)
+    monkeypatch.setattr(bench, "CROPS_PER_PANORAMA", 2)
+    content, evaluation = run_benchmark(benchmark, panoramas.parent, tmp_path / "work", BenchOptions("cpu", 4))
+    figures = content["figures"]
+    assert figures["frames"] == 4
+    assert figures["office_frames"] == 2
+    assert figures["weights_bytes"] == weights.stat().st_size
+    assert figures["office_offset_deg"] == pytest.approx(np.degrees(np.arctan(0.1)))
+    assert figures["indoor_roll_auc_10"] >= 0
+    assert content["config"]["held_out"] == HELD_OUT
+    assert evaluation.by_domain["office"]["pitch_median_deg"] == figures["office_pitch_median_deg"]
+    # Roll and pitch of the frames are 0, so the errors are those of the guess itself.
+    assert figures["office_roll_median_deg"] < 90
+    assert np.isfinite(figures["office_pitch_median_deg"])
+
+    monkeypatch.setattr(bench, "held_out_names", lambda: [*HELD_OUT, "vestibule"])
+    with pytest.raises(InputError, match="'vestibule' was held out"):
+        run_benchmark(benchmark, panoramas.parent, tmp_path / "other", BenchOptions("cpu"))

@@ -1,0 +1,113 @@
+"""A trained scene measured for real: on its dataset, on a recording in process, and through the live node over DDS."""
+
+import json
+import os
+import sys
+
+import pytest
+from geo_training.cli import evaluate
+from geo_training.datasets.recordings.to_bag import bag_from_dataset
+from geo_training.evaluation.replay.bag_input import open_bag
+from geo_training.evaluation.replay.config import ReplayConfig
+from geo_training.evaluation.replay.live import Process, run_live
+from typer.testing import CliRunner
+
+from geo_perception.errors import InputError
+
+QUERIES = 6  # frames of the tiny scene's split `test`
+
+
+@pytest.fixture(scope="module")
+def recording(tiny_scene, tmp_path_factory):
+    """The frames that were not trained on, as a rosbag2."""
+    path = tmp_path_factory.mktemp("bags") / "second_walk"
+    bag_from_dataset(tiny_scene.dataset_root, path, split="test")
+    return path
+
+
+def run(*arguments):
+    result = CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_a_scene_on_its_dataset(tiny_scene, tmp_path):
+    out, page = tmp_path / "result.json", tmp_path / "report.html"
+    result = run("localization", tiny_scene.scene_path, tiny_scene.dataset_root, "--json", out, "--report", page)
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    assert content["figures"]["frames"] == QUERIES
+    assert content["figures"]["recall_10cm_10deg"] >= 0.5
+    assert len(content["frames"]) == QUERIES
+    assert "split test" in content["facts"]["data"]
+    assert page.stat().st_size < 6e6
+
+
+def test_a_recall_below_what_was_asked_for_exits_1(tiny_scene):
+    result = run(
+        "localization", tiny_scene.scene_path, tiny_scene.dataset_root, "--min-recall", "1.0", "--split", "all"
+    )
+    if result.exit_code == 0:
+        assert "100.0% within 5 cm" in result.output
+    else:
+        assert result.exit_code == 1
+        assert "below 100.0%" in result.output
+
+
+def test_a_replay_in_process_repeats_itself(tiny_scene, recording, tmp_path):
+    rows = []
+    for name in ("a.json", "b.json"):
+        result = run("replay", recording, "--scene", tiny_scene.scene_path, "--json", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        frames = json.loads((tmp_path / name).read_text())["frames"]
+        rows.append([{key: value for key, value in row.items() if key != "latency_ms"} for row in frames])
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == QUERIES
+
+
+def test_a_live_replay_measures_the_node(tiny_scene, recording, tmp_path):
+    out, page = tmp_path / "live.json", tmp_path / "live.html"
+    result = run(
+        "replay",
+        recording,
+        "--scene",
+        tiny_scene.scene_path,
+        "--live",
+        "--rate",
+        "0.5",
+        "--json",
+        out,
+        "--report",
+        page,
+    )
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    figures = content["figures"]
+    assert figures["frames_published"] == QUERIES
+    assert figures["frames_received"] == QUERIES
+    assert figures["frames_answered"] >= QUERIES / 2
+    assert figures["frames_dropped"] <= QUERIES - figures["frames_processed"]
+    assert figures["answered_recall_10cm_10deg"] >= 0.5
+    assert f"{figures['frames_answered']} of {QUERIES} published frames answered" in result.output
+    assert figures["frames_processed"] + figures["frames_replaced"] + figures["frames_rejected"] == QUERIES
+    assert figures["recall_10cm_10deg"] >= 0.5
+    assert 0 < figures["frame_ms_p50"] <= figures["frame_ms_p99"] < 5000
+    assert figures["published_hz"] == pytest.approx(2.0, rel=0.2)  # recorded at 4 Hz
+    assert content["config"]["live"] is True
+    assert "data:image/jpeg" in page.read_text()
+
+
+def test_a_node_that_cannot_start_is_answered_with_its_own_words(recording, tmp_path):
+    config = ReplayConfig(scene=str(tmp_path / "none.safetensors"), start_timeout_s=60.0)
+    with pytest.raises(InputError, match=r"localization_node.*none\.safetensors") as error:
+        run_live(open_bag(recording), config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_process_that_ends_is_answered_with_its_last_words():
+    code = "import sys; print('warming up'); print('[ERROR] [1.5] [node]: out of memory', file=sys.stderr); sys.exit(3)"
+    with Process([sys.executable, "-c", code], dict(os.environ), "the node") as process:
+        process.join()
+        with pytest.raises(InputError, match=r"^the node ended with code 3: .*out of memory$"):
+            process.check()
+        assert process.last_error() == "out of memory"

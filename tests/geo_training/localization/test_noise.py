@@ -1,0 +1,76 @@
+"""The noise model, on detections whose noise is known."""
+
+import numpy as np
+import pytest
+from geo_training.localization.noise import (
+    NEW_RECORDING_MARGIN,
+    HeldOutView,
+    fit_covariance,
+    fit_pixel_noise,
+    normalized_errors,
+)
+from scipy.stats import chi2
+
+from geo_perception.geometry import Camera, make_pose, so3_exp
+from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.scene import NoiseModel
+
+CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
+
+
+def views_with_noise(count: int, sigma_of_score, wrong: float = 0.0, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    landmarks_l3 = rng.uniform([-3, -2, 3], [3, 2, 7], (80, 3))
+    views = []
+    for _ in range(count):
+        T = make_pose(so3_exp(rng.normal(0, 0.1, 3)), rng.normal(0, 0.3, 3))
+        true_l2 = CAMERA.project((landmarks_l3 - T[:3, 3]) @ T[:3, :3])
+        score_l = rng.uniform(0.1, 1.0, 80)
+        found_l2 = true_l2 + rng.normal(0, 1, (80, 2)) * sigma_of_score(score_l)[:, None]
+        lost = rng.random(80) < wrong
+        found_l2[lost] = rng.uniform(0, 480, (lost.sum(), 2))
+        state_l = np.where(CAMERA.contains(true_l2), 1, -1)
+        views.append(HeldOutView(found_l2, np.where(state_l > 0, score_l, 0.0), true_l2, state_l, CAMERA, T))
+    return views, landmarks_l3
+
+
+def test_the_fitted_sigma_is_the_true_one_at_every_score():
+    views, _ = views_with_noise(60, lambda score: 4.0 - 3.0 * score, wrong=0.1)
+    noise = fit_pixel_noise(views, NoiseModel(), 0.05)
+    for score in (0.3, 0.6, 0.9):
+        assert noise.sigma_of(np.array([score]))[0] == pytest.approx(4.0 - 3.0 * score, rel=0.25)
+
+
+def test_too_few_detections_keep_the_model_one_starts_with():
+    views, _ = views_with_noise(1, lambda score: np.ones_like(score))
+    assert fit_pixel_noise(views[:0], NoiseModel(), 0.05) == NoiseModel()
+
+
+def test_stated_and_actual_errors_agree_after_the_fit_on_other_views():
+    sigma = lambda score: np.full_like(score, 2.0)  # noqa: E731 - a constant
+    views, landmarks_l3 = views_with_noise(60, sigma, seed=1)
+    boastful = NoiseModel((0.0, 1.0), (0.5, 0.5))  # says half a pixel, is off by two
+    error_m6, covariance_m66, _ = normalized_errors(views, landmarks_l3, boastful, LocalizerOptions())
+    fitted = fit_covariance(error_m6, covariance_m66 / 16, boastful)
+    others, _ = views_with_noise(200, sigma, seed=2)
+    landmarks_other = views_with_noise(1, sigma, seed=2)[1]
+    error_m6, covariance_m66, _ = normalized_errors(others, landmarks_other, boastful, LocalizerOptions())
+    floor_66 = np.diag([fitted.floor_m**2] * 3 + [fitted.floor_rad**2] * 3)
+    total_m66 = covariance_m66 / 16 * fitted.covariance_scale + floor_66
+    nees_m = np.einsum("mi,mij,mj->m", error_m6, np.linalg.inv(total_m66), error_m6)
+    # The fit holds where it was made; for other recordings it is widened.
+    inside = np.mean(nees_m * NEW_RECORDING_MARGIN**2 <= chi2.ppf(0.9, 6))
+    assert 0.82 <= inside <= 0.96
+    assert np.mean(nees_m <= chi2.ppf(0.9, 6)) > inside
+
+
+def test_few_poses_leave_the_covariance_as_it_is():
+    assert fit_covariance(np.zeros((3, 6)), np.zeros((3, 6, 6)), NoiseModel()) == NoiseModel()
+
+
+def test_a_view_without_detections_does_not_localize():
+    views, landmarks_l3 = views_with_noise(1, lambda score: np.ones_like(score))
+    blind = HeldOutView(views[0].pixels_l2, np.zeros(80), views[0].true_pixels_l2, views[0].state_l, CAMERA, np.eye(4))
+    error_m6, _, distances = normalized_errors([blind], landmarks_l3, NoiseModel(), LocalizerOptions())
+    assert len(error_m6) == 0
+    assert distances == [(np.inf, np.inf)]

@@ -1,0 +1,1 @@
+"""What the calibration learns from: panoramas and their crops, photographs, a stream of both."""

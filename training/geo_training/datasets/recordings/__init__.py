@@ -1,0 +1,1 @@
+"""Bags and films in, bags out."""

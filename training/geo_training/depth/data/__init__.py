@@ -1,0 +1,1 @@
+"""What depth learns from: clips, their motion, masks and object boundaries."""

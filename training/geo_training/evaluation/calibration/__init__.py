@@ -1,0 +1,1 @@
+"""How well a camera is known from single images."""

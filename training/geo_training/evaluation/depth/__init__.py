@@ -1,0 +1,1 @@
+"""How good depth is, and the odometry that comes with it."""

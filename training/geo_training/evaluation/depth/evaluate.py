@@ -1,0 +1,298 @@
+"""A depth estimator against images whose depth is known: every image on its own, in process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from geo_perception.depth.result import RelativeDepth
+from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
+from geo_training.console import track
+from geo_training.evaluation.depth.odometry import (
+    MotionEstimator,
+    OdometryPath,
+    estimate_paths,
+    odometry_figures,
+)
+from geo_training.evaluation.depth.set import DepthQuery
+from geo_training.evaluation.localization.summary import latency_words
+from geo_training.metrics import confidence as confidence
+from geo_training.metrics.depth import (
+    METRICS,
+    SCALINGS,
+    DepthProtocol,
+    counted_pixels,
+    distance_sums,
+    evaluate_image,
+    median_scale,
+    resize_depth,
+    scale_figures,
+    summarize,
+)
+from geo_training.metrics.edges import edge_figures
+from geo_training.metrics.pose import percentile
+
+DISTANCE_BINS = 16
+EDGE_KEYS = ("edge", "edge_precision", "edge_recall", "edge_width_px")
+CONFIDENCE_KEYS = ("ause", "ause_random", "rank_correlation", "confidence", "confidence_actual")
+_COUNTED = (("scaled", "scale"), ("edge", "edge"), ("confidence", "confidence"))
+
+
+class Estimator(Protocol):
+    """What is measured: anything that tells relative depth from one image."""
+
+    def estimate(self, image_hw3: np.ndarray, camera: Camera | None) -> RelativeDepth: ...
+
+
+@dataclass(frozen=True)
+class DepthOptions:
+    """`protocol` says which pixels count; `edges` whether edges are looked at."""
+
+    protocol: DepthProtocol
+    edges: bool = True
+
+
+@dataclass(frozen=True)
+class DepthAnswer:
+    """What was said of one query, and the factor that brings it to the truth; NaN without an answer or truth."""
+
+    query: DepthQuery
+    result: RelativeDepth
+    latency_s: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class DepthEvaluation:
+    """Everything a report shows.
+
+    `figures` is flat; `rows` has one entry for each image. `distance_rows` and `reliability_rows` are of all pixels
+    together, `curves` the mean sparsification curves. `answers` hold the depth maps, for pictures. `facts` are lines
+    for the reader: the weights, the data.
+    """
+
+    title: str
+    options: DepthOptions
+    rows: list[dict]
+    figures: dict[str, float]
+    distance_rows: list[dict[str, float]]
+    reliability_rows: list[dict[str, float]]
+    curves: dict[str, list[float]]
+    paths: list[OdometryPath] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
+    answers: dict[str, DepthAnswer] = field(default_factory=dict, repr=False, compare=False)
+
+    def as_json(self) -> dict:
+        """The result for `--json`."""
+        return {
+            "title": self.title,
+            "figures": self.figures,
+            "by_distance": self.distance_rows,
+            "reliability": self.reliability_rows,
+            "sparsification": self.curves,
+            "facts": self.facts,
+            "config": self.config,
+            "frames": self.rows,
+        }
+
+
+def evaluate_depth(
+    estimator: Estimator,
+    queries: Sequence[DepthQuery],
+    options: DepthOptions,
+    motion: MotionEstimator | None = None,
+    title: str = "Depth from one image",
+    facts: dict[str, str] | None = None,
+    config: dict | None = None,
+) -> DepthEvaluation:
+    """Runs the estimator over the queries with true depth, and `motion` over those with true poses, and measures both.
+
+    An image without an answer counts as a flat map (at the usual distance, where it is not scaled by its own truth), so
+    that it does not pay to refuse the difficult ones; none of its pixels is covered. What only an answer has is over
+    fewer images, and the figures say over how many: `scaled_frames` (scale, scale_spread), `edge_frames`,
+    `confidence_frames`. Raises InputError when there is nothing to measure.
+    """
+    deep = [query for query in queries if query.load_depth_m is not None]
+    if not deep and motion is None:
+        raise InputError("no image has true depth; give a dataset with depth/, or --odometry to measure ego-motion")
+    answers = run_queries(estimator, deep, options.protocol)
+    one_scale = scale_figures([answer.scale for answer in answers])
+    sums, usual_depth = _Sums(options.protocol), _usual_depth(answers)
+    rows = [_measure(answer, options, one_scale["scale"], usual_depth, sums) for answer in track(answers, "comparing")]
+    figures = {
+        "frames": len(rows),
+        "frames_with_truth": int(sum(np.isfinite(row["abs_rel"]) for row in rows)),
+        "failed": sum(not answer.result.estimated for answer in answers),
+    }
+    for ending in SCALINGS.values():
+        figures |= summarize(rows, [f"{name}{ending}" for name in METRICS])
+    figures |= one_scale | summarize(rows, ("coverage",))
+    extra = [f"object_{key}" for key in EDGE_KEYS if any(f"object_{key}" in row for row in rows)]
+    figures |= summarize(rows, (*EDGE_KEYS, *extra) if options.edges else ()) | summarize(rows, CONFIDENCE_KEYS)
+    for name, key in _COUNTED:
+        figures[f"{name}_frames"] = sum(bool(np.isfinite(row.get(key, np.nan))) for row in rows)
+    figures |= {f"frame_ms_p{p}": percentile([row["latency_ms"] for row in rows], p) for p in (50, 99)}
+    figures["timed_frames"] = len(rows)
+    paths = estimate_paths(motion, queries) if motion is not None else []
+    if paths:
+        figures |= odometry_figures(paths)
+        posed = sum(query.T_world_camera is not None for query in queries)
+        figures["odometry_left_out"] = posed - figures["odometry_frames"]
+    shown = {"facts": dict(facts or {}), "config": dict(config or {})}
+    by_name = {answer.query.name: answer for answer in answers}
+    tables = sums.distance_rows(), sums.reliability_rows(), sums.mean_curves()
+    return DepthEvaluation(title, options, rows, figures, *tables, paths, **shown, answers=by_name)
+
+
+def run_queries(estimator: Estimator, queries: Sequence[DepthQuery], protocol: DepthProtocol) -> list[DepthAnswer]:
+    """What the estimator says of every query with true depth, in order, each with its own scale."""
+    warm_up = getattr(estimator, "warm_up", None)
+    if warm_up is not None and queries:
+        warm_up()
+    answers = []
+    for query in track(queries, "estimating depth"):
+        image_hw3 = query.load_image()
+        started_s = time.perf_counter()
+        result = estimator.estimate(image_hw3, query.camera)
+        latency_s = time.perf_counter() - started_s
+        scale = float("nan")
+        if result.estimated:
+            true_hw = query.load_depth_m()
+            scale = median_scale(true_hw, resize_depth(result.depth_hw, *true_hw.shape), protocol)
+        answers.append(DepthAnswer(query, replace(result, view_hw3=None), latency_s, scale))
+    return answers
+
+
+def headline(evaluation: DepthEvaluation) -> str:
+    """The result in one line for a terminal."""
+    figures, parts = evaluation.figures, []
+    if figures["frames"]:
+        parts.append(f"{figures['frames']} frames")
+        if figures["failed"]:
+            parts.append(f"{figures['failed']} without an answer")
+        parts += _error_words(figures)
+        if figures["edge_frames"]:
+            few = f" over {figures['edge_frames']}" if figures["edge_frames"] < figures["frames"] else ""
+            parts.append(f"edges {figures['edge']:.3f}{few}")
+        parts.append(latency_words(figures))
+    if evaluation.paths:
+        parts.append(path_words(figures))
+    return "; ".join(parts)
+
+
+def _error_words(figures: dict[str, float]) -> list[str]:
+    if not figures["frames_with_truth"]:
+        return ["no image has true depth in the range that is compared, so there is no error"]
+    parts = []
+    if figures["frames_with_truth"] < figures["frames"]:
+        parts.append(f"of {figures['frames_with_truth']} with true depth in range")
+    for ending, words in (("", "its own scale"), ("_one_scale", "one scale"), ("_unscaled", "unscaled")):
+        if np.isfinite(figures[f"abs_rel{ending}"]):
+            parts.append(f"{words}: abs_rel {figures[f'abs_rel{ending}']:.3f}, d1 {figures[f'd1{ending}']:.3f}")
+    if not figures["scaled_frames"]:
+        return [*parts, "no image has a scale"]
+    few = f" over {figures['scaled_frames']}" if figures["scaled_frames"] < figures["frames"] else ""
+    return [*parts, f"scales spread by {figures['scale_spread']:.0%}{few}"]
+
+
+def path_words(figures: dict[str, float]) -> str:
+    """The errors of the camera's path in words, also where there are none."""
+    if not np.isfinite([figures["ate5_m"], figures["ate_m"]]).all():
+        return "the path holds motions that are no numbers, so it has no error"
+    snippets = f"{figures['ate5_m']:.3f} ± {figures['ate5_std_m']:.3f} m over {figures['ate5_snippets']}"
+    left_out = figures.get("odometry_left_out", 0)
+    few = f" ({left_out} frames are in runs too short)" if left_out else ""
+    return f"ATE of 5 frames {snippets}, of the whole path ({figures['path_m']:.3g} m) {figures['ate_m']:.3g} m{few}"
+
+
+class _Sums:
+    """What is added up over the pixels of all images."""
+
+    def __init__(self, protocol: DepthProtocol):
+        self.edges_m = np.linspace(0.0, protocol.cap_m, DISTANCE_BINS + 1)
+        self.distance_b3 = np.zeros((DISTANCE_BINS, 3))
+        self.reliability_b3 = np.zeros((confidence.BINS, 3))
+        self.curves: list[np.ndarray] = []
+
+    def distance_rows(self) -> list[dict[str, float]]:
+        return [
+            {"from_m": low, "to_m": high, "pixels": int(pixels), "abs_rel": error / pixels, "d1": right / pixels}
+            for low, high, (pixels, error, right) in zip(
+                self.edges_m[:-1].tolist(), self.edges_m[1:].tolist(), self.distance_b3.tolist(), strict=True
+            )
+            if pixels
+        ]
+
+    def reliability_rows(self) -> list[dict[str, float]]:
+        return [
+            {"stated": stated / pixels, "actual": right / pixels, "pixels": int(pixels)}
+            for pixels, stated, right in self.reliability_b3.tolist()
+            if pixels
+        ]
+
+    def mean_curves(self) -> dict[str, list[float]]:
+        if not self.curves:
+            return {}
+        names = ("by_stated", "best", "random")
+        curves = {name: curve.tolist() for name, curve in zip(names, np.mean(self.curves, axis=0), strict=True)}
+        return {"removed": confidence.removed_shares().tolist(), **curves}
+
+
+def _usual_depth(answers: Sequence[DepthAnswer]) -> float:
+    """The median of the medians of all estimated maps, in their unit; 1 where there is none."""
+    medians = [float(np.nanmedian(a.result.depth_hw)) for a in answers if a.result.estimated]
+    middle = percentile(medians, 50)
+    return middle if np.isfinite(middle) else 1.0
+
+
+def _measure(
+    answer: DepthAnswer, options: DepthOptions, one_scale: float, usual_depth: float, sums: _Sums
+) -> dict[str, float | str]:
+    """One row: the figures of one image. Adds its pixels to the sums."""
+    query, result, protocol = answer.query, answer.result, options.protocol
+    true_hw = query.load_depth_m()
+    if result.estimated:
+        predicted_hw = resize_depth(result.depth_hw, *true_hw.shape)
+    else:
+        predicted_hw = np.full(true_hw.shape, usual_depth, np.float32)
+    row = {"name": query.name, "sequence": query.sequence, "verdict": result.verdict.value}
+    median = evaluate_image(true_hw, predicted_hw, protocol)
+    row |= median | {"scale": answer.scale}
+    if not result.estimated:
+        row["coverage"] *= 0  # of pixels with an answer; NaN stays where none counts
+    for ending, scale in ((SCALINGS["one_scale"], one_scale), (SCALINGS["unscaled"], 1.0)):
+        found = evaluate_image(true_hw, predicted_hw, protocol, scale)
+        row |= {f"{name}{ending}": found[name] for name in METRICS}
+    row["latency_ms"] = 1e3 * answer.latency_s
+    if not np.isfinite(median["abs_rel"]):
+        return row
+    if options.edges:
+        row |= edge_figures(true_hw, predicted_hw)
+        if query.load_instances is not None:
+            found = edge_figures(true_hw, predicted_hw, query.load_instances())
+            row |= {f"object_{key}": value for key, value in found.items()}
+    if result.estimated:
+        sums.distance_b3 += distance_sums(true_hw, predicted_hw, protocol, median["scale"], sums.edges_m)
+    if result.estimated and result.sigma_hw is not None:
+        row |= _measure_confidence(true_hw, predicted_hw, result, protocol, median["scale"], sums)
+    return row
+
+
+def _measure_confidence(true_hw, predicted_hw, result: RelativeDepth, protocol, scale: float, sums: _Sums) -> dict:
+    """The figures of the stated uncertainty, of the median-scaled depth: it does not speak of the scale."""
+    mask_hw, true_n, predicted_n = counted_pixels(true_hw, predicted_hw, protocol, scale)
+    size_px = true_hw.shape[::-1]
+    sigma_n, confidence_n = (
+        cv2.resize(map_hw, size_px, interpolation=cv2.INTER_LINEAR)[mask_hw]
+        for map_hw in (result.sigma_hw, result.confidence_hw)
+    )
+    sums.curves.append(confidence.sparsification_curves(true_n, predicted_n, sigma_n))
+    sums.reliability_b3 += confidence.reliability_sums(true_n, predicted_n, confidence_n)
+    return confidence.confidence_figures(true_n, predicted_n, sigma_n, confidence_n)

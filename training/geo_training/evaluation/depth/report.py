@@ -1,0 +1,249 @@
+"""One HTML file that shows how good depth is: it loads nothing and opens from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from geo_training.evaluation.depth.charts import depth_charts
+from geo_training.evaluation.depth.evaluate import DepthEvaluation
+from geo_training.evaluation.depth.pictures import ERROR_LIMIT, draw_frame, pictured_names
+from geo_training.evaluation.localization.pictures import as_data_url
+from geo_training.metrics.depth import METRICS, SCALINGS
+from geo_training.metrics.edges import EVALUATION_PX, TOLERANCE_PX
+from geo_training.report.page import (
+    chart_section,
+    count,
+    figure,
+    header,
+    number,
+    page,
+    pair,
+    percent,
+    provenance,
+    section,
+    table,
+    text,
+    tiles,
+    two,
+    verdict_table,
+    write_page,
+)
+
+_CHART_TEXTS = {
+    "distance": (
+        "Error over distance",
+        "The mean relative error of all pixels at a true distance, each image by its own scale; the bars say how many "
+        "pixels there are. Images without an answer are not among them.",
+    ),
+    "scale": (
+        "One scale for all?",
+        "By which factor each image has to be multiplied, over the median of them; one without an answer has none. A "
+        "robot that found the scale once is off by this much on the other images.",
+    ),
+    "sparsification": (
+        "Are the doubtful pixels the wrong ones?",
+        "The error of what is left when the most doubtful pixels are taken away first. The uncertainty is worth "
+        "something as far as its curve lies below the grey one; the green one is the best there can be.",
+    ),
+    "reliability": (
+        "Does the stated confidence hold?",
+        "The stated probability that a depth is within 25 % of the truth, against how many are. Below the diagonal the "
+        "estimate is overconfident, above it too cautious.",
+    ),
+    "latency": (
+        "Time per image",
+        "How long one answer took. p50 is the median; one image in a hundred takes longer than p99.",
+    ),
+}
+_SCALING_WORDS = {"median": "its own scale", "one_scale": "one scale for all", "unscaled": "as it comes"}
+_METRIC_WORDS = {
+    "abs_rel": "abs_rel", "sq_rel": "sq_rel (m)", "rms": "rms (m)", "log_rms": "log rms", "d1": "δ < 1.25",
+    "d2": "δ < 1.25²", "d3": "δ < 1.25³",
+}  # fmt: skip
+_PANELS = {"image": "image", "predicted": "estimated", "true": "true", "error": "error", "confidence": "confidence"}
+_PICTURE_TITLES = {"best": "The best", "typical": "Typical", "worst": "The worst"}
+_PICTURE_NOTE = (
+    "Estimated depth by its own scale and true depth, in the same colours: near is bright, far is dark, grey is "
+    'unknown. Error: <span class="key" style="color:#c83228">red</span> is estimated too far, '
+    '<span class="key" style="color:#235fbe">blue</span> too near, white is right; full colour at a factor of '
+    f"{ERROR_LIMIT:g}. Confidence: dark is 0, yellow is 1."
+)
+_KIND_NOTES = {"typical": "About the median of abs_rel.", "worst": "Those without an answer first, if there are any."}
+_ROW_STYLE = "display:grid;grid-template-columns:repeat(5,minmax(0,1fr));gap:.5rem;margin-bottom:.3rem"
+
+
+def write_depth_report(evaluation: DepthEvaluation, path: str | Path, command: str = "") -> Path:
+    """Writes the report to `path` (its folder is made) and returns it. `command` is the line that made it."""
+    return write_page(path, render_depth_report(evaluation, command))
+
+
+def render_depth_report(evaluation: DepthEvaluation, command: str = "") -> str:
+    """The whole page as text."""
+    charts = depth_charts(evaluation)
+    verdicts = [row["verdict"] for row in evaluation.rows]
+    answered = bool(verdicts) and evaluation.figures["failed"] == 0
+    sections = (
+        header(evaluation.title, _sentences(evaluation)),
+        tiles(_tile_entries(evaluation)),
+        _scalings_table(evaluation) if verdicts else "",
+        *_pictures(evaluation),
+        pair(chart_section(charts, "distance", _CHART_TEXTS), chart_section(charts, "scale", _CHART_TEXTS)),
+        pair(chart_section(charts, "sparsification", _CHART_TEXTS), chart_section(charts, "reliability", _CHART_TEXTS)),
+        _others_table(evaluation) if verdicts else "",
+        *_paths(evaluation, charts),
+        pair(
+            chart_section(charts, "latency", _CHART_TEXTS),
+            "" if answered or not verdicts else verdict_table(verdicts, "Whether there is an answer, and why not."),
+        ),
+        provenance(evaluation.facts, evaluation.config, command),
+    )
+    return page(evaluation.title, sections, charts)
+
+
+def _sentences(evaluation: DepthEvaluation) -> list[str]:
+    figures, protocol = evaluation.figures, evaluation.options.protocol
+    if not figures["frames"]:
+        return ["No image has true depth; only the motion of the camera was measured."]
+    crop = ", in the part of the image that lidar reaches (Garg's crop)" if protocol.crop == "garg" else ""
+    if not figures["frames_with_truth"]:
+        return ["No image has true depth in the range that is compared, so there is no error."]
+    sentences = [
+        f"{figures['frames_with_truth']} images with true depth, compared from {protocol.min_m:g} to "
+        f"{protocol.cap_m:g} m{crop}.",
+        f"A depth is off by <b>{percent(figures['abs_rel'])}</b> on average when each image is scaled by its own "
+        f"truth, by {percent(figures['abs_rel_one_scale'])} with one scale for all.",
+    ]
+    if figures["failed"]:
+        sentences.append(f"{figures['failed']} images got no answer; they count as a flat map.")
+    return sentences
+
+
+def _tile_entries(evaluation: DepthEvaluation) -> list[tuple[str, str, str]]:
+    figures, entries = evaluation.figures, []
+    if figures["frames"]:
+        entries += [
+            (number(figures["abs_rel"], 3), "abs_rel, each image by its own scale", ""),
+            (number(figures["abs_rel_one_scale"], 3), "abs_rel, one scale for all", ""),
+            (percent(figures["d1"]), "of pixels within 25 %", ""),
+            (number(100 * figures["scale_spread"], 0, " %"), "spread of the scales of the images", ""),
+        ]
+        if np.isfinite(figures.get("edge", np.nan)):
+            entries.append((number(figures["edge"], 3), "edges: F1 against the true ones", ""))
+        if figures["ause_random"] > 0:  # no number without confidence, 0 where every depth is right
+            gain = 1 - figures["ause"] / figures["ause_random"]
+            tone = "good" if gain > 0 else "bad"
+            entries.append((number(100 * gain, 0, " %"), "of the best possible order of errors is known", tone))
+        entries.append((number(figures["frame_ms_p50"], 0, " ms"), "an image (median)", ""))
+    if evaluation.paths:
+        entries.append((number(figures["ate5_m"], 3, " m"), "ATE of 5 frames", ""))
+        entries.append((number(figures["ate_m"], 2, " m"), f"ATE of {figures['path_m']:.3g} m of path", ""))
+    return entries
+
+
+def _scalings_table(evaluation: DepthEvaluation) -> str:
+    figures = evaluation.figures
+    rows = [
+        [words, *(number(figures[f"{name}{SCALINGS[key]}"], 3) for name in METRICS)]
+        for key, words in _SCALING_WORDS.items()
+    ]
+    note = (
+        "Means over images. abs_rel, sq_rel and both rms are better when small, δ (the share of pixels within a "
+        "factor) when large. Papers report the first row; a robot lives with the second, once it has found the scale. "
+        f"The scale is {number(figures['scale'], 3)} (median of {figures['scaled_frames']})."
+    )
+    return section("Depth", note, table(["scaled by", *_METRIC_WORDS.values()], rows))
+
+
+def _others_table(evaluation: DepthEvaluation) -> str:
+    figures = evaluation.figures
+
+    def three(value: float) -> str:
+        return number(value, 3)
+
+    lines = [
+        ("images with true depth", "frames_with_truth", count),
+        ("images without an answer", "failed", count),
+        ("pixels with an answer", "coverage", percent),
+        ("images that have a scale", "scaled_frames", count),
+        ("spread of the scales of the images", "scale_spread", percent),
+        ("images with edges to compare", "edge_frames", count),
+        *_edge_lines("edge", "depth edges", three),
+        *_edge_lines("object_edge", "borders of objects", three),
+        ("images with a stated uncertainty", "confidence_frames", count),
+        ("uncertainty: area under the sparsification error (0 is best)", "ause", three),
+        ("the same in random order", "ause_random", three),
+        ("uncertainty: rank correlation with the error", "rank_correlation", three),
+        ("mean stated confidence", "confidence", percent),
+        ("pixels within 25 %", "confidence_actual", percent),
+        ("ms an image, p50", "frame_ms_p50", two),
+        ("ms an image, p99", "frame_ms_p99", two),
+    ]
+    rows = [[words, form(figures[key])] for words, key, form in lines if np.isfinite(figures.get(key, np.nan))]
+    note = (
+        "Edges are where depth jumps by more than a ratio; they are right within "
+        f"{TOLERANCE_PX} pixel of a true one, with the image {EVALUATION_PX} pixels large. They are not known where "
+        "true depth is sparse."
+    )
+    return section("Edges, confidence, time", note, table(["", "mean over images"], rows))
+
+
+def _edge_lines(key: str, words: str, form) -> list[tuple]:
+    precision, recall, width = (key.replace("edge", f"edge_{end}") for end in ("precision", "recall", "width_px"))
+    return [
+        (f"{words}: F1", key, form),
+        (f"{words}: precision", precision, form),
+        (f"{words}: recall", recall, form),
+        (f"{words}: width of the estimated transition (px)", width, form),
+    ]
+
+
+def _pictures(evaluation: DepthEvaluation) -> list[str]:
+    rows_by_name = {row["name"]: row for row in evaluation.rows}
+    sections = []
+    for kind, names in pictured_names(evaluation).items():
+        parts = []
+        for name in names:
+            pictures = draw_frame(evaluation, name)
+            panels = "".join(figure(f"{name}: {_PANELS[key]}", as_data_url(pictures[key]), _PANELS[key])
+                             for key in _PANELS if key in pictures)  # fmt: skip
+            parts.append(f'<p class="note">{_caption(rows_by_name[name])}</p><div style="{_ROW_STYLE}">{panels}</div>')
+        if parts:
+            sections.append(section(_PICTURE_TITLES[kind], _KIND_NOTES.get(kind, _PICTURE_NOTE), "".join(parts)))
+    return sections
+
+
+def _caption(row: dict) -> str:
+    words = f"<b>{text(row['name'])}</b>: abs_rel {row['abs_rel']:.3f}, δ &lt; 1.25 {row['d1']:.1%}"
+    if not np.isfinite(row["scale"]):
+        return f"{words}; no answer: {text(row['verdict'])}"
+    return f"{words}; with one scale for all {row['abs_rel_one_scale']:.3f}"
+
+
+def _paths(evaluation: DepthEvaluation, charts: dict[str, dict]) -> list[str]:
+    if not evaluation.paths:
+        return []
+    figures = evaluation.figures
+    rows = [
+        ["frames", count(figures["odometry_frames"])],
+        ["frames with a true pose in runs too short, left out", count(figures["odometry_left_out"])],
+        ["length of the true paths (m)", number(figures["path_m"], 1)],
+        ["snippets of 5 frames", count(figures["ate5_snippets"])],
+        ["ATE of 5 frames, mean (m)", number(figures["ate5_m"], 4)],
+        ["ATE of 5 frames, standard deviation (m)", number(figures["ate5_std_m"], 4)],
+        ["ATE of the whole path (m)", number(figures["ate_m"], 3)],
+        ["from one frame to the next: RPE (m)", number(figures["rpe_m"], 4)],
+        ["from one frame to the next: RPE (°)", number(figures["rpe_deg"], 3)],
+    ]
+    note = (
+        "Snippets of 5 frames are laid on each other at their first frame, with one factor each; the ATE of one is the "
+        "root of the summed squares over 5, as SfMLearner reports it. Whole paths are aligned by one motion and one "
+        "factor."
+    )
+    sections = [section("Motion of the camera", note, table(["", ""], rows))]
+    for index, path in enumerate(evaluation.paths):
+        title = f"Path: {text(path.sequence)}, {len(path.true_n44)} frames, {path.length_m:.3g} m"
+        texts = {f"path{index}": (title, "The true path and the estimated one, aligned to it.")}
+        sections.append(chart_section(charts, f"path{index}", texts))
+    return sections

@@ -1,0 +1,1 @@
+"""How well a scene localizes, beside SIFT and PnP."""

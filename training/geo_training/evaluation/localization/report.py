@@ -1,0 +1,234 @@
+"""One HTML file that shows an evaluation to a person: it loads nothing and opens from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from geo_training.evaluation.localization.charts import all_charts
+from geo_training.evaluation.localization.pictures import as_data_url, draw_detections, worst_frames
+from geo_training.evaluation.localization.summary import Evaluation
+from geo_training.metrics.pose import FrameOutcome
+from geo_training.report.page import (
+    chart_section,
+    count,
+    figure,
+    header,
+    number,
+    page,
+    pair,
+    percent,
+    provenance,
+    section,
+    short,
+    table,
+    text,
+    tiles,
+    two,
+    verdict_table,
+    write_page,
+)
+
+# Fewer frames say nothing about a share near 90 %.
+_ENOUGH_FRAMES = 30
+# What each chart is called, and one sentence on how to read it.
+_CHART_TEXTS = {
+    "above": (
+        "The path from above",
+        "Grey is where the camera truly was, dots where it was found; a red line joins the two. Colours show the "
+        "distance, crosses are frames without a pose.",
+    ),
+    "time": (
+        "Error over time",
+        "Every dot is one frame, on a logarithmic scale; red crosses along the top are frames without a pose.",
+    ),
+    "recall": (
+        "Recall",
+        "The share of all frames that are right within a limit. A frame without a pose never is, so the curve need not "
+        "reach 100 %.",
+    ),
+    "calibration": (
+        "Does the stated uncertainty hold?",
+        "Each pose states an ellipsoid that should hold the truth with a given probability. On the diagonal it does; "
+        "below it the pose is overconfident, above it too cautious.",
+    ),
+    "latency": (
+        "Time per frame",
+        "How long one answer took. p50 is the median; one frame in a hundred takes longer than p99.",
+    ),
+    "landmarks": (
+        "Landmarks in 3D",
+        "The points of the scene that the network looks for, coloured by how many poses used them. Drag to turn, "
+        "scroll to zoom.",
+    ),
+}
+_VERDICT_NOTE = "Why a frame has a pose or has none. A pose that would be a guess is not given."
+
+
+def write_report(evaluation: Evaluation, path: str | Path, command: str = "") -> Path:
+    """Writes the report to `path` (its folder is made) and returns it. `command` is the line that made it."""
+    return write_page(path, render_report(evaluation, command))
+
+
+def render_report(evaluation: Evaluation, command: str = "") -> str:
+    """The whole page as text."""
+    charts = all_charts(evaluation)
+    sections = (
+        _header(evaluation),
+        _tiles(evaluation),
+        chart_section(charts, "above", _CHART_TEXTS),
+        chart_section(charts, "time", _CHART_TEXTS),
+        pair(chart_section(charts, "recall", _CHART_TEXTS), chart_section(charts, "calibration", _CHART_TEXTS)),
+        _worst(evaluation),
+        chart_section(charts, "landmarks", _CHART_TEXTS),
+        pair(chart_section(charts, "latency", _CHART_TEXTS), verdict_table(_verdicts(evaluation), _VERDICT_NOTE)),
+        _tables(evaluation),
+        provenance(evaluation.facts, evaluation.config, command),
+    )
+    return page(evaluation.title, sections, charts)
+
+
+def _header(evaluation: Evaluation) -> str:
+    figures, ruler = evaluation.figures, evaluation.ruler
+    middle = ruler.thresholds[2]
+    sentences = [f"{figures['localized_share']:.1%} of {figures['frames']} frames were localized."]
+    if figures["frames_with_truth"]:
+        sentences.append(f"<b>{figures[middle.key]:.1%}</b> are right within {text(middle.words)}.")
+    if figures["frames_missed"]:
+        sentences.append(f"{figures['frames_missed']} have no pose and count as infinitely far off.")
+    if np.isfinite(figures["median_deg"]):
+        sentences.append(
+            f"Half of the frames are closer than {figures[f'median_{ruler.unit}']:.2f} {ruler.unit_words} and "
+            f"{figures['median_deg']:.2f}° to the truth."
+        )
+    elif figures["frames_with_truth"]:
+        sentences.append("Half of them or more have no pose, so there is no median error.")
+    if not figures["frames_with_truth"]:
+        sentences.append("The recording holds no true poses, so errors cannot be given.")
+    if not ruler.metric:
+        sentences.append(
+            "The scale of this scene is unknown: lengths are given in percent of its median depth, the median distance "
+            f"from a camera to the landmarks before it ({ruler.scene_depth:.3g} scene units)."
+        )
+    return header(evaluation.title, sentences)
+
+
+def _tiles(evaluation: Evaluation) -> str:
+    figures, ruler = evaluation.figures, evaluation.ruler
+    entries = []
+    if figures["frames_with_truth"]:
+        middle = ruler.thresholds[2]
+        entries.append((percent(figures[middle.key]), f"recall at {middle.words}", ""))
+        unit, of = (" cm", "") if ruler.metric else (" %", " (share of scene depth)")
+        entries.append((number(figures[f"median_{ruler.unit}"], 2, unit), f"median distance{of}", ""))
+        entries.append((number(figures["median_deg"], 2, "°"), "median angle", ""))
+        held = figures["coverage_90"]
+        poses = figures["coverage_frames"]
+        enough = poses >= _ENOUGH_FRAMES
+        tone = "" if not enough else "good" if 0.8 <= held <= 0.97 else "bad"
+        entries.append((percent(held), f"of {poses} true poses inside the stated 90 % ellipsoid", tone))
+    entries.append((percent(figures["localized_share"]), "of frames localized", ""))
+    entries.append((number(figures["frame_ms_p50"], 0, " ms"), "a frame (median)", ""))
+    entries.append((number(figures["frame_ms_p99"], 0, " ms"), "a frame (p99)", ""))
+    if "frames_published" in figures:
+        entries.append((percent(figures["answered_share"]), "of published frames answered", ""))
+        entries.append((count(figures["frames_dropped"]), "of them dropped: no answer was begun", ""))
+    return tiles(entries)
+
+
+def _worst(evaluation: Evaluation) -> str:
+    chosen = worst_frames(evaluation)
+    if not chosen or evaluation.load_images is None:
+        return ""
+    images = evaluation.load_images([outcome.name for outcome in chosen])
+    figures = "".join(
+        figure(o.name, as_data_url(draw_detections(images[o.name], o)), _caption(o, evaluation))
+        for o in chosen
+        if o.name in images
+    )
+    note = (
+        'Circles are detected landmarks: <span class="key ok">green</span> agrees with the pose, '
+        '<span class="key no">red</span> does not. A <span class="key est">blue line</span> leads to where the '
+        "estimated pose sees the landmark, a white dot is where the true pose does."
+    )
+    return section("The worst frames", note, f'<div class="frames">{figures}</div>')
+
+
+def _caption(outcome: FrameOutcome, evaluation: Evaluation) -> str:
+    ruler = evaluation.ruler
+    parts = []
+    distance, degrees = outcome.error
+    if np.isfinite(distance):
+        parts.append(f"off by {distance * ruler.factor:.1f} {text(ruler.unit_words)} and {degrees:.1f}°")
+    if not outcome.localized:
+        parts.append(text(outcome.verdict + (f" ({outcome.detail})" if outcome.detail else "")))
+    if outcome.localization is not None:
+        found = outcome.localization
+        parts.append(f"{int(found.detections.inlier_n.sum())} of {len(found.detections)} detections agree")
+        if np.isfinite(found.reprojection_px):
+            parts.append(f"median reprojection {found.reprojection_px:.1f} px")
+    return f"<b>{text(outcome.name)}</b><br>{'; '.join(parts)}"
+
+
+def _verdicts(evaluation: Evaluation) -> list[str]:
+    return [outcome.verdict for outcome in evaluation.outcomes]
+
+
+def _tables(evaluation: Evaluation) -> str:
+    ruler, unit = evaluation.ruler, evaluation.ruler.unit
+    columns = {"all": evaluation.figures}
+    if len(evaluation.by_sequence) > 1:
+        columns |= evaluation.by_sequence
+    lines = [
+        ("frames", "frames", count), ("with a true pose", "frames_with_truth", count),
+        ("of them without an estimate", "frames_missed", count), ("localized", "localized_share", percent),
+        *((f"within {t.words}", t.key, percent) for t in ruler.thresholds),
+        (f"median distance ({ruler.unit_words})", f"median_{unit}", two), ("median angle (°)", "median_deg", two),
+        (f"90th percentile distance ({ruler.unit_words})", f"p90_{unit}", two),
+        ("90th percentile angle (°)", "p90_deg", two),
+        (f"ATE ({ruler.unit_words})", f"ate_{unit}", two),
+        (f"ATE after alignment ({ruler.unit_words})", f"ate_aligned_{unit}", two),
+        (f"RPE, frame to frame ({ruler.unit_words})", f"rpe_{unit}", two),
+        ("RPE, frame to frame (°)", "rpe_deg", two),
+        ("localized frames", "localized_frames", count), ("and motions between two of them", "localized_pairs", count),
+        (f"ATE of the localized ({ruler.unit_words})", f"localized_ate_{unit}", two),
+        (f"ATE of the localized after alignment ({ruler.unit_words})", f"localized_ate_aligned_{unit}", two),
+        (f"RPE of the localized ({ruler.unit_words})", f"localized_rpe_{unit}", two),
+        ("RPE of the localized (°)", "localized_rpe_deg", two),
+        ("median inliers", "median_inliers", count),
+        ("poses whose ellipsoid was checked", "coverage_frames", count),
+        ("inside the 90 % ellipsoid", "coverage_90", percent),
+        ("median NEES (5.35 is right)", "nees_median", two),
+        ("median NEES of the translation (2.37 is right)", "nees_median_translation", two),
+        ("frames whose time is known", "timed_frames", count),
+        ("ms a frame, p50", "frame_ms_p50", two), ("ms a frame, p99", "frame_ms_p99", two),
+    ]  # fmt: skip
+    shown = {key for _, key, _ in lines}
+    rows = [[text(words), *(form(c.get(key, np.nan)) for c in columns.values())] for words, key, form in lines]
+    extra = [key for key in evaluation.figures if key not in shown and not _is_detail(key)]
+    rows += [[text(key.replace("_", " ")), short(evaluation.figures[key])] + [""] * (len(columns) - 1)
+             for key in extra]  # fmt: skip
+    coverage_rows = [
+        [f"{row['stated']:.0%}", *(percent(row[part]) for part in ("pose", "translation", "rotation"))]
+        for row in evaluation.coverage_rows
+    ]
+    figures_note = (
+        "ATE, the absolute trajectory error, is the root mean square distance to the true path; RPE, the relative pose "
+        "error, that of the motion from one frame to the next. A frame without a pose is infinitely far off (∞); what "
+        "is said of the localized leaves such frames out. NEES is the squared error in units of the stated "
+        "uncertainty."
+    )
+    coverage_note = (
+        "How often the true pose (or only its translation or rotation) lies inside the ellipsoid that is stated to "
+        "hold it."
+    )
+    return section("All figures", figures_note, table(["", *map(text, columns)], rows)) + section(
+        "Stated and actual probability",
+        coverage_note,
+        table(["stated", "pose", "translation", "rotation"], coverage_rows),
+    )
+
+
+def _is_detail(key: str) -> bool:
+    return key.endswith(("_rotation", "_translation")) or key.startswith("nees_mean")

@@ -1,0 +1,1 @@
+"""A recording through the estimators, or through the live nodes."""

@@ -1,0 +1,1 @@
+"""Benchmarks and the papers' experiments: whatever imports the evaluation."""

@@ -1,0 +1,10 @@
+"""Named benchmarks, one file each. A new one is a module with a `BENCHMARK`, and a line here."""
+
+NAMES = {
+    "localization-office": "geo_training.experiments.benches.localization_office",
+    "localization-fox": "geo_training.experiments.benches.localization_fox",
+    "calibration-panoramas": "geo_training.experiments.benches.calibration_panoramas",
+    "calibration-adapt": "geo_training.experiments.benches.calibration_adapt",
+    "depth-losses": "geo_training.experiments.benches.depth_losses",
+    "depth-drive": "geo_training.experiments.benches.depth_drive",
+}

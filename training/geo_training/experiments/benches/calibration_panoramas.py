@@ -1,0 +1,125 @@
+"""The reference calibration weights, as they are, on crops of panoramas they never saw and on a real office walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from geo_perception.errors import InputError
+from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
+
+CROPS_PER_PANORAMA = 150
+OFFICE = "office"
+OFFICE_DOWN = (0.0, -1.0, 0.0)  # the y axis of its world points up
+
+
+def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
+    """150 crops of each held-out panorama, drawn by the seed from what a robot's camera may be, and every office frame.
+
+    The principal point of the office camera is off the centre by `office_offset_deg`; `office_centred_` are figures of
+    the same frames cut so that it is not.
+
+    Raises InputError when the weights do not say that those panoramas were held out of their training.
+    """
+    from geo_perception.calibration.estimator import Calibrator
+    from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION
+    from geo_training.calibration.data.panoramas import list_panoramas, split_panoramas
+    from geo_training.calibration.data.photographs import centred, folder_examples
+    from geo_training.evaluation.calibration.evaluate import evaluate_calibrator
+    from geo_training.evaluation.calibration.set import largest_offset_deg, panorama_crops, photographs
+
+    calibrator, names = Calibrator.load(device=options.device), held_out_names()
+    check_held_out(calibrator.header, names)
+    _, panoramas = split_panoramas(list_panoramas(data_root / "panoramas"), names)
+    crops = panorama_crops(panoramas, ROBOT_DISTRIBUTION, CROPS_PER_PANORAMA, options.seed)
+    frames = folder_examples(data_root / OFFICE, OFFICE_DOWN, "images")
+    facts = {
+        "weights": f"the reference weights ({calibrator.size_bytes / 1e6:.2f} MB)",
+        "panoramas": f"{', '.join(names)}; none was learned from",
+        "crops": f"{CROPS_PER_PANORAMA} of each panorama, seed {options.seed}",
+    }
+    title = "The reference calibrator on panoramas it never saw"
+    unseen = evaluate_calibrator(calibrator, crops, title, facts, {"crops": ROBOT_DISTRIBUTION.model_dump(mode="json")})
+    office = evaluate_calibrator(calibrator, photographs(frames, OFFICE))
+    cut = evaluate_calibrator(calibrator, photographs([centred(frame) for frame in frames], OFFICE))
+    # The page is about the crops; the office stands beside them in its table.
+    evaluation = replace(unseen, by_domain={**unseen.by_domain, OFFICE: office.figures})
+    config = {
+        "held_out": names,
+        "crops_per_panorama": CROPS_PER_PANORAMA,
+        "crops": ROBOT_DISTRIBUTION.model_dump(mode="json"),
+        "weights": {key: calibrator.header[key] for key in _HEADER_KEYS if key in calibrator.header},
+    }
+    figures = named_figures(unseen.figures, unseen.by_domain, office.figures)
+    figures |= {f"{OFFICE}_centred_{key}": cut.figures[key] for key in ("pitch_median_deg", "roll_median_deg")}
+    figures["office_offset_deg"] = largest_offset_deg(photographs(frames))
+    return BenchResult({**figures, "weights_bytes": calibrator.size_bytes}, config, evaluation)
+
+
+def named_figures(crops: dict, by_domain: dict[str, dict], office: dict) -> dict[str, float]:
+    """The figures by their names in the benchmark: those of the crops plainly, those of a domain of crops and of the
+    office behind its name. The field of view of the office is called vfov."""
+    figures = dict(crops)
+    for domain, own in by_domain.items():
+        figures |= {f"{domain}_{key}": own[key] for key in _DETAIL_KEYS}
+    for key in _DETAIL_KEYS:
+        figures[f"{OFFICE}_{key.replace('fov_', 'vfov_', 1) if key.startswith('fov_') else key}"] = office[key]
+    return figures
+
+
+def held_out_names() -> list[str]:
+    """The panoramas that the config of the reference weights keeps out of training."""
+    import yaml
+
+    config = resources.files("geo_training.calibration") / "configs" / "reference.yaml"
+    return list(yaml.safe_load(config.read_text())["held_out"])
+
+
+def check_held_out(header: dict, names: Sequence[str]) -> None:
+    """Raises InputError when the header of the weights does not say that these panoramas were held out, or says that
+    one of them was learned from."""
+    learned = {*header.get("learned", ()), *header.get("validation", ())}
+    seen = [name for name in names if name not in header.get("held_out", ()) or name in learned]
+    if seen:
+        raise InputError(
+            f"the weights do not say that the panorama '{seen[0]}' was held out of their training, so figures on it "
+            "would flatter them; train them again with the committed config"
+        )
+
+
+_HEADER_KEYS = ("held_out", "validation", "network", "uncertainty", "figures", "input_size_px")
+_ANGLE_KEYS = tuple(
+    f"{name}_{what}" for name in ("roll", "pitch", "fov") for what in ("auc_1", "auc_5", "auc_10", "median_deg")
+)
+_DETAIL_KEYS = (
+    "frames", *_ANGLE_KEYS, "focal_median_pct", "horizon_median_pct", "horizon_auc_25", "coverage_90",
+    "coverage_90_joint", "trusted_share", "frame_ms_p50",
+)  # fmt: skip
+
+BENCHMARK = Benchmark(
+    name="calibration-panoramas",
+    summary="the reference calibration weights on crops of panoramas held out of their training, and on a real office",
+    data=("panoramas", OFFICE),
+    needs="panoramas/ (index.csv and the six that were held out), office/ (rgb/, K.txt, poses.txt)",
+    duration="2 minutes on 2 cores; nothing is trained",
+    figures=(
+        *(key for key in _ANGLE_KEYS if "_auc_" in key),
+        "roll_median_deg",
+        "pitch_median_deg",
+        "fov_median_deg",
+        "office_roll_median_deg",
+        "office_pitch_median_deg",
+        "office_vfov_median_deg",
+        "coverage_90",
+        "frame_ms_p50",
+        "weights_bytes",
+        "focal_median_pct",
+        "horizon_median_pct",
+        "trusted_share",
+        "office_coverage_90",
+        "office_trusted_share",
+    ),
+    run=run,
+)

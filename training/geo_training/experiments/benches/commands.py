@@ -1,0 +1,76 @@
+"""`geo-eval bench`: named benchmarks."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geo_training.console import JsonOption, SeedOption, warn, write_json
+from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
+
+
+def bench_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A benchmark, or `list`.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="ROOT", help="The folder with the data.", show_default=False)
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option("--work", metavar="DIR", help="Keep what is made here, and go on from there.", show_default=False),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            metavar="M",
+            min=0.1,
+            help="How long it may take, where it trains for a time.",
+            show_default="its own",
+        ),
+    ] = None,
+    report: ReportOption = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    json_path: JsonOption = None,
+) -> None:
+    """Run a named benchmark and write its figures with the machine, the versions and a checksum of the data.
+
+    `geo-eval bench list` says what each one needs and how long it takes.
+
+    Example: `geo-eval bench localization-office --data data --json office.json --work office_bench`
+    """
+    from geo_training.experiments.bench import BenchOptions, figure_words, load_benchmark, run_benchmark
+
+    if name == "list":
+        _list_benchmarks(json_path)
+        return
+    benchmark = load_benchmark(name)
+    if data is None:
+        raise typer.BadParameter(f"{name} needs {benchmark.needs}; name the folder that holds it", param_hint="--data")
+    with tempfile.TemporaryDirectory(prefix="geo_bench_") as temporary:
+        folder = work or Path(temporary) / "work"
+        content, evaluation = run_benchmark(benchmark, data, folder, BenchOptions(device, seed, minutes))
+        if report is not None and evaluation is not None:
+            write_evaluation(evaluation, report)
+    if report is not None and evaluation is None:
+        warn(f"{name} has no report to show, so nothing was written to {report}; its figures go to --json")
+    write_json(json_path, content)
+    for key in benchmark.figures:
+        typer.echo(f"{key} = {figure_words(content['figures'][key])}")
+
+
+def _list_benchmarks(json_path: Path | None) -> None:
+    from geo_training.experiments.bench import load_benchmark
+    from geo_training.experiments.benches import NAMES
+
+    found = [load_benchmark(name) for name in NAMES]
+    for benchmark in found:
+        typer.echo(f"{benchmark.name}: {benchmark.summary}")
+        typer.echo(f"    needs   {benchmark.needs}")
+        typer.echo(f"    takes   {benchmark.duration}")
+        typer.echo(f"    figures {', '.join(benchmark.figures)}")
+    fields = ("name", "summary", "needs", "duration", "figures")
+    write_json(json_path, {"benchmarks": [{key: getattr(b, key) for key in fields} for b in found]})

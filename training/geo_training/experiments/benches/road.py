@@ -1,0 +1,81 @@
+"""The stages that localization benchmarks share: import, split, map, landmarks, head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from geo_perception.errors import InputError
+from geo_training.experiments.bench import BenchOptions, Work
+
+
+def import_stage(work: Work, source: Path, format_name: str) -> Path:
+    """The data set as a dataset below the work folder."""
+    from geo_training.datasets.importers import import_dataset
+
+    out = work.folder / "dataset"
+    work.stage("import", lambda: import_dataset(source, out, format_name, overwrite=True))
+    return out
+
+
+def split_stage(work: Work, root: Path, split: Callable) -> dict:
+    """Writes the splits that `split(frames)` gives; counts of the frames to map and to query."""
+    from geo_training.datasets.scene import SceneDataset
+
+    def make() -> dict:
+        dataset = SceneDataset(root)
+        dataset.save_frames(split(dataset.frames))
+        return {name: len(dataset.of_split(name)) for name in ("train", "test")}
+
+    return work.stage("split", make)
+
+
+def map_stage(work: Work, root: Path, poses: str, all_frames: bool = False) -> dict:
+    """The map, with its report. Raises InputError when the map is not good enough."""
+    from geo_training.datasets.scene import SceneDataset
+    from geo_training.mapping.build import MapOptions, build_map, save_map
+
+    def make() -> dict:
+        dataset = SceneDataset(root)
+        report, model = build_map(dataset, MapOptions(poses=poses, all_frames=all_frames))
+        if not report.good or model is None:
+            raise InputError(f"the map is not good enough: {'; '.join(report.problems) or 'nothing could be mapped'}")
+        save_map(dataset, report, model)
+        return report.to_json()
+
+    return work.stage("map", make)
+
+
+def landmarks_stage(work: Work, root: Path, count: int) -> dict:
+    """The landmarks, chosen and judged on the frames that may be trained on."""
+    from geo_training.datasets.scene import SceneDataset
+    from geo_training.mapping.landmark_set import FILE_NAME
+    from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
+    from geo_training.mapping.scene_map import SceneMap
+
+    def make() -> dict:
+        dataset, scene = SceneDataset(root), SceneMap.load(root)
+        frames = {frame.name: frame for frame in dataset.frames if frame.split not in ("test", "val")}
+        allowed = [name for name in scene.frame_names if name in frames]
+        options = SelectionOptions(count=count)
+        landmarks = select_landmarks(scene.restricted_to(allowed), options, lambda name: dataset.depth_m(frames[name]))
+        landmarks.save(root / FILE_NAME)
+        return {"options": asdict(options), "report": landmarks.report}
+
+    return work.stage("landmarks", make)
+
+
+def head_stage(work: Work, root: Path, options: BenchOptions) -> tuple[Path, dict]:
+    """The trained scene and what the training said of itself."""
+    from geo_training.localization.config import load_config
+    from geo_training.localization.fit import fit_head
+
+    scene = work.folder / "scene.safetensors"
+
+    def make() -> dict:
+        config = load_config(None, device=options.device, seed=options.seed)
+        result = fit_head(root, scene, config, overwrite=True)
+        return {"figures": result.figures, "config": config.model_dump(mode="json")}
+
+    return scene, work.stage("head", make)

@@ -1,0 +1,172 @@
+"""The tables of `experiment_table` as Markdown, JSON and a page, our figures beside the paper's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from geo_perception.runtime.files import replace_text
+from geo_training.console import write_json
+from geo_training.depth.config import DepthTrainingConfig
+from geo_training.experiments.depth_papers.experiment_table import RowResult, table_content
+from geo_training.report import page as report_page
+from geo_training.report.charts import ACCENT, THIRD, axis_style, make_chart, rounded
+from geo_training.report.tables import Table, markdown_table
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of the table: its key, its heading, its digits after the point, and which way is better."""
+
+    figure: str
+    title: str
+    digits: int = 3
+    better: Literal["lower", "higher"] = "lower"
+
+
+DEPTH_COLUMNS = {
+    column.figure: column
+    for column in (
+        Column("abs_rel", "Abs Rel"),
+        Column("sq_rel", "Sq Rel"),
+        Column("rms", "RMS"),
+        Column("log_rms", "log RMS"),
+        Column("d1", "δ < 1.25", 3, "higher"),
+        Column("d2", "δ < 1.25²", 3, "higher"),
+        Column("d3", "δ < 1.25³", 3, "higher"),
+    )
+}
+_CHANGE_WORDS = (
+    "Our figure less the reference's, and the same of the paper's. A change within the deviation over seeds is chance."
+)
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What a table says beside its figures: title, sentences above it, columns, and the row that the others are
+    compared with."""
+
+    title: str
+    words: Sequence[str]
+    columns: Sequence[Column]
+    reference: str
+
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """Where a table was written."""
+
+    markdown: Path
+    json: Path
+    page: Path
+
+
+def write_table(
+    results: Sequence[RowResult], report: TableReport, base_config: DepthTrainingConfig, out: str | Path
+) -> WrittenTable:
+    """Writes table.md, table.json and table.html into the folder `out`."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = WrittenTable(out / "table.md", out / "table.json", out / "table.html")
+    sections = [("Figures", _figure_words(results), figure_table(results, report.columns))]
+    reference = find_result(results, report.reference)
+    if reference is not None and len(results) > 1:
+        table = change_table(results, reference, report.columns)
+        sections.append((f"Against {reference.row.title}", _CHANGE_WORDS, table))
+    parts = [f"# {report.title}", " ".join(report.words)]
+    for title, words, table in sections:
+        parts += [f"## {title}", words, markdown_table(table)]
+    replace_text(paths.markdown, "\n\n".join(parts) + "\n")
+    write_json(paths.json, {"title": report.title} | table_content(results, base_config))
+    report_page.write_page(paths.page, _page(results, report, sections, base_config))
+    return paths
+
+
+def find_result(results: Sequence[RowResult], name: str) -> RowResult | None:
+    """The row of that name, where it is done."""
+    return next((result for result in results if result.row.name == name), None)
+
+
+def figure_table(results: Sequence[RowResult], columns: Sequence[Column]) -> Table:
+    """A line for each row: our figures, then the paper's, then how long a training took."""
+    has_paper = any(result.row.paper for result in results)
+    header = ["row", *(column.title for column in columns)]
+    header += [f"{column.title} (paper)" for column in columns] if has_paper else []
+    lines = []
+    for result in results:
+        cells = [number(result.mean(c.figure), c.digits, result.deviation(c.figure)) for c in columns]
+        paper = [number(_paper(result, c), c.digits) for c in columns] if has_paper else []
+        lines.append([result.row.title, *cells, *paper, number(float(np.mean(result.train_s)), 0)])
+    return [*header, "training (s)"], lines
+
+
+def change_table(results: Sequence[RowResult], reference: RowResult, columns: Sequence[Column]) -> Table:
+    """What each row changes against the reference, ours and the paper's."""
+    has_paper = reference.row.paper is not None
+    header = ["row", *(column.title for column in columns)]
+    header += [f"{column.title} (paper)" for column in columns] if has_paper else []
+    lines = []
+    for result in results:
+        if result is reference:
+            continue
+        cells = [signed(result.mean(c.figure) - reference.mean(c.figure), c.digits) for c in columns]
+        paper = [signed(_paper(result, c) - _paper(reference, c), c.digits) for c in columns] if has_paper else []
+        lines.append([result.row.title, *cells, *paper])
+    return header, lines
+
+
+def column_chart(results: Sequence[RowResult], column: Column) -> dict:
+    """A bar for each row, ours and the paper's, with the deviation over seeds where there is one."""
+    titles = [result.row.title for result in results]
+    ours = {"type": "bar", "name": "ours", "x": titles, "y": rounded(r.mean(column.figure) for r in results),
+            "marker": {"color": ACCENT}}  # fmt: skip
+    deviations = rounded(result.deviation(column.figure) for result in results)
+    if any(deviation is not None for deviation in deviations):
+        ours["error_y"] = {"type": "data", "array": deviations}
+    data = [ours]
+    if any(result.row.paper for result in results):
+        data.append({"type": "bar", "name": "paper", "x": titles, "y": rounded(_paper(r, column) for r in results),
+                     "marker": {"color": THIRD}})  # fmt: skip
+    words = f"{column.title} ({column.better} is better)"
+    return make_chart(data, barmode="group", xaxis=axis_style(""), yaxis=axis_style(words) | {"rangemode": "tozero"})
+
+
+def number(mean: float, digits: int, deviation: float = math.nan) -> str:
+    """With the deviation over seeds where there is one; a dash where it is not known."""
+    text = report_page.number(mean, digits)
+    return text if math.isnan(deviation) else f"{text} ± {deviation:.{digits}f}"
+
+
+def signed(change: float, digits: int) -> str:
+    """A change with its sign; a dash where it is not known."""
+    return f"{change:+.{digits}f}" if math.isfinite(change) else report_page.number(change, digits)
+
+
+def _paper(result: RowResult, column: Column) -> float:
+    return (result.row.paper or {}).get(column.figure, math.nan)
+
+
+def _figure_words(results: Sequence[RowResult]) -> str:
+    seeds = results[0].seeds if results else ()
+    if len(seeds) > 1:
+        return f"Means over {len(seeds)} seeds; ± is the deviation over them."
+    return "One training of each row: how much chance there is in a figure is not known."
+
+
+def _page(results: Sequence[RowResult], report: TableReport, sections, base_config: DepthTrainingConfig) -> str:
+    text = report_page.text
+    parts, charts = [report_page.header(report.title, [text(sentence) for sentence in report.words])], {}
+    for title, words, (header, lines) in sections:
+        content = report_page.table(list(map(text, header)), [list(map(text, line)) for line in lines])
+        parts.append(report_page.section(text(title), text(words), content))
+    for column in report.columns:
+        charts[column.figure] = column_chart(results, column)
+        titles = {column.figure: (text(column.title), "")}
+        parts.append(report_page.chart_section(charts, column.figure, titles))
+    parts.append(report_page.provenance({}, base_config.model_dump(mode="json")))
+    return report_page.page(report.title, parts, charts)

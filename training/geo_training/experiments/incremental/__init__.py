@@ -1,0 +1,1 @@
+"""Learning new cameras without forgetting the old: the paper's five ways and its table."""

@@ -1,0 +1,102 @@
+"""Errors as a matrix of domains by time, and what can be read from it: forgetting and transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from geo_training.report.tables import mean_and_std
+
+# What was measured at one moment: domain -> split (validation, test) -> figure -> value.
+Row = dict[str, dict[str, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class DomainMatrix:
+    """`error_td[t][d]` is the error on domain d after the t-th domain was learned; domains in the order learned.
+
+    `constant_d` is the error of always answering the mean of the first domain's targets: what knowing nothing costs.
+    """
+
+    domains: tuple[str, ...]
+    error_td: tuple[tuple[float, ...], ...]
+    constant_d: tuple[float, ...]
+
+    @property
+    def forgetting(self) -> float:
+        """Error after the last task less that just after learning, mean of all domains but the last. Above zero is
+        worse."""
+        last = len(self.domains) - 1
+        return float(np.mean([self.error_td[last][d] - self.error_td[d][d] for d in range(last)]))
+
+    @property
+    def backward_transfer(self) -> float:
+        """What later learning gained on earlier domains: forgetting with the other sign, so that above zero is better,
+        as in Lopez-Paz and Ranzato 2017 (there of accuracies)."""
+        return -self.forgetting
+
+    @property
+    def forward_transfer(self) -> float:
+        """What earlier learning gained on a domain not yet learned, against the constant answer. Above zero is
+        better."""
+        gained = [self.constant_d[d] - self.error_td[d - 1][d] for d in range(1, len(self.domains))]
+        return float(np.mean(gained))
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """One network that learned `old`, then `new` by `method`. `before` and `after` are the matrix's two rows.
+
+    `share` is the exemplar share, None for a method that keeps none.
+    """
+
+    old: str
+    new: str
+    method: str
+    share: float | None
+    seed: int
+    before: Row
+    after: Row
+    constant: Row
+    exemplars: int
+    train_s: float
+
+    def matrix(self, split: str = "test", figure: str = "umse") -> DomainMatrix:
+        """Of one figure on one split."""
+        domains = (self.old, self.new)
+        rows = [tuple(row[domain][split][figure] for domain in domains) for row in (self.before, self.after)]
+        return DomainMatrix(domains, tuple(rows), tuple(self.constant[d][split][figure] for d in domains))
+
+    def to_json(self) -> dict:
+        """All of it, with the matrix's figures on both splits."""
+        readings = {}
+        for split in ("validation", "test"):
+            matrix = self.matrix(split)
+            names = ("forgetting", "backward_transfer", "forward_transfer")
+            readings[split] = {"umse_by_time_and_domain": matrix.error_td} | {n: getattr(matrix, n) for n in names}
+        return asdict(self) | {"matrix": readings}
+
+
+def over_seeds(results: Sequence[AdaptResult], read: Callable[[AdaptResult], float]) -> tuple[float, float]:
+    """Mean and deviation of one reading of the results of one method."""
+    return mean_and_std([read(result) for result in results])
+
+
+def order_found(results: Sequence[AdaptResult]) -> dict:
+    """Whether the paper's order holds on the test crops, by means over seeds: finetuning forgets most, and BiC has the
+    lowest error over both domains. Joint training is the bound, and takes no part."""
+    methods = [name for name in dict.fromkeys(r.method for r in results) if name != "joint"]
+    by_method = {name: [r for r in results if r.method == name] for name in methods}
+    forgetting = {name: over_seeds(by_method[name], lambda r: r.matrix().forgetting)[0] for name in methods}
+    both = {name: over_seeds(by_method[name], lambda r: float(np.mean(r.matrix().error_td[1])))[0] for name in methods}
+    most, best = max(forgetting, key=forgetting.__getitem__), min(both, key=both.__getitem__)
+    return {
+        "forgetting_umse": forgetting,
+        "both_domains_umse": both,
+        "forgets_most": most,
+        "best_over_both": best,
+        "finetune_forgets_most": most == "finetune",
+        "bic_is_best": best == "bic",
+    }

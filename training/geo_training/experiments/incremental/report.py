@@ -1,0 +1,199 @@
+"""The paper's Table 1 and Figures 3, 4 and 5 from our runs: a Markdown file and a page with plots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from geo_perception.runtime.files import replace_text
+from geo_training.experiments.incremental.config import AdaptConfig
+from geo_training.experiments.incremental.matrix import AdaptResult, Row, order_found, over_seeds
+from geo_training.report import page as report_page
+from geo_training.report.charts import ACCENT, BAD, THIRD, axis_style, make_chart
+from geo_training.report.tables import Table, markdown_table, mean_and_std
+
+MARKDOWN, PAGE = "adapt.md", "adapt.html"
+HUNDREDTHS = 100.0  # of the normalized targets' squared errors; the paper's figures look like these
+_NAMES = {
+    "joint": "joint (bound)",
+    "finetune": "finetuning",
+    "lwf": "LwF",
+    "icarl": "iCaRL",
+    "lucir": "LUCIR",
+    "bic": "BiC",
+}
+_UNITS = (
+    "Errors are mean squared errors of the targets divided by their largest absolute value, times 100; "
+    "µMSE is the mean of the three. ± is the deviation over seeds."
+)
+_Y_AXIS = axis_style("µMSE x 100") | {"rangemode": "tozero"}
+Single = dict[str, dict[int, Row]]
+Section = tuple[str, str, Table, dict | None]  # title, words, table, chart
+
+
+def write_adapt_report(
+    results: Sequence[AdaptResult], single: Single, config: AdaptConfig, out: str | Path
+) -> tuple[Path, Path]:
+    """Writes the Markdown file and the page into `out`, and returns their paths."""
+    sections = report_sections(results, single, config)
+    markdown = [f"# {_title(config)}", _UNITS]
+    for title, words, table, _ in sections:
+        markdown += [f"## {title}", *([words] if words else []), markdown_table(table)]
+    out = Path(out)
+    replace_text(out / MARKDOWN, "\n\n".join(markdown) + "\n")
+    return out / MARKDOWN, report_page.write_page(out / PAGE, _page(sections, config))
+
+
+def report_sections(results: Sequence[AdaptResult], single: Single, config: AdaptConfig) -> list[Section]:
+    """All that there are results for, in the paper's order."""
+    by_figure: dict[str, list[Section]] = {"3": [], "4": [], "5": [], "matrix": []}
+    for old, new in config.directions:
+        own = [r for r in results if (r.old, r.new) == (old, new)]
+        # The sweep's other shares are for Figure 4 alone.
+        plain = [r for r in own if r.share in (None, config.options.exemplar_share) and r.method in config.methods]
+        way = f"{old}, then {new}"
+        if plain:
+            for figure, split in (("3", "validation"), ("5", "test")):
+                title = f"Figure {figure}: methods on {split} crops ({way})"
+                words = f"µMSE on the {split} crops, as many of each domain."
+                by_figure[figure].append((title, words, method_table(plain, split), method_chart(plain, split)))
+            by_figure["matrix"].append((f"Domains by time ({way})", _matrix_words(plain), matrix_table(plain), None))
+        sweep = [r for r in own if r.method == "icarl"]
+        if len({r.share for r in sweep}) > 1:
+            words = "µMSE of iCaRL on the validation crops. Without exemplars it is LwF."
+            title = f"Figure 4: share of exemplars ({way})"
+            by_figure["4"].append((title, words, sweep_table(sweep), sweep_chart(sweep)))
+    first = ("Table 1: networks that learned one domain", "", table_1(single, config.domains), None)
+    return [first, *(section for sections in by_figure.values() for section in sections)]
+
+
+def table_1(single: Single, domains: Sequence[str]) -> Table:
+    """Cross-evaluation: each column group a network of one domain, each row a split of a domain."""
+    learned = [name for name in domains if single.get(name)]
+    names = {"focal": "focal", "roll": "roll", "pitch": "pitch", "umse": "µMSE"}
+    header = ["evaluated on", *(f"{name} network: {word}" for name in learned for word in names.values())]
+    lines = []
+    for split in ("validation", "test"):
+        for domain in domains:
+            cells = []
+            for name in learned:
+                rows = list(single[name].values())
+                cells += [number(*mean_and_std([row[domain][split][figure] for row in rows])) for figure in names]
+            lines.append([f"{split} {domain}", *cells])
+    return header, lines
+
+
+def method_table(results: Sequence[AdaptResult], split: str) -> Table:
+    """The error on both domains after adapting, by method."""
+    old, new = results[0].old, results[0].new
+    lines = []
+    for method, own in _by_method(results).items():
+        cells = [over_seeds(own, lambda r, d=d: r.matrix(split).error_td[1][d]) for d in (0, 1)]
+        both = over_seeds(own, lambda r: sum(r.matrix(split).error_td[1]) / 2)
+        before = over_seeds(own, lambda r: r.matrix(split).error_td[0][0])
+        lines.append([_NAMES[method], *(number(*cell) for cell in (before, *cells, both))])
+    return ["method", f"{old} before", f"{old} after", f"{new} after", "mean of both after"], lines
+
+
+def matrix_table(results: Sequence[AdaptResult]) -> Table:
+    """Rows by time for each method, with forgetting and transfer, on the test crops."""
+    old, new = results[0].old, results[0].new
+    header = ["method", "after learning", f"error on {old}", f"error on {new}", "forgetting", "backward transfer",
+              "forward transfer"]  # fmt: skip
+    lines = []
+    for method, own in _by_method(results).items():
+        for time, learned in enumerate((old, new)):
+            cells = [number(*over_seeds(own, lambda r, t=time, d=d: r.matrix().error_td[t][d])) for d in (0, 1)]
+            readings = ["", "", ""]
+            if time:
+                names = ("forgetting", "backward_transfer", "forward_transfer")
+                readings = [number(*over_seeds(own, lambda r, n=name: getattr(r.matrix(), n))) for name in names]
+            lines.append([_NAMES[method] if not time else "", learned, *cells, *readings])
+    return header, lines
+
+
+def sweep_table(results: Sequence[AdaptResult]) -> Table:
+    """The error on both domains by share of exemplars."""
+    old, new = results[0].old, results[0].new
+    lines = []
+    for share, own in _by_share(results).items():
+        cells = [over_seeds(own, lambda r, d=d: r.matrix("validation").error_td[1][d]) for d in (0, 1)]
+        lines.append([f"{share:.0%}", str(own[0].exemplars), *(number(*cell) for cell in cells)])
+    return ["share", "exemplars", old, new], lines
+
+
+def method_chart(results: Sequence[AdaptResult], split: str) -> dict:
+    """Figures 3 and 5: a bar for each domain and method, and the old domain's error before as a line."""
+    groups = _by_method(results)
+    names = [_NAMES[method] for method in groups]
+    data = []
+    for d, (domain, colour) in enumerate(((results[0].old, ACCENT), (results[0].new, THIRD))):
+        found = [over_seeds(own, lambda r, d=d: r.matrix(split).error_td[1][d]) for own in groups.values()]
+        data.append(_trace("bar", domain, names, found) | {"marker": {"color": colour}})
+    before = [over_seeds(own, lambda r: r.matrix(split).error_td[0][0]) for own in groups.values()]
+    data.append(
+        _trace("scatter", f"{results[0].old}, before", names, before)
+        | {"mode": "markers", "marker": {"color": BAD, "symbol": "line-ew-open", "size": 26}}
+    )
+    return make_chart(data, barmode="group", xaxis=axis_style(""), yaxis=_Y_AXIS)
+
+
+def sweep_chart(results: Sequence[AdaptResult]) -> dict:
+    """Figure 4: a line for each domain over the share of exemplars."""
+    groups = _by_share(results)
+    shares = [100 * share for share in groups]
+    data = []
+    for d, (domain, colour) in enumerate(((results[0].old, ACCENT), (results[0].new, THIRD))):
+        found = [over_seeds(own, lambda r, d=d: r.matrix("validation").error_td[1][d]) for own in groups.values()]
+        data.append(_trace("scatter", domain, shares, found) | {"mode": "lines+markers", "line": {"color": colour}})
+    return make_chart(data, xaxis=axis_style("exemplars kept, % of the old training crops"), yaxis=_Y_AXIS)
+
+
+def number(mean: float, deviation: float = math.nan) -> str:
+    """In hundredths, with the deviation over seeds where there is one."""
+    text = f"{HUNDREDTHS * mean:.2f}"
+    return text if math.isnan(deviation) else f"{text} ± {HUNDREDTHS * deviation:.2f}"
+
+
+def _matrix_words(results: Sequence[AdaptResult]) -> str:
+    words = "µMSE on the test crops. Forgetting and transfer are differences of it; transfer above zero is better. "
+    if {"finetune", "bic"} <= {r.method for r in results}:
+        order, holds = order_found(results), {True: "as in the paper", False: "not as in the paper"}
+        most, best = _NAMES[order["forgets_most"]], _NAMES[order["best_over_both"]]
+        words += f"Forgets most: {most} ({holds[order['finetune_forgets_most']]}, where it is finetuning). "
+        words += f"Lowest over both domains: {best} ({holds[order['bic_is_best']]}, where it is BiC)."
+    return words
+
+
+def _title(config: AdaptConfig) -> str:
+    return f"Learning {' and '.join(config.domains)} one after the other"
+
+
+def _by_method(results: Sequence[AdaptResult]) -> dict[str, list[AdaptResult]]:
+    return {name: [r for r in results if r.method == name] for name in dict.fromkeys(r.method for r in results)}
+
+
+def _by_share(results: Sequence[AdaptResult]) -> dict[float, list[AdaptResult]]:
+    return {share: [r for r in results if r.share == share] for share in sorted({r.share for r in results})}
+
+
+def _trace(kind: str, name: str, x: list, found: list[tuple[float, float]]) -> dict:
+    trace = {"type": kind, "name": name, "x": x, "y": [HUNDREDTHS * mean for mean, _ in found]}
+    if not any(math.isnan(deviation) for _, deviation in found):
+        trace["error_y"] = {"type": "data", "array": [HUNDREDTHS * deviation for _, deviation in found]}
+    return trace
+
+
+def _page(sections: list[Section], config: AdaptConfig) -> str:
+    charts, parts = {}, [report_page.header(_title(config), [report_page.text(_UNITS)])]
+    for index, (title, words, (header, lines), chart) in enumerate(sections):
+        content = report_page.table(
+            list(map(report_page.text, header)), [list(map(report_page.text, line)) for line in lines]
+        )
+        if chart is not None:
+            charts[f"chart_{index}"] = chart
+            content = f'<div class="chart" data-chart="chart_{index}"></div>{content}'
+        parts.append(report_page.section(report_page.text(title), report_page.text(words), content))
+    parts.append(report_page.provenance({}, config.model_dump(mode="json")))
+    return report_page.page(_title(config), parts, charts)
