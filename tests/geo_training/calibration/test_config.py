@@ -1,9 +1,9 @@
 """What can be chosen for a training of the calibration network, and the configs that come with it."""
 
 import pytest
-from geo_training.calibration.config import LOSS_WEIGHTS, CalibrationTrainingConfig, load_config
+from geo_training.calibration.config import CONFIGS, LOSS_WEIGHTS, CalibrationTrainingConfig, load_config
 from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION
-from geo_training.calibration.named_configs import FOLDER, config_path
+from geo_training.config import config_path
 
 from geo_perception.calibration.network import NetworkConfig
 from geo_perception.errors import InputError
@@ -17,14 +17,14 @@ def test_the_defaults_are_the_robot_s_crops_and_the_estimator_s_network():
 
 
 def test_the_reference_names_what_is_held_out_and_what_validates():
-    config = load_config(config_path("reference", ("reference",)))
+    config = load_config(config_path("reference", ("reference",), CONFIGS))
     assert len(set(config.held_out)) == 6
     assert config.validation
     assert not set(config.held_out) & set(config.validation)
 
 
 def test_options_are_laid_over_the_file():
-    config = load_config(config_path("reference", ("reference",)), steps=7, batch=None, panoramas="somewhere")
+    config = load_config(config_path("reference", ("reference",), CONFIGS), steps=7, batch=None, panoramas="somewhere")
     assert (config.steps, config.batch, str(config.panoramas)) == (7, CalibrationTrainingConfig().batch, "somewhere")
     assert len(config.held_out) == 6
 
@@ -57,8 +57,8 @@ def test_loss_weights_may_name_some_of_the_terms():
 
 
 def test_a_config_by_name_or_by_file(tmp_path):
-    assert config_path("reference", ("reference",)) == FOLDER / "reference.yaml"
+    assert config_path("reference", ("reference",), CONFIGS) == CONFIGS / "reference.yaml"
     (tmp_path / "own.yaml").write_text("steps: 3\n")
-    assert config_path(str(tmp_path / "own.yaml"), ("reference",)) == tmp_path / "own.yaml"
+    assert config_path(str(tmp_path / "own.yaml"), ("reference",), CONFIGS) == tmp_path / "own.yaml"
     with pytest.raises(InputError, match=r"no config 'nothing\.yaml'; .*reference"):
-        config_path("nothing.yaml", ("reference",))
+        config_path("nothing.yaml", ("reference",), CONFIGS)

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from geo_training.calibration.config import named_config_path
+from geo_training.calibration.config import CONFIGS
 from geo_training.calibration.crop_commands import crops_command
+from geo_training.config import config_path
 from geo_training.console import JsonOption, OverwriteOption, command_group, say, write_json
 
 app = command_group("Train what tells focal length, pitch and roll from one image.")
@@ -63,7 +64,7 @@ def fit(
     changes = {"panoramas": panoramas, "steps": steps, "batch": batch, "device": device, "seed": seed}
     if start_from is not None:
         changes["start_from"] = _weights(start_from)
-    resolved = load_config(named_config_path(config, ("reference",)), **changes)
+    resolved = load_config(config_path(config, ("reference",), CONFIGS), **changes)
     if synthetic is not None:
         rendered = resolved.synthetic.model_copy(update={"folder": synthetic})
         resolved = resolved.model_copy(update={"synthetic": rendered})

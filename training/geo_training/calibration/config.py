@@ -10,7 +10,7 @@ from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training import config as engine_config
 from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION, CropDistribution
 from geo_training.calibration.data.photographs import RecropConfig
-from geo_training.config import Strict, config_path
+from geo_training.config import Strict
 from geo_training.engine.photometric import PhotometricConfig
 
 CONFIGS = Path(__file__).parent / "configs"  # those that come with the package
@@ -84,8 +84,3 @@ def load_config(path: str | Path | None, **changes) -> CalibrationTrainingConfig
     """The config in a YAML file, with `changes` that are not None laid over it. Raises InputError for a wrong key."""
     help_command = "geo-train calibration fit --help"
     return engine_config.load_config(CalibrationTrainingConfig, path, help_command, **changes)
-
-
-def named_config_path(name: str | Path, names: tuple[str, ...]) -> Path:
-    """A YAML file, or one of the packaged configs `names` by its name. Raises InputError when it is neither."""
-    return config_path(name, names, CONFIGS)

@@ -44,13 +44,13 @@ def crops_command(
 
     Example: `geo-train calibration crops panoramas --out paper_indoor --domain indoor --config crops_paper`
     """
-    from geo_training.calibration.config import named_config_path
+    from geo_training.calibration.config import CONFIGS
     from geo_training.calibration.data.crop_set import CropSetConfig
     from geo_training.calibration.data.crop_writer import write_crops
-    from geo_training.config import load_config
+    from geo_training.config import config_path, load_config
 
     changes = {"domains": tuple(domain) if domain else None, "seed": seed, "licence": licence}
-    path = None if config is None else named_config_path(config, ("crops_robot", "crops_paper"))
+    path = None if config is None else config_path(config, ("crops_robot", "crops_paper"), CONFIGS)
     resolved = load_config(CropSetConfig, path, _HELP, **changes)
     if count is not None:
         tests = resolved.test_count

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from geo_training.calibration.config import CONFIGS
 from geo_training.calibration.data import crop_writer
 from geo_training.calibration.data.crop_set import (
     COLUMNS,
@@ -23,7 +24,6 @@ from geo_training.config import load_config
 
 from geo_perception.errors import InputError
 
-CONFIGS = Path(crop_writer.__file__).parent / "configs"
 SMALL = CropDistribution(sizes_px=((24, 16), (16, 16)), vfov_deg=(30, 60))
 
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from geo_training import config as engine_config
-from geo_training.calibration.config import named_config_path
+from geo_training.calibration.config import CONFIGS
 from geo_training.calibration.data.crops import PAPER_DISTRIBUTION, CropDistribution
-from geo_training.config import Strict
+from geo_training.config import Strict, config_path
 from geo_training.experiments.incremental.strategies.base import StrategyOptions
 
 NAMES = ("paper", "adapt_small")
@@ -89,7 +89,7 @@ def load_adapt_config(path: str, crops: int | None = None, epochs: int | None = 
 
     `crops` also bounds the test crops. Raises InputError that names the key when one is unknown or has a wrong value.
     """
-    found = named_config_path(path, NAMES)
+    found = config_path(path, NAMES, CONFIGS)
     config = engine_config.load_config(AdaptConfig, found, "geo-train calibration adapt --help", **changes)
     update: dict[str, Any] = {}
     if crops is not None:
