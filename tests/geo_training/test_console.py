@@ -2,10 +2,10 @@
 
 import pytest
 import typer
+from command_line import invoke
 from geo_training.cli import evaluate, train
 from geo_training.console import NotGoodEnough, command_group
 from geo_training.synthetic.recording import app as recording
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -21,7 +21,7 @@ def answer_to(error: Exception):
     def fail() -> None:
         raise error
 
-    return CliRunner().invoke(app, ["fail"])
+    return invoke(app, "fail")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_wrong_usage_exits_2():
     ],
 )
 def test_no_option_takes_a_number_that_is_not_finite(app, arguments, value):
-    result = CliRunner().invoke(app, [*arguments, value])
+    result = invoke(app, *arguments, value)
     assert result.exit_code == 2
     # What an option's own range refuses is answered by that, in the words of the installed typer.
     assert any(words in result.output for words in ("finite number", "range", "or equal to", "less than"))

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import invoke
 from geo_training import demo
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -88,7 +88,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 )
 def test_drops_do_not_count_and_wrong_poses_do(monkeypatch, tmp_path, changes, words):
     monkeypatch.setattr(demo, "drive", lambda folder, seed: figures(**changes))
-    result = CliRunner().invoke(demo.app, ["--out", str(tmp_path / "demo"), "--json", str(tmp_path / "r.json")])
+    result = invoke(demo.app, "--out", tmp_path / "demo", "--json", tmp_path / "r.json")
     assert result.exit_code == (0 if words is None else 1)
     assert result.stdout.splitlines()[-1].startswith("recall_5cm_5deg=")
     assert words is None or words in result.stderr

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from command_line import invoke
 from geo_training.calibration.crop_commands import crops_command
 from geo_training.calibration.data.crop_set import CropFolder
 from geo_training.console import command_group
-from typer.testing import CliRunner
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def run(*arguments, jobs=1):
     app = command_group("Calibration.")
     app.callback()(lambda: None)
     app.command("crops")(crops_command)
-    return CliRunner().invoke(app, ["crops", *map(str, arguments), "--jobs", str(jobs)])
+    return invoke(app, "crops", *arguments, "--jobs", jobs)
 
 
 def test_crops_are_made_and_told(panoramas, tmp_path):

@@ -1,14 +1,15 @@
 """`geo-train calibration fit` from the command line."""
 
 import json
+from functools import partial
 
 import pytest
 import timm
 import torch
+from command_line import invoke
 from geo_training.cli import train
 from safetensors.torch import save_file
 from tiny_panoramas import TINY_BACKBONE, make_tiny_panoramas
-from typer.testing import CliRunner
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +17,7 @@ def panoramas(tmp_path_factory):
     return make_tiny_panoramas(tmp_path_factory.mktemp("panoramas"), 2)
 
 
-def run(*arguments):
-    return CliRunner().invoke(train, ["calibration", "fit", *map(str, arguments)])
+run = partial(invoke, train, "calibration", "fit")
 
 
 def write(tmp_path, text):
@@ -87,8 +87,8 @@ def test_weights_that_are_there_are_kept_without_overwrite(tmp_path):
     out.write_bytes(b"weights")
     # Before the panoramas are looked at.
     command = ["calibration", "fit", "reference", "--panoramas", str(tmp_path / "none"), "--out", str(out)]
-    result = CliRunner().invoke(train, command)
+    result = invoke(train, *command)
     assert result.exit_code == 1
     assert "exists; pass --overwrite" in result.stderr
-    assert "is not a folder" in CliRunner().invoke(train, [*command, "--overwrite"]).stderr
+    assert "is not a folder" in invoke(train, *command, "--overwrite").stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {out.name: b"weights"}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.check.check import check_dataset
 from geo_training.datasets.check.findings import Severity
@@ -17,7 +18,6 @@ from geo_training.datasets.importers.source import DepthFile
 from geo_training.datasets.matching import Matches, agreement, epipolar_px, triangulated_depths
 from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter
 from scipy.spatial.transform import Rotation
-from typer.testing import CliRunner
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, pose_from_quaternion, pose_to_quaternion, so3_exp
 
@@ -254,17 +254,17 @@ def test_clocks(broken):
 
 
 def test_the_command_prints_a_table_and_exits_by_the_gravest(office, broken, tmp_path):
-    good = CliRunner().invoke(train, ["dataset", "check", str(office), "--json", str(tmp_path / "good.json")])
+    good = invoke(train, "dataset", "check", office, "--json", tmp_path / "good.json")
     assert good.exit_code == 0, good.output
     assert json.loads((tmp_path / "good.json").read_text())["usable"] is True
     change_image(broken, 0, lambda image: cv2.resize(image, (270, 180)))
-    bad = CliRunner().invoke(train, ["dataset", "check", str(broken), "--json", str(tmp_path / "bad.json")])
+    bad = invoke(train, "dataset", "check", broken, "--json", tmp_path / "bad.json")
     assert bad.exit_code == 1
     assert "not good enough: 1 errors" in bad.output
     written = json.loads((tmp_path / "bad.json").read_text())
     assert (written["usable"], written["errors"]) == (False, 1)
     assert all(finding["remedy"] for finding in written["findings"])
-    nothing = CliRunner().invoke(train, ["dataset", "check", str(tmp_path)])
+    nothing = invoke(train, "dataset", "check", tmp_path)
     assert nothing.exit_code == 1
     assert "is not a dataset" in nothing.output
 

@@ -1,12 +1,14 @@
 """Splits by block, by sequence, and by each n-th photograph."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.importers import ImportOptions, import_dataset
 from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter
 from geo_training.datasets.splits import every_nth_split, sequence_split, tail_split, time_block_split
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -91,7 +93,7 @@ def write_dataset(root, **sequences):
 
 
 def run_split(root, *options):
-    return CliRunner().invoke(train, ["dataset", "split", str(root), *options])
+    return invoke(train, "dataset", "split", root, *options)
 
 
 def test_the_command_says_that_no_test_frame_is_left_and_changes_nothing(tmp_path):
@@ -143,26 +145,26 @@ def test_impossible_splits_are_refused():
 
 
 def test_the_command_writes_the_split_and_the_import_command_makes_the_dataset(shared_data, tmp_path):
-    out, runner = str(tmp_path / "office"), CliRunner()
-    made = runner.invoke(train, ["dataset", "import", str(shared_data / "office"), "--out", out, "--fps", "0.5"])
+    out, run = tmp_path / "office", partial(invoke, train, "dataset")
+    made = run("import", shared_data / "office", "--out", out, "--fps", "0.5")
     assert made.exit_code == 0, made.output
     assert "read as --format images" in made.output
-    split = runner.invoke(train, ["dataset", "split", out, "--by", "blocks", "--first", "0.5", "--block", "5"])
+    split = run("split", out, "--by", "blocks", "--first", "0.5", "--block", "5")
     assert split.exit_code == 0, split.output
     assert len(SceneDataset(out).of_split("test")) == 5
-    unnamed = runner.invoke(train, ["dataset", "split", out, "--by", "sequence"])
+    unnamed = run("split", out, "--by", "sequence")
     assert unnamed.exit_code == 2
-    missing = runner.invoke(train, ["dataset", "split", out, "--by", "sequence", "--test", "attic"])
+    missing = run("split", out, "--by", "sequence", "--test", "attic")
     assert missing.exit_code == 1
     assert "no sequence attic" in missing.output
-    again = runner.invoke(train, ["dataset", "import", str(shared_data / "office"), "--out", out])
+    again = run("import", shared_data / "office", "--out", out)
     assert again.exit_code == 1
     assert "--overwrite" in again.output
 
 
 def test_photographs_split_by_nth(shared_data, tmp_path):
     import_dataset(shared_data / "fox", tmp_path / "fox", options=ImportOptions(fps=1.0))
-    result = CliRunner().invoke(train, ["dataset", "split", str(tmp_path / "fox"), "--by", "nth", "--every", "5"])
+    result = invoke(train, "dataset", "split", tmp_path / "fox", "--by", "nth", "--every", "5")
     assert result.exit_code == 0
     assert len(SceneDataset(tmp_path / "fox").of_split("test")) == 1
 

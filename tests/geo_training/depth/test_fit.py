@@ -6,17 +6,17 @@ import shutil
 import pytest
 import torch
 import yaml
+from command_line import invoke
 from geo_training.depth import commands, fit
 from geo_training.depth.config import DepthTrainingConfig, load_config
 from geo_training.depth.data.clip_data import ClipStream, clip_sources
 from geo_training.depth.fit import DepthTask, fit_depth, start_from
-from geo_training.depth.model import DepthAndMotion
-from geo_training.depth.pose_network import PoseEstimator
+from geo_training.depth.networks.model import DepthAndMotion
+from geo_training.depth.networks.pose_network import PoseEstimator
 from geo_training.depth.validation import NEW_PLACES_MARGIN, checked_sigma_scale
 from geo_training.engine import curves
 from geo_training.engine.checkpoint import load_state
 from tiny_walk import CAMERA, make_walk, walk_view
-from typer.testing import CliRunner
 
 from geo_perception.depth import dispnet
 from geo_perception.depth.estimator import DepthEstimator
@@ -278,7 +278,7 @@ def test_charts_that_cannot_be_drawn_are_told_before_the_training(tmp_path, monk
 
 
 def test_a_folder_is_refused_as_weights_before_anything_is_trained(walk, tmp_path):
-    answer = CliRunner().invoke(commands.app, ["fit", "default", "--dataset", str(walk), "--out", str(tmp_path)])
+    answer = invoke(commands.app, "fit", "default", "--dataset", walk, "--out", tmp_path)
     assert answer.exit_code == 2
     assert "is a directory" in " ".join(answer.output.replace("│", " ").split())  # the box breaks lines
     assert not list(tmp_path.iterdir())

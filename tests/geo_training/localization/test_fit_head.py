@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset
 from geo_training.localization.buffer import FeatureBuffer
@@ -15,7 +16,6 @@ from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap, Tracks
 from tiny_scene import CAMERA
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.localization.scene import Scene
@@ -132,7 +132,7 @@ def test_a_scene_that_is_there_is_kept_without_overwrite(tiny_scene, tmp_path):
     out = tmp_path / "s.safetensors"
     out.write_bytes(b"a scene")
     command = ["localization", "head", str(tiny_scene.dataset_root), "--out", str(out), "--steps", "1"]
-    result = CliRunner().invoke(train, command)
+    result = invoke(train, *command)
     assert result.exit_code == 1
     assert "exists; pass --overwrite" in result.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"s.safetensors": b"a scene"}
@@ -141,7 +141,7 @@ def test_a_scene_that_is_there_is_kept_without_overwrite(tiny_scene, tmp_path):
 @pytest.mark.parametrize("place", ["missing.pt", "/proc/s.safetensors"])
 def test_a_place_that_cannot_take_the_scene_is_told_at_once(tmp_path, place):
     # The dataset is not even looked at.
-    result = CliRunner().invoke(train, ["localization", "head", str(tmp_path), "--out", str(tmp_path / place)])
+    result = invoke(train, "localization", "head", tmp_path, "--out", tmp_path / place)
     assert result.exit_code == 1
     assert ("must end with .safetensors" if place == "missing.pt" else "cannot be written") in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
@@ -226,11 +226,11 @@ def test_the_command_answers_a_dataset_without_landmarks_with_one_line(tiny_scen
     root = tmp_path / "bare"
     shutil.copytree(tiny_scene.dataset_root, root)
     (root / "landmarks.safetensors").unlink()
-    result = CliRunner().invoke(train, ["localization", "head", str(root), "--out", str(tmp_path / "s.safetensors")])
+    result = invoke(train, "localization", "head", root, "--out", tmp_path / "s.safetensors")
     assert result.exit_code == 1
     assert "geo-train landmarks" in result.stderr
     assert not (tmp_path / "s.safetensors").exists()
 
 
 def test_the_command_without_out_is_wrong_usage(tmp_path):
-    assert CliRunner().invoke(train, ["localization", "head", str(tmp_path)]).exit_code == 2
+    assert invoke(train, "localization", "head", tmp_path).exit_code == 2

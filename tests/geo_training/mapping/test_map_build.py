@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from board_walk import CAMERA, boards, poses_of_walk, render
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset, SceneWriter
 from geo_training.mapping.align import KnownDistance
@@ -17,7 +18,6 @@ from geo_training.mapping.features import FeatureOptions, FeatureStore
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.pairs import appearance_similarity, choose_pairs, loop_pairs, sequential_pairs, view_overlap
 from geo_training.mapping.scene_map import SceneMap
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import invert_pose, make_pose, so3_exp
@@ -136,9 +136,7 @@ def test_another_image_under_the_same_name_has_its_own_features(tmp_path):
 
 
 def test_landmarks_of_the_map_with_depth(walk, known_map, tmp_path):
-    result = CliRunner().invoke(
-        train, ["landmarks", str(walk.root), "--count", "60", "--json", str(tmp_path / "r.json")]
-    )
+    result = invoke(train, "landmarks", walk.root, "--count", "60", "--json", tmp_path / "r.json")
     assert result.exit_code == 0, result.output
     found, report = LandmarkSet.load(walk.root), json.loads((tmp_path / "r.json").read_text())
     assert len(found) == report["count"] == 60
@@ -205,13 +203,13 @@ def test_without_poses_the_scale_is_unknown_until_two_distances_are_given(tmp_pa
 
 def test_two_rooms_in_one_dataset_are_refused_and_the_larger_is_kept_on_request(tmp_path):
     dataset = write_dataset(tmp_path / "data", [("one", 1, 7), ("two", 2, 5)], poses=False)
-    result = CliRunner().invoke(train, ["map", str(dataset.root), "--json", str(tmp_path / "r.json")])
+    result = invoke(train, "map", dataset.root, "--json", tmp_path / "r.json")
     assert result.exit_code == 1
     assert "breaks into 2 components of 7, 5 frames" in result.output.replace("\n", " ")
     assert not (dataset.root / "colmap").exists()
     assert not (dataset.root / "map.json").exists()
     assert json.loads((tmp_path / "r.json").read_text())["good"] is False
-    result = CliRunner().invoke(train, ["map", str(dataset.root), "--keep-largest"])
+    result = invoke(train, "map", dataset.root, "--keep-largest")
     assert result.exit_code == 0, result.output
     scene = SceneMap.load(dataset.root)
     assert {name.split("/")[0] for name in scene.frame_names} == {"one"}
@@ -225,7 +223,7 @@ def test_images_without_texture_are_refused(tmp_path):
         for i in range(4):
             image = np.full((240, 320, 3), 100 + i, np.uint8)
             writer.add_frame("grey", i, camera_id, image_rgb=image)
-    result = CliRunner().invoke(train, ["map", str(tmp_path / "data")])
+    result = invoke(train, "map", tmp_path / "data")
     assert result.exit_code == 1
     assert "only 0 of 4 frames" in result.output
 
@@ -249,19 +247,19 @@ def test_poses_that_are_wrong_do_not_make_a_map(walk, tmp_path):
     ],
 )
 def test_mistakes_are_answered_with_one_line(walk, arguments, message):
-    result = CliRunner().invoke(train, ["map", str(walk.root), *arguments])
+    result = invoke(train, "map", walk.root, *arguments)
     assert result.exit_code == 1
     assert message in result.output.replace("\n", " ")
 
 
 def test_wrong_usage_exits_2(tmp_path):
-    assert CliRunner().invoke(train, ["map", str(tmp_path), "--poses", "maybe"]).exit_code == 2
-    assert CliRunner().invoke(train, ["landmarks", str(tmp_path), "--count", "0"]).exit_code == 2
+    assert invoke(train, "map", tmp_path, "--poses", "maybe").exit_code == 2
+    assert invoke(train, "landmarks", tmp_path, "--count", "0").exit_code == 2
 
 
 def test_landmarks_need_a_map(tmp_path):
     dataset = write_dataset(tmp_path / "data", [("walk", 1, 3)])
-    result = CliRunner().invoke(train, ["landmarks", str(dataset.root)])
+    result = invoke(train, "landmarks", dataset.root)
     assert result.exit_code == 1
     assert "has no map; run" in result.output.replace("\n", " ")
     (dataset.root / "map.json").write_text("{")

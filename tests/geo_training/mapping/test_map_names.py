@@ -5,6 +5,7 @@ import sqlite3
 import numpy as np
 import pytest
 from board_walk import CAMERA, boards, poses_of_walk, render
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset, SceneWriter
 from geo_training.localization.config import HeadTrainingConfig
@@ -13,7 +14,6 @@ from geo_training.mapping.colmap_io import read_model
 from geo_training.mapping.features import FeatureOptions, FeatureStore
 from geo_training.mapping.pairs import choose_pairs
 from geo_training.mapping.scene_map import SceneMap
-from typer.testing import CliRunner
 
 STEMS = [
     "a b", "ünï çødé 図", "#first", "50%", "q?x=1", "st*r [1]", "quo'te", 'dq"x', "semi;,comma", "trailing "
@@ -37,7 +37,7 @@ def walk(tmp_path_factory):
 
 
 def run(*arguments):
-    result = CliRunner().invoke(train, [str(argument) for argument in arguments])
+    result = invoke(train, *arguments)
     assert result.exit_code == 0, result.output
     return result.output
 

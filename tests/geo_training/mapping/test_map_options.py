@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.scene import SceneWriter
-from typer.testing import CliRunner
 
 from geo_perception.geometry import Camera
 
@@ -31,7 +31,7 @@ def dataset(tmp_path):
     ],
 )
 def test_an_option_that_would_have_no_effect_is_refused(dataset, options, words):
-    done = CliRunner().invoke(train, ["map", str(dataset), *options])
+    done = invoke(train, "map", dataset, *options)
     assert done.exit_code == 1
     assert words in done.output
     assert len(done.output.strip().splitlines()) == 1

@@ -3,10 +3,10 @@
 import os
 
 import pytest
+from command_line import invoke
 from geo_training.console import JsonOption, command_group
 from geo_training.evaluation.options import ReportOption
 from geo_training.storage.output_file import check_folder_takes_files, check_output_file
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -60,9 +60,9 @@ def test_an_option_that_names_a_file_is_looked_at_before_the_work(tmp_path, opti
     def work(json_path: JsonOption = None, report: ReportOption = None) -> None:
         worked.append((json_path, report))
 
-    result = CliRunner().invoke(app, ["work", option, str(tmp_path / place)])
+    result = invoke(app, "work", option, tmp_path / place)
     assert (result.exit_code, worked) == (2, [])
     assert option in result.output
-    assert CliRunner().invoke(app, ["work", option, str(tmp_path / "new" / "result")]).exit_code == 0
+    assert invoke(app, "work", option, tmp_path / "new" / "result").exit_code == 0
     assert len(worked) == 1
     assert not (tmp_path / "new").exists()

@@ -8,13 +8,13 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.datasets.commands import app
 from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
 from geo_training.datasets.importers.account import Account, printable
 from geo_training.datasets.pictures import MAX_PIXELS, read_header, reason_against
 from geo_training.datasets.scene import SceneDataset
 from PIL import Image
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -95,7 +95,7 @@ def test_the_command_says_it_and_writes_it(hostile, tmp_path):
     cv2.imwrite(str(hostile / "depth" / "d.png"), np.full((48, 64), 1000, np.uint16))
     cv2.imwrite(str(hostile / "depth" / "other.png"), np.full((48, 64), 1000, np.uint16))
     arguments = ["import", str(hostile), "--out", str(tmp_path / "out"), "--json", str(tmp_path / "out.json")]
-    answer = CliRunner().invoke(app, [*arguments, "--format", "images"])
+    answer = invoke(app, *arguments, "--format", "images")
     assert answer.exit_code == 0, answer.output
     said = " ".join(answer.output.split())
     assert "hall: found 15 images, used 6 (5 without depth), left out: 1 hidden" in said

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import train
-from typer.testing import CliRunner
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def tum(tmp_path):
 
 def run_import(source, *options):
     out = source.parent / "out"
-    done = CliRunner().invoke(train, ["dataset", "import", str(source), "--out", str(out), *options])
+    done = invoke(train, "dataset", "import", source, "--out", out, *options)
     return done, out
 
 

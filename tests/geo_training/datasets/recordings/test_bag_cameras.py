@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.recordings.bag_topics import choose_cameras
 from geo_training.datasets.recordings.bags import Recording
 from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset, recorded_lens
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -89,13 +89,13 @@ class TestRectified:
     def test_the_command_takes_the_options_and_refuses_wrong_ones(self, bag_maker, tmp_path):
         bag, out = record(bag_maker(), "/camera/image_raw"), tmp_path / "dataset"
         command = ["dataset", "from-bag", str(bag), "--out", str(out)]
-        assert CliRunner().invoke(train, [*command, "--rectified", "perhaps"]).exit_code == 2
-        wrong = CliRunner().invoke(train, [*command, "--image-bits", "9"])
+        assert invoke(train, *command, "--rectified", "perhaps").exit_code == 2
+        wrong = invoke(train, *command, "--image-bits", "9")
         assert wrong.exit_code == 1
         assert "use one of 0, 10, 12, 14, 16" in wrong.output
-        useless = CliRunner().invoke(train, [*command, "--rectified", "true", "--K", "60,60,32,24"])
+        useless = invoke(train, *command, "--rectified", "true", "--K", "60,60,32,24")
         assert "--rectified would have no effect" in " ".join(useless.output.split())
-        done = CliRunner().invoke(train, [*command, "--rectified", "true"])
+        done = invoke(train, *command, "--rectified", "true")
         assert done.exit_code == 0, done.output
         assert SceneDataset(out).cameras["camera0"] == RECTIFIED
 

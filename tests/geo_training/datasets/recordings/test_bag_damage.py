@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.recordings.bags import Recording
 from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -121,7 +121,7 @@ def test_the_command_answers_whatever_is_damaged(bag_maker, tmp_path, storage, c
         for file, data in whole.items():
             file.write_bytes(damaged(data, attempt, random) if file.suffix != ".yaml" or attempt % 3 == 0 else data)
         arguments = ["dataset", "from-bag", str(path), "--out", str(tmp_path / "out"), "--overwrite", "--fps", "0"]
-        done = CliRunner().invoke(train, [*arguments, *(["--pose", "/tf"] if attempt % 2 else [])])
+        done = invoke(train, *arguments, *(["--pose", "/tf"] if attempt % 2 else []))
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
         assert done.exit_code in (0, 1)
         if done.exit_code:

@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.recordings.bag_poses import PoseOptions
 from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import make_pose, pose_to_quaternion, so3_exp
@@ -224,7 +224,7 @@ def test_a_camera_frame_without_a_way_to_it_is_refused(bag_maker, tmp_path):
 )
 def test_an_option_that_would_have_no_effect_is_refused(bag_maker, tmp_path, options, words):
     bag = put_images(bag_maker()).write("walk")
-    done = CliRunner().invoke(train, ["dataset", "from-bag", str(bag), "--out", str(tmp_path / "out"), *options])
+    done = invoke(train, "dataset", "from-bag", bag, "--out", tmp_path / "out", *options)
     assert done.exit_code == 1
     assert words in done.output
     assert len(done.output.strip().splitlines()) == 1

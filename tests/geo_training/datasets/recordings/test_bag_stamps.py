@@ -2,11 +2,11 @@
 
 import numpy as np
 import yaml
+from command_line import invoke
 from film_maker import picture
 from geo_training.cli import train
 from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset
-from typer.testing import CliRunner
 
 from geo_perception.geometry import make_pose, so3_exp
 
@@ -63,7 +63,7 @@ def test_found_used_and_left_out_in_one_line(bag_maker, tmp_path):
         "1 undecodable."
     )
     arguments = ["dataset", "from-bag", str(bag), "--out", str(tmp_path / "out"), "--fps", "2"]
-    done = CliRunner().invoke(train, [*arguments, "--json", str(tmp_path / "r.json")])
+    done = invoke(train, *arguments, "--json", tmp_path / "r.json")
     assert done.exit_code == 0
     assert sentence in done.output.splitlines()
     assert sentence in SceneDataset(tmp_path / "out").info.notes

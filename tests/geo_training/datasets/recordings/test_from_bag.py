@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.recordings.bag_poses import PoseOptions
 from geo_training.datasets.recordings.bags import Recording
 from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose, pose_error, so3_exp
@@ -380,15 +380,13 @@ def test_a_bag_without_images(bag_maker, tmp_path):
 def test_the_command_answers_with_one_line(bag_maker, tmp_path):
     bag = fill(bag_maker()).write("walk")
     out = tmp_path / "dataset"
-    done = CliRunner().invoke(
-        train, ["dataset", "from-bag", str(bag), "--out", str(out), "--json", str(tmp_path / "r.json")]
-    )
+    done = invoke(train, "dataset", "from-bag", bag, "--out", out, "--json", tmp_path / "r.json")
     assert done.exit_code == 0, done.output
     assert_is_the_walk(SceneDataset(out))
     assert yaml.safe_load((tmp_path / "r.json").read_text())["posed_frames"] == 6
-    again = CliRunner().invoke(train, ["dataset", "from-bag", str(bag), "--out", str(out)])
+    again = invoke(train, "dataset", "from-bag", bag, "--out", out)
     assert again.exit_code == 1
-    assert CliRunner().invoke(train, ["dataset", "from-bag"]).exit_code == 2
+    assert invoke(train, "dataset", "from-bag").exit_code == 2
 
 
 def test_a_real_recording_of_a_stereo_fisheye(shared_data, tmp_path):

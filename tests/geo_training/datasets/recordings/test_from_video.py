@@ -2,16 +2,17 @@
 
 import json
 import wave
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from film_maker import RATE_HZ, picture, set_shown_width, set_track_matrix, write_film
 from geo_training.cli import train
 from geo_training.datasets.recordings.from_video import dataset_from_videos
 from geo_training.datasets.recordings.sharpness import SharpestPerInterval, sharpness
 from geo_training.datasets.scene import SceneDataset
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -120,15 +121,15 @@ def test_sound_alone_is_no_film(tmp_path):
 
 def test_the_command(tmp_path):
     video = write_film(tmp_path / "walk.mp4", [picture()] * 6)
-    run = CliRunner().invoke
-    arguments = ["dataset", "from-video", str(video), "--out", str(tmp_path / "out"), "--K", "80,80,48,32"]
-    done = run(train, [*arguments, "--json", str(tmp_path / "r.json")])
+    run = partial(invoke, train, "dataset", "from-video", video, "--out", tmp_path / "out")
+    lens = ("--K", "80,80,48,32")
+    done = run(*lens, "--json", tmp_path / "r.json")
     assert done.exit_code == 0
     assert "walk.mp4: found 6 images, used 2, left out: 4 for the rate of 4 a second." in done.output
     assert json.loads((tmp_path / "r.json").read_text())["tallies"][0]["used"] == 2
-    assert run(train, arguments).exit_code == 1
-    assert run(train, [*arguments[:-1], "80,80", "--overwrite"]).exit_code == 1
-    assert run(train, [*arguments, "--fps", "-1"]).exit_code == 2
+    assert run(*lens).exit_code == 1
+    assert run("--K", "80,80", "--overwrite").exit_code == 1
+    assert run(*lens, "--fps", -1).exit_code == 2
 
 
 def test_sharpness_falls_with_blur():

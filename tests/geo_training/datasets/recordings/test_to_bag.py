@@ -1,15 +1,16 @@
 """A dataset becomes a rosbag2 and comes back the same: images, stamps, cameras, poses, gravity."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.recordings.bags import Recording, header_stamp_ns
 from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.recordings.to_bag import bag_from_dataset
 from geo_training.datasets.scene import SceneDataset, SceneWriter
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose, pose_from_quaternion, so3_exp
@@ -145,7 +146,7 @@ def test_frames_come_in_the_order_of_their_stamps_whatever_that_of_their_names(t
 )
 def test_stamps_beyond_what_a_message_holds_are_refused(tmp_path, first_ns, words):
     write_dataset(tmp_path / "dataset", first_ns=first_ns)
-    done = CliRunner().invoke(train, ["dataset", "to-bag", str(tmp_path / "dataset"), "--out", str(tmp_path / "bag")])
+    done = invoke(train, "dataset", "to-bag", tmp_path / "dataset", "--out", tmp_path / "bag")
     assert done.exit_code == 1
     assert re.search(words, done.output)
     assert len(done.output.strip().splitlines()) == 1
@@ -217,11 +218,11 @@ def test_a_recording_of_others_is_never_replaced(tmp_path):
 
 def test_the_commands_work_in_a_row(tmp_path):
     write_dataset(tmp_path / "dataset")
-    run = CliRunner().invoke
-    done = run(train, ["dataset", "to-bag", str(tmp_path / "dataset"), "--out", str(tmp_path / "bag")])
+    run = partial(invoke, train)
+    done = run("dataset", "to-bag", tmp_path / "dataset", "--out", tmp_path / "bag")
     assert done.exit_code == 0, done.output
-    done = run(train, ["dataset", "from-bag", str(tmp_path / "bag"), "--out", str(tmp_path / "back")])
+    done = run("dataset", "from-bag", tmp_path / "bag", "--out", tmp_path / "back")
     assert done.exit_code == 0, done.output
-    assert run(train, ["dataset", "to-bag", str(tmp_path / "none"), "--out", str(tmp_path / "x")]).exit_code == 1
-    wrong = ["dataset", "to-bag", str(tmp_path / "dataset"), "--out", str(tmp_path / "x"), "--storage", "tape"]
-    assert run(train, wrong).exit_code == 2
+    assert run("dataset", "to-bag", tmp_path / "none", "--out", tmp_path / "x").exit_code == 1
+    wrong = run("dataset", "to-bag", tmp_path / "dataset", "--out", tmp_path / "x", "--storage", "tape")
+    assert wrong.exit_code == 2

@@ -4,6 +4,7 @@ import os
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.console import command_group
 from geo_training.datasets.scene import SceneDataset, SceneWriter
 from geo_training.depth.boundary_commands import boundaries_command
@@ -15,7 +16,6 @@ from geo_training.depth.data.boundaries import (
     make_boundaries,
 )
 from geo_training.depth.data.instance_masks import DetectedMasks, MaskFolder, MaskNetwork, write_ids
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -215,7 +215,7 @@ def command():
     app = command_group("depth")
     app.callback()(lambda: None)
     app.command("boundaries")(boundaries_command)
-    return lambda *words: CliRunner().invoke(app, ["boundaries", *map(str, words)])
+    return lambda *words: invoke(app, "boundaries", *words)
 
 
 def test_the_command_maps_a_dataset_and_writes_its_figures(dataset, command, tmp_path):

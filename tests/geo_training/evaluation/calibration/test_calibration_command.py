@@ -1,10 +1,12 @@
 """`geo-eval calibration` and its benchmark, with a real calibrator that has learned nothing."""
 
 import json
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.calibration.data.crop_set import CropSetConfig
 from geo_training.calibration.data.crop_writer import write_crops
 from geo_training.calibration.data.crops import CropDistribution
@@ -13,7 +15,6 @@ from geo_training.datasets.scene import SceneWriter
 from geo_training.experiments.bench import BenchOptions, load_benchmark, run_benchmark
 from geo_training.experiments.benches import calibration_panoramas as bench
 from html_page import Page
-from typer.testing import CliRunner
 
 from geo_perception.calibration import estimator
 from geo_perception.errors import InputError
@@ -51,8 +52,7 @@ def panoramas(tmp_path_factory):
     return folder
 
 
-def run(*arguments):
-    return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+run = partial(invoke, evaluate)
 
 
 def test_panoramas_are_cropped_and_reported(weights, panoramas, tmp_path):

@@ -1,14 +1,15 @@
 """`geo-eval depth` with real networks that have learned nothing."""
 
 import json
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import evaluate
 from geo_training.datasets.scene import SceneWriter
 from html_page import Page
-from typer.testing import CliRunner
 
 from geo_perception.depth import estimator
 from geo_perception.geometry import Camera, make_pose, so3_exp
@@ -18,7 +19,7 @@ from geo_perception.geometry import Camera, make_pose, so3_exp
 def weights(tmp_path_factory):
     """Depth and motion of networks with random weights."""
     import torch
-    from geo_training.depth.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
+    from geo_training.depth.networks.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
 
     from geo_perception.depth.network import make_depth_network
 
@@ -50,8 +51,7 @@ def walk(tmp_path_factory):
     return root
 
 
-def run(*arguments):
-    return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+run = partial(invoke, evaluate)
 
 
 def answer(result):

@@ -5,12 +5,12 @@ import os
 import sys
 
 import pytest
+from command_line import invoke
 from geo_training.cli import evaluate
 from geo_training.datasets.recordings.to_bag import bag_from_dataset
 from geo_training.evaluation.replay.bag_input import open_bag
 from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.live import Process, run_live
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -26,7 +26,7 @@ def recording(tiny_scene, tmp_path_factory):
 
 
 def run(*arguments):
-    result = CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+    result = invoke(evaluate, *arguments)
     assert "Traceback" not in result.output
     return result
 

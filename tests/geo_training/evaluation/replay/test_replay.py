@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import evaluate
 from geo_training.datasets.recordings.bag_poses import PoseOptions
 from geo_training.evaluation.localization.summary import headline
@@ -13,7 +14,6 @@ from geo_training.evaluation.replay.replay import evaluation_of, explain, replay
 from geo_training.metrics.pose import Ruler
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose
@@ -144,7 +144,7 @@ def test_truth_is_not_made_up_over_gaps(tmp_path):
 def test_the_command_needs_no_truth(tmp_path, poses, options):
     """It gets as far as the scene, which is missing, without a word about poses."""
     bag = write_bag(tmp_path / "walk", poses=poses)
-    done = CliRunner().invoke(evaluate, ["replay", str(bag), "--scene", str(tmp_path / "no.safetensors"), *options])
+    done = invoke(evaluate, "replay", bag, "--scene", tmp_path / "no.safetensors", *options)
     assert done.exit_code == 1
     assert "no.safetensors" in done.output
     assert "pose" not in done.output

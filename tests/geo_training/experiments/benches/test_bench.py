@@ -2,8 +2,10 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
+from command_line import invoke
 from geo_training.cli import evaluate
 from geo_training.experiments import bench as bench_module
 from geo_training.experiments.bench import (
@@ -16,7 +18,6 @@ from geo_training.experiments.bench import (
 )
 from geo_training.experiments.benches import NAMES
 from geo_training.report.machine import describe_machine, describe_versions, sha256_of_code, sha256_of_data
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -116,8 +117,7 @@ def test_the_office_gives_the_figures_asked_for():
     }  # fmt: skip
 
 
-def run(*arguments):
-    return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+run = partial(invoke, evaluate)
 
 
 def test_the_list_is_printed_and_written(tmp_path):

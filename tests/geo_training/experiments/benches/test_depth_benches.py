@@ -8,12 +8,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.cli import evaluate
 from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter
 from geo_training.depth import fit as fit_module
 from geo_training.depth.data.instance_masks import write_ids
 from geo_training.depth.fit import FitResult
-from geo_training.depth.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
+from geo_training.depth.networks.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
 from geo_training.experiments import bench as bench_module
 from geo_training.experiments.bench import (
     Benchmark,
@@ -35,7 +36,6 @@ from geo_training.experiments.benches.depth_stages import (
 )
 from geo_training.synthetic import depth_rooms
 from tiny_panoramas import TINY_BACKBONE
-from typer.testing import CliRunner
 
 from geo_perception.depth.estimator import DepthEstimator
 from geo_perception.depth.network import DepthNetwork, DepthNetworkConfig
@@ -317,9 +317,7 @@ def test_the_deviation_of_one_seed_is_null_in_the_json(tmp_path, monkeypatch):
     single = Benchmark("one", "", (), "", "", names, lambda *_: BenchResult(figures, {}), minutes=1.0)
     monkeypatch.setattr(bench_module, "load_benchmark", lambda name: single)
     written = tmp_path / "one.json"
-    assert (
-        CliRunner().invoke(evaluate, ["bench", "one", "--data", str(tmp_path), "--json", str(written)]).exit_code == 0
-    )
+    assert invoke(evaluate, "bench", "one", "--data", tmp_path, "--json", written).exit_code == 0
     assert json.loads(written.read_text())["figures"]["baseline_abs_rel_std"] is None
 
 
@@ -359,7 +357,7 @@ def test_minutes_are_part_of_what_a_run_depends_on(tmp_path):
 
 def test_minutes_for_a_benchmark_without_use_for_them_are_answered_with_one_line(tmp_path):
     arguments = ["bench", "calibration-panoramas", "--data", str(tmp_path), "--minutes", "3"]
-    result = CliRunner().invoke(evaluate, arguments)
+    result = invoke(evaluate, *arguments)
     assert result.exit_code == 1
     assert result.output.strip().splitlines() == [
         "error: calibration-panoramas takes as long as it takes; leave out --minutes"

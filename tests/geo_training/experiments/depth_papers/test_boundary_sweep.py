@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.config import load_config
 from geo_training.console import command_group
 from geo_training.datasets.scene import SceneDataset, SceneWriter
@@ -27,7 +28,6 @@ from geo_training.experiments.depth_papers.boundary_sweep import (
 from geo_training.experiments.depth_papers.commands import sweep_command
 from geo_training.experiments.depth_papers.experiment_table import RowResult, changed_config, measure_on
 from tiny_panoramas import TINY_BACKBONE
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose
@@ -227,6 +227,6 @@ def test_the_command_says_what_it_cannot_measure_on(tmp_path, recording):
     app.callback()(lambda: None)
     app.command("boundary-sweep")(sweep_command)
     words = ["boundary-sweep", "sfmlearner", "--dataset", recording, "--test", tmp_path / "no", "--out", tmp_path / "s"]
-    result = CliRunner().invoke(app, list(map(str, words)))
+    result = invoke(app, *words)
     assert result.exit_code == 1
     assert "is not a folder" in result.stderr.replace("\n", " ")

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
 from geo_training.console import command_group
 from geo_training.datasets.scene import SceneWriter
 from geo_training.depth import fit
@@ -35,7 +36,6 @@ from geo_training.experiments.depth_papers.keypoint_table import (
     run_keypoint_table,
     table_rows,
 )
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose
@@ -336,6 +336,6 @@ def test_the_command_says_what_it_cannot_measure_on(recording, tmp_path):
     app.callback()(lambda: None)
     app.command("keypoint-table")(keypoint_table_command)
     words = ["keypoint-table", "keypoints_small", "--dataset", recording, "--test", tmp_path / "no", "--out", tmp_path]
-    result = CliRunner().invoke(app, list(map(str, words)))
+    result = invoke(app, *words)
     assert result.exit_code == 1
     assert "is not a folder" in result.stderr.replace("\n", " ")

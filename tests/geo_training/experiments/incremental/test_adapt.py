@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from command_line import invoke
 from geo_training.calibration.data.crop_data import CropSet
 from geo_training.calibration.paper import PaperNetwork
 from geo_training.console import command_group
@@ -20,7 +21,6 @@ from geo_training.experiments.incremental.task import predict
 from geo_training.report.tables import mean_and_std
 from safetensors.numpy import load_file
 from tiny_panoramas import TINY_BACKBONE, TINY_CROP, make_tiny_panoramas
-from typer.testing import CliRunner
 
 from geo_perception.errors import InputError
 
@@ -230,7 +230,7 @@ def run():
     app = command_group("test")
     app.command("adapt")(adapt_command)
     app.command("incremental")(incremental_command)
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return lambda *arguments: invoke(app, *arguments)
 
 
 @pytest.fixture
