@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from geo_training.depth.batch import ClipBatch
 from geo_training.depth.config import LossConfig
-from geo_training.depth.losses import DepthLosses
-from geo_training.depth.model import Prediction
+from geo_training.depth.losses.losses import DepthLosses
+from geo_training.depth.networks.model import Prediction
 
 DOUBLE = torch.float64
 

@@ -12,7 +12,7 @@ from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training import config as engine_config
 from geo_training.config import Strict
 from geo_training.depth.data.clips import ClipOptions
-from geo_training.engine.photometric import PhotometricConfig
+from geo_training.engine.augmentation import PhotometricConfig
 
 CONFIGS = Path(__file__).parent / "configs"  # those that come with the package
 
@@ -32,7 +32,7 @@ class LossConfig(Strict):
     )
     difference: Literal["l1", "ssim"] = Field("ssim", description="of two images: L1, or 0.85 SSIM + 0.15 L1")
     reduction: Literal["sum", "minimum"] = Field("minimum", description="over the sources of a clip, for each pixel")
-    auto_mask: bool = Field(True, description="leave out pixels that the unmoved source explains better")
+    auto_mask: bool = Field(True, description="leave out pixels that identity reprojection explains better")
     explainability: bool = Field(False, description="weigh pixels by the mask that the motion network predicts")
     outside: Literal["zeros", "ignore"] = Field("ignore", description="what is compared where the source shows nothing")
     scales: Literal["multi", "single"] = "multi"

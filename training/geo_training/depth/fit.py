@@ -22,9 +22,9 @@ from geo_training.datasets.scene import Frame, SceneDataset, camera_to_dict
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.boundaries import boundary_path
 from geo_training.depth.data.clip_data import ClipSource, ClipStream, clip_sources, needs_depth, training_size
-from geo_training.depth.losses import DepthLosses
-from geo_training.depth.model import DepthAndMotion
-from geo_training.depth.pose_network import PoseEstimator
+from geo_training.depth.losses.losses import DepthLosses
+from geo_training.depth.networks.model import DepthAndMotion
+from geo_training.depth.networks.pose_network import PoseEstimator
 from geo_training.depth.validation import checked_sigma_scale, validate, validation_frames
 from geo_training.engine.checkpoint import load_state, save_state
 from geo_training.engine.curves import write_curves

@@ -15,13 +15,12 @@ from geo_perception.geometry import Camera, invert_pose
 from geo_perception.runtime.image import resized
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.batch import ClipBatch
-from geo_training.depth.boundary_loss import boundary_pyramid
 from geo_training.depth.config import DepthTrainingConfig, LossConfig
 from geo_training.depth.data.boundaries import boundary_path, load_boundary
 from geo_training.depth.data.clips import Clip, find_clips
-from geo_training.engine.ahead import made_ahead
-from geo_training.engine.memory_cache import MemoryCache
-from geo_training.engine.photometric import change_light
+from geo_training.depth.losses.boundary_loss import boundary_pyramid
+from geo_training.engine.augmentation import augment_photometric
+from geo_training.engine.loader import MemoryCache, prefetch
 from geo_training.storage.fingerprints import file_version
 
 _CACHE_BYTES = 3 << 30
@@ -96,7 +95,7 @@ class ClipStream:
 
     def batches(self, first: int, count: int) -> Iterator[ClipBatch]:
         """Batches `first` to `first + count`, made ahead in threads."""
-        return made_ahead(self.batch, first, count, self.workers)
+        return prefetch(self.batch, first, count, self.workers)
 
     def batch(self, number: int) -> ClipBatch:
         """The batch of this number, always the same."""
@@ -114,7 +113,7 @@ class ClipStream:
         images = [cut.image(self._image(dataset, frame)) for frame in frames]
         view = np.ascontiguousarray(images[0])
         if augmentation.light is not None:
-            view = change_light(view, augmentation.light, rng)[0]
+            view = augment_photometric(view, augmentation.light, rng)[0]
         motions = None
         if all(frame.T_world_camera is not None for frame in frames):
             T_world_target = clip.target.T_world_camera

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from geo_perception.filtering.feature_tracker import TrackerOptions, find_corners, track_features
 from geo_perception.geometry import Camera
 from geo_perception.runtime.files import replace_text
 from geo_training.datasets.scene import Frame, SceneDataset
@@ -27,12 +28,11 @@ CACHE_NAME = "image_motion.csv"
 COLUMNS = ("image_a", "image_b", "turn", "made_of", "flow", "parallax")
 VERSION = 2  # of what is measured
 WIDTH_PX = 320
-_CORNERS, _QUALITY, _APART_PX = 240, 0.01, 6
+_CORNERS, _APART_PX = 240, 6
 _FEW = 12  # corners; with fewer there is nothing to tell by
 _LOST_SHARE = 0.25  # where fewer of the corners are found again, the views have hardly anything in common
-_ROUND_TRIP_PX = 0.7
+_TRACKING = TrackerOptions(window_px=17, levels=4, max_round_trip_px=0.7)
 _KEPT_IMAGES = 96
-_LK = {"winSize": (17, 17), "maxLevel": 4}
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,10 @@ class ImageMotions:
         corners_n2 = self._corners_of(a)
         if len(corners_n2) < _FEW:
             return ImageMotion(0.0, 0.0)
-        there, seen, _ = cv2.calcOpticalFlowPyrLK(image_a, image_b, corners_n2[:, None], None, **_LK)
-        back, seen_back, _ = cv2.calcOpticalFlowPyrLK(image_b, image_a, there, None, **_LK)
-        kept_n = (seen[:, 0] == 1) & (seen_back[:, 0] == 1)
-        kept_n &= np.linalg.norm(back[:, 0] - corners_n2, axis=1) < _ROUND_TRIP_PX
+        found_n2, kept_n = track_features(image_a, image_b, corners_n2, options=_TRACKING)
         if kept_n.sum() < max(_FEW, _LOST_SHARE * len(corners_n2)):
             return ImageMotion(np.inf, np.inf)
-        before_n2, after_n2 = corners_n2[kept_n].astype(np.float64), there[kept_n, 0].astype(np.float64)
+        before_n2, after_n2 = corners_n2[kept_n].astype(np.float64), found_n2[kept_n].astype(np.float64)
         height, width = image_a.shape
         flow_px = float(np.median(np.linalg.norm(after_n2 - before_n2, axis=1)))
         cameras = [self.dataset.camera(frame).resized(width, height) for frame in (a, b)]
@@ -138,8 +135,7 @@ class ImageMotions:
 
     def _corners_of(self, frame: Frame) -> np.ndarray:
         if frame.name not in self._corners:
-            found = cv2.goodFeaturesToTrack(self._image(frame), _CORNERS, _QUALITY, _APART_PX)
-            self._corners[frame.name] = np.zeros((0, 2), np.float32) if found is None else found.reshape(-1, 2)
+            self._corners[frame.name] = find_corners(self._image(frame), _CORNERS, _APART_PX)
             if len(self._corners) > _KEPT_IMAGES:
                 self._corners.popitem(last=False)
         return self._corners[frame.name]

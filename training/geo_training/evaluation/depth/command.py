@@ -83,7 +83,7 @@ def depth(
     estimator = DepthEstimator.load(None if model == REFERENCE else model, device)
     motion = None
     if odometry is not None:
-        from geo_training.depth.pose_network import PoseEstimator
+        from geo_training.depth.networks.pose_network import PoseEstimator
 
         motion = PoseEstimator.load(odometry, device)
     protocol = choose_protocol(guess_preset(queries) if preset == "auto" else preset, crop, cap)

@@ -35,7 +35,7 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     from geo_training.datasets.scene import SceneDataset
     from geo_training.datasets.splits import tail_split
     from geo_training.depth.fit import fit_depth
-    from geo_training.depth.pose_network import PoseEstimator
+    from geo_training.depth.networks.pose_network import PoseEstimator
     from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
     from geo_training.evaluation.depth.set import dataset_queries, find_queries
     from geo_training.metrics.depth import METRICS, PRESETS

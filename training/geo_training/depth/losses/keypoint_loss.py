@@ -1,14 +1,14 @@
 """The loss of keypoint guidance: descriptors, not grey values, should match after warping (equation 2).
 
-The descriptors of a source view are sampled where the pixels of the target view land in it, so that the gradient
-reaches depth and motion through the pixels; the descriptors themselves need none.
+The descriptors of a source view are sampled where the pixels of the target view are reprojected to, so that the
+gradient reaches depth and motion through the pixels; the descriptors themselves need none.
 """
 
 from __future__ import annotations
 
 import torch
 
-from geo_training.depth.warp import sample
+from geo_training.depth.losses.warp import sample
 
 
 def keypoint_similarity(
@@ -41,8 +41,8 @@ def sampled_similarity(
     keypoint_b1hw: torch.Tensor | None = None,
     weight_b1hw: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`keypoint_similarity` of the source's descriptors at `pixels_b2hw` (where the target's pixels land in the source,
-    in pixels of the descriptor maps): the same value and gradient.
+    """`keypoint_similarity` of the source's descriptors at `pixels_b2hw` (the target's pixels reprojected
+    into the source, in pixels of the descriptor maps): the same value and gradient.
 
     With a detector, only its pixels are sampled. That spares most of the memory and time of the dense way: a full map
     of 128 channels is never made.

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from geo_training.depth.regularizers import (
+from geo_training.depth.losses.regularizers import (
     edge_aware_smoothness,
     inconsistency,
     laplace_likelihood,

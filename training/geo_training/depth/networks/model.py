@@ -13,7 +13,8 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone, freeze_stages
 from geo_training.depth.batch import ClipBatch
 from geo_training.depth.config import DepthTrainingConfig
-from geo_training.depth.pose_network import PoseNetwork, PoseNetworkConfig
+from geo_training.depth.networks.descriptors import DescriptorNetwork
+from geo_training.depth.networks.pose_network import PoseNetwork, PoseNetworkConfig
 
 NEAR_LOG_DISPARITY = 1.6  # 5 per unit of length
 
@@ -57,8 +58,6 @@ class DepthAndMotion(nn.Module):
             self.motion.pose.requires_grad_(False)
         self.descriptor: nn.Module | None = None
         if losses.weighs("descriptor"):
-            from geo_training.depth.descriptors import DescriptorNetwork
-
             self.descriptor = DescriptorNetwork()
 
     def forward(self, batch: ClipBatch) -> Prediction:

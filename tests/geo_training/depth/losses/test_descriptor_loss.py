@@ -1,11 +1,12 @@
-"""Learned descriptors: the loss by hand, where its gradient goes, and that they agree with true depth."""
+"""The loss of learned descriptors: by hand, where its gradient goes, and that they agree with true depth."""
 
 import math
 
 import pytest
 import torch
-from geo_training.depth.descriptors import DescriptorNetwork, descriptor_loss
-from geo_training.depth.warp import back_project, pixel_grid, project, sample
+from geo_training.depth.losses.descriptor_loss import descriptor_loss
+from geo_training.depth.losses.warp import back_project, pixel_grid, project, sample
+from geo_training.depth.networks.descriptors import DescriptorNetwork
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 HEIGHT, WIDTH = 32, 48
@@ -20,8 +21,8 @@ def wall(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return wide[..., 6 : WIDTH + 6], wide[..., :WIDTH]
 
 
-def landing(depth_m: torch.Tensor | float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the wall at this depth lands in the source, and where that is inside it."""
+def reprojected(depth_m: torch.Tensor | float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The wall's pixels in the source, for this depth, and where they are inside it."""
     T_b44 = torch.eye(4)[None].clone()
     T_b44[0, 0, 3] = BASELINE_M
     depth_b1hw = torch.as_tensor(depth_m).expand(1, 1, HEIGHT, WIDTH)
@@ -34,21 +35,6 @@ def spread(height_px: int, width_px: int, step_px: int) -> torch.Tensor:
     keypoint = torch.zeros(1, 1, height_px, width_px, dtype=torch.bool)
     keypoint[..., ::step_px, ::step_px] = True
     return keypoint
-
-
-def test_every_pixel_has_a_descriptor_of_unit_length():
-    torch.manual_seed(0)
-    descriptors = DescriptorNetwork(channels=24)(torch.rand(2, 3, 33, 46))
-    assert descriptors.shape == (2, 24, 33, 46)
-    assert torch.allclose(descriptors.norm(dim=1), torch.ones(2, 33, 46), atol=1e-5)
-
-
-def test_descriptors_keep_their_norm_in_half_precision():
-    torch.manual_seed(0)
-    with torch.autocast("cpu", torch.bfloat16):
-        descriptors = DescriptorNetwork()(torch.rand(1, 3, 32, 32))
-    assert descriptors.dtype == torch.float32
-    assert torch.allclose(descriptors.norm(dim=1), torch.ones(1, 32, 32), atol=1e-5)
 
 
 def test_the_loss_is_the_cross_entropy_of_finding_the_own_place():
@@ -75,7 +61,7 @@ def test_the_number_of_keypoints_is_bounded():
 
 def test_without_keypoints_it_is_zero_and_can_still_be_trained():
     maps = torch.rand(1, 4, HEIGHT, WIDTH, requires_grad=True)
-    pixels, inside = landing(DEPTH_M)
+    pixels, inside = reprojected(DEPTH_M)
     loss = descriptor_loss(maps, maps, pixels, inside, torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool))
     loss.backward()
     assert loss == 0
@@ -122,7 +108,7 @@ def test_trained_on_true_depth_it_falls_and_is_lowest_there():
     torch.manual_seed(0)
     network = DescriptorNetwork()
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    keypoint, (pixels, inside) = spread(HEIGHT, WIDTH, 4), landing(DEPTH_M)
+    keypoint, (pixels, inside) = spread(HEIGHT, WIDTH, 4), reprojected(DEPTH_M)
     history = []
     for step in range(20):
         target, source = wall(step)
@@ -136,7 +122,7 @@ def test_trained_on_true_depth_it_falls_and_is_lowest_there():
     found = {}
     for depth_m in (1.7, 2.0, 2.4):
         disparity = torch.tensor(1 / depth_m, requires_grad=True)
-        loss = descriptor_loss(target.detach(), source.detach(), *landing(1 / disparity), keypoint)
+        loss = descriptor_loss(target.detach(), source.detach(), *reprojected(1 / disparity), keypoint)
         loss.backward()
         found[depth_m] = (float(loss.detach()), float(disparity.grad))
     assert found[2.0][0] < 0.7 * min(found[1.7][0], found[2.4][0])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.depth.dense_sift import DenseSift, to_grey
+from geo_training.depth.networks.dense_sift import DenseSift, to_grey
 from kornia.feature import convert_sift_descriptor_layout
 from scipy.stats import spearmanr
 from torch.nn import functional as F  # noqa: N812 (the usual name)

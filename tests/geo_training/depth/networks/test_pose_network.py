@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.depth.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
+from geo_training.depth.networks.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
 
 from geo_perception.errors import InputError
 

@@ -14,17 +14,18 @@ confidence    the network knows how far its depth is off
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from geo_training.depth.batch import ClipBatch
-from geo_training.depth.boundary_loss import boundary_loss
 from geo_training.depth.config import LossConfig
-from geo_training.depth.model import Prediction
-from geo_training.depth.photometric import difference, minimum, summed
-from geo_training.depth.regularizers import (
+from geo_training.depth.losses.boundary_loss import boundary_loss
+from geo_training.depth.losses.descriptor_loss import descriptor_loss
+from geo_training.depth.losses.keypoint_loss import sampled_similarity
+from geo_training.depth.losses.photometric import minimum_reprojection_loss, photometric_error, summed_reprojection_loss
+from geo_training.depth.losses.regularizers import (
     edge_aware_smoothness,
     inconsistency,
     laplace_likelihood,
@@ -32,10 +33,13 @@ from geo_training.depth.regularizers import (
     normalized_disparity,
     second_order_smoothness,
 )
-from geo_training.depth.supervision import centred, depth_loss, gradient_loss, log_error
-from geo_training.depth.warp import back_project, project, sample, scaled_intrinsics
+from geo_training.depth.losses.supervision import centred, depth_loss, gradient_loss, log_error
+from geo_training.depth.losses.warp import Correspondences, reproject, sample, scaled_intrinsics
+from geo_training.depth.networks.dense_sift import DenseSift
+from geo_training.depth.networks.keypoint_detector import KeypointDetector
+from geo_training.depth.networks.model import Prediction
 
-_TIE_BREAK = 1e-5  # where nothing moves, the unmoved source must win
+_TIE_BREAK = 1e-5  # where nothing moves, the identity reprojection must win
 
 
 class DepthLosses:
@@ -46,23 +50,20 @@ class DepthLosses:
         self.config = config
         self._sift = self._detector = None
         if config.weighs("keypoint") or config.weighs("descriptor"):
-            from geo_training.depth.dense_sift import DenseSift
-            from geo_training.depth.keypoint_detector import KeypointDetector
-
             self._sift = DenseSift() if config.weighs("keypoint") else None
             self._detector = KeypointDetector(radius_px=config.keypoint_radius_px)
 
     def __call__(self, prediction: Prediction, batch: ClipBatch) -> dict[str, torch.Tensor]:
         config, terms = self.config, {}
         scales = len(prediction.disparity) if config.scales == "multi" else 1
-        landings: Landings | None = None
+        matches: Correspondences | None = None
         agree = None
         if config.weighs("photometric") or prediction.source_depth_b1hw is not None:
-            landings = land(prediction.depth[0], batch, prediction.T_source_target_bs44)
+            matches = reproject(prediction.depth[0], batch, prediction.T_source_target_bs44)
         if prediction.source_depth_b1hw is not None:
-            agree = self._agreement(prediction, landings)
+            agree = self._agreement(prediction, matches)
         if config.weighs("photometric"):
-            terms["photometric"] = self._photometric(prediction, batch, scales, landings, agree)
+            terms["photometric"] = self._photometric(prediction, batch, scales, matches, agree)
         if config.weighs("smoothness"):
             terms["smoothness"] = self._smoothness(prediction, batch, scales)
         if config.weighs("mask") and prediction.explained is not None:
@@ -87,51 +88,55 @@ class DepthLosses:
             terms["confidence"] = self._confidence(prediction, batch, agree)
         return terms
 
-    def _photometric(self, prediction, batch, scales, landings, agree) -> torch.Tensor:
+    def _photometric(self, prediction, batch, scales, matches, agree) -> torch.Tensor:
         """Summed over the scales as in SfMLearner, or the mean over them."""
         config, total = self.config, 0.0
-        compare_unmoved = config.reduction == "minimum" and config.auto_mask
-        unmoved = self._unmoved(batch) if compare_unmoved else None
+        auto_mask = config.reduction == "minimum" and config.auto_mask
+        identity = self._identity_reprojection(batch) if auto_mask else None
         for scale in range(scales):
             depth_b1hw = prediction.depth[scale]
             explained = prediction.explained[scale] if prediction.explained is not None else None
             if config.full_resolution:
                 at = batch
                 if scale:
-                    landings = land(_depth_to_size(depth_b1hw, batch), batch, prediction.T_source_target_bs44)
+                    matches = reproject(_depth_to_size(depth_b1hw, batch), batch, prediction.T_source_target_bs44)
                 explained = explained if explained is None else _to_size(explained, batch)
             else:
                 at = batch if scale == 0 else resized_batch(batch, depth_b1hw.shape[-2:])
-                landings = land(depth_b1hw, at, prediction.T_source_target_bs44)
-                unmoved = self._unmoved(at) if compare_unmoved and scale else unmoved
-            warped_bs3hw, inside_bshw = self._warped(at, landings)
+                matches = reproject(depth_b1hw, at, prediction.T_source_target_bs44)
+                identity = self._identity_reprojection(at) if auto_mask and scale else identity
+            warped_bs3hw, inside_bshw = self._warped(at, matches)
             errors_bshw = torch.cat(
-                [difference(warped_bs3hw[:, s], at.target_b3hw, config.difference) for s in range(batch.sources)], 1
+                [
+                    photometric_error(warped_bs3hw[:, s], at.target_b3hw, config.difference)
+                    for s in range(batch.sources)
+                ],
+                1,
             )
             if config.outside == "zeros":
                 inside_bshw = torch.ones_like(inside_bshw)
             if config.reduction == "sum":
-                total = total + summed(errors_bshw, inside_bshw, explained)
+                total = total + summed_reprojection_loss(errors_bshw, inside_bshw, explained)
                 continue
             weighted = errors_bshw if explained is None else errors_bshw * explained
             # What two views disagree about is hidden in one, or moves: it counts less (Bian et al. 2019).
             weight = None if agree is None else _to_size(torch.where(agree[2], 1 - agree[0].detach(), 1.0), at)
-            total = total + minimum(weighted, inside_bshw, unmoved, weight)[0] / scales
+            total = total + minimum_reprojection_loss(weighted, inside_bshw, identity, weight)[0] / scales
         return total
 
-    def _warped(self, batch: ClipBatch, landings: Landings) -> tuple[torch.Tensor, torch.Tensor]:
+    def _warped(self, batch: ClipBatch, matches: Correspondences) -> tuple[torch.Tensor, torch.Tensor]:
         """Sources as the target would see them (B, S, 3, H, W), and where they show it (bool, B, S, H, W)."""
-        warped, inside = sample(batch.sources_bs3hw.flatten(0, 1), landings.pixels_bs2hw.flatten(0, 1))
-        inside = inside.unflatten(0, (-1, batch.sources)) & (landings.z_bs1hw > 0)
+        warped, inside = sample(batch.sources_bs3hw.flatten(0, 1), matches.pixels_bs2hw.flatten(0, 1))
+        inside = inside.unflatten(0, (-1, batch.sources)) & (matches.z_bs1hw > 0)
         warped = warped.unflatten(0, (-1, batch.sources))
         if self.config.outside == "zeros":
             warped = torch.where(inside, warped, torch.zeros_like(warped))
         return warped, inside[:, :, 0]
 
-    def _unmoved(self, batch: ClipBatch) -> torch.Tensor:
-        """The errors (B, S, H, W) of the sources as they are."""
+    def _identity_reprojection(self, batch: ClipBatch) -> torch.Tensor:
+        """The errors (B, S, H, W) of the sources as they are, not warped."""
         kind = self.config.difference
-        errors = [difference(batch.sources_bs3hw[:, s], batch.target_b3hw, kind) for s in range(batch.sources)]
+        errors = [photometric_error(batch.sources_bs3hw[:, s], batch.target_b3hw, kind) for s in range(batch.sources)]
         return torch.cat(errors, 1) - _TIE_BREAK
 
     def _smoothness(self, prediction: Prediction, batch: ClipBatch, scales: int) -> torch.Tensor:
@@ -157,8 +162,6 @@ class DepthLosses:
 
     def _keypoint(self, prediction: Prediction, batch: ClipBatch) -> torch.Tensor:
         """Over the sources and, where all scales count, over the scales; descriptors are those of full resolution."""
-        from geo_training.depth.keypoint_loss import sampled_similarity
-
         config, total = self.config, 0.0
         with torch.no_grad(), _exact(batch):
             target = self._sift(batch.target_b3hw)
@@ -167,31 +170,29 @@ class DepthLosses:
         scales = len(prediction.depth) if config.scales == "multi" else 1
         for scale in range(scales):
             depth_b1hw = _depth_to_size(prediction.depth[scale], batch)
-            landings = land(depth_b1hw, batch, prediction.T_source_target_bs44)
+            matches = reproject(depth_b1hw, batch, prediction.T_source_target_bs44)
             explained = prediction.explained
             weights = None if explained is None else _to_size(explained[scale], batch)
             for s in range(batch.sources):
                 weight = None if weights is None else weights[:, s : s + 1]
-                total = total + sampled_similarity(target, sources[s], landings.pixels_bs2hw[:, s], chosen, weight)
+                total = total + sampled_similarity(target, sources[s], matches.pixels_bs2hw[:, s], chosen, weight)
         return total / scales
 
     def _descriptor(self, prediction: Prediction, batch: ClipBatch) -> torch.Tensor:
-        from geo_training.depth.descriptors import descriptor_loss
-
         target, sources = prediction.descriptors
-        landings = land(prediction.depth[0], batch, prediction.T_source_target_bs44)
-        inside = _inside(landings.pixels_bs2hw) & (landings.z_bs1hw > 0)
+        matches = reproject(prediction.depth[0], batch, prediction.T_source_target_bs44)
+        inside = _inside(matches.pixels_bs2hw) & (matches.z_bs1hw > 0)
         with torch.no_grad(), _exact(batch):
             chosen = self._detector(batch.target_b3hw)
         return sum(
-            descriptor_loss(target, sources[:, s], landings.pixels_bs2hw[:, s], inside[:, s], chosen)
+            descriptor_loss(target, sources[:, s], matches.pixels_bs2hw[:, s], inside[:, s], chosen)
             for s in range(batch.sources)
         )
 
-    def _agreement(self, prediction: Prediction, landings: Landings):
+    def _agreement(self, prediction: Prediction, matches: Correspondences):
         """How far two views disagree (0 to 1), the difference of their log depths, and where both see: (B, 1, H, W)."""
-        z_b1hw = landings.z_bs1hw[:, prediction.source]
-        seen_b1hw, inside = sample(prediction.source_depth_b1hw, landings.pixels_bs2hw[:, prediction.source])
+        z_b1hw = matches.z_bs1hw[:, prediction.source]
+        seen_b1hw, inside = sample(prediction.source_depth_b1hw, matches.pixels_bs2hw[:, prediction.source])
         inside = inside & (z_b1hw > 0)
         log_b1hw = torch.log(z_b1hw.clamp(min=1e-6)) - torch.log(seen_b1hw.clamp(min=1e-6))
         return inconsistency(z_b1hw.clamp(min=1e-6), seen_b1hw), log_b1hw, inside
@@ -205,21 +206,6 @@ class DepthLosses:
                 other = agree[2] & ~counted.flatten(1).any(1)[:, None, None, None]
                 error, counted = torch.where(other, agree[1], error), counted | other
         return laplace_likelihood(error, prediction.log_sigma_b1hw, counted)
-
-
-@dataclass(frozen=True)
-class Landings:
-    """Where the target's pixels land in each source, `pixels_bs2hw`, and how far away they are there, `z_bs1hw`."""
-
-    pixels_bs2hw: torch.Tensor
-    z_bs1hw: torch.Tensor
-
-
-def land(depth_b1hw: torch.Tensor, batch: ClipBatch, T_source_target_bs44: torch.Tensor) -> Landings:
-    """The target's pixels in its sources, through depth and motion."""
-    points_b3hw = back_project(depth_b1hw, batch.K_b33)
-    pairs = [project(points_b3hw, batch.K_b33, T_source_target_bs44[:, s]) for s in range(batch.sources)]
-    return Landings(torch.stack([pixels for pixels, _ in pairs], 1), torch.stack([z for _, z in pairs], 1))
 
 
 def resized_batch(batch: ClipBatch, size_hw: tuple[int, int]) -> ClipBatch:

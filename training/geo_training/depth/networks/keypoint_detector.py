@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from geo_perception.errors import InputError
-from geo_training.depth.dense_sift import to_grey
+from geo_training.depth.networks.dense_sift import to_grey
 
 _LEVELS = 3  # scales in an octave, as Lowe's
 _SIGMA_PX = 1.6

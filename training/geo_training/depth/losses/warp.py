@@ -5,8 +5,12 @@ Pixels are (x, y) with (0, 0) at the centre of the top-left pixel. Everything is
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional as F  # noqa: N812 (the usual name)
+
+from geo_training.depth.batch import ClipBatch
 
 _NEAR = 1e-3  # points this close to the camera plane, or behind it, have no pixel
 
@@ -28,7 +32,7 @@ def back_project(depth_b1hw: torch.Tensor, K_b33: torch.Tensor) -> torch.Tensor:
 
 
 def project(points_b3hw: torch.Tensor, K_b33: torch.Tensor, T_b44: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where points land in a camera that `T_b44` takes them to: pixels (B, 2, H, W) and depth there (B, 1, H, W).
+    """Points projected into a camera that `T_b44` takes them to: pixels (B, 2, H, W) and depth there (B, 1, H, W).
 
     Points behind that camera get a pixel far outside the image.
     """
@@ -55,31 +59,22 @@ def sample(image_bchw: torch.Tensor, pixels_b2hw: torch.Tensor) -> tuple[torch.T
     return warped, inside.all(1, keepdim=True)
 
 
+@dataclass(frozen=True)
+class Correspondences:
+    """The target's pixels in each source, `pixels_bs2hw`, and their depth there, `z_bs1hw`."""
+
+    pixels_bs2hw: torch.Tensor
+    z_bs1hw: torch.Tensor
+
+
+def reproject(depth_b1hw: torch.Tensor, batch: ClipBatch, T_source_target_bs44: torch.Tensor) -> Correspondences:
+    """Where the target's pixels lie in its sources, through depth and motion."""
+    points_b3hw = back_project(depth_b1hw, batch.K_b33)
+    pairs = [project(points_b3hw, batch.K_b33, T_source_target_bs44[:, s]) for s in range(batch.sources)]
+    return Correspondences(torch.stack([pixels for pixels, _ in pairs], 1), torch.stack([z for _, z in pairs], 1))
+
+
 def scaled_intrinsics(K_b33: torch.Tensor, factor_x: float, factor_y: float) -> torch.Tensor:
     """K (B, 3, 3) of the image resized by these factors; pixel centres stay where they are on the sensor."""
     scale_33 = K_b33.new_tensor([[factor_x, 0, 0.5 * factor_x - 0.5], [0, factor_y, 0.5 * factor_y - 0.5], [0, 0, 1]])
     return scale_33 @ K_b33
-
-
-def motion_matrix(rotation_b3: torch.Tensor, translation_b3: torch.Tensor) -> torch.Tensor:
-    """T (B, 4, 4) of a rotation vector in radians and a translation. Exact, and smooth through zero (Rodrigues)."""
-    angle2_b = (rotation_b3**2).sum(-1)
-    small_b = angle2_b < 1e-6
-    angle_b = torch.where(small_b, torch.ones_like(angle2_b), angle2_b).sqrt()
-    sine_b = torch.where(small_b, 1 - angle2_b / 6, torch.sin(angle_b) / angle_b)
-    cosine_b = torch.where(small_b, 0.5 - angle2_b / 24, (1 - torch.cos(angle_b)) / angle_b**2)
-    x, y, z = rotation_b3.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross_b33 = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
-    R_b33 = torch.eye(3, device=x.device, dtype=x.dtype) + sine_b[:, None, None] * cross_b33
-    R_b33 = R_b33 + cosine_b[:, None, None] * (cross_b33 @ cross_b33)
-    top_b34 = torch.cat([R_b33, translation_b3[..., None]], -1)
-    bottom_b14 = top_b34.new_tensor([0, 0, 0, 1.0]).expand(len(top_b34), 1, 4)
-    return torch.cat([top_b34, bottom_b14], 1)
-
-
-def invert_motion(T_b44: torch.Tensor) -> torch.Tensor:
-    """T^-1 of rigid motions (B, 4, 4)."""
-    R_b33 = T_b44[:, :3, :3].transpose(1, 2)
-    top_b34 = torch.cat([R_b33, -R_b33 @ T_b44[:, :3, 3:]], -1)
-    return torch.cat([top_b34, T_b44[:, 3:]], 1)

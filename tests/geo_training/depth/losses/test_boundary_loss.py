@@ -1,6 +1,6 @@
 import pytest
 import torch
-from geo_training.depth.boundary_loss import boundary_loss, boundary_pyramid, disparity_gradient
+from geo_training.depth.losses.boundary_loss import boundary_loss, boundary_pyramid, disparity_gradient
 
 from geo_perception.errors import InputError
 

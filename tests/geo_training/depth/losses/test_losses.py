@@ -8,7 +8,7 @@ import pytest
 import torch
 from geo_training import depth as depth_room
 from geo_training.depth.config import LossConfig, load_config
-from geo_training.depth.losses import DepthLosses, resized_batch
+from geo_training.depth.losses.losses import DepthLosses, resized_batch
 from tiny_clips import DOUBLE, clips, constant, flat, losses, seen, shifted, still
 
 from geo_perception.geometry import Camera

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.depth.keypoint_detector import KeypointDetector
+from geo_training.depth.networks.keypoint_detector import KeypointDetector
 from scipy.spatial import cKDTree
 
 from geo_perception.errors import InputError

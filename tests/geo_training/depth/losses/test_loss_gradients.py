@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from geo_training.depth.config import TERMS
-from geo_training.depth.model import Prediction
-from geo_training.depth.warp import motion_matrix
+from geo_training.depth.networks.model import Prediction
+from geo_training.depth.networks.pose_network import motion_matrix
 from tiny_clips import DOUBLE, clips, losses, seen
 
 HEIGHT, WIDTH, SCALES, SOURCES = 8, 10, 2, 2

@@ -1,4 +1,4 @@
-"""How two images differ, and what of it counts: view synthesis as a training signal."""
+"""The photometric error of two images, and its reduction over sources: view synthesis as a training signal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ssim_distance(a_bchw: torch.Tensor, b_bchw: torch.Tensor) -> torch.Tensor:
     return ((1 - alike) / 2).clamp(0, 1)
 
 
-def difference(a_b3hw: torch.Tensor, b_b3hw: torch.Tensor, kind: str) -> torch.Tensor:
+def photometric_error(a_b3hw: torch.Tensor, b_b3hw: torch.Tensor, kind: str) -> torch.Tensor:
     """How far two images are apart at each pixel, (B, 1, H, W): "l1", or "ssim": 0.85 SSIM + 0.15 L1."""
     l1_b1hw = (a_b3hw - b_b3hw).abs().mean(1, keepdim=True)
     if kind == "l1":
@@ -30,7 +30,7 @@ def difference(a_b3hw: torch.Tensor, b_b3hw: torch.Tensor, kind: str) -> torch.T
     return SSIM_SHARE * ssim_distance(a_b3hw, b_b3hw).mean(1, keepdim=True) + (1 - SSIM_SHARE) * l1_b1hw
 
 
-def summed(
+def summed_reprojection_loss(
     errors_bshw: torch.Tensor, inside_bshw: torch.Tensor, explained_bshw: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Equation 1 of SfMLearner, as a mean over the pixels: the errors of all sources, weighed by how far a source is
@@ -41,23 +41,23 @@ def summed(
     return (errors_bshw * weight).mean((0, 2, 3)).sum()
 
 
-def minimum(
+def minimum_reprojection_loss(
     errors_bshw: torch.Tensor,
     inside_bshw: torch.Tensor,
-    unmoved_bshw: torch.Tensor | None,
+    identity_bshw: torch.Tensor | None,
     weight_b1hw: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean over pixels of the least error of any source (Godard et al. 2019), and which pixels counted (bool, B, 1,
     H, W).
 
-    A pixel is left out where no source shows it, and where an unmoved source (`unmoved_bshw`, its errors) explains it
-    as well: the camera stood still there, or the thing moves with it. `weight_b1hw` weighs the pixels.
+    A pixel is left out where no source shows it, and where a source that is not warped (`identity_bshw`, its errors)
+    explains it as well: the camera stood still there, or the thing moves with it. `weight_b1hw` weighs the pixels.
     """
     infinite = torch.full_like(errors_bshw, 1e3)
     least_b1hw = torch.where(inside_bshw, errors_bshw, infinite).min(1, keepdim=True).values
     counted = inside_bshw.any(1, keepdim=True)
-    if unmoved_bshw is not None:
-        counted = counted & (least_b1hw.detach() < unmoved_bshw.min(1, keepdim=True).values)
+    if identity_bshw is not None:
+        counted = counted & (least_b1hw.detach() < identity_bshw.min(1, keepdim=True).values)
     error_b1hw = torch.where(counted, least_b1hw, torch.zeros_like(least_b1hw))
     if weight_b1hw is not None:
         error_b1hw = error_b1hw * weight_b1hw

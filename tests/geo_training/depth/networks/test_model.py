@@ -4,7 +4,7 @@ import pytest
 import torch
 from geo_training.depth.batch import ClipBatch
 from geo_training.depth.config import DepthTrainingConfig, LossConfig
-from geo_training.depth.model import DepthAndMotion, depth_network
+from geo_training.depth.networks.model import DepthAndMotion, depth_network
 
 from geo_perception.depth.estimator import CANONICAL_FOCAL_PX
 from geo_perception.errors import InputError

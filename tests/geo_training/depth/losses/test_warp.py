@@ -6,15 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.depth.warp import (
+from geo_training.depth.losses.warp import (
     back_project,
-    invert_motion,
-    motion_matrix,
     pixel_grid,
     project,
     sample,
     scaled_intrinsics,
 )
+from geo_training.depth.networks.pose_network import motion_matrix
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import look
 from geo_training.synthetic.render import Render, render
@@ -91,11 +90,12 @@ def test_a_resized_camera_shows_the_same_point_at_the_same_place_of_the_sensor()
 
 
 @pytest.mark.parametrize("angle_rad", [0.0, 1e-9, 1e-4, 9.9e-4, 1.1e-3, 0.7, 3.0])
-def test_rotation_vectors_are_those_of_opencv_and_motions_invert(angle_rad):
+def test_rotation_vectors_are_those_of_opencv_and_motions_rigid(angle_rad):
     rotation_3 = angle_rad * np.array([2.0, -1.0, 2.0]) / 3
     T_144 = motion_matrix(torch.from_numpy(rotation_3)[None], torch.tensor([[0.3, -0.2, 0.1]], dtype=torch.float64))
     np.testing.assert_allclose(T_144[0, :3, :3].numpy(), cv2.Rodrigues(rotation_3)[0], atol=1e-14)
-    torch.testing.assert_close(invert_motion(T_144) @ T_144, torch.eye(4, dtype=torch.float64)[None])
+    R_33 = T_144[0, :3, :3]
+    torch.testing.assert_close(R_33.T @ R_33, torch.eye(3, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("angle_rad", [0.0, 0.3])
@@ -130,14 +130,14 @@ class TestRoom:
         between = rendered(replace(self.CAMERA, cx_px=79.0, cy_px=59.0), T_world_target)
         return target, source, between, invert_pose(T_world_source) @ T_world_target
 
-    def land(self, views, depth_factor=1.0):
+    def reproject(self, views, depth_factor=1.0):
         depth_11hw = depth_factor * torch.from_numpy(views[0].depth_m.astype(np.float64))[None, None]
         K_133 = torch.from_numpy(self.CAMERA.K)[None]
         return project(back_project(depth_11hw, K_133), K_133, torch.from_numpy(views[3])[None])
 
     def seen_by_both(self, views):
         """By the source's own depth: around where a pixel lands, it shows the same surface."""
-        pixels, z = self.land(views)
+        pixels, z = self.reproject(views)
         depth_11hw = torch.from_numpy(views[1].depth_m.astype(np.float64))[None, None]
         nearest, inside = sample(-max_pool2d(-depth_11hw, 3, 1, 1), pixels)
         farthest, _ = sample(max_pool2d(depth_11hw, 3, 1, 1), pixels)
@@ -145,7 +145,7 @@ class TestRoom:
 
     def error(self, views, depth_factor=1.0):
         """Mean absolute difference of linear light on the pixels that both views see."""
-        pixels, _ = self.land(views, depth_factor)
+        pixels, _ = self.reproject(views, depth_factor)
         warped, inside = sample(light(views[1]), pixels)
         chosen_hw = self.seen_by_both(views) & inside[0, 0]
         return float((warped - light(views[0])).abs().mean(1)[0][chosen_hw].mean())
@@ -157,7 +157,7 @@ class TestRoom:
         return float((warped - light(views[2])).abs().mean(1)[0][inside[0, 0]].mean())
 
     def test_most_pixels_are_seen_twice_and_some_are_hidden(self, views):
-        pixels, _ = self.land(views)
+        pixels, _ = self.reproject(views)
         _, inside = sample(light(views[1]), pixels)
         seen_hw = self.seen_by_both(views)
         assert seen_hw.double().mean() > 0.6
@@ -172,7 +172,7 @@ class TestRoom:
 
     def test_the_depth_that_lands_is_the_one_seen_there(self, views):
         """Disparity is linear in the image on a plane, so that sampling it is exact there."""
-        pixels, z = self.land(views)
+        pixels, z = self.reproject(views)
         disparity, _ = sample(1 / torch.from_numpy(views[1].depth_m.astype(np.float64))[None, None], pixels)
         off = (z * disparity - 1).abs()[0, 0][self.seen_by_both(views)]
         assert float(off.quantile(0.9)) < 1e-5

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from geo_training.depth.supervision import SCALE_SHARE, centred, depth_loss, gradient_loss, log_error
+from geo_training.depth.losses.supervision import SCALE_SHARE, centred, depth_loss, gradient_loss, log_error
 
 DOUBLE = torch.float64
 

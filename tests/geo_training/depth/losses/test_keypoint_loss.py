@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from geo_training.depth.dense_sift import DenseSift
-from geo_training.depth.keypoint_loss import keypoint_similarity, sampled_similarity
-from geo_training.depth.warp import back_project, pixel_grid, project, sample
+from geo_training.depth.losses.keypoint_loss import keypoint_similarity, sampled_similarity
+from geo_training.depth.losses.warp import back_project, pixel_grid, project, sample
+from geo_training.depth.networks.dense_sift import DenseSift
 
 # Two channels, 1 x 3 pixels: the absolute differences sum to 3, 0.5 and 7.
 TARGET = torch.tensor([[[[1.0, 2.0, 3.0]], [[0.0, 0.0, 0.0]]]])

@@ -13,7 +13,6 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.image import resized
 from geo_perception.runtime.weights import load_weights, save_weights
-from geo_training.depth.warp import motion_matrix
 
 KIND, FORMAT_VERSION = "depth-motion", 1
 ENCODER = ((16, 7), (32, 5), (64, 3), (128, 3), (256, 3))  # channels, kernel; each with stride 2
@@ -139,3 +138,20 @@ class PoseEstimator:
 
 def _convolution(before: int, channels: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(before, channels, kernel, 2, (kernel - 1) // 2), nn.ReLU(inplace=True))
+
+
+def motion_matrix(rotation_b3: torch.Tensor, translation_b3: torch.Tensor) -> torch.Tensor:
+    """T (B, 4, 4) of a rotation vector in radians and a translation. Exact, and smooth through zero (Rodrigues)."""
+    angle2_b = (rotation_b3**2).sum(-1)
+    small_b = angle2_b < 1e-6
+    angle_b = torch.where(small_b, torch.ones_like(angle2_b), angle2_b).sqrt()
+    sine_b = torch.where(small_b, 1 - angle2_b / 6, torch.sin(angle_b) / angle_b)
+    cosine_b = torch.where(small_b, 0.5 - angle2_b / 24, (1 - torch.cos(angle_b)) / angle_b**2)
+    x, y, z = rotation_b3.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross_b33 = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
+    R_b33 = torch.eye(3, device=x.device, dtype=x.dtype) + sine_b[:, None, None] * cross_b33
+    R_b33 = R_b33 + cosine_b[:, None, None] * (cross_b33 @ cross_b33)
+    top_b34 = torch.cat([R_b33, translation_b3[..., None]], -1)
+    bottom_b14 = top_b34.new_tensor([0, 0, 0, 1.0]).expand(len(top_b34), 1, 4)
+    return torch.cat([top_b34, bottom_b14], 1)

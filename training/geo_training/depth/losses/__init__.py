@@ -1,0 +1,1 @@
+"""The terms of the depth loss, and the geometry they warp with."""
