@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from geo_training.engine.ahead import made_ahead
 from geo_training.engine.checkpoint import NAME
+from geo_training.engine.loader import prefetch
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
 from geo_training.storage import output_file
 
@@ -176,9 +176,9 @@ def test_batches_ahead_that_nobody_takes_are_not_made():
         time.sleep(0.02)
         return number
 
-    batches = made_ahead(make, 5, 1000, workers=1)
+    batches = prefetch(make, 5, 1000, workers=1)
     assert [next(batches), next(batches)] == [5, 6]
     batches.close()
     assert made[:2] == [5, 6]
     assert len(made) <= 3  # one that had begun
-    assert list(made_ahead(lambda number: number, 5, 4, workers=2)) == [5, 6, 7, 8]
+    assert list(prefetch(lambda number: number, 5, 4, workers=2)) == [5, 6, 7, 8]

@@ -66,6 +66,9 @@ def test_it_can_be_copied_and_done_twice():
     image = torch.rand(1, 3, 16, 16)
     assert torch.equal(again(image), net(image))
     assert output_types(again, image)[1] is torch.float32
+    again(image).sum().backward()
+    assert net[1].weight.grad is None  # the copy's forward is the copy's own
+    assert again[1].weight.grad is not None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

@@ -11,7 +11,7 @@ from geo_training import config as engine_config
 from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION, CropDistribution
 from geo_training.calibration.data.photographs import RecropConfig
 from geo_training.config import Strict
-from geo_training.engine.photometric import PhotometricConfig
+from geo_training.engine.augmentation import PhotometricConfig
 
 CONFIGS = Path(__file__).parent / "configs"  # those that come with the package
 

@@ -91,7 +91,8 @@ def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
     """
     dtype = half_precision(device) if half else None
     precision = {torch.float16: "fp16", torch.bfloat16: "bf16", None: "no"}[dtype]
-    # The precision is kept for the whole process, and a second one refused; the processes' connection stays.
+    # Accelerate keeps one precision for the whole process and refuses a second; it has no public call to change it. The
+    # processes' connection stays.
     AcceleratorState._reset_state()
     # Stated, or the environment decides: the loop steps after every batch.
     every_batch = GradientAccumulationPlugin(num_steps=1)
@@ -162,7 +163,7 @@ def run_loop(
                 continue
             step += 1
             # Early on the average follows closely; a fixed decay would keep the random start for long.
-            _follow(average, accelerator.unwrap_model(network), min(config.ema, step / (step + 10.0)))
+            update_ema(average, accelerator.unwrap_model(network), min(config.ema, step / (step + 10.0)))
             sums.add(terms, loss)
             advance(1, f"loss {float(loss.detach()):.3f}")
             if step in due:
@@ -227,7 +228,11 @@ def _watched(record: dict, name: str) -> float:
 
 
 @torch.no_grad()
-def _follow(average: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
+def update_ema(average: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
+    """Moves the exponential moving average of weights and buffers towards `network`; counters are copied.
+
+    Not `swa_utils.AveragedModel`: that has one decay for all steps, copies the first and averages integer buffers.
+    """
     for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if kept.is_floating_point():
             kept.lerp_(new.to(kept.dtype), 1 - decay)

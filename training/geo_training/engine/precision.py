@@ -1,8 +1,8 @@
-"""Where half precision does not pay."""
+"""Convolutions that stay in float32 where half precision does not pay, or is wrong."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from types import MethodType
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ def strided_depthwise_in_float32(network: nn.Module) -> nn.Module:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and max(module.stride) > 1:
-            module.__class__ = _in_float32(type(module))
+            module.forward = MethodType(_forward_in_float32, module)
     return network
 
 
@@ -27,17 +27,15 @@ def single_pixels_in_float32(network: nn.Module) -> nn.Module:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and max(module.stride) > 1 and max(module.kernel_size) > 1:
-            module.__class__ = _in_float32(type(module), single_pixels_only=True)
+            module.forward = MethodType(_single_pixels_in_float32, module)
     return network
 
 
-@lru_cache(maxsize=16)
-def _in_float32(kind: type[nn.Conv2d], single_pixels_only: bool = False) -> type[nn.Conv2d]:
-    class InFloat32(kind):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if single_pixels_only and x.shape[-2:] != (1, 1):
-                return super().forward(x)
-            with torch.autocast(x.device.type, enabled=False):
-                return super().forward(x.float())
+# Bound methods, so that a copy of the network calls its own; `type(module).forward` is the one of its class.
+def _forward_in_float32(module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return type(module).forward(module, x.float())
 
-    return InFloat32
+
+def _single_pixels_in_float32(module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    return _forward_in_float32(module, x) if x.shape[-2:] == (1, 1) else type(module).forward(module, x)

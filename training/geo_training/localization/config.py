@@ -9,7 +9,7 @@ from pydantic import Field
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training import config as engine_config
 from geo_training.config import Strict
-from geo_training.engine.photometric import PhotometricConfig
+from geo_training.engine.augmentation import PhotometricConfig
 
 
 class AugmentationConfig(PhotometricConfig):

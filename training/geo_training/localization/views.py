@@ -8,7 +8,7 @@ import numpy as np
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, so3_exp
 from geo_perception.runtime.image import Resampler
-from geo_training.engine.photometric import change_light
+from geo_training.engine.augmentation import augment_photometric
 from geo_training.localization.config import AugmentationConfig
 
 
@@ -60,7 +60,7 @@ def make_view(
     resampler = Resampler(camera, target, R_camera_view)
     view_hw3, outside_hw = resampler.image(image_hw3), resampler.covered_hw < 1
     if augmentation is not None:
-        view_hw3, covered_hw = change_light(view_hw3, augmentation, rng)
+        view_hw3, covered_hw = augment_photometric(view_hw3, augmentation, rng)
         outside_hw |= covered_hw
     T_world_view = T_world_camera @ make_pose(np.eye(3) if R_camera_view is None else R_camera_view, np.zeros(3))
     T_view_world = invert_pose(T_world_view)

@@ -16,7 +16,7 @@ from geo_training.calibration.data.panoramas import (
     split_panoramas,
     with_domain,
 )
-from geo_training.engine.memory_cache import MemoryCache
+from geo_training.engine.loader import MemoryCache
 from PIL import Image
 
 from geo_perception.errors import InputError

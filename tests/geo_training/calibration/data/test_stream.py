@@ -16,7 +16,7 @@ from geo_training.calibration.data.stream import (
     true_cameras,
 )
 from geo_training.calibration.fit import split_of
-from geo_training.engine.photometric import PhotometricConfig
+from geo_training.engine.augmentation import PhotometricConfig
 
 from geo_perception.calibration.fields import image_grid, perspective_fields
 from geo_perception.geometry import up_from_attitude

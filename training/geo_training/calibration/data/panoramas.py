@@ -16,7 +16,7 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_training.calibration.data.panorama_files import SUFFIXES, load_panorama, tone_map
-from geo_training.engine.memory_cache import MemoryCache
+from geo_training.engine.loader import MemoryCache
 from geo_training.storage.fingerprints import file_version
 
 __all__ = [

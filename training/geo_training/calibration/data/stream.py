@@ -18,9 +18,8 @@ from geo_training.calibration.data.crops import CropSpec, render_crop
 from geo_training.calibration.data.panoramas import Panorama, cached_panorama
 from geo_training.calibration.data.photographs import CalibrationExample, recrop
 from geo_training.calibration.losses import TrueCameras
-from geo_training.engine.ahead import made_ahead
-from geo_training.engine.memory_cache import MemoryCache
-from geo_training.engine.photometric import change_light
+from geo_training.engine.augmentation import augment_photometric
+from geo_training.engine.loader import MemoryCache, prefetch
 from geo_training.storage.fingerprints import file_version
 
 _MAX_FINENESS = 2.0  # pixels of the panorama per pixel of a crop, at its centre
@@ -63,7 +62,7 @@ class CropStream:
 
     def batches(self, first: int, count: int) -> Iterator[CropBatch]:
         """Batches `first` to `first + count`, made ahead in threads."""
-        return made_ahead(self.batch, first, count, self.workers)
+        return prefetch(self.batch, first, count, self.workers)
 
     def batch(self, number: int) -> CropBatch:
         """The batch of this number, always the same."""
@@ -79,7 +78,7 @@ class CropStream:
             spec = CropSpec(spec.width_px, spec.height_px, spec.focal_px, spec.pitch_rad, -spec.roll_rad, spec.yaw_rad)
         if rng.random() < self.config.soften:
             image_hw3 = softened(image_hw3, float(rng.uniform(1.0, self.config.softest)))
-        return change_light(image_hw3, self.config.augmentation, rng)[0], spec
+        return augment_photometric(image_hw3, self.config.augmentation, rng)[0], spec
 
     def _cut(self, size_px: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, CropSpec]:
         if self.photograph_share and rng.random() < self.photograph_share:

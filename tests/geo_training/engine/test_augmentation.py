@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from geo_training.engine.photometric import PhotometricConfig, change_light
+from geo_training.engine.augmentation import PhotometricConfig, augment_photometric
 
 NOTHING = dict.fromkeys(PhotometricConfig.model_fields, 0.0)
 
 
 def changed(image_hw3, seed=0, **knobs):
-    return change_light(image_hw3, PhotometricConfig(**(NOTHING | knobs)), np.random.default_rng(seed))
+    return augment_photometric(image_hw3, PhotometricConfig(**(NOTHING | knobs)), np.random.default_rng(seed))
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def test_without_any_knob_the_image_stays(image_hw3):
 
 def test_the_same_seed_gives_the_same_light(image_hw3):
     config = PhotometricConfig()
-    one, two, other = (change_light(image_hw3, config, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    one, two, other = (augment_photometric(image_hw3, config, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
     assert (one != other).any()
 
 
 def test_the_given_image_is_not_touched(image_hw3):
     before = image_hw3.copy()
-    change_light(image_hw3, PhotometricConfig(erase=1, blur=1, grey=1), np.random.default_rng(0))
+    augment_photometric(image_hw3, PhotometricConfig(erase=1, blur=1, grey=1), np.random.default_rng(0))
     np.testing.assert_array_equal(image_hw3, before)
 
 
@@ -119,7 +119,7 @@ def test_the_covered_box_is_told(image_hw3):
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (32, 32)])
 def test_any_size_is_taken(shape):
-    image, covered = change_light(
+    image, covered = augment_photometric(
         np.full((*shape, 3), 90, np.uint8), PhotometricConfig(erase=1, blur=1), np.random.default_rng(0)
     )
     assert image.shape == (*shape, 3)

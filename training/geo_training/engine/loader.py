@@ -1,12 +1,30 @@
-"""Images kept in memory up to a number of bytes."""
+"""What feeds a training: batches that are made while the network is busy, and images kept in memory."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
+
+Batch = TypeVar("Batch")
+_AHEAD = 3
+
+
+def prefetch(make: Callable[[int], Batch], first: int, count: int, workers: int) -> Iterator[Batch]:
+    """Yields `make(first)` to `make(first + count - 1)` in order, made ahead in threads."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = [pool.submit(make, first + n) for n in range(min(_AHEAD, count))]
+        for number in range(count):
+            if number + _AHEAD < count:
+                waiting.append(pool.submit(make, first + number + _AHEAD))
+            yield waiting.pop(0).result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # nobody takes what is still ahead
 
 
 class MemoryCache:

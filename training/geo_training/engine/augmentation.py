@@ -1,4 +1,4 @@
-"""Other light, another sensor: what may change in an image without changing its geometry."""
+"""Photometric augmentation: other light, another sensor; the geometry of the image stays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PhotometricConfig(Strict):
     erase: float = Field(0.3, ge=0, le=1, description="share of the views in which a box is covered")
 
 
-def change_light(image_hw3: np.ndarray, config: PhotometricConfig, rng: np.random.Generator):
+def augment_photometric(image_hw3: np.ndarray, config: PhotometricConfig, rng: np.random.Generator):
     """Exposure, contrast, colour, other lamps, blur, noise, a covered box: the image (uint8) and where it is covered
     (bool, H x W)."""
     exponent = np.exp(config.gamma * rng.uniform(-1, 1))
