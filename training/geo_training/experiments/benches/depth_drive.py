@@ -100,7 +100,7 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
 
 def training_config(root: Path, options: BenchOptions):
     """The default config, on one dataset."""
-    from geo_training.depth.commands import CONFIGS
+    from geo_training.depth.config import CONFIGS
     from geo_training.depth.config import load_config
 
     changes = {**CHANGES, "datasets": (root,), "device": options.device, "seed": options.seed}
