@@ -1,9 +1,9 @@
 """Calibrations of single images fused over time. No ROS and no clock: time is the stamps of the images.
 
-The focal length of a camera stays, pitch and roll wander; see `correlated_filter` for why a hundred images do not make
-the answer ten times as certain. An image that contradicts the estimate is left out. When several in a row do and agree
-with each other, the camera has changed, not the image: a new focal length starts the filter anew, a new attitude alone
-is followed and the focal length kept.
+The focal length of a camera stays, pitch and roll wander; see `filtering.correlated_filter` for why a hundred images do
+not make the answer ten times as certain. An image that contradicts the estimate is left out. When several in a row do
+and agree with each other, the camera has changed, not the image: a new focal length starts the filter anew, a new
+attitude alone is followed and the focal length kept.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from enum import Enum
 
 import numpy as np
 
-from geo_perception.calibration import correlated_filter as filters
-from geo_perception.calibration.correlated_filter import FOCAL, PITCH, ROLL, Belief, NoiseModel
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.turning import TurnMeasurement
+from geo_perception.filtering.correlated_filter import CorrelatedFilter, CorrelatedMeasurement, GaussianState
 
+# The state x: the logarithm keeps the focal length positive, and its uncertainty a share of it.
+FOCAL, PITCH, ROLL = 0, 1, 2
 CLOCK_JUMP_S = 1.0  # stamps that go back by less belong to images that came out of order
 STALE_S = 1.0
 _DOUBTFUL_FRAMES = 2  # one image alone may be wrong
+_OPEN_VARIANCE = np.pi**2  # says nothing about an angle
 _ENOUGH_TURNS = 2  # as good as `min_frames` images
 
 
@@ -40,9 +42,9 @@ class FusionOptions:
     max_attitude_sigma_rad: float = 0.12  # pitch and roll are good when both are more certain than this
 
     @property
-    def noise(self) -> NoiseModel:
-        walk_3 = np.array([self.focal_walk, self.attitude_walk_rad, self.attitude_walk_rad])
-        return NoiseModel(self.shared_error, walk_3)
+    def walk_3(self) -> np.ndarray:
+        """How far (log focal, pitch, roll) wander in one second, one standard deviation."""
+        return np.array([self.focal_walk, self.attitude_walk_rad, self.attitude_walk_rad])
 
 
 class FusionState(str, Enum):
@@ -81,14 +83,14 @@ class CalibrationFusion:
 
     def __init__(self, options: FusionOptions | None = None):
         self.options = options or FusionOptions()
+        self._filter = CorrelatedFilter([_OPEN_VARIANCE] * 3 + [1.0] * 3, angles=(ROLL,))
         self.reset()
 
     def reset(self) -> None:
         """Forgets every image."""
-        self._belief: Belief | None = None
+        self._filter.reset()
         self._odd_turn: tuple[float, float] | None = None  # log focal and variance of a turn that contradicts it
-        self._rival: Belief | None = None  # what images that contradict the belief say together
-        self._rival_frames = self._contradictions = self._focal_contradictions = 0
+        self._contradictions = self._focal_contradictions = 0
         self._frames = self._turns = 0
         self._size_px: tuple[int, int] | None = None
         self._stamp_s = self._used_s = float("nan")
@@ -120,25 +122,25 @@ class CalibrationFusion:
             used, happened = self._take(*measurement)
             event = event or happened
         if turn is not None and turn.focal_px > 0 and np.isfinite((turn.focal_px, turn.sigma_log_focal)).all():
-            event = event or self._hear_turn(float(np.log(turn.focal_px)), turn.sigma_log_focal**2)
+            event = event or self._take_turn(float(np.log(turn.focal_px)), turn.sigma_log_focal**2)
         return self._present(calibration, used, event)
 
-    def _hear_turn(self, log_focal: float, variance: float) -> str:
+    def _take_turn(self, log_focal: float, variance: float) -> str:
         """One turn that contradicts the estimate may have been no turn; two that agree tell of another zoom."""
-        if self._belief is None:
-            self._belief, self._turns, self._used_s = filters.start_from_focal(log_focal, variance), 1, self._stamp_s
+        turn, estimate = CorrelatedMeasurement(np.array([log_focal]), np.array([[variance]])), self._filter
+        if estimate.state is None:
+            estimate.state, self._turns, self._used_s = estimate.started(turn), 1, self._stamp_s
             return ""
         gate = self.options.gate_sigma
-        nu, S = filters.focal_innovation(self._belief, log_focal, variance)
-        if abs(nu) <= gate * np.sqrt(S):
-            self._belief, self._odd_turn = filters.update_focal(self._belief, log_focal, variance), None
+        if not estimate.contradictions(turn, gate).any():
+            estimate.state, self._odd_turn = estimate.updated(estimate.state, turn), None
             self._turns += 1
             return ""
         before, self._odd_turn = self._odd_turn, (log_focal, variance)
         if before is None or abs(before[0] - log_focal) > gate * np.sqrt(before[1] + variance):
             return ""
-        before_px = np.exp(self._belief.x_3[FOCAL])
-        self._belief, self._odd_turn = filters.replace_focal(self._belief, log_focal, variance), None
+        before_px = np.exp(estimate.state.mean_n[FOCAL])
+        estimate.state, self._odd_turn = estimate.state.replaced([FOCAL], variance, log_focal), None
         self._turns = 2
         return f"the focal length changed from {before_px:.0f} to {np.exp(log_focal):.0f} px"
 
@@ -152,66 +154,52 @@ class CalibrationFusion:
         return ""
 
     def _advance(self, stamp_s: float, likeness: float) -> None:
-        if self._belief is not None:
+        if self._filter.state is not None:
             seconds = stamp_s - self._stamp_s
             # Alike as long as either the view or the moment is: a fast turn does not leave the building.
             rho = max(min(likeness, 1.0), float(np.exp(-seconds / self.options.correlation_s)))
-            self._belief = filters.predict(self._belief, seconds, rho, self.options.noise)
-            if self._rival is not None:
-                self._rival = filters.predict(self._rival, seconds, rho, self.options.noise)
+            self._filter.predict(seconds, rho, self.options.walk_3)
         self._stamp_s = stamp_s
 
     def _take(self, z_3: np.ndarray, R_33: np.ndarray) -> tuple[bool, str]:
         """Whether the measurement went into the estimate, and what else happened."""
-        noise, options = self.options.noise, self.options
-        if self._belief is None:
-            return self._accept(filters.start(z_3, R_33, noise), frames=1), ""
-        far_3 = self._far(self._belief, z_3, R_33)
+        estimate, options = self._filter, self.options
+        image = CorrelatedMeasurement(z_3, R_33, options.shared_error, shared_at=3)
+        if estimate.state is None:
+            return self._accept(estimate.started(image), frames=1), ""
+        far_3 = estimate.contradictions(image, options.gate_sigma)
         if not far_3.any():
-            return self._accept(filters.update(self._belief, z_3, R_33, noise), self._frames + 1), ""
+            return self._accept(estimate.updated(estimate.state, image), self._frames + 1), ""
         self._contradictions += 1
         self._focal_contradictions = self._focal_contradictions + 1 if far_3[FOCAL] else 0
-        self._follow_rival(z_3, R_33)
+        agreeing = estimate.support_alternative(image, options.gate_sigma)
         if far_3[FOCAL]:
-            if self._rival_frames < options.focal_restart_frames:
+            if agreeing < options.focal_restart_frames:
                 return False, ""
-            before_px, now_px = np.exp(self._belief.x_3[FOCAL]), np.exp(self._rival.x_3[FOCAL])
-            self._accept(self._rival, self._rival_frames)
+            before_px, now_px = (np.exp(each.mean_n[FOCAL]) for each in (estimate.state, estimate.alternative))
+            self._accept(estimate.alternative, agreeing)
             return True, f"the focal length changed from {before_px:.0f} to {now_px:.0f} px"
-        if self._rival_frames < options.attitude_restart_frames:
+        if agreeing < options.attitude_restart_frames:
             return False, ""
-        self._accept(filters.update(filters.open_attitude(self._belief), z_3, R_33, noise), self._frames + 1)
+        opened = estimate.opened(estimate.state, [PITCH, ROLL])
+        self._accept(estimate.updated(opened, image), self._frames + 1)
         return True, "the attitude jumped and is followed"
 
-    def _accept(self, belief: Belief, frames: int) -> bool:
-        self._belief, self._frames, self._used_s = belief, frames, self._stamp_s
-        self._rival, self._rival_frames, self._contradictions, self._focal_contradictions = None, 0, 0, 0
+    def _accept(self, state: GaussianState, frames: int) -> bool:
+        self._filter.accept(state)
+        self._frames, self._used_s = frames, self._stamp_s
+        self._contradictions = self._focal_contradictions = 0
         return True
-
-    def _follow_rival(self, z_3: np.ndarray, R_33: np.ndarray) -> None:
-        """Images that contradict the estimate count together as long as they agree on the focal length. Their attitude
-        may go on turning."""
-        noise = self.options.noise
-        far_3 = None if self._rival is None else self._far(self._rival, z_3, R_33)
-        if far_3 is None or far_3[FOCAL]:
-            self._rival, self._rival_frames = filters.start(z_3, R_33, noise), 1
-            return
-        rival = filters.open_attitude(self._rival) if far_3.any() else self._rival
-        self._rival, self._rival_frames = filters.update(rival, z_3, R_33, noise), self._rival_frames + 1
-
-    def _far(self, belief: Belief, z_3: np.ndarray, R_33: np.ndarray) -> np.ndarray:
-        """Which of the three lie outside the gate."""
-        nu_3, S_33 = filters.innovation(belief, z_3, R_33, self.options.noise)
-        return np.abs(nu_3) > self.options.gate_sigma * np.sqrt(np.diag(S_33))
 
     def _present(self, calibration: Calibration, used: bool, event: str) -> FusedCalibration:
         size_px, options = (calibration.width_px, calibration.height_px), self.options
-        if self._belief is None:
+        state = self._filter.state
+        if state is None:
             words = FusionState.NOTHING.value
             # An answer that claims to be good and could not be used was none.
             verdict = CalibrationVerdict.TOO_UNCERTAIN if calibration.trusted else calibration.verdict
             return FusedCalibration(verdict, words, *size_px, stamp_s=self._stamp_s, event=event)
-        x_3, covariance_33 = self._belief.x_3, self._belief.x_covariance_33
+        x_3, covariance_33 = state.mean_n[:3], state.covariance_nn[:3, :3]
         sigma_3 = np.sqrt(np.diag(covariance_33))
         focal_px = float(np.exp(x_3[FOCAL]))
         scale_3 = np.array([focal_px, 1.0, 1.0])
@@ -221,7 +209,7 @@ class CalibrationFusion:
             and sigma_3[FOCAL] <= options.max_focal_sigma
             and self._focal_contradictions < _DOUBTFUL_FRAMES
         )
-        state, detail = self._words(settled, focal_px, sigma_3[FOCAL])
+        fusion_state, detail = self._describe(settled, focal_px, sigma_3[FOCAL])
         return FusedCalibration(
             CalibrationVerdict.CALIBRATED if settled else CalibrationVerdict.TOO_UNCERTAIN,
             detail,
@@ -231,14 +219,14 @@ class CalibrationFusion:
             roll_rad=float(x_3[ROLL]),
             covariance_33=covariance_33 * np.outer(scale_3, scale_3),
             stamp_s=self._stamp_s,
-            state=state,
+            state=fusion_state,
             frames=self._frames,
             used=used,
             attitude_good=bool(max(sigma_3[PITCH], sigma_3[ROLL]) <= options.max_attitude_sigma_rad),
             event=event,
         )
 
-    def _words(self, settled: bool, focal_px: float, focal_sigma: float) -> tuple[FusionState, str]:
+    def _describe(self, settled: bool, focal_px: float, focal_sigma: float) -> tuple[FusionState, str]:
         value = f"focal length {focal_px:.0f} px within {100 * focal_sigma:.1f} % after {_count(self._frames)}"
         silent_s = self._stamp_s - self._used_s
         if self._contradictions >= _DOUBTFUL_FRAMES:

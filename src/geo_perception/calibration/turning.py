@@ -15,6 +15,8 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from geo_perception.filtering.feature_tracker import find_corners, track_features
+
 WIDTH_PX = 480  # images are tracked at this width
 MAX_POINTS, MIN_POINTS = 250, 40
 MIN_TURN_RAD = 0.10  # less bends the motion too little to be told from noise
@@ -23,7 +25,6 @@ MAX_RESIDUAL_PX, MIN_INLIERS = 0.8, 0.75
 MAX_SIGMA = 0.15  # of the log focal length
 SIGMA_FLOOR, INFLATION = 0.02, 2.0  # lenses are not pinholes, and tracks of one pair err together
 _STARTS = (0.5, 1.0, 2.0)  # focal lengths, in widths
-_LK = {"winSize": (21, 21), "maxLevel": 3, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01)}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class TurnTracker:
         if self._grey is None or size != self._size:
             self._begin(grey, size)
             return None
-        self._follow(grey)
+        now_n2, kept_n = track_features(self._grey, grey, self._now_n2)
+        self._first_n2, self._now_n2, self._grey = self._first_n2[kept_n], now_n2[kept_n], grey
         if len(self._now_n2) < MIN_POINTS:
             self._begin(grey, size)
             return None
@@ -71,18 +73,8 @@ class TurnTracker:
         return TurnMeasurement(focal_px * width_px / size[0], sigma, turn_rad)
 
     def _begin(self, grey: np.ndarray, size: tuple[int, int]) -> None:
-        points = cv2.goodFeaturesToTrack(grey, MAX_POINTS, 0.01, 8)
-        self._first_n2 = np.zeros((0, 2), np.float32) if points is None else points.reshape(-1, 2)
+        self._first_n2 = find_corners(grey, MAX_POINTS, 8)
         self._now_n2, self._grey, self._size = self._first_n2.copy(), grey, size
-
-    def _follow(self, grey: np.ndarray) -> None:
-        """Keeps the points that come back to where they were when tracked backwards."""
-        if len(self._now_n2):
-            ahead, seen, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._now_n2[:, None], None, **_LK)
-            back, _, _ = cv2.calcOpticalFlowPyrLK(grey, self._grey, ahead, None, **_LK)
-            kept = (seen[:, 0] == 1) & (np.linalg.norm(back[:, 0] - self._now_n2, axis=1) < 0.5)
-            self._first_n2, self._now_n2 = self._first_n2[kept], ahead[kept, 0]
-        self._grey = grey
 
 
 def focal_from_turn(before_n2: np.ndarray, after_n2: np.ndarray, width_px: float) -> tuple[float, float, float] | None:

@@ -18,10 +18,9 @@ from geo_perception.depth.result import RelativeDepth
 from geo_perception.depth.scale import ScaleMeasurement
 from geo_perception.depth.sparse_scale import scale_from_points
 from geo_perception.errors import InputError
+from geo_perception.filtering.feature_tracker import find_corners, track_features
 from geo_perception.geometry import Camera, invert_pose, rotation_angle_rad
 
-_LK = {"winSize": (21, 21), "maxLevel": 3, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01)}
-MAX_ROUND_TRIP_PX = 0.5  # a corner followed back and forth comes home this near
 MAX_FOCAL_CHANGE = 0.02  # more than this is another zoom
 MIN_CORNERS = 12
 MIN_FITTING = 0.5  # more than this share of the corners that moved must fit the motion that odometry tells
@@ -118,10 +117,9 @@ class MotionScale:
         views = sorted((view for view in self._views if self._comparable(view, now)), key=lambda v: _baseline_m(v, now))
         if not views:
             return None
-        corners = cv2.goodFeaturesToTrack(now.grey_hw, self.options.max_corners, 0.01, 5)
-        if corners is None or len(corners) < MIN_CORNERS:
+        corners_n2 = find_corners(now.grey_hw, self.options.max_corners, 5)
+        if len(corners_n2) < MIN_CORNERS:
             return None
-        corners_n2 = corners.reshape(-1, 2)
         # The nearest view is easy to follow into; its parallax tells which of the others has the wanted one.
         pair = _Pair(views[0], now, corners_n2, self.options)
         if pair.parallax_px < self.options.wanted_parallax_px and len(views) > 1:
@@ -149,7 +147,10 @@ class _Pair:
         ahead_n = turned_n3[:, 2] > 0.1
         corners_n2, turned_n3 = corners_n2[ahead_n], turned_n3[ahead_n]
         far_n2 = past.camera.project(turned_n3)  # where they would lie if they were infinitely far away
-        found_n2, kept_n = _follow(now.grey_hw, past.grey_hw, corners_n2, far_n2)
+        found_n2, kept_n = track_features(now.grey_hw, past.grey_hw, corners_n2, far_n2)
+        found_n2 = found_n2.astype(np.float64)
+        high_2 = np.array(past.grey_hw.shape[::-1]) - 1 - _BORDER_PX
+        kept_n &= ((found_n2 >= _BORDER_PX) & (found_n2 <= high_2)).all(axis=1)
         self._now_n2, self._turned_n3 = corners_n2[kept_n], turned_n3[kept_n]
         self._far_n2, self._found_n2 = far_n2[kept_n], found_n2[kept_n]
         enough = len(self._now_n2) >= MIN_CORNERS
@@ -202,22 +203,6 @@ class _Pair:
             good_n = fits_n & (per_log_px_n >= options.min_parallax_px)
             sigma_n = options.track_sigma_px / per_log_px_n
         return np.where(good_n, z_n, np.nan), sigma_n, fits_n
-
-
-def _follow(from_hw: np.ndarray, to_hw: np.ndarray, points_n2: np.ndarray, guess_n2: np.ndarray):
-    """Where the points lie in the other image (N, 2), and which (bool) came back when followed home."""
-    if len(points_n2) == 0:
-        return np.zeros((0, 2)), np.zeros(0, bool)
-    points, guess = points_n2[:, None].astype(np.float32), guess_n2[:, None].astype(np.float32)
-    flags = cv2.OPTFLOW_USE_INITIAL_FLOW
-    there, seen, _ = cv2.calcOpticalFlowPyrLK(from_hw, to_hw, points, guess.copy(), flags=flags, **_LK)
-    home_guess = there + (points - guess)
-    home, back, _ = cv2.calcOpticalFlowPyrLK(to_hw, from_hw, there, home_guess, flags=flags, **_LK)
-    kept_n = (seen[:, 0] == 1) & (back[:, 0] == 1)
-    kept_n &= np.linalg.norm(home[:, 0] - points_n2, axis=1) < MAX_ROUND_TRIP_PX
-    high_2 = np.array(to_hw.shape[::-1]) - 1 - _BORDER_PX
-    kept_n &= ((there[:, 0] >= _BORDER_PX) & (there[:, 0] <= high_2)).all(axis=1)
-    return there[:, 0].astype(np.float64), kept_n
 
 
 def _baseline_m(first: _View, second: _View) -> float:

@@ -8,8 +8,10 @@ from geo_perception.geometry.attitude import (
     horizon_midpoint,
     rotation_gravity_camera,
     up_from_attitude,
+    wrap_rad,
 )
 from geo_perception.geometry.camera import Camera
+from geo_perception.geometry.epipolar import essential_matrix, sampson_distance
 from geo_perception.geometry.pose import (
     checked_quaternion,
     checked_rotation,
@@ -20,6 +22,7 @@ from geo_perception.geometry.pose import (
     pose_from_quaternion,
     pose_to_quaternion,
     rotation_angle_rad,
+    skew,
     so3_exp,
     so3_log,
 )
@@ -29,6 +32,7 @@ __all__ = [
     "attitude_from_up",
     "checked_quaternion",
     "checked_rotation",
+    "essential_matrix",
     "focal_px_from_fov",
     "fov_rad",
     "horizon_line",
@@ -41,7 +45,10 @@ __all__ = [
     "pose_to_quaternion",
     "rotation_angle_rad",
     "rotation_gravity_camera",
+    "sampson_distance",
+    "skew",
     "so3_exp",
     "so3_log",
     "up_from_attitude",
+    "wrap_rad",
 ]

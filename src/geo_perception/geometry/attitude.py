@@ -69,3 +69,8 @@ def horizon_line(focal_px: float, cx_px: float, cy_px: float, pitch_rad: float, 
     with np.errstate(divide="ignore", invalid="ignore"):
         a, b, c = x / level, y / level, focal_px * z / level
     return np.array([a, b, c - a * cx_px - b * cy_px])
+
+
+def wrap_rad(angle_rad):
+    """The same angle, or angles of any shape, in [-pi, pi)."""
+    return (angle_rad + np.pi) % (2 * np.pi) - np.pi

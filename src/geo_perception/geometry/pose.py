@@ -93,6 +93,14 @@ def pose_to_quaternion(T_a_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return T_a_b[:3, 3].copy(), q_xyzw if q_xyzw[3] >= 0 else -q_xyzw
 
 
+def skew(vectors_n3: np.ndarray) -> np.ndarray:
+    """The matrices (..., 3, 3) of the cross products with vectors (..., 3): skew(a) @ b = a x b."""
+    vectors_n3 = np.asarray(vectors_n3, np.float64)
+    half_n33 = np.zeros((*vectors_n3.shape, 3))
+    half_n33[..., 2, 1], half_n33[..., 0, 2], half_n33[..., 1, 0] = np.moveaxis(vectors_n3, -1, 0)
+    return half_n33 - np.swapaxes(half_n33, -1, -2)
+
+
 def so3_exp(omega_3: np.ndarray) -> np.ndarray:
     """Rotation matrix of a rotation vector in radians."""
     return Rotation.from_rotvec(omega_3).as_matrix()

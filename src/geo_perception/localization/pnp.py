@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import poselib
 
-from geo_perception.geometry import Camera, make_pose, so3_exp
+from geo_perception.geometry import Camera, make_pose, skew, so3_exp
 
 MIN_POINTS = 4
 _HUBER = 1.5  # residuals beyond this many sigmas pull with constant force
@@ -150,7 +150,7 @@ def _normal_equations(T, pixels_n2, points_map_n3, sigma_px_n, camera: Camera):
         axis=1,
     )
     by_position_n33 = np.broadcast_to(-R_camera_map, (len(z_n), 3, 3))
-    J_n36 = np.concatenate([by_position_n33, R_camera_map @ _skew(offset_n3)], axis=2)
+    J_n36 = np.concatenate([by_position_n33, R_camera_map @ skew(offset_n3)], axis=2)
     J_n26 = J_projection_n23 @ J_n36 / sigma_px_n[:, None, None]
     size_n = np.linalg.norm(residual_n2, axis=1)
     weight_n = np.where(size_n > _HUBER, _HUBER / np.maximum(size_n, 1e-12), 1.0)
@@ -158,13 +158,6 @@ def _normal_equations(T, pixels_n2, points_map_n3, sigma_px_n, camera: Camera):
     H_66 = np.einsum("nij,n,nik->jk", J_n26, weight_n, J_n26)
     g_6 = np.einsum("nij,n,ni->j", J_n26, weight_n, residual_n2)
     return cost, H_66, g_6
-
-
-def _skew(vector_n3: np.ndarray) -> np.ndarray:
-    skew_n33 = np.zeros((len(vector_n3), 3, 3))
-    x_n, y_n, z_n = vector_n3.T
-    skew_n33[:, 0, 1], skew_n33[:, 0, 2], skew_n33[:, 1, 2] = -z_n, y_n, -x_n
-    return skew_n33 - np.swapaxes(skew_n33, 1, 2)
 
 
 def _noise_scale(residual_sigmas_n: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import invert_pose, pose_from_quaternion, pose_to_quaternion
+from geo_perception.geometry import invert_pose, pose_from_quaternion, pose_to_quaternion, skew
 
 TF_MODES = ("none", "map_odom", "map_base")
 _LOOK_S = 0.005
@@ -24,9 +24,9 @@ def transport_covariance(T_map_camera: np.ndarray, T_camera_base: np.ndarray, co
     base in map axes, a rotation error e_r moves the base by e_r x p besides the error of the camera's position:
     J = [[I, -[p]x], [0, I]].
     """
-    x, y, z = T_map_camera[:3, :3] @ T_camera_base[:3, 3]
+    arm_3 = T_map_camera[:3, :3] @ T_camera_base[:3, 3]
     J_66 = np.eye(6)
-    J_66[:3, 3:] = -np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    J_66[:3, 3:] = -skew(arm_3)
     return J_66 @ covariance_66 @ J_66.T
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geo_perception.calibration.correlated_filter import wrap_rad
 from geo_perception.calibration.fusion import CalibrationFusion, FusionOptions, FusionState
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.turning import TurnMeasurement
+from geo_perception.geometry import wrap_rad
 
 STILL = FusionOptions(focal_walk=0.0, attitude_walk_rad=0.0, min_frames=1)
 COVERED = Calibration(CalibrationVerdict.NO_STRUCTURE, "dark", 640, 480)

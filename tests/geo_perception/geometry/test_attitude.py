@@ -11,6 +11,7 @@ from geo_perception.geometry import (
     horizon_midpoint,
     rotation_gravity_camera,
     up_from_attitude,
+    wrap_rad,
 )
 
 DEG = np.pi / 180
@@ -103,3 +104,7 @@ def test_the_horizon_is_nowhere_when_looking_straight_down():
     # The exact up-vector; cos(pi / 2) is not nought in floating point.
     line = horizon_line(100, 50, 40, pitch_rad=-np.pi / 2, roll_rad=0.0)
     assert abs(line[2]) > 1e15 or not np.isfinite(line).all()
+
+
+def test_angles_are_wrapped_into_one_turn():
+    np.testing.assert_allclose(wrap_rad(np.array([0.1, np.pi, -np.pi, 7.0])), [0.1, -np.pi, -np.pi, 7.0 - 2 * np.pi])

@@ -17,6 +17,7 @@ from geo_perception.geometry import (
     pose_from_quaternion,
     pose_to_quaternion,
     rotation_angle_rad,
+    skew,
     so3_exp,
     so3_log,
 )
@@ -173,3 +174,9 @@ def test_a_rotation_takes_the_short_way():
     )
     T = interpolate_pose(np.array([0.0, 1.0]), T_n44, 0.5, max_gap_s=2.0)
     assert rotation_angle_rad(T[:3, :3], so3_exp([0, 0, np.pi])) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_skew_matrices_are_cross_products():
+    a_n3, b_n3 = np.random.default_rng(3).normal(size=(2, 4, 3))
+    np.testing.assert_allclose(np.einsum("nij,nj->ni", skew(a_n3), b_n3), np.cross(a_n3, b_n3))
+    np.testing.assert_allclose(skew(a_n3[0]) @ b_n3[0], np.cross(a_n3[0], b_n3[0]))

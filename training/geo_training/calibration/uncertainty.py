@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from geo_perception.calibration.estimator import Calibrator, Uncertainty, camera_values, network_size
 from geo_perception.calibration.fields import image_scale
-from geo_perception.geometry import fov_rad
+from geo_perception.geometry import fov_rad, wrap_rad
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.data.crops import CropSpec, render_crop
 from geo_training.calibration.data.panoramas import Panorama, cached_panorama
@@ -59,7 +59,7 @@ def validation_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -
         values_3, covariance_33 = camera_values(calibrator.solve(calibrator.run(crop.image_hw3)), Uncertainty())
         scale = image_scale(spec.height_px, spec.width_px)
         error_3 = values_3 - [np.log(spec.focal_px / scale), spec.pitch_rad, spec.roll_rad]
-        error_3[2] = (error_3[2] + np.pi) % (2 * np.pi) - np.pi
+        error_3[2] = wrap_rad(error_3[2])
         errors.append(error_3)
         sigmas.append(np.sqrt(np.diag(covariance_33)))
         vfov_errors.append(float(fov_rad(spec.height_px, np.exp(values_3[0]) * scale)) - spec.vfov_rad)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geo_perception.geometry import Camera
+from geo_perception.geometry import Camera, essential_matrix, sampson_distance
 
 MATCH_SIDE_PX = 640
 FEATURES = 800
@@ -90,19 +90,8 @@ def putative_matches(name_a: str, features_a: Features, name_b: str, features_b:
 
 def epipolar_px(T_b_a: np.ndarray, camera_a: Camera, camera_b: Camera, matches: Matches) -> np.ndarray:
     """The Sampson distance (N,) of each match from what the relative pose allows, in pixels."""
-    t_x, t_y, t_z = T_b_a[:3, 3]
-    cross_33 = np.array([[0, -t_z, t_y], [t_z, 0, -t_x], [-t_y, t_x, 0]])
-    F = np.linalg.inv(camera_b.K).T @ cross_33 @ T_b_a[:3, :3] @ np.linalg.inv(camera_a.K)
-    return sampson_px(F, matches.pixels_a_n2, matches.pixels_b_n2)
-
-
-def sampson_px(F: np.ndarray, pixels_a_n2: np.ndarray, pixels_b_n2: np.ndarray) -> np.ndarray:
-    """The Sampson distance (N,) of each match from what a fundamental matrix allows, in pixels."""
-    ones = np.ones((len(pixels_a_n2), 1))
-    a_n3, b_n3 = np.hstack([pixels_a_n2, ones]), np.hstack([pixels_b_n2, ones])
-    line_b_n3, line_a_n3 = a_n3 @ F.T, b_n3 @ F
-    gradient_n = np.sqrt((line_b_n3[:, :2] ** 2).sum(1) + (line_a_n3[:, :2] ** 2).sum(1))
-    return np.abs((b_n3 * line_b_n3).sum(1)) / np.maximum(gradient_n, 1e-12)
+    F = np.linalg.inv(camera_b.K).T @ essential_matrix(T_b_a) @ np.linalg.inv(camera_a.K)
+    return sampson_distance(F, matches.pixels_a_n2, matches.pixels_b_n2)
 
 
 def triangulated_depths(T_b_a: np.ndarray, camera_a: Camera, camera_b: Camera, matches: Matches):

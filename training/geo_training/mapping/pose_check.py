@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from geo_perception.geometry import invert_pose
+from geo_perception.geometry import essential_matrix, invert_pose, sampson_distance
+from geo_training.datasets.colmap_model import PIXEL_CENTRE
 from geo_training.datasets.scene import Frame, SceneDataset
-from geo_training.mapping.colmap_io import PIXEL_CENTRE
 from geo_training.mapping.features import FeatureStore
 
 MAX_ERROR_PX = 4.0  # COLMAP's own limit for two views
@@ -48,21 +48,11 @@ def epipolar_distance(T_b_a: np.ndarray, x_a_n3: np.ndarray, x_b_n3: np.ndarray)
     A pose without a baseline has no epipolar lines, which any match would fit: it allows the turned point alone.
     """
     if np.linalg.norm(T_b_a[:3, 3]) > NO_BASELINE:
-        return sampson_distance(T_b_a, x_a_n3, x_b_n3)
+        return sampson_distance(essential_matrix(T_b_a), x_a_n3[:, :2], x_b_n3[:, :2])
     turned_n3 = x_a_n3 @ T_b_a[:3, :3].T
     with np.errstate(divide="ignore", invalid="ignore"):
         distance_n = np.linalg.norm(turned_n3[:, :2] / turned_n3[:, 2:] - x_b_n3[:, :2], axis=1)
     return np.where(turned_n3[:, 2] > 0, distance_n, np.inf)
-
-
-def sampson_distance(T_b_a: np.ndarray, x_a_n3: np.ndarray, x_b_n3: np.ndarray) -> np.ndarray:
-    """First-order distance (N,) of matches to the epipolar geometry of a pose, on the plane z = 1 (Hartley and
-    Zisserman, 11.4.3)."""
-    x, y, z = T_b_a[:3, 3]
-    E_33 = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ T_b_a[:3, :3]
-    line_b, line_a = x_a_n3 @ E_33.T, x_b_n3 @ E_33
-    gradient = (line_b[:, :2] ** 2).sum(axis=1) + (line_a[:, :2] ** 2).sum(axis=1)
-    return np.abs((x_b_n3 * line_b).sum(axis=1)) / np.sqrt(np.maximum(gradient, 1e-30))
 
 
 def _baseline(a: Frame, b: Frame) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geo_perception.calibration.result import Calibration
-from geo_perception.geometry import fov_rad, horizon_line, up_from_attitude
+from geo_perception.geometry import fov_rad, horizon_line, up_from_attitude, wrap_rad
 from geo_training.metrics.consistency import LEVELS, coverage, normalized_error_squared
 from geo_training.metrics.pose import latency_figures, percentile
 
@@ -87,7 +87,7 @@ class CalibrationOutcome:
         up_3, true_up_3 = (up_from_attitude(c.pitch_rad, c.roll_rad) for c in (found, truth))
         apart_rad = np.arctan2(np.linalg.norm(np.cross(up_3, true_up_3)), up_3 @ true_up_3)
         values_rad = (
-            circular_difference(found.roll_rad, truth.roll_rad),
+            wrap_rad(found.roll_rad - truth.roll_rad),
             found.pitch_rad - truth.pitch_rad,
             self.estimated.vfov_rad - truth.vfov_rad,
             apart_rad,
@@ -122,7 +122,7 @@ class CalibrationOutcome:
             [
                 np.log(found.focal_px / truth.focal_px),
                 found.pitch_rad - truth.pitch_rad,
-                circular_difference(found.roll_rad, truth.roll_rad),
+                wrap_rad(found.roll_rad - truth.roll_rad),
             ]
         )
         squares = {
@@ -130,11 +130,6 @@ class CalibrationOutcome:
             for i, name in enumerate(PARAMETERS)
         }
         return squares | {"joint": normalized_error_squared(error_3, covariance_33)}
-
-
-def circular_difference(a_rad: float, b_rad: float) -> float:
-    """a - b, brought to [-pi, pi)."""
-    return float(np.mod(a_rad - b_rad + np.pi, 2 * np.pi) - np.pi)
 
 
 def horizon_in_image(camera: TrueCamera) -> bool:

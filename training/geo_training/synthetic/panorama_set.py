@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import skew
 from geo_perception.runtime.files import replace_bytes, replace_text
 from geo_training.storage.images import encode_image
 from geo_training.synthetic import finishes
@@ -143,8 +144,7 @@ def graded(picture_hw3: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     turn, saturation = rng.normal(0, 0.22), rng.uniform(0.25, 1.25)
     tint_3, gamma = np.exp(rng.normal(0, 0.08, 3)), np.exp(rng.normal(0, 0.2))
     grey_33 = np.full((3, 3), 1 / 3)
-    axis = 1 / np.sqrt(3)
-    cross_33 = axis * np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    cross_33 = skew(np.full(3, 1 / np.sqrt(3)))
     # Rotation about the grey axis (Rodrigues); what is off the axis is scaled by the saturation.
     turned_33 = grey_33 + saturation * (np.cos(turn) * (np.eye(3) - grey_33) + np.sin(turn) * cross_33)
     matrix_33 = (tint_3[:, None] * turned_33).astype(np.float32)

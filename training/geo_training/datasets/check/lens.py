@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from geo_perception.geometry import Camera, invert_pose
+from geo_perception.geometry import Camera, invert_pose, sampson_distance
 from geo_training.datasets.check.findings import Finding, Severity, by_sequence
 from geo_training.datasets.matching import (
     Features,
@@ -22,7 +22,6 @@ from geo_training.datasets.matching import (
     features_of,
     fit_fundamental,
     putative_matches,
-    sampson_px,
 )
 from geo_training.datasets.scene import Frame, SceneDataset, recorded_lens
 
@@ -107,7 +106,7 @@ def _distances(pairs: list[Pair], camera: Camera, move, factor: float) -> list[n
         distances_n = np.full(len(a_n2), np.nan)
         F, _ = fit_fundamental(zoom * a_n2[known_n], zoom * b_n2[known_n]) if factor == 1.0 else (None, None)
         if F is not None:
-            distances_n[known_n] = sampson_px(F, zoom * a_n2[known_n], zoom * b_n2[known_n])
+            distances_n[known_n] = sampson_distance(F, zoom * a_n2[known_n], zoom * b_n2[known_n])
         found.append(distances_n)
     return found
 
