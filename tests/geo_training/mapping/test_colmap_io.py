@@ -3,7 +3,8 @@
 import numpy as np
 import pycolmap
 import pytest
-from geo_training.mapping.colmap_io import from_pycolmap, from_rigid, read_model, to_pycolmap, to_rigid
+from geo_training.datasets.colmap_model import camera_from_colmap
+from geo_training.mapping.colmap_io import from_rigid, read_model, to_pycolmap, to_rigid
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose, so3_exp
@@ -26,7 +27,7 @@ def test_a_point_projects_half_a_pixel_further_in_colmap(camera):
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda c: f"{c.model}{len(c.distortion)}")
 def test_a_camera_comes_back_as_it_went(camera):
-    back = from_pycolmap(to_pycolmap(camera))
+    back = camera_from_colmap(to_pycolmap(camera))
     np.testing.assert_allclose(back.project(POINTS), camera.project(POINTS), atol=1e-9)
     assert (back.width_px, back.height_px, back.cx_px) == (640, 480, camera.cx_px)
 
@@ -44,7 +45,7 @@ def test_a_camera_comes_back_as_it_went(camera):
 def test_every_model_that_colmap_estimates_projects_alike(model, params):
     theirs = pycolmap.Camera(model=model, width=640, height=480, params=params)
     expected = np.array([theirs.img_from_cam(point) for point in POINTS]) - 0.5
-    np.testing.assert_allclose(from_pycolmap(theirs).project(POINTS), expected, atol=1e-6)
+    np.testing.assert_allclose(camera_from_colmap(theirs).project(POINTS), expected, atol=1e-6)
 
 
 def test_a_guessed_camera_is_one_that_colmap_refines():
@@ -56,8 +57,8 @@ def test_a_guessed_camera_is_one_that_colmap_refines():
 
 
 def test_a_lens_without_a_name_in_ros_is_refused():
-    with pytest.raises(InputError, match="FOV is not supported"):
-        from_pycolmap(pycolmap.Camera(model="FOV", width=640, height=480, params=[500, 500, 320, 240, 0.9]))
+    with pytest.raises(InputError, match="FOV, which OpenCV lacks"):
+        camera_from_colmap(pycolmap.Camera(model="FOV", width=640, height=480, params=[500, 500, 320, 240, 0.9]))
     with pytest.raises(InputError, match="12-coefficient"):
         to_pycolmap(Camera(640, 480, 500, 500, 320, 240, "rational_polynomial", (0.1,) * 12))
 

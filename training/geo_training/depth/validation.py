@@ -10,9 +10,11 @@ import numpy as np
 from geo_perception.depth.estimator import DepthEstimator
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.config import DepthTrainingConfig
+from geo_training.metrics.confidence import rank_correlation
+from geo_training.metrics.depth import DepthProtocol, counted_pixels, evaluate_image, resize_depth
 
 NEW_PLACES_MARGIN = 1.5  # on the stated errors: validation frames are nearer to what was learned than a robot's are
-_NEAREST_M = 1e-3
+_PROTOCOL = DepthProtocol("validation", cap_m=np.inf)
 
 
 def validation_frames(config: DepthTrainingConfig) -> list[tuple[SceneDataset, Frame]]:
@@ -32,28 +34,23 @@ def validate(estimator: DepthEstimator, frames: Sequence[tuple[SceneDataset, Fra
     of the mean of |log error| / stated scale, 1 where the statement is right; `sigma_rank`: the mean of Spearman's
     correlation of both, over the images that state one. An image without an answer counts as a flat map, as in
     `geo-eval depth`. Empty without frames."""
-    from geo_training.metrics.confidence import rank_correlation
-
     rows, ratios, ranks = [], [], []
     for dataset, frame in frames:
         true_m = dataset.depth_m(frame)
         estimate = estimator.estimate(dataset.image(frame), dataset.camera(frame))
-        known = true_m > _NEAREST_M
-        if not known.any():
+        if not _PROTOCOL.mask(true_m).any():
             continue
-        size_px = true_m.shape[1::-1]
+        depth_hw = np.ones(true_m.shape, np.float32)
         if estimate.estimated:
-            depth_hw = 1 / cv2.resize(1 / estimate.depth_hw, size_px, interpolation=cv2.INTER_LINEAR)
-        else:
-            depth_hw = np.ones(true_m.shape, np.float32)
-        true_n, depth_n = true_m[known], depth_hw[known]
-        depth_n = depth_n * np.median(true_n) / np.median(depth_n)
-        ratio_n = np.maximum(depth_n / true_n, true_n / depth_n)
-        rows.append((np.mean(np.abs(depth_n - true_n) / true_n), np.mean(ratio_n < 1.25)))
+            depth_hw = resize_depth(estimate.depth_hw, *true_m.shape)
+        row = evaluate_image(true_m, depth_hw, _PROTOCOL)
+        rows.append((row["abs_rel"], row["d1"]))
         if estimate.estimated and estimate.sigma_hw is not None:
-            sigma_n = cv2.resize(estimate.sigma_hw, size_px, interpolation=cv2.INTER_LINEAR)[known]
-            ratios.append(np.mean(np.log(ratio_n) / np.maximum(sigma_n, 1e-6)))
-            ranks.append(rank_correlation(sigma_n, np.log(ratio_n)))
+            known_hw, true_n, depth_n = counted_pixels(true_m, depth_hw, _PROTOCOL, row["scale"])
+            sigma_n = cv2.resize(estimate.sigma_hw, true_m.shape[::-1], interpolation=cv2.INTER_LINEAR)[known_hw]
+            error_n = np.abs(np.log(depth_n / true_n))
+            ratios.append(np.mean(error_n / np.maximum(sigma_n, 1e-6)))
+            ranks.append(rank_correlation(sigma_n, error_n))
     if not rows:
         return {}
     abs_rel, d1 = np.mean(rows, axis=0)

@@ -15,11 +15,12 @@ import pycolmap
 from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_text
 from geo_training.console import say, write_json
+from geo_training.datasets.colmap_model import camera_from_colmap
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
 from geo_training.datasets.tally import Tally
 from geo_training.mapping.align import KnownDistance, robust_similarity, scale_from_distances
-from geo_training.mapping.colmap_io import from_pycolmap, registered_poses
-from geo_training.mapping.features import FeatureOptions, FeatureStore, fingerprint
+from geo_training.mapping.colmap_io import registered_poses
+from geo_training.mapping.features import FeatureOptions, FeatureStore
 from geo_training.mapping.pairs import choose_pairs
 from geo_training.mapping.pose_check import pose_agreement
 from geo_training.mapping.reconstruct import map_globally, map_incrementally, triangulate
@@ -33,6 +34,7 @@ from geo_training.mapping.report import (
     well_placed,
 )
 from geo_training.mapping.scene_map import REPORT_NAME
+from geo_training.storage.fingerprints import digest_of
 from geo_training.storage.folders import FolderKind, output_folder
 
 # A recording whose poses have this share of the frames is mapped with them; the other frames are left out.
@@ -154,9 +156,8 @@ def _reconstruct(
         return [triangulate(frames, dataset, store)]
     sigma_m = prior_sigma(frames, dataset, options) if poses == "prior" else None
     recorded = [frame.T_world_camera.tolist() for frame in frames if sigma_m and frame.T_world_camera is not None]
-    key = fingerprint(
-        poses, options.mapper, sigma_m, recorded, [frame.name for frame in frames], pairs, store.signature, versions()
-    )
+    names = [frame.name for frame in frames]
+    key = digest_of(poses, options.mapper, sigma_m, recorded, names, pairs, store.signature, versions())
     folder = store.folder / "models"
     if (folder / "key").is_file() and (folder / "key").read_text() == key:
         say("the models of the last run are used again")
@@ -212,7 +213,7 @@ def _judge(
     if largest is not None:
         for number, camera_id in enumerate(dataset.cameras, start=1):
             if number in largest.cameras:
-                camera = camera_to_dict(from_pycolmap(largest.camera(number)))
+                camera = camera_to_dict(camera_from_colmap(largest.camera(number)))
                 cameras[camera_id] = camera | {"refined": not camera_is_known(dataset.root, camera_id)}
     sequences = {}
     for frame in frames:

@@ -1,4 +1,4 @@
-"""Between our cameras and poses and COLMAP's: models, the pixel centre, the direction of a pose."""
+"""From our cameras to COLMAP's, between our poses and COLMAP's, and the models that `geo-train map` wrote."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import pycolmap
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose
-from geo_training.datasets.colmap_model import read_reconstruction
-
-# The centre of the top-left pixel is (0.5, 0.5) in COLMAP and (0, 0) here.
-PIXEL_CENTRE = 0.5
+from geo_training.datasets.colmap_model import PIXEL_CENTRE, read_reconstruction
 
 pycolmap.logging.minloglevel = 3  # glog's warnings are about COLMAP's own doings; what matters is in our report
 
@@ -42,30 +39,6 @@ def to_pycolmap(camera: Camera, known: bool = True) -> pycolmap.Camera:
     result = pycolmap.Camera(model=model, width=camera.width_px, height=camera.height_px, params=params)
     result.has_prior_focal_length = known
     return result
-
-
-def from_pycolmap(camera: pycolmap.Camera) -> Camera:
-    """Our form of COLMAP's camera. Raises InputError for a lens model that ROS has no name for."""
-    p = list(camera.params)
-    lenses = {
-        "SIMPLE_PINHOLE": lambda: (p[0], p[0], p[1], p[2], "pinhole", ()),
-        "PINHOLE": lambda: (*p[:4], "pinhole", ()),
-        "SIMPLE_RADIAL": lambda: (p[0], p[0], p[1], p[2], "plumb_bob", (p[3], 0.0, 0.0, 0.0)),
-        "RADIAL": lambda: (p[0], p[0], p[1], p[2], "plumb_bob", (p[3], p[4], 0.0, 0.0)),
-        "OPENCV": lambda: (*p[:4], "plumb_bob", tuple(p[4:8])),
-        "FULL_OPENCV": lambda: (*p[:4], "rational_polynomial", tuple(p[4:12])),
-        "OPENCV_FISHEYE": lambda: (*p[:4], "equidistant", tuple(p[4:8])),
-        "SIMPLE_RADIAL_FISHEYE": lambda: (p[0], p[0], p[1], p[2], "equidistant", (p[3], 0.0, 0.0, 0.0)),
-        "RADIAL_FISHEYE": lambda: (p[0], p[0], p[1], p[2], "equidistant", (p[3], p[4], 0.0, 0.0)),
-    }
-    if camera.model.name not in lenses:
-        raise InputError(f"COLMAP's lens model {camera.model.name} is not supported; use one of {', '.join(lenses)}")
-    fx, fy, cx, cy, model, distortion = lenses[camera.model.name]()
-    if model != "equidistant" and not any(distortion):
-        model, distortion = "pinhole", ()
-    return Camera(
-        camera.width, camera.height, fx, fy, cx - PIXEL_CENTRE, cy - PIXEL_CENTRE, model, tuple(map(float, distortion))
-    )
 
 
 def to_rigid(T_world_camera: np.ndarray) -> pycolmap.Rigid3d:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -187,11 +186,6 @@ class FeatureStore:
                     matches_m2 = database.read_two_view_geometry(numbers[a], numbers[b]).inlier_matches
                     if len(matches_m2):
                         yield a, b, matches_m2
-
-
-def fingerprint(*parts: object) -> str:
-    """A short digest of settings, to tell whether something cached still fits."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _rename(database_path: Path, name_of: dict[int, str]) -> None:

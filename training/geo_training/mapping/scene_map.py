@@ -10,7 +10,8 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_training.mapping.colmap_io import PIXEL_CENTRE, from_pycolmap, read_model, registered_poses
+from geo_training.datasets.colmap_model import PIXEL_CENTRE, camera_from_colmap
+from geo_training.mapping.colmap_io import read_model, registered_poses
 
 REPORT_NAME = "map.json"
 
@@ -96,7 +97,7 @@ class SceneMap:
         """The map in a pycolmap.Reconstruction."""
         poses = registered_poses(reconstruction)
         frame_of = {name: index for index, name in enumerate(poses)}
-        by_number = {number: from_pycolmap(camera) for number, camera in reconstruction.cameras.items()}
+        by_number = {number: camera_from_colmap(camera) for number, camera in reconstruction.cameras.items()}
         cameras = {}
         observations: dict[int, list[tuple[int, float, float]]] = {}
         for image in sorted(reconstruction.images.values(), key=lambda image: image.name):

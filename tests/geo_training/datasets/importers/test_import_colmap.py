@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
-from geo_training.datasets.colmap_model import read_reconstruction
+from geo_training.datasets.colmap_model import camera_from_colmap, read_reconstruction
 from geo_training.datasets.importers import guess_format, import_dataset
-from geo_training.datasets.importers.colmap import camera_from_colmap
 from geo_training.datasets.scene import SceneDataset
 
 from geo_perception.errors import InputError

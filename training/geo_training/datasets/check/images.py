@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from geo_training.datasets.check.findings import Finding, Severity, by_sequence,
 from geo_training.datasets.orientation import UPRIGHT
 from geo_training.datasets.pictures import NOT_DECODED, read_header
 from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.storage.fingerprints import file_digest
 from geo_training.storage.images import read_grey
 
 LOOK_SIDE_PX = 480  # images are looked at in this size
@@ -55,7 +55,7 @@ def look_at(path) -> Look | None:
             grey = np.asarray(image.convert("L"))
         if header.deep:
             grey = read_grey(path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_digest(path)
     except NOT_DECODED:
         return None
     scale = LOOK_SIDE_PX / max(grey.shape)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, invert_pose, pose_from_quaternion
-from geo_training.datasets.colmap_model import read_reconstruction
+from geo_perception.geometry import invert_pose, pose_from_quaternion
+from geo_training.datasets.colmap_model import camera_from_colmap, read_reconstruction
 from geo_training.datasets.importers.account import IGNORED_PIXELS, Account
 from geo_training.datasets.importers.pairing import unique_names
 from geo_training.datasets.importers.source import (
@@ -28,39 +28,6 @@ from geo_training.storage.names import natural_key
 
 _MODEL_FOLDERS = ("sparse", "colmap", "colmap/sparse", "model", ".")
 _IMAGE_FOLDERS = ("images", "../images", "../../images", ".")
-# COLMAP's model: indices of fx, fy, cx, cy in its parameters, then our model and the indices of its coefficients
-# (None: zero).
-_MODELS = {
-    "SIMPLE_PINHOLE": ((0, 0, 1, 2), "pinhole", ()),
-    "PINHOLE": ((0, 1, 2, 3), "pinhole", ()),
-    "SIMPLE_RADIAL": ((0, 0, 1, 2), "plumb_bob", (3, None, None, None)),
-    "RADIAL": ((0, 0, 1, 2), "plumb_bob", (3, 4, None, None)),
-    "OPENCV": ((0, 1, 2, 3), "plumb_bob", (4, 5, 6, 7)),
-    "FULL_OPENCV": ((0, 1, 2, 3), "rational_polynomial", (4, 5, 6, 7, 8, 9, 10, 11)),
-    "SIMPLE_FISHEYE": ((0, 0, 1, 2), "equidistant", (None,) * 4),
-    "FISHEYE": ((0, 1, 2, 3), "equidistant", (None,) * 4),
-    "SIMPLE_RADIAL_FISHEYE": ((0, 0, 1, 2), "equidistant", (3, None, None, None)),
-    "RADIAL_FISHEYE": ((0, 0, 1, 2), "equidistant", (3, 4, None, None)),
-    "OPENCV_FISHEYE": ((0, 1, 2, 3), "equidistant", (4, 5, 6, 7)),
-}
-
-
-def camera_from_colmap(camera) -> Camera:
-    """The camera of a `pycolmap.Camera`, its principal point moved from COLMAP's pixel centres (0.5, 0.5) to (0, 0).
-
-    Raises InputError for a lens model that OpenCV does not have.
-    """
-    name = camera.model.name
-    if name not in _MODELS:
-        raise InputError(
-            f"COLMAP camera {camera.camera_id} has the lens model {name}, which OpenCV lacks; run "
-            "`colmap image_undistorter` and import its output"
-        )
-    places, model, coefficients = _MODELS[name]
-    fx, fy, cx, cy = (float(camera.params[place]) for place in places)
-    distortion = tuple(0.0 if place is None else float(camera.params[place]) for place in coefficients)
-    K_33 = [[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]]
-    return Camera.from_K(K_33, camera.width, camera.height, model, distortion)
 
 
 def matches(path: Path) -> bool:

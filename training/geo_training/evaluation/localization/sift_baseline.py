@@ -18,13 +18,13 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
+from geo_training.datasets.colmap_model import PIXEL_CENTRE
 
 RATIO = 0.8  # Lowe's test: the best match must be nearer than this share of the best match of any other point
 MAX_ERROR_PX = 12.0  # of RANSAC; this and the ratio are what COLMAP itself uses by default
 MIN_INLIERS = 12
 NEIGHBOURS = 6  # looked at for each feature, so that one of another point is nearly always among them
 _TREES, _CHECKS = 4, 64  # of the k-d forest
-_PIXEL_CENTRE = 0.5  # COLMAP's top-left pixel centre; ours is 0
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class SiftLocalizer:
         keypoints, descriptors = self._extractor.extract(
             pycolmap.Bitmap.from_array(np.ascontiguousarray(image_rgb)).clone_as_grey()
         )
-        pixels_n2 = np.array([(k.x, k.y) for k in keypoints], np.float64).reshape(-1, 2) - _PIXEL_CENTRE
+        pixels_n2 = np.array([(k.x, k.y) for k in keypoints], np.float64).reshape(-1, 2) - PIXEL_CENTRE
         return pixels_n2, np.asarray(descriptors.data, np.float32).reshape(-1, 128)
 
     def match(self, descriptors_n128: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,7 +163,7 @@ class SiftLocalizer:
         options = pycolmap.AbsolutePoseEstimationOptions()
         options.ransac.max_error, options.ransac.random_seed = self.max_error_px, seed
         answer = pycolmap.estimate_and_refine_absolute_pose(
-            pixels_k2 + _PIXEL_CENTRE, points_k3, to_pycolmap(camera), options
+            pixels_k2 + PIXEL_CENTRE, points_k3, to_pycolmap(camera), options
         )
         if answer is None or answer["num_inliers"] < MIN_INLIERS:
             return Localization(Verdict.NO_CONSENSUS, f"{len(point_k)} matches", detections, timings_s={})
