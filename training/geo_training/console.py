@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperCommand, TyperGroup
 
 from geo_perception.errors import InputError
-from geo_training.storage.output_file import check_output_file
 
 Item = TypeVar("Item")
 
@@ -25,26 +24,6 @@ Item = TypeVar("Item")
 FIRST_LINE_S, LONGEST_WAIT_S = 10.0, 300.0
 
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
-
-
-def writable_file(path: Path | None) -> Path | None:
-    """Of an option that names a file to write: looked at before the command begins, not when its work is done."""
-    if path is not None:
-        try:
-            check_output_file(path, option="the option")
-        except InputError as error:
-            raise typer.BadParameter(str(error)) from None
-    return path
-
-
-JsonOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--json", metavar="PATH", help="Write the result as JSON to this file.", dir_okay=False, callback=writable_file
-    ),
-]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at --out.")]
 
 
 class NotGoodEnough(Exception):  # noqa: N818 (a verdict, not a mistake)

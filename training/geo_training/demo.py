@@ -21,7 +21,8 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
-from geo_training.console import JsonOption, NotGoodEnough, SeedOption, SingleCommand, command_group, say, write_json
+from geo_training.console import NotGoodEnough, SingleCommand, command_group, say, write_json
+from geo_training.options import JsonOption, SeedOption
 
 MIN_RECALL = 0.90
 RECALL = "recall_5cm_5deg"

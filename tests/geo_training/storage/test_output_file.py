@@ -4,8 +4,9 @@ import os
 
 import pytest
 from command_line import invoke
-from geo_training.console import JsonOption, command_group
+from geo_training.console import command_group
 from geo_training.evaluation.options import ReportOption
+from geo_training.options import JsonOption
 from geo_training.storage.output_file import check_folder_takes_files, check_output_file
 
 from geo_perception.errors import InputError

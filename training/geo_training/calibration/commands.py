@@ -11,7 +11,8 @@ import typer
 from geo_training.calibration.config import CONFIGS
 from geo_training.calibration.crop_commands import crops_command
 from geo_training.config import config_path
-from geo_training.console import JsonOption, OverwriteOption, command_group, say, write_json
+from geo_training.console import command_group, say, write_json
+from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, StepsOverride
 
 app = command_group("Train what tells focal length, pitch and roll from one image.")
 
@@ -39,10 +40,10 @@ def fit(
         str | None,
         typer.Option("--from", help="Weights to go on from, `reference` for the package's.", metavar="WEIGHTS"),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
+    steps: StepsOverride = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Crops a step.", min=1)] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    device: DeviceOverride = None,
+    seed: SeedOverride = None,
     overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:

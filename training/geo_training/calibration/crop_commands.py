@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, OverwriteOption, say, write_json
+from geo_training.console import say, write_json
+from geo_training.options import JsonOption, OverwriteOption
 
 _HELP = "geo-train calibration crops --help"
 

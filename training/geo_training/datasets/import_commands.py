@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
-from geo_training.console import JsonOption, NotGoodEnough, OverwriteOption, say, warn, write_json
+from geo_training.console import NotGoodEnough, say, warn, write_json
 from geo_training.datasets.app import app
+from geo_training.options import JsonOption, OverwriteOption
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.", show_default=False)]
 

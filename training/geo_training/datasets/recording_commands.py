@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
-from geo_training.console import JsonOption, OverwriteOption, say, warn, write_json
+from geo_training.console import say, warn, write_json
 from geo_training.datasets.app import app
+from geo_training.options import JsonOption, OverwriteOption
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="The dataset to make.", show_default=False)]
 FpsOption = Annotated[

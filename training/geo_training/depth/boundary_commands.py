@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, say, write_json
+from geo_training.console import say, write_json
+from geo_training.options import DeviceOption, JsonOption
 
 
 def boundaries_command(
@@ -22,7 +23,7 @@ def boundaries_command(
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Least score of an object (default: 0.7).", min=0, max=1)
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make boundaries again that are there.")] = False,
     json_path: JsonOption = None,
 ) -> None:

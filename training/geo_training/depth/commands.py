@@ -8,9 +8,14 @@ from typing import Annotated
 import typer
 
 from geo_training.config import config_path
-from geo_training.console import JsonOption, OverwriteOption, command_group, say, write_json
+from geo_training.console import command_group, say, write_json
 from geo_training.depth.boundary_commands import boundaries_command
-from geo_training.depth.options import BatchOption, DatasetsOption, TrainingDeviceOption
+from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, StepsOverride
+
+DatasetsOption = Annotated[
+    list[Path] | None, typer.Option("--dataset", help="A dataset to learn from; may be given again.", metavar="DIR")
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", help="Clips a step.", min=1)]
 
 app = command_group("Train what tells how far things are, from recordings.")
 NAMES = ("default", "sfmlearner", "reference")
@@ -36,10 +41,10 @@ def fit(
     keep_momentum: Annotated[
         bool | None, typer.Option("--keep-momentum/--restart-momentum", help="With --from: of its optimizer.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
+    steps: StepsOverride = None,
     batch: BatchOption = None,
-    device: TrainingDeviceOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    device: DeviceOverride = None,
+    seed: SeedOverride = None,
     overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
@@ -66,7 +71,7 @@ def fit(
     }
     resolved = load_config(config_path(config, NAMES, CONFIGS), **changes)
     result = fit_depth(resolved, out, overwrite)
-    content = {"weights": str(result.path), "pose_weights": result.pose_path and str(result.pose_path)}
+    content = {"weights": str(result.path), "pose_weights": str(result.beside[0]) if result.beside else None}
     write_json(json_path, {**content, "figures": result.figures, "config": resolved.model_dump(mode="json")})
     figures = result.figures
     say(f"{result.path}: {figures['weights_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")

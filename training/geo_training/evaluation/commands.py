@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
-from geo_training.console import JsonOption, NotGoodEnough, SeedOption, command_group, say, write_json
+from geo_training.console import NotGoodEnough, command_group, say, write_json
 from geo_training.datasets.recording_commands import Rectified
 from geo_training.evaluation.calibration.command import calibration
 from geo_training.evaluation.depth.command import depth
-from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
+from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.options import DeviceOption, JsonOption, SeedOption
 
 app = command_group(
     "How good it is: localization, calibration, depth, replay of recordings, named benchmarks.",

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import say, writable_file
+from geo_training.console import say
 from geo_training.engine.curves import check_charts
+from geo_training.options import writable_file
 
 
 def _report_file(path: Path | None) -> Path | None:
@@ -25,7 +26,6 @@ ReportOption = Annotated[
         "--report", metavar="PATH", help="Write an HTML report to this file.", dir_okay=False, callback=_report_file
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
 def write_evaluation(evaluation, path: Path) -> None:

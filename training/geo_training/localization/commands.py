@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_training.console import JsonOption, OverwriteOption, command_group, say, write_json
+from geo_training.console import command_group, say, write_json
+from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, StepsOverride
 
 app = command_group("Train what finds a scene's landmarks.")
 
@@ -30,11 +31,11 @@ def head(
             "--backbone", help=f"timm name, or a safetensors file of weights as NAME=FILE; default {DEFAULT_BACKBONE}."
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)] = None,
+    steps: StepsOverride = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Views a step.", min=1)] = None,
     buffer_gib: Annotated[float | None, typer.Option("--buffer-gib", help="Memory for features.", min=0.01)] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.")] = None,
+    device: DeviceOverride = None,
+    seed: SeedOverride = None,
     embed_backbone: Annotated[
         bool,
         typer.Option("--embed-backbone", help="Put the backbone into the scene file, so that it needs nothing else."),
@@ -59,10 +60,8 @@ def head(
     )  # fmt: skip
     result = fit_head(dataset, out, resolved, embed_backbone, overwrite)
     figures = result.figures
-    write_json(
-        json_path, {"scene": str(result.scene_path), "figures": figures, "config": resolved.model_dump(mode="json")}
-    )
-    say(f"{result.scene_path}: {figures['scene_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
+    write_json(json_path, {"scene": str(result.path), "figures": figures, "config": resolved.model_dump(mode="json")})
+    say(f"{result.path}: {figures['scene_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
     if "held_out_px" in figures:
         say(held_out_words(figures))
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, NotGoodEnough, say, warn, write_json
+from geo_training.console import NotGoodEnough, say, warn, write_json
+from geo_training.options import JsonOption
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.", show_default=False)]
 

@@ -20,7 +20,7 @@ import typer
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.codec import encode_jpeg
-from geo_training.console import OverwriteOption, SeedOption, SingleCommand, command_group, say
+from geo_training.console import SingleCommand, command_group, say
 from geo_training.datasets.recordings.to_bag import (
     IMAGE_TOPIC,
     INFO_TOPIC,
@@ -30,6 +30,7 @@ from geo_training.datasets.recordings.to_bag import (
     BagMessages,
 )
 from geo_training.datasets.scene import PRODUCER
+from geo_training.options import OverwriteOption, SeedOption
 from geo_training.storage.folders import check_output, output_folder
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import Walk, walk

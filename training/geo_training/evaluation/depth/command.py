@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, NotGoodEnough, write_json
-from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
+from geo_training.console import NotGoodEnough, write_json
+from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.options import DeviceOption, JsonOption
 
 REFERENCE = "reference"
 _SPLITS = ("train", "val", "test", "all")

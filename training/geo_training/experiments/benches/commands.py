@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, SeedOption, warn, write_json
-from geo_training.evaluation.options import DeviceOption, ReportOption, write_evaluation
+from geo_training.console import warn, write_json
+from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.options import DeviceOption, JsonOption, SeedOption
 
 
 def bench_command(

@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, say, write_json
-from geo_training.depth.options import (
-    BatchOption,
-    DatasetsOption,
-    SeedsOption,
-    TableFolderOption,
-    TestOption,
-    TrainingDeviceOption,
-)
+from geo_training.console import say, write_json
+from geo_training.depth.commands import BatchOption, DatasetsOption
+from geo_training.options import DeviceOverride, JsonOption
 
+TableFolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for networks and the table.")]
+TestOption = Annotated[
+    Path, typer.Option("--test", metavar="DIR", help="What is measured on: a dataset or samples with true depth.")
+]
+SeedsOption = Annotated[
+    list[int] | None, typer.Option("--seed", help="Seed of every random choice; may be given again.")
+]
 NAMES = ("keypoints_paper", "keypoints_small")
 
 
@@ -36,7 +37,7 @@ def keypoint_table_command(
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps of every row.", min=1)] = None,
     batch: BatchOption = None,
     seeds: SeedsOption = None,
-    device: TrainingDeviceOption = None,
+    device: DeviceOverride = None,
     json_path: JsonOption = None,
 ) -> None:
     """Fill the table of the paper on keypoints: with and without the detector, with and without the mask, SfMLearner.
@@ -82,7 +83,7 @@ def sweep_command(
     ] = None,
     batch: BatchOption = None,
     seeds: SeedsOption = None,
-    device: TrainingDeviceOption = None,
+    device: DeviceOverride = None,
     json_path: JsonOption = None,
 ) -> None:
     """Fill the table of the paper on object boundaries: a baseline, eight ways to go on from it, seven figures.

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from geo_training.console import JsonOption, OverwriteOption, say, write_json
+from geo_training.console import say, write_json
+from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOption
 
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="YAML file of the experiment, or `paper` or `adapt_small`.")
@@ -19,7 +20,6 @@ PanoramasOption = Annotated[
 ]
 CropsOption = Annotated[int | None, typer.Option("--crops", help="Crops of each domain.", min=8)]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", help="Times through the crops.", min=1)]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
 
 
 def adapt_command(
@@ -32,8 +32,8 @@ def adapt_command(
     ] = None,
     crops: CropsOption = None,
     epochs: EpochsOption = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.")] = 0,
-    device: DeviceOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOverride = None,
     overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
@@ -65,7 +65,7 @@ def incremental_command(
     panoramas: PanoramasOption = None,
     crops: CropsOption = None,
     epochs: EpochsOption = None,
-    device: DeviceOption = None,
+    device: DeviceOverride = None,
     overwrite: OverwriteOption = False,
     json_path: JsonOption = None,
 ) -> None:
