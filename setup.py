@@ -17,6 +17,7 @@ setup(
         "geo_perception.depth": ["weights/*"],
         "geo_training.calibration": ["configs/*.yaml"],
         "geo_training.depth": ["configs/*.yaml"],
+        "geo_training.report": ["templates/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/geo_perception"]),

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.files import replace_text
+from geo_training.report.page import chart_section, header, page, pair, write_page
 
 
 def check_charts() -> None:
@@ -16,21 +16,21 @@ def check_charts() -> None:
 
 
 def write_curves(path: Path, history: list[dict], title: str) -> None:
-    """Draws every figure of the history over the steps, one panel each, into a page that needs nothing else."""
+    """Draws every metric of the history over the steps, a chart each, into a page that needs nothing else."""
     import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
 
-    seen = dict.fromkeys(name for record in history for name in record)  # a figure may come later than the first look
+    from geo_training.report.charts import ACCENT, axis, make_chart
+
+    seen = dict.fromkeys(name for record in history for name in record)  # a metric may come later than the first look
     names = [name for name in seen if name not in ("step", "seconds")]
     if not names:
         return
-    labels = [name.replace("held_out", "held-out").replace("_", " ") for name in names]
-    rows = -(-len(names) // 2)
-    figure = make_subplots(rows=rows, cols=2, subplot_titles=labels)
-    steps = [record["step"] for record in history]
-    for index, name in enumerate(names):
+    steps, charts, labels = [record["step"] for record in history], {}, {}
+    for name in names:
+        labels[name] = name.replace("held_out", "held-out").replace("_", " "), ""
         values = [record.get(name) for record in history]
-        line = go.Scatter(x=steps, y=values, mode="lines+markers", name=name, showlegend=False)
-        figure.add_trace(line, row=index // 2 + 1, col=index % 2 + 1)
-    figure.update_layout(title=title, height=260 * rows, template="plotly_white")
-    replace_text(path, figure.to_html(include_plotlyjs=True, full_html=True))
+        curve = go.Scatter(x=steps, y=values, mode="lines+markers", name=name, line_color=ACCENT)
+        charts[name] = make_chart([curve], height=260, xaxis=axis("step"), yaxis=axis(""))
+    sections = [chart_section(charts, name, labels) for name in names]
+    rows = [pair(*sections[start : start + 2]) for start in range(0, len(sections), 2)]
+    write_page(path, page(title, [header(title, ()), *rows], charts))

@@ -1,32 +1,43 @@
-"""The parts of which every report page is put together: a page that loads nothing, sections, tiles, tables."""
+"""The parts of which every report page is put together, from the templates: a page loads nothing and opens from disk.
+
+Text is escaped; what is HTML is a `Markup`.
+"""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+import jinja2
+from markupsafe import Markup
 
 from geo_perception.runtime.files import replace_text
 from geo_training.console import json_text
 from geo_training.report.machine import describe_machine, describe_versions
-from geo_training.report.style import CSS, SCRIPT
+from geo_training.report.tables import TableSection
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=jinja2.select_autoescape(["html"]),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
 
 
-def page(title: str, sections: Iterable[str], charts: dict[str, dict]) -> str:
+def page(title: str, sections: Iterable[Markup | str], charts: Mapping[str, go.Figure]) -> str:
     """The whole page as text. Empty sections are left out; `charts` are those that `chart_section` gives a place."""
     from plotly.offline import get_plotlyjs
 
-    body = "\n".join(section for section in sections if section)
+    content = {name: chart.to_plotly_json() for name, chart in charts.items()}
     # "</" would end the script element early.
-    chart_json = json_text(charts, indent=None, separators=(",", ":")).replace("</", "<\\/")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
-        f'<script type="application/json" id="charts">{chart_json}</script>\n'
-        f"<script>{get_plotlyjs()}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    charts_json = json_text(content, indent=None, separators=(",", ":")).replace("</", "<\\/")
+    return _TEMPLATES.get_template("page.html").render(
+        title=title, sections=list(sections), charts_json=Markup(charts_json), plotly_js=Markup(get_plotlyjs())
     )
 
 
@@ -38,93 +49,77 @@ def write_page(path: str | Path, content: str) -> Path:
     return path
 
 
-def header(title: str, sentences: Sequence[str]) -> str:
-    """The top of the page; the sentences are HTML."""
-    return f'<header><h1>{text(title)}</h1><p class="lead">{" ".join(sentences)}</p></header>'
+def header(title: str, sentences: Sequence[str]) -> Markup:
+    """The top of the page."""
+    return _part("header", title, sentences)
 
 
-def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
-    """The large figures: (value, words, tone), tone one of good, bad or nothing."""
-    cells = (
-        f'<div class="tile {tone}"><b>{value}</b><span>{text(words)}</span></div>' for value, words, tone in entries
-    )
-    return f'<div class="tiles">{"".join(cells)}</div>'
+def tiles(entries: Iterable[tuple[str, str, str]]) -> Markup:
+    """The large numbers: (value, label, tone), tone one of good, bad or nothing."""
+    return _part("tiles", list(entries))
 
 
-def section(title: str, note: str, content: str) -> str:
-    """A section with a sentence on how to read it; note and content are HTML."""
-    return f'<section><h2>{title}</h2><p class="note">{note}</p>{content}</section>'
+def section(title: str, note: str, content: Markup) -> Markup:
+    """A section with a sentence on how to read it."""
+    return _part("section", title, note, content)
 
 
-def chart_section(charts: dict[str, dict], name: str, texts: dict[str, tuple[str, str]]) -> str:
+def chart_section(charts: Mapping[str, go.Figure], name: str, texts: Mapping[str, tuple[str, str]]) -> Markup:
     """A chart with its title and its sentence from `texts`; nothing where there is no such chart."""
-    return section(*texts[name], f'<div class="chart" data-chart="{name}"></div>') if name in charts else ""
+    return section(*texts[name], _part("chart", name)) if name in charts else Markup()
 
 
-def pair(*sections: str) -> str:
+def pair(*sections: Markup) -> Markup:
     """Sections side by side, where the screen is wide enough."""
     there = [part for part in sections if part]
-    return f'<div class="pair">{"".join(there)}</div>' if there else ""
+    return _part("pair", there) if there else Markup()
 
 
-def figure(name: str, data_url: str, caption: str) -> str:
-    """A picture; the caption is HTML."""
-    return f'<figure><img alt="{text(name)}" src="{data_url}"><figcaption>{caption}</figcaption></figure>'
+def picture(name: str, data_url: str, caption: str) -> Markup:
+    """A picture with its caption."""
+    return _part("picture", name, data_url, caption)
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A table of cells of HTML."""
-    head = "".join(f"<th>{cell}</th>" for cell in header)
-    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+def pictures(parts: Sequence[Markup], kind: str = "frames") -> Markup:
+    """Pictures in a grid, or, as `panels`, in one row."""
+    return _part("pictures", parts, kind)
 
 
-def verdict_table(verdicts: Sequence[str], note: str) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    return _part("table", header, rows)
+
+
+def verdict_table(verdicts: Sequence[str], note: str) -> Markup:
     """How often each verdict was given, the most frequent first."""
     counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    rows = [[text(verdict), str(count), f"{count / len(verdicts):.1%}"] for verdict, count in ordered]
+    rows = [[verdict, str(count), f"{count / len(verdicts):.1%}"] for verdict, count in ordered]
     return section("Verdicts", note, table(["verdict", "frames", "share"], rows))
 
 
-def provenance(facts: dict[str, str], config: dict, command: str = "") -> str:
+def provenance(metadata: Mapping[str, str], config: dict, command: str = "") -> Markup:
     """What the report is about, the machine, the versions, the command and the configuration."""
-    facts = {
-        **facts,
+    metadata = {
+        **metadata,
         "machine": ", ".join(f"{key} {value}" for key, value in describe_machine().items()),
         "versions": ", ".join(f"{name} {version}" for name, version in describe_versions().items()),
     }
-    pairs = "".join(f"<dt>{text(key)}</dt><dd>{text(str(value))}</dd>" for key, value in facts.items())
-    command_html = f"<p class='note'>Made by</p><pre>{text(command)}</pre>" if command else ""
-    config_text = text(json_text(config, default=str))
-    config_html = f"<p class='note'>Configuration</p><pre>{config_text}</pre>" if config else ""
-    return f"<section><h2>Where this comes from</h2><dl>{pairs}</dl>{command_html}{config_html}</section>"
+    return _part("provenance", metadata, command, json_text(config, default=str) if config else "")
 
 
-def text(words: str) -> str:
-    return html.escape(words)
+def tables_page(title: str, sentences: Sequence[str], sections: Sequence[TableSection], config: dict) -> str:
+    """The whole page of an experiment: sections of a chart, a table, or both."""
+    parts, charts = [header(title, sentences)], {}
+    for index, part in enumerate(sections):
+        content = Markup()
+        if part.chart is not None:
+            charts[f"chart_{index}"] = part.chart
+            content += _part("chart", f"chart_{index}")
+        if part.table is not None:
+            content += table(*part.table)
+        parts.append(section(part.title, part.note, content))
+    return page(title, [*parts, provenance({}, config)], charts)
 
 
-def number(value: float, digits: int, unit: str = "") -> str:
-    """A dash for what is not known, ∞ for what misses made infinite."""
-    return f"{value:.{digits}f}{html.escape(unit)}" if np.isfinite(value) else _no_number(value)
-
-
-def percent(value: float) -> str:
-    return number(100 * value, 1, " %")
-
-
-def two(value: float) -> str:
-    return number(value, 2)
-
-
-def count(value: float) -> str:
-    return number(value, 0)
-
-
-def short(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else _no_number(value)
-
-
-def _no_number(value: float) -> str:
-    return "–" if np.isnan(value) else "∞"
+def _part(name: str, *arguments) -> Markup:
+    return getattr(_TEMPLATES.get_template("parts.html").module, name)(*arguments)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from geo_training.metrics.calibration import CalibrationOutcome, TrueCamera, horizon_in_image
+from geo_training.report.pictures import canvas_pixel, resized_canvas
 
 TRUE_RGB, ESTIMATED_RGB = (40, 205, 95), (255, 140, 20)
 _LONGEST_PX, _LINE_PX = 480, 3
@@ -44,17 +45,12 @@ def chosen_frames(outcomes: Sequence[CalibrationOutcome], count: int = 6) -> dic
 def draw_horizons(image_hw3: np.ndarray, outcome: CalibrationOutcome, longest_px: int = _LONGEST_PX) -> np.ndarray:
     """The image, its longer side `longest_px`, with the true horizon in green and the estimated one in orange. One that
     does not cross the image is an arrow from the centre towards it."""
-    height_px, width_px = image_hw3.shape[:2]
-    scale = longest_px / max(height_px, width_px)
-    size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    canvas = np.ascontiguousarray(cv2.resize(image_hw3, size, interpolation=method))
+    canvas, scale = resized_canvas(image_hw3, longest_px)
     cameras = [(outcome.truth, TRUE_RGB)] + ([(outcome.estimated, ESTIMATED_RGB)] if outcome.answered else [])
     for camera, color in cameras:
         draw, ends = (cv2.line, horizon_ends(camera)) if horizon_in_image(camera) else (cv2.arrowedLine, _arrow(camera))
         if ends is not None:
-            first, second = (tuple(round((v + 0.5) * scale - 0.5) for v in end_2) for end_2 in ends)
-            draw(canvas, first, second, color, _LINE_PX, cv2.LINE_AA)
+            draw(canvas, *(canvas_pixel(end_2, scale) for end_2 in ends), color, _LINE_PX, cv2.LINE_AA)
     return canvas
 
 

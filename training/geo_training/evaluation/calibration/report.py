@@ -5,30 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from geo_training.evaluation.calibration.charts import calibration_charts
 from geo_training.evaluation.calibration.evaluate import CalibrationEvaluation, auc_words
 from geo_training.evaluation.calibration.pictures import chosen_frames, draw_horizons
-from geo_training.evaluation.localization.pictures import as_data_url
 from geo_training.metrics.calibration import HORIZON_LIMIT, CalibrationOutcome, TrueCamera, horizon_in_image
+from geo_training.report.numbers import count, number, percent, two
 from geo_training.report.page import (
     chart_section,
-    count,
-    figure,
     header,
-    number,
     page,
     pair,
-    percent,
+    picture,
+    pictures,
     provenance,
     section,
     table,
-    text,
     tiles,
-    two,
     verdict_table,
     write_page,
 )
+from geo_training.report.pictures import as_data_url
 
 # Fewer frames say nothing about a share near 90 %.
 _ENOUGH_FRAMES = 30
@@ -52,8 +50,8 @@ _CHART_TEXTS = {
     "trust": (
         "Are the sure ones right?",
         "The median error of the surest images only, from the surest 5 % to all. Those without an answer come last and "
-        "are infinitely wrong: a curve ends where they are half. The uncertainty is worth something where the curves "
-        "rise.",
+        "are infinitely wrong: a curve ends where they are half. The uncertainty tells right from wrong where the "
+        "curves rise.",
     ),
     "latency": (
         "Time per image",
@@ -61,7 +59,7 @@ _CHART_TEXTS = {
     ),
 }
 _PICTURE_TITLES = {"best": "The best", "typical": "Typical", "worst": "The worst"}
-_LINES_NOTE = (
+_LINES_NOTE = Markup(
     '<span class="key" style="color:#1a9a4a">Green</span> is the true horizon, '
     '<span class="key" style="color:#d07000">orange</span> the estimated one; an arrow points to one outside '
     "the image. Images are ordered by the largest of the errors of roll, pitch and vertical field of view, each in "
@@ -96,7 +94,8 @@ def render_calibration_report(evaluation: CalibrationEvaluation, command: str = 
 
 def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
     figures = evaluation.figures
-    sentences = [f"{figures['frames']} images, <b>{figures['trusted_share']:.1%}</b> of the answers are trusted."]
+    trusted = Markup("<b>{:.1%}</b>").format(figures["trusted_share"])
+    sentences = [Markup("{} images, {} of the answers are trusted.").format(figures["frames"], trusted)]
     if np.isfinite(figures["roll_median_deg"]):
         sentences.append(
             f"Half of the images are told more closely than {figures['roll_median_deg']:.2f}° in roll, "
@@ -107,7 +106,7 @@ def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
         share = "Less than" if figures["answered_share"] < 0.5 else "Only"
         sentences.append(f"{share} half of the images are answered, so there is no median error.")
     if "principal point" in evaluation.facts:
-        sentences.append(f"The principal point lies {text(evaluation.facts['principal point'])}.")
+        sentences.append(f"The principal point lies {evaluation.facts['principal point']}.")
     return sentences
 
 
@@ -132,7 +131,7 @@ def _tile_entries(evaluation: CalibrationEvaluation) -> list[tuple[str, str, str
     ]
 
 
-def _pictures(evaluation: CalibrationEvaluation) -> list[str]:
+def _pictures(evaluation: CalibrationEvaluation) -> list[Markup]:
     if evaluation.load_images is None:
         return []
     sections = []
@@ -140,23 +139,21 @@ def _pictures(evaluation: CalibrationEvaluation) -> list[str]:
         if not outcomes:
             continue
         images = evaluation.load_images([outcome.name for outcome in outcomes])
-        figures = "".join(figure(o.name, as_data_url(draw_horizons(images[o.name], o)), _caption(o)) for o in outcomes)
-        sections.append(section(_PICTURE_TITLES[kind], _LINES_NOTE, f'<div class="frames">{figures}</div>'))
+        drawn = [picture(o.name, as_data_url(draw_horizons(images[o.name], o)), _caption(o)) for o in outcomes]
+        sections.append(section(_PICTURE_TITLES[kind], _LINES_NOTE, pictures(drawn)))
     return sections
 
 
-def _caption(outcome: CalibrationOutcome) -> str:
+def _caption(outcome: CalibrationOutcome) -> Markup:
     found, domain = outcome.result, f" ({outcome.domain})" if outcome.domain else ""
-    lines = [f"<b>{text(outcome.name)}</b>{text(domain)}", f"true: {_camera_words(outcome.truth)}"]
+    lines = [Markup("<b>{}</b>{}").format(outcome.name, domain), f"true: {_camera_words(outcome.truth)}"]
     if outcome.answered:
         lines.append(f"estimated: {_camera_words(outcome.estimated)}")
         errors = outcome.errors_deg
         lines.append(f"off by roll {errors['roll']:.1f}°, pitch {errors['pitch']:.1f}°, view {errors['fov']:.1f}°")
     if not found.trusted:
-        lines.append(
-            text(found.verdict.value + (f" ({found.detail})" if found.detail and not outcome.answered else ""))
-        )
-    return "<br>".join(lines)
+        lines.append(found.verdict.value + (f" ({found.detail})" if found.detail and not outcome.answered else ""))
+    return Markup("<br>").join(lines)
 
 
 def _camera_words(camera: TrueCamera) -> str:
@@ -167,7 +164,7 @@ def _camera_words(camera: TrueCamera) -> str:
     return words
 
 
-def _figures_table(evaluation: CalibrationEvaluation) -> str:
+def _figures_table(evaluation: CalibrationEvaluation) -> Markup:
     columns = {"all": evaluation.figures}
     if len(evaluation.by_domain) > 1:
         columns |= evaluation.by_domain
@@ -205,10 +202,10 @@ def _figures_table(evaluation: CalibrationEvaluation) -> str:
         "those without an answer counted as infinitely wrong (∞). NEES is the squared error in units of the stated "
         "uncertainty, of the logarithm of the focal length, pitch and roll together."
     )
-    return section("All figures", note, table(["", *map(text, columns)], rows))
+    return section("All figures", note, table(["", *columns], rows))
 
 
-def _reliability(evaluation: CalibrationEvaluation) -> str:
+def _reliability(evaluation: CalibrationEvaluation) -> Markup:
     parts = {"focal": "focal length", "pitch": "pitch", "roll": "roll", "joint": "all three"}
     rows = [[f"{row['stated']:.0%}", *(percent(row[part]) for part in parts)] for row in evaluation.reliability_rows]
     note = (

@@ -1,8 +1,9 @@
-"""The charts of a depth report, as plain Plotly data."""
+"""The charts of a depth report."""
 
 from __future__ import annotations
 
 import numpy as np
+import plotly.graph_objects as go
 
 from geo_training.evaluation.depth.evaluate import DepthEvaluation
 from geo_training.evaluation.depth.odometry import OdometryPath
@@ -14,14 +15,19 @@ from geo_training.report.charts import (
     MUTED,
     THIRD,
     TRUE,
-    axis_style,
+    axis,
+    diagonal,
     latency_histogram,
+    line,
     make_chart,
+    points,
     rounded,
 )
 
+_FACTOR_TICKS = (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10)
 
-def depth_charts(evaluation: DepthEvaluation) -> dict[str, dict]:
+
+def depth_charts(evaluation: DepthEvaluation) -> dict[str, go.Figure]:
     """Every chart there is data for, by name."""
     charts = {}
     if evaluation.distance_rows:
@@ -38,89 +44,76 @@ def depth_charts(evaluation: DepthEvaluation) -> dict[str, dict]:
     return charts
 
 
-def error_by_distance(evaluation: DepthEvaluation) -> dict:
+def error_by_distance(evaluation: DepthEvaluation) -> go.Figure:
     """abs_rel over true distance, and how many pixels there are."""
     rows = evaluation.distance_rows
     middle_m = [(row["from_m"] + row["to_m"]) / 2 for row in rows]
     width_m = [row["to_m"] - row["from_m"] for row in rows]
     pixels = np.array([row["pixels"] for row in rows], float)
-    bars = {"type": "bar", "x": rounded(middle_m), "y": rounded(100 * pixels / pixels.sum()), "width": rounded(width_m),
-            "name": "pixels", "yaxis": "y2", "marker": {"color": "#dfe6ee", "line": {"width": 1, "color": "white"}},
-            "hovertemplate": "%{x:.1f} m: %{y:.1f} % of the pixels<extra></extra>"}  # fmt: skip
-    line = {"type": "scatter", "mode": "lines+markers", "x": rounded(middle_m),
-            "y": rounded([row["abs_rel"] for row in rows]), "name": "abs_rel", "line": {"color": ACCENT, "width": 2.5},
-            "hovertemplate": "%{x:.1f} m: abs_rel %{y:.3f}<extra></extra>"}  # fmt: skip
-    distance = axis_style("true distance (m)") | {"range": [0, rows[-1]["to_m"]]}
+    bars = go.Bar(
+        x=rounded(middle_m), y=rounded(100 * pixels / pixels.sum()), width=rounded(width_m), name="pixels", yaxis="y2",
+        marker={"color": "#dfe6ee", "line": {"width": 1, "color": "white"}},
+        hovertemplate="%{x:.1f} m: %{y:.1f} % of the pixels<extra></extra>",
+    )  # fmt: skip
+    errors = line(middle_m, [row["abs_rel"] for row in rows], "abs_rel", ACCENT, "%{x:.1f} m: abs_rel %{y:.3f}",
+                  mode="lines+markers")  # fmt: skip
+    distance_axis = axis("true distance (m)", range=[0, rows[-1]["to_m"]])
     # The line lies on the axis that is drawn over the other, so that the bars do not hide it.
-    errors = axis_style("abs_rel") | {"rangemode": "tozero", "overlaying": "y2", "tickmode": "auto"}
-    shares = axis_style("pixels (%)") | {"side": "right", "showgrid": False, "rangemode": "tozero"}
-    return make_chart([bars, line], xaxis=distance, yaxis=errors, yaxis2=shares,
-                      margin={"l": 60, "r": 60, "t": 30, "b": 50})  # fmt: skip
+    error_axis = axis("abs_rel", rangemode="tozero", overlaying="y2", tickmode="auto")
+    share_axis = axis("pixels (%)", side="right", showgrid=False, rangemode="tozero")
+    return make_chart([bars, errors], xaxis=distance_axis, yaxis=error_axis, yaxis2=share_axis, margin_r=60)
 
 
-def scale_by_frame(evaluation: DepthEvaluation) -> dict:
+def scale_by_frame(evaluation: DepthEvaluation) -> go.Figure:
     """The factor of each image over the median factor, in the order of the images."""
     rows = [row for row in evaluation.rows if np.isfinite(row["scale"])]
     middle = evaluation.figures["scale"]
     ratio = [row["scale"] / middle for row in rows]
-    data = [{"type": "scatter", "mode": "markers", "x": list(range(len(rows))),
-             "y": rounded(ratio), "text": [row["name"] for row in rows], "name": "an image", "showlegend": False,
-             "marker": {"color": ACCENT, "size": 6, "opacity": 0.75},
-             "hovertemplate": "%{text}<br>%{y:.2f} times the median<extra></extra>"}]  # fmt: skip
-    shapes = [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 1, "y1": 1,
-               "line": {"color": MUTED, "width": 1, "dash": "dash"}}]  # fmt: skip
-    largest = max(max(ratio), 1 / min(ratio), 1.25)
-    ticks = [value for value in (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10)
-             if 1 / largest / 1.05 <= value <= largest * 1.05]  # fmt: skip
-    reach = float(np.log10(largest * 1.05))
-    factor = axis_style("factor / median factor") | {
-        "type": "log", "range": [-reach, reach], "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks],
-    }  # fmt: skip
-    return make_chart(data, xaxis=axis_style("image"), yaxis=factor, shapes=shapes)
+    shown = {"text": [row["name"] for row in rows], "showlegend": False, "marker_opacity": 0.75}
+    dots = points(range(len(rows)), ratio, "an image", ACCENT, "%{text}<br>%{y:.2f} times the median", **shown)
+    largest = max(max(ratio), 1 / min(ratio), 1.25) * 1.05
+    ticks = [tick for tick in _FACTOR_TICKS if 1 / largest <= tick <= largest]
+    reach = float(np.log10(largest))
+    factor = axis("factor / median factor", type="log", range=[-reach, reach], tickvals=ticks,
+                  ticktext=[f"{tick:g}" for tick in ticks])  # fmt: skip
+    chart = make_chart([dots], xaxis=axis("image"), yaxis=factor)
+    chart.add_shape(type="line", xref="paper", x0=0, x1=1, y0=1, y1=1,
+                    line={"color": MUTED, "width": 1, "dash": "dash"})  # fmt: skip
+    return chart
 
 
-def sparsification_plot(curves: dict[str, list[float]]) -> dict:
-    """What is left of abs_rel when the most doubtful pixels are taken away."""
+def sparsification_plot(curves: dict[str, list[float]]) -> go.Figure:
+    """What is left of abs_rel when the most uncertain pixels are taken away."""
     kinds = (("random", "in random order", MUTED, "dash"), ("by_stated", "by stated uncertainty", ACCENT, "solid"),
              ("best", "by the error itself", GOOD, "dot"))  # fmt: skip
-    data = [{"type": "scatter", "mode": "lines", "x": rounded(100 * np.array(curves["removed"])),
-             "y": rounded(curves[key]), "name": words, "line": {"color": color, "width": 2.5, "dash": dash},
-             "hovertemplate": "%{x:.0f} % taken away: abs_rel %{y:.3f}<extra></extra>"}
-            for key, words, color, dash in kinds]  # fmt: skip
-    return make_chart(data, xaxis=axis_style("pixels taken away (%)") | {"range": [0, 100]},
-                      yaxis=axis_style("abs_rel of the rest") | {"rangemode": "tozero"})  # fmt: skip
+    removed_pct, hover = 100 * np.array(curves["removed"]), "%{x:.0f} % taken away: abs_rel %{y:.3f}"
+    traces = [line(removed_pct, curves[key], label, color, hover, line_dash=dash) for key, label, color, dash in kinds]
+    return make_chart(traces, xaxis=axis("pixels taken away (%)", range=[0, 100]),
+                      yaxis=axis("abs_rel of the rest", rangemode="tozero"))  # fmt: skip
 
 
-def confidence_plot(rows: list[dict[str, float]]) -> dict:
+def confidence_plot(rows: list[dict[str, float]]) -> go.Figure:
     """Stated against actual share of pixels within 25 %; the larger a dot, the more pixels."""
     most = max(row["pixels"] for row in rows)
     sizes = [4 + 10 * np.sqrt(row["pixels"] / most) for row in rows]
     stated, actual = ([100 * row[key] for row in rows] for key in ("stated", "actual"))
-    data = [
-        {"type": "scatter", "mode": "lines", "x": [0, 100], "y": [0, 100], "name": "perfect", "hoverinfo": "skip",
-         "line": {"color": MUTED, "dash": "dash", "width": 1}},
-        {"type": "scatter", "mode": "lines+markers", "x": rounded(stated), "y": rounded(actual), "name": "pixels",
-         "line": {"color": ACCENT, "width": 2}, "marker": {"size": rounded(sizes), "color": ACCENT},
-         "text": [f"{row['pixels']:,} pixels" for row in rows],
-         "hovertemplate": "stated %{x:.0f} %, actual %{y:.1f} %<br>%{text}<extra></extra>"},
-    ]  # fmt: skip
-    return make_chart(data, xaxis=axis_style("stated confidence (%)") | {"range": [0, 100]},
-                      yaxis=axis_style("pixels within 25 % (%)") | {"range": [0, 103]})  # fmt: skip
+    marks = {"mode": "lines+markers", "marker": {"size": rounded(sizes), "color": ACCENT},
+             "text": [f"{row['pixels']:,} pixels" for row in rows]}  # fmt: skip
+    shares = line(stated, actual, "pixels", ACCENT, "stated %{x:.0f} %, actual %{y:.1f} %<br>%{text}", 2, **marks)
+    return make_chart([diagonal(0, 100), shares], xaxis=axis("stated confidence (%)", range=[0, 100]),
+                      yaxis=axis("pixels within 25 % (%)", range=[0, 103]))  # fmt: skip
 
 
-def path_plot(path: OdometryPath) -> dict:
+def path_plot(path: OdometryPath) -> go.Figure:
     """The true path and the aligned estimate, seen along the axis of the world in which the true one extends least."""
     true_n3, found_n3 = path.true_n44[:, :3, 3], path.aligned_n44[:, :3, 3]
     first, second = sorted(np.argsort(np.ptp(true_n3, axis=0), kind="stable")[1:])
-    data = []
+    traces = []
     for name, points_n3, color, width in (("true", true_n3, TRUE, 3), ("estimated", found_n3, THIRD, 2)):
-        data.append({"type": "scatter", "mode": "lines", "x": rounded(points_n3[:, first]),
-                     "y": rounded(points_n3[:, second]), "name": name, "line": {"color": color, "width": width},
-                     "hovertemplate": "%{x:.2f}, %{y:.2f} m<extra>" + name + "</extra>"})  # fmt: skip
-    for words, color, place in (("start", INK, 0), ("end of the true path", BAD, -1)):
-        data.append({"type": "scatter", "mode": "markers", "x": rounded([true_n3[place, first]]),
-                     "y": rounded([true_n3[place, second]]), "name": words, "marker": {"color": color, "size": 9},
-                     "hoverinfo": "name"})  # fmt: skip
-    names = "xyz"
-    return make_chart(data, height=440, xaxis=axis_style(f"{names[first]} (m)"),
-                      yaxis=axis_style(f"{names[second]} (m)") | {"scaleanchor": "x"})  # fmt: skip
+        hover = {"hovertemplate": "%{x:.2f}, %{y:.2f} m<extra>" + name + "</extra>", "hoverinfo": None}
+        traces.append(line(points_n3[:, first], points_n3[:, second], name, color, width=width, **hover))
+    for label, color, place in (("start", INK, 0), ("end of the true path", BAD, -1)):
+        x, y = true_n3[place, [first, second]]
+        traces.append(points([x], [y], label, color, size=9, hoverinfo="name"))
+    return make_chart(traces, height=440, xaxis=axis(f"{'xyz'[first]} (m)"),
+                      yaxis=axis(f"{'xyz'[second]} (m)", scaleanchor="x"))  # fmt: skip

@@ -5,31 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
+from markupsafe import Markup
 
 from geo_training.evaluation.depth.charts import depth_charts
 from geo_training.evaluation.depth.evaluate import DepthEvaluation
 from geo_training.evaluation.depth.pictures import ERROR_LIMIT, draw_frame, pictured_names
-from geo_training.evaluation.localization.pictures import as_data_url
 from geo_training.metrics.depth import METRICS, SCALINGS
 from geo_training.metrics.edges import EVALUATION_PX, TOLERANCE_PX
+from geo_training.report.numbers import count, number, percent, three, two
 from geo_training.report.page import (
     chart_section,
-    count,
-    figure,
     header,
-    number,
     page,
     pair,
-    percent,
+    picture,
+    pictures,
     provenance,
     section,
     table,
-    text,
     tiles,
-    two,
     verdict_table,
     write_page,
 )
+from geo_training.report.pictures import as_data_url
 
 _CHART_TEXTS = {
     "distance": (
@@ -44,8 +43,8 @@ _CHART_TEXTS = {
     ),
     "sparsification": (
         "Are the doubtful pixels the wrong ones?",
-        "The error of what is left when the most doubtful pixels are taken away first. The uncertainty is worth "
-        "something as far as its curve lies below the grey one; the green one is the best there can be.",
+        "The error of what is left when the most uncertain pixels are taken away first. The uncertainty tells right "
+        "from wrong as far as its curve lies below the grey one; the green one is the best there can be.",
     ),
     "reliability": (
         "Does the stated confidence hold?",
@@ -64,14 +63,13 @@ _METRIC_WORDS = {
 }  # fmt: skip
 _PANELS = {"image": "image", "predicted": "estimated", "true": "true", "error": "error", "confidence": "confidence"}
 _PICTURE_TITLES = {"best": "The best", "typical": "Typical", "worst": "The worst"}
-_PICTURE_NOTE = (
+_PICTURE_NOTE = Markup(
     "Estimated depth by its own scale and true depth, in the same colours: near is bright, far is dark, grey is "
     'unknown. Error: <span class="key" style="color:#c83228">red</span> is estimated too far, '
     '<span class="key" style="color:#235fbe">blue</span> too near, white is right; full colour at a factor of '
     f"{ERROR_LIMIT:g}. Confidence: dark is 0, yellow is 1."
 )
 _KIND_NOTES = {"typical": "About the median of abs_rel.", "worst": "Those without an answer first, if there are any."}
-_ROW_STYLE = "display:grid;grid-template-columns:repeat(5,minmax(0,1fr));gap:.5rem;margin-bottom:.3rem"
 
 
 def write_depth_report(evaluation: DepthEvaluation, path: str | Path, command: str = "") -> Path:
@@ -112,8 +110,10 @@ def _sentences(evaluation: DepthEvaluation) -> list[str]:
     sentences = [
         f"{figures['frames_with_truth']} images with true depth, compared from {protocol.min_m:g} to "
         f"{protocol.cap_m:g} m{crop}.",
-        f"A depth is off by <b>{percent(figures['abs_rel'])}</b> on average when each image is scaled by its own "
-        f"truth, by {percent(figures['abs_rel_one_scale'])} with one scale for all.",
+        Markup(
+            "A depth is off by <b>{}</b> on average when each image is scaled by its own truth, by {} with one scale "
+            "for all."
+        ).format(percent(figures["abs_rel"]), percent(figures["abs_rel_one_scale"])),
     ]
     if figures["failed"]:
         sentences.append(f"{figures['failed']} images got no answer; they count as a flat map.")
@@ -142,7 +142,7 @@ def _tile_entries(evaluation: DepthEvaluation) -> list[tuple[str, str, str]]:
     return entries
 
 
-def _scalings_table(evaluation: DepthEvaluation) -> str:
+def _scalings_table(evaluation: DepthEvaluation) -> Markup:
     figures = evaluation.figures
     rows = [
         [words, *(number(figures[f"{name}{SCALINGS[key]}"], 3) for name in METRICS)]
@@ -156,12 +156,8 @@ def _scalings_table(evaluation: DepthEvaluation) -> str:
     return section("Depth", note, table(["scaled by", *_METRIC_WORDS.values()], rows))
 
 
-def _others_table(evaluation: DepthEvaluation) -> str:
+def _others_table(evaluation: DepthEvaluation) -> Markup:
     figures = evaluation.figures
-
-    def three(value: float) -> str:
-        return number(value, 3)
-
     lines = [
         ("images with true depth", "frames_with_truth", count),
         ("images without an answer", "failed", count),
@@ -169,8 +165,8 @@ def _others_table(evaluation: DepthEvaluation) -> str:
         ("images that have a scale", "scaled_frames", count),
         ("spread of the scales of the images", "scale_spread", percent),
         ("images with edges to compare", "edge_frames", count),
-        *_edge_lines("edge", "depth edges", three),
-        *_edge_lines("object_edge", "borders of objects", three),
+        *_edge_lines("edge", "depth edges"),
+        *_edge_lines("object_edge", "borders of objects"),
         ("images with a stated uncertainty", "confidence_frames", count),
         ("uncertainty: area under the sparsification error (0 is best)", "ause", three),
         ("the same in random order", "ause_random", three),
@@ -189,39 +185,41 @@ def _others_table(evaluation: DepthEvaluation) -> str:
     return section("Edges, confidence, time", note, table(["", "mean over images"], rows))
 
 
-def _edge_lines(key: str, words: str, form) -> list[tuple]:
+def _edge_lines(key: str, label: str) -> list[tuple]:
     precision, recall, width = (key.replace("edge", f"edge_{end}") for end in ("precision", "recall", "width_px"))
     return [
-        (f"{words}: F1", key, form),
-        (f"{words}: precision", precision, form),
-        (f"{words}: recall", recall, form),
-        (f"{words}: width of the estimated transition (px)", width, form),
+        (f"{label}: F1", key, three),
+        (f"{label}: precision", precision, three),
+        (f"{label}: recall", recall, three),
+        (f"{label}: width of the estimated transition (px)", width, three),
     ]
 
 
-def _pictures(evaluation: DepthEvaluation) -> list[str]:
+def _pictures(evaluation: DepthEvaluation) -> list[Markup]:
     rows_by_name = {row["name"]: row for row in evaluation.rows}
     sections = []
     for kind, names in pictured_names(evaluation).items():
-        parts = []
+        rows = Markup()
         for name in names:
-            pictures = draw_frame(evaluation, name)
-            panels = "".join(figure(f"{name}: {_PANELS[key]}", as_data_url(pictures[key]), _PANELS[key])
-                             for key in _PANELS if key in pictures)  # fmt: skip
-            parts.append(f'<p class="note">{_caption(rows_by_name[name])}</p><div style="{_ROW_STYLE}">{panels}</div>')
-        if parts:
-            sections.append(section(_PICTURE_TITLES[kind], _KIND_NOTES.get(kind, _PICTURE_NOTE), "".join(parts)))
+            drawn = draw_frame(evaluation, name)
+            panels = [picture(f"{name}: {label}", as_data_url(drawn[key]), label)
+                      for key, label in _PANELS.items() if key in drawn]  # fmt: skip
+            rows += Markup('<p class="note">{}</p>').format(_caption(rows_by_name[name])) + pictures(panels, "panels")
+        if rows:
+            sections.append(section(_PICTURE_TITLES[kind], _KIND_NOTES.get(kind, _PICTURE_NOTE), rows))
     return sections
 
 
-def _caption(row: dict) -> str:
-    words = f"<b>{text(row['name'])}</b>: abs_rel {row['abs_rel']:.3f}, δ &lt; 1.25 {row['d1']:.1%}"
-    if not np.isfinite(row["scale"]):
-        return f"{words}; no answer: {text(row['verdict'])}"
-    return f"{words}; with one scale for all {row['abs_rel_one_scale']:.3f}"
+def _caption(row: dict) -> Markup:
+    caption = f": abs_rel {row['abs_rel']:.3f}, δ < 1.25 {row['d1']:.1%}"
+    if np.isfinite(row["scale"]):
+        caption += f"; with one scale for all {row['abs_rel_one_scale']:.3f}"
+    else:
+        caption += f"; no answer: {row['verdict']}"
+    return Markup("<b>{}</b>{}").format(row["name"], caption)
 
 
-def _paths(evaluation: DepthEvaluation, charts: dict[str, dict]) -> list[str]:
+def _paths(evaluation: DepthEvaluation, charts: dict[str, go.Figure]) -> list[Markup]:
     if not evaluation.paths:
         return []
     figures = evaluation.figures
@@ -243,7 +241,7 @@ def _paths(evaluation: DepthEvaluation, charts: dict[str, dict]) -> list[str]:
     )
     sections = [section("Motion of the camera", note, table(["", ""], rows))]
     for index, path in enumerate(evaluation.paths):
-        title = f"Path: {text(path.sequence)}, {len(path.true_n44)} frames, {path.length_m:.3g} m"
+        title = f"Path: {path.sequence}, {len(path.true_n44)} frames, {path.length_m:.3g} m"
         texts = {f"path{index}": (title, "The true path and the estimated one, aligned to it.")}
         sections.append(chart_section(charts, f"path{index}", texts))
     return sections

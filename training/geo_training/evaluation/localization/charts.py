@@ -1,8 +1,9 @@
-"""The charts of a report, as plain Plotly data: {"data": [...], "layout": {...}}."""
+"""The charts of a localization report."""
 
 from __future__ import annotations
 
 import numpy as np
+import plotly.graph_objects as go
 
 from geo_training.evaluation.localization.summary import Evaluation
 from geo_training.metrics.consistency import PARTS, nees
@@ -14,9 +15,11 @@ from geo_training.report.charts import (
     GRID,
     THIRD,
     TRUE,
-    axis_style,
+    axis,
     latency_histogram,
+    line,
     make_chart,
+    points,
     recall_steps,
     reliability_plot,
     rounded,
@@ -26,7 +29,7 @@ _ERROR_SCALE = [[0.0, "#1a8a5a"], [0.5, "#e0b13c"], [1.0, "#d64545"]]
 _LOG = {"type": "log", "dtick": "D2", "tickfont": {"size": 11}}  # ticks at 1, 2, 5 of each decade
 
 
-def all_charts(evaluation: Evaluation) -> dict[str, dict]:
+def all_charts(evaluation: Evaluation) -> dict[str, go.Figure]:
     """Every chart there is data for, by name."""
     charts = {}
     truths = [o for o in evaluation.outcomes if o.T_true is not None]
@@ -62,124 +65,115 @@ def ground_axes(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndar
     return right_3, np.cross(up_3, right_3), up_3
 
 
-def from_above(evaluation: Evaluation) -> dict:
+def from_above(evaluation: Evaluation) -> go.Figure:
     """True and estimated positions seen from above, errors as lines and colours, misses as crosses."""
     right_3, forward_3, _ = ground_axes(evaluation)
     plane_23 = np.stack([right_3, forward_3])
     unit = "m" if evaluation.ruler.metric else "scene units"
-    data = []
+    traces = []
     if len(evaluation.landmarks_map_l3):
-        flat_l2 = evaluation.landmarks_map_l3 @ plane_23.T
-        data.append(_points(flat_l2, "landmarks", "#b8c4cf", 4, "circle"))
+        flat_2l = plane_23 @ evaluation.landmarks_map_l3.T
+        traces.append(points(*flat_2l, "landmarks", "#b8c4cf", size=4))
     for index, sequence in enumerate(_sequences(evaluation)):
         truths = [o for o in sequence if o.T_true is not None]
         if truths:
-            path_n2 = _positions(truths, "T_true") @ plane_23.T
-            data.append(_xy(path_n2) | {"type": "scatter", "mode": "lines", "name": "true path", "legendgroup": "true",
-                                        "showlegend": index == 0, "hoverinfo": "skip",
-                                        "line": {"color": TRUE, "width": 2}})  # fmt: skip
+            path_2n = plane_23 @ _positions(truths, "T_true").T
+            once = {"legendgroup": "true", "showlegend": index == 0}
+            traces.append(line(*path_2n, "true path", TRUE, width=2, **once))
     both = [o for o in evaluation.outcomes if o.T_true is not None and o.localized]
     if both:
         true_n2, found_n2 = _positions(both, "T_true") @ plane_23.T, _positions(both, "T_estimated") @ plane_23.T
         gaps = np.full((3 * len(both), 2), np.nan)
         gaps[0::3], gaps[1::3] = true_n2, found_n2
-        data.append(_xy(gaps) | {"type": "scatter", "mode": "lines", "name": "error", "hoverinfo": "skip",
-                                 "line": {"color": BAD, "width": 1}})  # fmt: skip
-        data.append(_error_markers(evaluation, both, found_n2) | {"type": "scatter"})
+        traces.append(line(*gaps.T, "error", BAD, width=1))
+        traces.append(_error_markers(evaluation, both, found_n2))
     elif any(o.localized for o in evaluation.outcomes):
         found = [o for o in evaluation.outcomes if o.localized]
-        data.append(_points(_positions(found, "T_estimated") @ plane_23.T, "estimated", ACCENT, 6, "circle"))
+        traces.append(points(*(plane_23 @ _positions(found, "T_estimated").T), "estimated", ACCENT))
     missed = [o for o in evaluation.outcomes if o.T_true is not None and not o.localized]
     if missed:
         names = [f"{o.name}<br>{o.verdict}" for o in missed]
-        marks = _points(_positions(missed, "T_true") @ plane_23.T, "not localized", BAD, 9, "x")
-        data.append(marks | {"text": names, "hovertemplate": "%{text}<extra></extra>"})
+        missed_2n = plane_23 @ _positions(missed, "T_true").T
+        traces.append(points(*missed_2n, "not localized", BAD, "%{text}", 9, marker_symbol="x", text=names))
     # The view holds the path with a margin; landmarks beyond it are found by panning.
     path_n2 = np.array([T[:3, 3] for o in evaluation.outcomes for T in (o.T_true, o.T_estimated) if T is not None])
     low_2, high_2 = (path_n2 @ plane_23.T).min(axis=0), (path_n2 @ plane_23.T).max(axis=0)
     margin = 0.15 * float(np.max(high_2 - low_2)) + 1e-3
     ranges = [[round(float(a) - margin, 3), round(float(b) + margin, 3)] for a, b in zip(low_2, high_2, strict=True)]
-    horizontal = axis_style(f"right ({unit})") | {"range": ranges[0]}
-    vertical = axis_style(f"forward ({unit})") | {"range": ranges[1], "scaleanchor": "x"}
-    return make_chart(data, xaxis=horizontal, yaxis=vertical, height=520)
+    horizontal = axis(f"right ({unit})", range=ranges[0])
+    vertical = axis(f"forward ({unit})", range=ranges[1], scaleanchor="x")
+    return make_chart(traces, xaxis=horizontal, yaxis=vertical, height=520)
 
 
-def error_over_time(evaluation: Evaluation) -> dict:
+def error_over_time(evaluation: Evaluation) -> go.Figure:
     """Distance and angle of every frame along the recording, logarithmic; misses along the top."""
     ruler = evaluation.ruler
     start_s = min(o.stamp_s for o in evaluation.outcomes)
     found = [o for o in evaluation.outcomes if o.T_true is not None and o.localized]
     missed = [o for o in evaluation.outcomes if o.T_true is not None and not o.localized]
-    data = []
-    for axis, index, name, factor, color in (("y", 0, f"distance ({ruler.unit_words})", ruler.factor, ACCENT),
-                                             ("y2", 1, "angle (°)", 1.0, THIRD)):  # fmt: skip
+    found_s, missed_s = ([o.stamp_s - start_s for o in group] for group in (found, missed))
+    traces = []
+    for yaxis, index, name, factor, color in (("y", 0, f"distance ({ruler.unit_words})", ruler.factor, ACCENT),
+                                              ("y2", 1, "angle (°)", 1.0, THIRD)):  # fmt: skip
         values = [max(o.error[index] * factor, 1e-3) for o in found]
-        data.append({"type": "scatter", "mode": "markers", "x": rounded([o.stamp_s - start_s for o in found]),
-                     "y": rounded(values), "yaxis": axis, "name": name, "text": [o.name for o in found],
-                     "marker": {"color": color, "size": 5},
-                     "hovertemplate": "%{text}<br>%{y:.3g}<extra></extra>"})  # fmt: skip
+        hover, names = "%{text}<br>%{y:.3g}", [o.name for o in found]
+        traces.append(points(found_s, values, name, color, hover, 5, text=names, yaxis=yaxis))
         if missed:
-            top = 2 * max(values, default=1.0)
-            data.append({"type": "scatter", "mode": "markers", "x": rounded([o.stamp_s - start_s for o in missed]),
-                         "y": [top] * len(missed), "yaxis": axis, "name": "not localized", "showlegend": index == 0,
-                         "text": [f"{o.name}: {o.verdict}" for o in missed],
-                         "marker": {"color": BAD, "size": 7, "symbol": "x"},
-                         "hovertemplate": "%{text}<extra></extra>"})  # fmt: skip
-    upper = axis_style(f"distance ({ruler.unit_words})") | _LOG | {"domain": [0.55, 1.0]}
-    lower = axis_style("angle (°)") | _LOG | {"domain": [0.0, 0.43]}
-    seconds = axis_style("seconds since the first frame") | {"anchor": "y2"}
-    return make_chart(data, xaxis=seconds, yaxis=upper, yaxis2=lower, height=460)
+            top = [2 * max(values, default=1.0)] * len(missed)
+            shown = {"text": [f"{o.name}: {o.verdict}" for o in missed], "showlegend": index == 0}
+            traces.append(points(missed_s, top, "not localized", BAD, "%{text}", 7, marker_symbol="x", yaxis=yaxis,
+                                 **shown))  # fmt: skip
+    upper = axis(f"distance ({ruler.unit_words})", domain=[0.55, 1.0], **_LOG)
+    lower = axis("angle (°)", domain=[0.0, 0.43], **_LOG)
+    seconds = axis("seconds since the first frame", anchor="y2")
+    return make_chart(traces, xaxis=seconds, yaxis=upper, yaxis2=lower, height=460)
 
 
-def recall_curve(evaluation: Evaluation) -> dict:
+def recall_curve(evaluation: Evaluation) -> go.Figure:
     """For every limit, the share of all frames that are right within it: by distance, and by angle."""
     ruler = evaluation.ruler
     truths = [o for o in evaluation.outcomes if o.T_true is not None]
     limit_scene, limit_deg = ruler.thresholds[-1].distance * 2, 10.0
-    data = []
-    for axis, index, name, factor, limit, color in (
-        ("", 0, "by distance", ruler.factor, limit_scene, ACCENT), ("2", 1, "by angle", 1.0, limit_deg, THIRD)
+    traces, hover = [], "%{y:.1f} % within %{x:.2f}"
+    for xaxis, index, name, factor, limit, color in (
+        ("x", 0, "by distance", ruler.factor, limit_scene, ACCENT), ("x2", 1, "by angle", 1.0, limit_deg, THIRD)
     ):  # fmt: skip
         steps, share = recall_steps([o.error[index] for o in truths], limit)
-        data.append({"type": "scatter", "mode": "lines", "x": rounded(steps * factor), "y": rounded(100 * share),
-                     "name": name, "line": {"color": color, "width": 2.5, "shape": "hv"}, "xaxis": f"x{axis}",
-                     "hovertemplate": "%{y:.1f} % within %{x:.2f}<extra></extra>"})  # fmt: skip
-    left = axis_style(f"limit ({ruler.unit_words})") | {"domain": [0.0, 0.47]}
-    right = axis_style("limit (°)") | {"domain": [0.53, 1.0]}
-    share = axis_style("frames within the limit (%)") | {"range": [0, 101]}
-    return make_chart(data, xaxis=left, xaxis2=right, yaxis=share)
+        traces.append(line(steps * factor, 100 * share, name, color, hover, line_shape="hv", xaxis=xaxis))
+    left = axis(f"limit ({ruler.unit_words})", domain=[0.0, 0.47])
+    right = axis("limit (°)", domain=[0.53, 1.0])
+    return make_chart(traces, xaxis=left, xaxis2=right, yaxis=axis("frames within the limit (%)", range=[0, 101]))
 
 
-def calibration_plot(evaluation: Evaluation) -> dict:
+def calibration_plot(evaluation: Evaluation) -> go.Figure:
     """Stated against actual probability of the poses and of their parts."""
     parts = {part: (nees(evaluation.outcomes, part), span.stop - span.start) for part, span in PARTS.items()}
     return reliability_plot(parts, "true poses inside (%)")
 
 
-def landmarks_3d(evaluation: Evaluation) -> dict:
+def landmarks_3d(evaluation: Evaluation) -> go.Figure:
     """The landmarks and the camera's path, to turn with the mouse."""
     turn_33 = np.stack(ground_axes(evaluation))
     points_l3 = evaluation.landmarks_map_l3 @ turn_33.T
     used_l = _times_used(evaluation, len(points_l3))
-    data = [_xyz(points_l3) | {
-        "type": "scatter3d", "mode": "markers", "name": "landmarks",
-        "text": [f"landmark {i}: in {n} poses" for i, n in enumerate(used_l)],
-        "hovertemplate": "%{text}<extra></extra>",
-        "marker": {"size": 3, "color": used_l.tolist() if used_l.any() else ACCENT, "colorscale": "Viridis",
-                   "reversescale": True, "showscale": bool(used_l.any()),
-                   "colorbar": {"title": {"text": "poses"}, "thickness": 10, "len": 0.6}},
-    }]  # fmt: skip
+    colorbar = {"title": {"text": "poses"}, "thickness": 10, "len": 0.6}
+    marker = {"size": 3, "color": used_l.tolist() if used_l.any() else ACCENT, "colorscale": "Viridis",
+              "reversescale": True, "showscale": bool(used_l.any()), "colorbar": colorbar}  # fmt: skip
+    uses = [f"landmark {i}: in {n} poses" for i, n in enumerate(used_l)]
+    traces = [go.Scatter3d(**_xyz(points_l3), mode="markers", name="landmarks", text=uses, marker=marker,
+                           hovertemplate="%{text}<extra></extra>")]  # fmt: skip
     for index, sequence in enumerate(_sequences(evaluation)):
-        for what, name, color in (("T_true", "true path", TRUE), ("T_estimated", "estimated", GOOD)):
-            placed = [o for o in sequence if getattr(o, what) is not None]
+        for pose, name, color in (("T_true", "true path", TRUE), ("T_estimated", "estimated", GOOD)):
+            placed = [o for o in sequence if getattr(o, pose) is not None]
             if placed:
-                data.append(_xyz(_positions(placed, what) @ turn_33.T) | {
-                    "type": "scatter3d", "mode": "lines" if what == "T_true" else "markers", "name": name,
-                    "legendgroup": name, "showlegend": index == 0, "line": {"color": color, "width": 4},
-                    "marker": {"color": color, "size": 2}, "hoverinfo": "skip"})  # fmt: skip
+                traces.append(go.Scatter3d(
+                    **_xyz(_positions(placed, pose) @ turn_33.T), mode="lines" if pose == "T_true" else "markers",
+                    name=name, legendgroup=name, showlegend=index == 0, line={"color": color, "width": 4},
+                    marker={"color": color, "size": 2}, hoverinfo="skip",
+                ))  # fmt: skip
     axes = {f"{a}axis": {"title": {"text": t}, "gridcolor": GRID, "backgroundcolor": "white"}
             for a, t in zip("xyz", ("right", "forward", "up"), strict=True)}  # fmt: skip
-    return make_chart(data, scene=axes | {"aspectmode": "data"}, height=560)
+    return make_chart(traces, scene=axes | {"aspectmode": "data"}, height=560)
 
 
 def _times_used(evaluation: Evaluation, count: int) -> np.ndarray:
@@ -192,16 +186,15 @@ def _times_used(evaluation: Evaluation, count: int) -> np.ndarray:
     return used_l
 
 
-def _error_markers(evaluation: Evaluation, outcomes: list[FrameOutcome], xy_n2: np.ndarray) -> dict:
+def _error_markers(evaluation: Evaluation, outcomes: list[FrameOutcome], xy_n2: np.ndarray) -> go.Scatter:
     ruler = evaluation.ruler
     error_n = np.array([o.error[0] for o in outcomes]) * ruler.factor
     texts = [f"{o.name}<br>{e:.2f} {ruler.unit_words}, {o.error[1]:.2f}°"
              for o, e in zip(outcomes, error_n, strict=True)]  # fmt: skip
+    colorbar = {"title": {"text": ruler.unit_words}, "thickness": 10, "len": 0.6}
     marker = {"size": 7, "color": rounded(error_n), "cmin": 0, "cmax": ruler.thresholds[-1].distance * ruler.factor,
-              "colorscale": _ERROR_SCALE, "showscale": True,
-              "colorbar": {"title": {"text": ruler.unit_words}, "thickness": 10, "len": 0.6}}  # fmt: skip
-    return _xy(xy_n2) | {"mode": "markers", "name": "estimated", "marker": marker, "text": texts,
-                         "hovertemplate": "%{text}<extra></extra>"}  # fmt: skip
+              "colorscale": _ERROR_SCALE, "showscale": True, "colorbar": colorbar}  # fmt: skip
+    return points(*xy_n2.T, "estimated", ACCENT, "%{text}", text=texts, marker=marker)
 
 
 def _sequences(evaluation: Evaluation) -> list[list[FrameOutcome]]:
@@ -211,18 +204,9 @@ def _sequences(evaluation: Evaluation) -> list[list[FrameOutcome]]:
     ]
 
 
-def _positions(outcomes: list[FrameOutcome], what: str) -> np.ndarray:
-    return np.array([getattr(o, what)[:3, 3] for o in outcomes], np.float64).reshape(-1, 3)
+def _positions(outcomes: list[FrameOutcome], pose: str) -> np.ndarray:
+    return np.array([getattr(o, pose)[:3, 3] for o in outcomes], np.float64).reshape(-1, 3)
 
 
-def _points(xy_n2: np.ndarray, name: str, color: str, size: int, symbol: str) -> dict:
-    return _xy(xy_n2) | {"type": "scatter", "mode": "markers", "name": name, "hoverinfo": "skip",
-                         "marker": {"color": color, "size": size, "symbol": symbol}}  # fmt: skip
-
-
-def _xy(xy_n2: np.ndarray) -> dict:
-    return {"x": rounded(xy_n2[:, 0]), "y": rounded(xy_n2[:, 1])}
-
-
-def _xyz(xyz_n3: np.ndarray) -> dict:
-    return _xy(xyz_n3) | {"z": rounded(xyz_n3[:, 2])}
+def _xyz(xyz_n3: np.ndarray) -> dict[str, list]:
+    return {name: rounded(values_n) for name, values_n in zip("xyz", xyz_n3.T, strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 
 import cv2
@@ -11,9 +10,10 @@ import numpy as np
 from geo_perception.geometry import invert_pose
 from geo_training.evaluation.localization.summary import Evaluation
 from geo_training.metrics.pose import FrameOutcome
+from geo_training.report.pictures import canvas_pixel, resized_canvas
 
 GOOD_RGB, BAD_RGB, FOUND_RGB, TRUE_RGB = (38, 190, 120), (225, 60, 60), (70, 190, 255), (255, 255, 255)
-_LONGEST_PX, _JPEG_QUALITY = 640, 80
+_LONGEST_PX = 640
 
 
 def worst_frames(evaluation: Evaluation, count: int = 6) -> list[FrameOutcome]:
@@ -38,10 +38,7 @@ def draw_detections(image_rgb: np.ndarray, outcome: FrameOutcome, longest_px: in
     """The image, its longer side `longest_px`, with circles where landmarks were detected (green: agrees with the pose,
     red: does not), a blue line to where the estimated pose sees the landmark, and a white dot where the true pose does.
     """
-    height_px, width_px = image_rgb.shape[:2]
-    scale = longest_px / max(height_px, width_px)
-    size = max(1, round(width_px * scale)), max(1, round(height_px * scale))
-    canvas = np.ascontiguousarray(cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA))
+    canvas, scale = resized_canvas(image_rgb, longest_px)
     if outcome.localization is None or outcome.camera is None:
         return canvas
     found = outcome.localization.detections
@@ -62,16 +59,6 @@ def draw_detections(image_rgb: np.ndarray, outcome: FrameOutcome, longest_px: in
     return canvas
 
 
-def as_data_url(image_rgb: np.ndarray) -> str:
-    """The picture as a JPEG inside a data: address."""
-    written, buffer = cv2.imencode(
-        ".jpg", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    )
-    if not written:
-        raise RuntimeError("the picture cannot be encoded as JPEG")
-    return "data:image/jpeg;base64," + base64.b64encode(buffer).decode("ascii")
-
-
 def _projections(outcome: FrameOutcome, T_map_camera: np.ndarray | None) -> np.ndarray:
     """Where a pose sees the detected landmarks, (N, 2) pixels; NaN where it does not, or where there is no pose."""
     points_n3 = outcome.localization.detections.points_map_n3
@@ -85,4 +72,4 @@ def _corner(pixel_2: np.ndarray, scale: float) -> tuple[int, int] | None:
     """A pixel of the image as a pixel of the canvas; None for one that is unknown or far outside."""
     if not np.isfinite(pixel_2).all() or np.abs(pixel_2).max() > 1e4:
         return None
-    return round(float((pixel_2[0] + 0.5) * scale - 0.5)), round(float((pixel_2[1] + 0.5) * scale - 0.5))
+    return canvas_pixel(pixel_2, scale)

@@ -5,30 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from geo_training.evaluation.localization.charts import all_charts
-from geo_training.evaluation.localization.pictures import as_data_url, draw_detections, worst_frames
+from geo_training.evaluation.localization.pictures import draw_detections, worst_frames
 from geo_training.evaluation.localization.summary import Evaluation
 from geo_training.metrics.pose import FrameOutcome
+from geo_training.report.numbers import count, number, percent, short, two
 from geo_training.report.page import (
     chart_section,
-    count,
-    figure,
     header,
-    number,
     page,
     pair,
-    percent,
+    picture,
+    pictures,
     provenance,
     section,
-    short,
     table,
-    text,
     tiles,
-    two,
     verdict_table,
     write_page,
 )
+from geo_training.report.pictures import as_data_url
 
 # Fewer frames say nothing about a share near 90 %.
 _ENOUGH_FRAMES = 30
@@ -89,12 +87,13 @@ def render_report(evaluation: Evaluation, command: str = "") -> str:
     return page(evaluation.title, sections, charts)
 
 
-def _header(evaluation: Evaluation) -> str:
+def _header(evaluation: Evaluation) -> Markup:
     figures, ruler = evaluation.figures, evaluation.ruler
     middle = ruler.thresholds[2]
     sentences = [f"{figures['localized_share']:.1%} of {figures['frames']} frames were localized."]
     if figures["frames_with_truth"]:
-        sentences.append(f"<b>{figures[middle.key]:.1%}</b> are right within {text(middle.words)}.")
+        right = Markup("<b>{:.1%}</b> are right within {}.")
+        sentences.append(right.format(figures[middle.key], middle.words))
     if figures["frames_missed"]:
         sentences.append(f"{figures['frames_missed']} have no pose and count as infinitely far off.")
     if np.isfinite(figures["median_deg"]):
@@ -114,7 +113,7 @@ def _header(evaluation: Evaluation) -> str:
     return header(evaluation.title, sentences)
 
 
-def _tiles(evaluation: Evaluation) -> str:
+def _tiles(evaluation: Evaluation) -> Markup:
     figures, ruler = evaluation.figures, evaluation.ruler
     entries = []
     if figures["frames_with_truth"]:
@@ -137,45 +136,45 @@ def _tiles(evaluation: Evaluation) -> str:
     return tiles(entries)
 
 
-def _worst(evaluation: Evaluation) -> str:
+def _worst(evaluation: Evaluation) -> Markup:
     chosen = worst_frames(evaluation)
     if not chosen or evaluation.load_images is None:
-        return ""
+        return Markup()
     images = evaluation.load_images([outcome.name for outcome in chosen])
-    figures = "".join(
-        figure(o.name, as_data_url(draw_detections(images[o.name], o)), _caption(o, evaluation))
+    drawn = [
+        picture(o.name, as_data_url(draw_detections(images[o.name], o)), _caption(o, evaluation))
         for o in chosen
         if o.name in images
-    )
-    note = (
+    ]
+    note = Markup(
         'Circles are detected landmarks: <span class="key ok">green</span> agrees with the pose, '
         '<span class="key no">red</span> does not. A <span class="key est">blue line</span> leads to where the '
         "estimated pose sees the landmark, a white dot is where the true pose does."
     )
-    return section("The worst frames", note, f'<div class="frames">{figures}</div>')
+    return section("The worst frames", note, pictures(drawn))
 
 
-def _caption(outcome: FrameOutcome, evaluation: Evaluation) -> str:
+def _caption(outcome: FrameOutcome, evaluation: Evaluation) -> Markup:
     ruler = evaluation.ruler
     parts = []
     distance, degrees = outcome.error
     if np.isfinite(distance):
-        parts.append(f"off by {distance * ruler.factor:.1f} {text(ruler.unit_words)} and {degrees:.1f}°")
+        parts.append(f"off by {distance * ruler.factor:.1f} {ruler.unit_words} and {degrees:.1f}°")
     if not outcome.localized:
-        parts.append(text(outcome.verdict + (f" ({outcome.detail})" if outcome.detail else "")))
+        parts.append(outcome.verdict + (f" ({outcome.detail})" if outcome.detail else ""))
     if outcome.localization is not None:
         found = outcome.localization
         parts.append(f"{int(found.detections.inlier_n.sum())} of {len(found.detections)} detections agree")
         if np.isfinite(found.reprojection_px):
             parts.append(f"median reprojection {found.reprojection_px:.1f} px")
-    return f"<b>{text(outcome.name)}</b><br>{'; '.join(parts)}"
+    return Markup("<b>{}</b><br>{}").format(outcome.name, "; ".join(parts))
 
 
 def _verdicts(evaluation: Evaluation) -> list[str]:
     return [outcome.verdict for outcome in evaluation.outcomes]
 
 
-def _tables(evaluation: Evaluation) -> str:
+def _tables(evaluation: Evaluation) -> Markup:
     ruler, unit = evaluation.ruler, evaluation.ruler.unit
     columns = {"all": evaluation.figures}
     if len(evaluation.by_sequence) > 1:
@@ -205,9 +204,9 @@ def _tables(evaluation: Evaluation) -> str:
         ("ms a frame, p50", "frame_ms_p50", two), ("ms a frame, p99", "frame_ms_p99", two),
     ]  # fmt: skip
     shown = {key for _, key, _ in lines}
-    rows = [[text(words), *(form(c.get(key, np.nan)) for c in columns.values())] for words, key, form in lines]
+    rows = [[words, *(form(c.get(key, np.nan)) for c in columns.values())] for words, key, form in lines]
     extra = [key for key in evaluation.figures if key not in shown and not _is_detail(key)]
-    rows += [[text(key.replace("_", " ")), short(evaluation.figures[key])] + [""] * (len(columns) - 1)
+    rows += [[key.replace("_", " "), short(evaluation.figures[key])] + [""] * (len(columns) - 1)
              for key in extra]  # fmt: skip
     coverage_rows = [
         [f"{row['stated']:.0%}", *(percent(row[part]) for part in ("pose", "translation", "rotation"))]
@@ -223,7 +222,7 @@ def _tables(evaluation: Evaluation) -> str:
         "How often the true pose (or only its translation or rotation) lies inside the ellipsoid that is stated to "
         "hold it."
     )
-    return section("All figures", figures_note, table(["", *map(text, columns)], rows)) + section(
+    return section("All figures", figures_note, table(["", *columns], rows)) + section(
         "Stated and actual probability",
         coverage_note,
         table(["stated", "pose", "translation", "rotation"], coverage_rows),

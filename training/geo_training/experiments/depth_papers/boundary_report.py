@@ -20,11 +20,10 @@ from geo_training.experiments.depth_papers.experiment_report import (
     TableReport,
     WrittenTable,
     find_result,
-    number,
-    signed,
     write_table,
 )
 from geo_training.experiments.depth_papers.experiment_table import RowResult
+from geo_training.report.numbers import number, signed
 
 TITLE = "Object boundaries: the sweep"
 EDGE_COLUMN = Column("edge", "Edges (F1)", 3, "higher")
@@ -87,5 +86,5 @@ def write_sweep_report(results: Sequence[RowResult], baseline: DepthTrainingConf
     """Writes table.md, table.json and table.html into `out`, with the paper's figures beside ours."""
     edges = any(math.isfinite(result.mean(EDGE_COLUMN.figure)) for result in results)
     columns = [*DEPTH_COLUMNS.values(), *([EDGE_COLUMN] if edges else [])]
-    words = (*_HOW, *finding_sentences(results))
-    return write_table(results, TableReport(TITLE, words, columns, BASELINE), baseline, out)
+    sentences = (*_HOW, *finding_sentences(results))
+    return write_table(results, TableReport(TITLE, sentences, columns, BASELINE), baseline, out)

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import plotly.graph_objects as go
 
 from geo_perception.runtime.files import replace_text
 from geo_training.console import write_json
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.experiments.depth_papers.experiment_table import RowResult, table_content
-from geo_training.report import page as report_page
-from geo_training.report.charts import ACCENT, THIRD, axis_style, make_chart, rounded
-from geo_training.report.tables import Table, markdown_table
+from geo_training.report.charts import ACCENT, THIRD, axis, make_chart, rounded
+from geo_training.report.numbers import number, signed
+from geo_training.report.page import tables_page, write_page
+from geo_training.report.tables import Table, TableSection, markdown_document
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ DEPTH_COLUMNS = {
         Column("d3", "δ < 1.25³", 3, "higher"),
     )
 }
-_CHANGE_WORDS = (
+_CHANGE_NOTE = (
     "Our figure less the reference's, and the same of the paper's. A change within the deviation over seeds is chance."
 )
 
@@ -52,7 +54,7 @@ class TableReport:
     compared with."""
 
     title: str
-    words: Sequence[str]
+    sentences: Sequence[str]
     columns: Sequence[Column]
     reference: str
 
@@ -73,17 +75,16 @@ def write_table(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     paths = WrittenTable(out / "table.md", out / "table.json", out / "table.html")
-    sections = [("Figures", _figure_words(results), figure_table(results, report.columns))]
+    sections = [TableSection("Figures", _seeds_note(results), figure_table(results, report.columns))]
     reference = find_result(results, report.reference)
     if reference is not None and len(results) > 1:
         table = change_table(results, reference, report.columns)
-        sections.append((f"Against {reference.row.title}", _CHANGE_WORDS, table))
-    parts = [f"# {report.title}", " ".join(report.words)]
-    for title, words, table in sections:
-        parts += [f"## {title}", words, markdown_table(table)]
-    replace_text(paths.markdown, "\n\n".join(parts) + "\n")
+        sections.append(TableSection(f"Against {reference.row.title}", _CHANGE_NOTE, table))
+    replace_text(paths.markdown, markdown_document(report.title, " ".join(report.sentences), sections))
     write_json(paths.json, {"title": report.title} | table_content(results, base_config))
-    report_page.write_page(paths.page, _page(results, report, sections, base_config))
+    charts = [TableSection(column.title, "", None, column_chart(results, column)) for column in report.columns]
+    config = base_config.model_dump(mode="json")
+    write_page(paths.page, tables_page(report.title, report.sentences, [*sections, *charts], config))
     return paths
 
 
@@ -99,7 +100,7 @@ def figure_table(results: Sequence[RowResult], columns: Sequence[Column]) -> Tab
     header += [f"{column.title} (paper)" for column in columns] if has_paper else []
     lines = []
     for result in results:
-        cells = [number(result.mean(c.figure), c.digits, result.deviation(c.figure)) for c in columns]
+        cells = [number(result.mean(c.figure), c.digits, deviation=result.deviation(c.figure)) for c in columns]
         paper = [number(_paper(result, c), c.digits) for c in columns] if has_paper else []
         lines.append([result.row.title, *cells, *paper, number(float(np.mean(result.train_s)), 0)])
     return [*header, "training (s)"], lines
@@ -120,53 +121,27 @@ def change_table(results: Sequence[RowResult], reference: RowResult, columns: Se
     return header, lines
 
 
-def column_chart(results: Sequence[RowResult], column: Column) -> dict:
+def column_chart(results: Sequence[RowResult], column: Column) -> go.Figure:
     """A bar for each row, ours and the paper's, with the deviation over seeds where there is one."""
     titles = [result.row.title for result in results]
-    ours = {"type": "bar", "name": "ours", "x": titles, "y": rounded(r.mean(column.figure) for r in results),
-            "marker": {"color": ACCENT}}  # fmt: skip
+    ours = go.Bar(name="ours", x=titles, y=rounded(r.mean(column.figure) for r in results), marker_color=ACCENT)
     deviations = rounded(result.deviation(column.figure) for result in results)
     if any(deviation is not None for deviation in deviations):
-        ours["error_y"] = {"type": "data", "array": deviations}
-    data = [ours]
+        ours.error_y = {"type": "data", "array": deviations}
+    bars = [ours]
     if any(result.row.paper for result in results):
-        data.append({"type": "bar", "name": "paper", "x": titles, "y": rounded(_paper(r, column) for r in results),
-                     "marker": {"color": THIRD}})  # fmt: skip
-    words = f"{column.title} ({column.better} is better)"
-    return make_chart(data, barmode="group", xaxis=axis_style(""), yaxis=axis_style(words) | {"rangemode": "tozero"})
-
-
-def number(mean: float, digits: int, deviation: float = math.nan) -> str:
-    """With the deviation over seeds where there is one; a dash where it is not known."""
-    text = report_page.number(mean, digits)
-    return text if math.isnan(deviation) else f"{text} ± {deviation:.{digits}f}"
-
-
-def signed(change: float, digits: int) -> str:
-    """A change with its sign; a dash where it is not known."""
-    return f"{change:+.{digits}f}" if math.isfinite(change) else report_page.number(change, digits)
+        theirs = rounded(_paper(result, column) for result in results)
+        bars.append(go.Bar(name="paper", x=titles, y=theirs, marker_color=THIRD))
+    label = f"{column.title} ({column.better} is better)"
+    return make_chart(bars, barmode="group", xaxis=axis(""), yaxis=axis(label, rangemode="tozero"))
 
 
 def _paper(result: RowResult, column: Column) -> float:
     return (result.row.paper or {}).get(column.figure, math.nan)
 
 
-def _figure_words(results: Sequence[RowResult]) -> str:
+def _seeds_note(results: Sequence[RowResult]) -> str:
     seeds = results[0].seeds if results else ()
     if len(seeds) > 1:
         return f"Means over {len(seeds)} seeds; ± is the deviation over them."
     return "One training of each row: how much chance there is in a figure is not known."
-
-
-def _page(results: Sequence[RowResult], report: TableReport, sections, base_config: DepthTrainingConfig) -> str:
-    text = report_page.text
-    parts, charts = [report_page.header(report.title, [text(sentence) for sentence in report.words])], {}
-    for title, words, (header, lines) in sections:
-        content = report_page.table(list(map(text, header)), [list(map(text, line)) for line in lines])
-        parts.append(report_page.section(text(title), text(words), content))
-    for column in report.columns:
-        charts[column.figure] = column_chart(results, column)
-        titles = {column.figure: (text(column.title), "")}
-        parts.append(report_page.chart_section(charts, column.figure, titles))
-    parts.append(report_page.provenance({}, base_config.model_dump(mode="json")))
-    return report_page.page(report.title, parts, charts)

@@ -13,7 +13,6 @@ from geo_training.experiments.depth_papers.experiment_report import (
     TableReport,
     WrittenTable,
     find_result,
-    signed,
     write_table,
 )
 from geo_training.experiments.depth_papers.experiment_table import RowResult
@@ -29,6 +28,7 @@ from geo_training.experiments.depth_papers.keypoint_table import (
     NO_DET_EXPL,
     SFMLEARNER,
 )
+from geo_training.report.numbers import signed
 
 TITLE = "Keypoint guidance: the table"
 _HOW = (
@@ -95,5 +95,5 @@ def finding_sentences(results: Sequence[RowResult]) -> list[str]:
 def write_keypoint_report(results: Sequence[RowResult], base: DepthTrainingConfig, out: str | Path) -> WrittenTable:
     """Writes table.md, table.json and table.html into `out`, with the paper's figures beside ours."""
     columns = [DEPTH_COLUMNS[name] for name in FIGURES]
-    words = (*_HOW, *finding_sentences(results))
-    return write_table(results, TableReport(TITLE, words, columns, SFMLEARNER), base, out)
+    sentences = (*_HOW, *finding_sentences(results))
+    return write_table(results, TableReport(TITLE, sentences, columns, SFMLEARNER), base, out)

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import plotly.graph_objects as go
+
 from geo_perception.runtime.files import replace_text
 from geo_training.experiments.incremental.config import AdaptConfig
 from geo_training.experiments.incremental.matrix import AdaptResult, Row, order_found, over_seeds
-from geo_training.report import page as report_page
-from geo_training.report.charts import ACCENT, BAD, THIRD, axis_style, make_chart
-from geo_training.report.tables import Table, markdown_table, mean_and_std
+from geo_training.report.charts import ACCENT, BAD, THIRD, axis, make_chart
+from geo_training.report.numbers import number
+from geo_training.report.page import tables_page, write_page
+from geo_training.report.tables import Table, TableSection, markdown_document, mean_and_std
 
 MARKDOWN, PAGE = "adapt.md", "adapt.html"
 HUNDREDTHS = 100.0  # of the normalized targets' squared errors; the paper's figures look like these
@@ -27,9 +30,8 @@ _UNITS = (
     "Errors are mean squared errors of the targets divided by their largest absolute value, times 100; "
     "µMSE is the mean of the three. ± is the deviation over seeds."
 )
-_Y_AXIS = axis_style("µMSE x 100") | {"rangemode": "tozero"}
+_Y_AXIS = axis("µMSE x 100", rangemode="tozero")
 Single = dict[str, dict[int, Row]]
-Section = tuple[str, str, Table, dict | None]  # title, words, table, chart
 
 
 def write_adapt_report(
@@ -37,17 +39,15 @@ def write_adapt_report(
 ) -> tuple[Path, Path]:
     """Writes the Markdown file and the page into `out`, and returns their paths."""
     sections = report_sections(results, single, config)
-    markdown = [f"# {_title(config)}", _UNITS]
-    for title, words, table, _ in sections:
-        markdown += [f"## {title}", *([words] if words else []), markdown_table(table)]
-    out = Path(out)
-    replace_text(out / MARKDOWN, "\n\n".join(markdown) + "\n")
-    return out / MARKDOWN, report_page.write_page(out / PAGE, _page(sections, config))
+    title, out = f"Learning {' and '.join(config.domains)} one after the other", Path(out)
+    replace_text(out / MARKDOWN, markdown_document(title, _UNITS, sections))
+    page = tables_page(title, [_UNITS], sections, config.model_dump(mode="json"))
+    return out / MARKDOWN, write_page(out / PAGE, page)
 
 
-def report_sections(results: Sequence[AdaptResult], single: Single, config: AdaptConfig) -> list[Section]:
+def report_sections(results: Sequence[AdaptResult], single: Single, config: AdaptConfig) -> list[TableSection]:
     """All that there are results for, in the paper's order."""
-    by_figure: dict[str, list[Section]] = {"3": [], "4": [], "5": [], "matrix": []}
+    by_figure: dict[str, list[TableSection]] = {"3": [], "4": [], "5": [], "matrix": []}
     for old, new in config.directions:
         own = [r for r in results if (r.old, r.new) == (old, new)]
         # The sweep's other shares are for Figure 4 alone.
@@ -56,15 +56,17 @@ def report_sections(results: Sequence[AdaptResult], single: Single, config: Adap
         if plain:
             for figure, split in (("3", "validation"), ("5", "test")):
                 title = f"Figure {figure}: methods on {split} crops ({way})"
-                words = f"µMSE on the {split} crops, as many of each domain."
-                by_figure[figure].append((title, words, method_table(plain, split), method_chart(plain, split)))
-            by_figure["matrix"].append((f"Domains by time ({way})", _matrix_words(plain), matrix_table(plain), None))
+                note = f"µMSE on the {split} crops, as many of each domain."
+                section = TableSection(title, note, method_table(plain, split), method_chart(plain, split))
+                by_figure[figure].append(section)
+            section = TableSection(f"Domains by time ({way})", _matrix_note(plain), matrix_table(plain))
+            by_figure["matrix"].append(section)
         sweep = [r for r in own if r.method == "icarl"]
         if len({r.share for r in sweep}) > 1:
-            words = "µMSE of iCaRL on the validation crops. Without exemplars it is LwF."
+            note = "µMSE of iCaRL on the validation crops. Without exemplars it is LwF."
             title = f"Figure 4: share of exemplars ({way})"
-            by_figure["4"].append((title, words, sweep_table(sweep), sweep_chart(sweep)))
-    first = ("Table 1: networks that learned one domain", "", table_1(single, config.domains), None)
+            by_figure["4"].append(TableSection(title, note, sweep_table(sweep), sweep_chart(sweep)))
+    first = TableSection("Table 1: networks that learned one domain", "", table_1(single, config.domains))
     return [first, *(section for sections in by_figure.values() for section in sections)]
 
 
@@ -79,7 +81,7 @@ def table_1(single: Single, domains: Sequence[str]) -> Table:
             cells = []
             for name in learned:
                 rows = list(single[name].values())
-                cells += [number(*mean_and_std([row[domain][split][figure] for row in rows])) for figure in names]
+                cells += [_hundredths(*mean_and_std([row[domain][split][figure] for row in rows])) for figure in names]
             lines.append([f"{split} {domain}", *cells])
     return header, lines
 
@@ -92,7 +94,7 @@ def method_table(results: Sequence[AdaptResult], split: str) -> Table:
         cells = [over_seeds(own, lambda r, d=d: r.matrix(split).error_td[1][d]) for d in (0, 1)]
         both = over_seeds(own, lambda r: sum(r.matrix(split).error_td[1]) / 2)
         before = over_seeds(own, lambda r: r.matrix(split).error_td[0][0])
-        lines.append([_NAMES[method], *(number(*cell) for cell in (before, *cells, both))])
+        lines.append([_NAMES[method], *(_hundredths(*cell) for cell in (before, *cells, both))])
     return ["method", f"{old} before", f"{old} after", f"{new} after", "mean of both after"], lines
 
 
@@ -104,11 +106,11 @@ def matrix_table(results: Sequence[AdaptResult]) -> Table:
     lines = []
     for method, own in _by_method(results).items():
         for time, learned in enumerate((old, new)):
-            cells = [number(*over_seeds(own, lambda r, t=time, d=d: r.matrix().error_td[t][d])) for d in (0, 1)]
+            cells = [_hundredths(*over_seeds(own, lambda r, t=time, d=d: r.matrix().error_td[t][d])) for d in (0, 1)]
             readings = ["", "", ""]
             if time:
                 names = ("forgetting", "backward_transfer", "forward_transfer")
-                readings = [number(*over_seeds(own, lambda r, n=name: getattr(r.matrix(), n))) for name in names]
+                readings = [_hundredths(*over_seeds(own, lambda r, n=name: getattr(r.matrix(), n))) for name in names]
             lines.append([_NAMES[method] if not time else "", learned, *cells, *readings])
     return header, lines
 
@@ -119,55 +121,48 @@ def sweep_table(results: Sequence[AdaptResult]) -> Table:
     lines = []
     for share, own in _by_share(results).items():
         cells = [over_seeds(own, lambda r, d=d: r.matrix("validation").error_td[1][d]) for d in (0, 1)]
-        lines.append([f"{share:.0%}", str(own[0].exemplars), *(number(*cell) for cell in cells)])
+        lines.append([f"{share:.0%}", str(own[0].exemplars), *(_hundredths(*cell) for cell in cells)])
     return ["share", "exemplars", old, new], lines
 
 
-def method_chart(results: Sequence[AdaptResult], split: str) -> dict:
+def method_chart(results: Sequence[AdaptResult], split: str) -> go.Figure:
     """Figures 3 and 5: a bar for each domain and method, and the old domain's error before as a line."""
     groups = _by_method(results)
     names = [_NAMES[method] for method in groups]
-    data = []
-    for d, (domain, colour) in enumerate(((results[0].old, ACCENT), (results[0].new, THIRD))):
+    traces = []
+    for d, (domain, color) in enumerate(((results[0].old, ACCENT), (results[0].new, THIRD))):
         found = [over_seeds(own, lambda r, d=d: r.matrix(split).error_td[1][d]) for own in groups.values()]
-        data.append(_trace("bar", domain, names, found) | {"marker": {"color": colour}})
+        traces.append(go.Bar(name=domain, x=names, **_heights(found), marker_color=color))
     before = [over_seeds(own, lambda r: r.matrix(split).error_td[0][0]) for own in groups.values()]
-    data.append(
-        _trace("scatter", f"{results[0].old}, before", names, before)
-        | {"mode": "markers", "marker": {"color": BAD, "symbol": "line-ew-open", "size": 26}}
-    )
-    return make_chart(data, barmode="group", xaxis=axis_style(""), yaxis=_Y_AXIS)
+    mark = {"color": BAD, "symbol": "line-ew-open", "size": 26}
+    name = f"{results[0].old}, before"
+    traces.append(go.Scatter(name=name, x=names, **_heights(before), mode="markers", marker=mark))
+    return make_chart(traces, barmode="group", xaxis=axis(""), yaxis=_Y_AXIS)
 
 
-def sweep_chart(results: Sequence[AdaptResult]) -> dict:
+def sweep_chart(results: Sequence[AdaptResult]) -> go.Figure:
     """Figure 4: a line for each domain over the share of exemplars."""
     groups = _by_share(results)
     shares = [100 * share for share in groups]
-    data = []
-    for d, (domain, colour) in enumerate(((results[0].old, ACCENT), (results[0].new, THIRD))):
+    traces = []
+    for d, (domain, color) in enumerate(((results[0].old, ACCENT), (results[0].new, THIRD))):
         found = [over_seeds(own, lambda r, d=d: r.matrix("validation").error_td[1][d]) for own in groups.values()]
-        data.append(_trace("scatter", domain, shares, found) | {"mode": "lines+markers", "line": {"color": colour}})
-    return make_chart(data, xaxis=axis_style("exemplars kept, % of the old training crops"), yaxis=_Y_AXIS)
+        traces.append(go.Scatter(name=domain, x=shares, **_heights(found), mode="lines+markers", line_color=color))
+    return make_chart(traces, xaxis=axis("exemplars kept, % of the old training crops"), yaxis=_Y_AXIS)
 
 
-def number(mean: float, deviation: float = math.nan) -> str:
-    """In hundredths, with the deviation over seeds where there is one."""
-    text = f"{HUNDREDTHS * mean:.2f}"
-    return text if math.isnan(deviation) else f"{text} ± {HUNDREDTHS * deviation:.2f}"
+def _hundredths(mean: float, deviation: float = math.nan) -> str:
+    return number(HUNDREDTHS * mean, 2, deviation=HUNDREDTHS * deviation)
 
 
-def _matrix_words(results: Sequence[AdaptResult]) -> str:
-    words = "µMSE on the test crops. Forgetting and transfer are differences of it; transfer above zero is better. "
+def _matrix_note(results: Sequence[AdaptResult]) -> str:
+    note = "µMSE on the test crops. Forgetting and transfer are differences of it; transfer above zero is better. "
     if {"finetune", "bic"} <= {r.method for r in results}:
         order, holds = order_found(results), {True: "as in the paper", False: "not as in the paper"}
         most, best = _NAMES[order["forgets_most"]], _NAMES[order["best_over_both"]]
-        words += f"Forgets most: {most} ({holds[order['finetune_forgets_most']]}, where it is finetuning). "
-        words += f"Lowest over both domains: {best} ({holds[order['bic_is_best']]}, where it is BiC)."
-    return words
-
-
-def _title(config: AdaptConfig) -> str:
-    return f"Learning {' and '.join(config.domains)} one after the other"
+        note += f"Forgets most: {most} ({holds[order['finetune_forgets_most']]}, where it is finetuning). "
+        note += f"Lowest over both domains: {best} ({holds[order['bic_is_best']]}, where it is BiC)."
+    return note
 
 
 def _by_method(results: Sequence[AdaptResult]) -> dict[str, list[AdaptResult]]:
@@ -178,22 +173,9 @@ def _by_share(results: Sequence[AdaptResult]) -> dict[float, list[AdaptResult]]:
     return {share: [r for r in results if r.share == share] for share in sorted({r.share for r in results})}
 
 
-def _trace(kind: str, name: str, x: list, found: list[tuple[float, float]]) -> dict:
-    trace = {"type": kind, "name": name, "x": x, "y": [HUNDREDTHS * mean for mean, _ in found]}
+def _heights(found: list[tuple[float, float]]) -> dict:
+    """The means as y, with the deviations over seeds where there are any."""
+    heights: dict = {"y": [HUNDREDTHS * mean for mean, _ in found]}
     if not any(math.isnan(deviation) for _, deviation in found):
-        trace["error_y"] = {"type": "data", "array": [HUNDREDTHS * deviation for _, deviation in found]}
-    return trace
-
-
-def _page(sections: list[Section], config: AdaptConfig) -> str:
-    charts, parts = {}, [report_page.header(_title(config), [report_page.text(_UNITS)])]
-    for index, (title, words, (header, lines), chart) in enumerate(sections):
-        content = report_page.table(
-            list(map(report_page.text, header)), [list(map(report_page.text, line)) for line in lines]
-        )
-        if chart is not None:
-            charts[f"chart_{index}"] = chart
-            content = f'<div class="chart" data-chart="chart_{index}"></div>{content}'
-        parts.append(report_page.section(report_page.text(title), report_page.text(words), content))
-    parts.append(report_page.provenance({}, config.model_dump(mode="json")))
-    return report_page.page(_title(config), parts, charts)
+        heights["error_y"] = {"type": "data", "array": [HUNDREDTHS * deviation for _, deviation in found]}
+    return heights

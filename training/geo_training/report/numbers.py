@@ -1,0 +1,43 @@
+"""How numbers are written in reports and tables."""
+
+from __future__ import annotations
+
+import math
+
+
+def number(value: float, digits: int, unit: str = "", deviation: float = math.nan) -> str:
+    """With the deviation over seeds where there is one; a dash for what is not known, ∞ for what misses made
+    infinite."""
+    if not math.isfinite(value):
+        return _no_number(value)
+    spread = "" if math.isnan(deviation) else f" ± {deviation:.{digits}f}"
+    return f"{value:.{digits}f}{spread}{unit}"
+
+
+def signed(change: float, digits: int) -> str:
+    """A change with its sign; a dash where it is not known."""
+    return f"{change:+.{digits}f}" if math.isfinite(change) else _no_number(change)
+
+
+def percent(value: float) -> str:
+    return number(100 * value, 1, " %")
+
+
+def two(value: float) -> str:
+    return number(value, 2)
+
+
+def three(value: float) -> str:
+    return number(value, 3)
+
+
+def count(value: float) -> str:
+    return number(value, 0)
+
+
+def short(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else _no_number(value)
+
+
+def _no_number(value: float) -> str:
+    return "–" if math.isnan(value) else "∞"
