@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,10 @@ class Strict(BaseModel):
     """What every config derives from: unknown keys are refused, and nothing changes once it is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def to_json(self, exclude: Any = None) -> dict:
+        """What JSON and YAML can hold of it, without the keys `exclude` (see `BaseModel.model_dump`)."""
+        return json.loads(self.model_dump_json(exclude=exclude))
 
 
 Config = TypeVar("Config", bound=Strict)

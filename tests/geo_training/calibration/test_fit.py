@@ -104,7 +104,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(result, config, tmp
 
 def test_the_backbone_learns_more_slowly_and_its_frozen_part_not_at_all(config):
     split = split_of(list_panoramas(config.panoramas), config)
-    task = CalibrationTask(CropSources(split.learned), split.validation, config, torch.device("cpu"))
+    task = CalibrationTask(CropSources(split.learned), split, config, torch.device("cpu"))
     next(task.network.backbone.parameters()).requires_grad_(False)
     (pretrained, slow), (fresh, full) = task.parameter_groups(task.network)
     assert (slow, full) == (config.backbone_rate, 1.0)
@@ -157,7 +157,7 @@ def test_the_fingerprint_knows_what_changes_a_result_and_not_where_files_lie(con
     def fingerprint_of(folder=config.panoramas, **changes):
         own = config.model_copy(update=changes)
         panoramas = list_panoramas(folder)
-        return fit_module._fingerprint(own, split_of(panoramas, own), CropSources([], panoramas[:synthetic]))
+        return fit_module.training_fingerprint(own, split_of(panoramas, own), CropSources([], panoramas[:synthetic]))
 
     synthetic = 0
     own = fingerprint_of()

@@ -13,7 +13,7 @@ from geo_training.calibration.losses import (
     camera_likelihood,
     cell_likelihood,
     direct_likelihood,
-    kept_loss,
+    distillation_loss,
 )
 
 from geo_perception.calibration.fields import image_grid, perspective_fields
@@ -193,4 +193,4 @@ def test_what_has_moved_is_measured_on_fields_and_guess():
         )  # fmt: skip
 
     # |0.1| + |0.2| in the one cell, |0.5| in the focal length, nothing in the up-vector.
-    assert kept_loss(output(0.1, 0.3, 1.0), output(0.0, 0.1, 0.5)).item() == pytest.approx(0.8)
+    assert distillation_loss(output(0.1, 0.3, 1.0), output(0.0, 0.1, 0.5)).item() == pytest.approx(0.8)

@@ -53,8 +53,9 @@ class SmallDispNet:
 
 class TestDefault:
     def test_it_writes_depth_and_motion_that_can_be_used(self, first):
-        assert first.pose_path == first.path.with_name("depth.pose.safetensors")
-        estimator, motion = DepthEstimator.load(first.path, "cpu"), PoseEstimator.load(first.pose_path, "cpu")
+        (pose_path,) = first.beside
+        assert pose_path == first.path.with_name("depth.pose.safetensors")
+        estimator, motion = DepthEstimator.load(first.path, "cpu"), PoseEstimator.load(pose_path, "cpu")
         result = estimator.estimate(walk_view(0)[0], CAMERA)
         assert result.estimated
         assert result.depth_hw.shape == (64, 64)
@@ -182,7 +183,7 @@ class TestSfmLearner(SmallDispNet):
             "smoothness",
             "mask",
         }
-        assert PoseEstimator.load(result.pose_path, "cpu").views == 3
+        assert PoseEstimator.load(result.beside[0], "cpu").views == 3
         assert DepthEstimator.load(result.path, "cpu").estimate(walk_view(0)[0], CAMERA).sigma_hw is None
 
     def test_the_mask_branch_can_be_left_behind(self, walk, tmp_path):
@@ -212,7 +213,7 @@ def test_known_motion_trains_without_a_motion_network(walk, tmp_path):
     """A weight of 0 switches a term off."""
     losses = {"weights": {"photometric": 1.0, "depth": 0.1, "gradient": 0.1, "smoothness": 0.0}}
     result = fit_depth(config_of(walk, motion="known", losses=losses, validation=[]), tmp_path / "known.safetensors")
-    assert result.pose_path is None
+    assert result.beside == ()
     assert not (tmp_path / "known.pose.safetensors").exists()
     assert set(result.history[0]) == {"step", "seconds", "skipped_steps", "loss", "photometric", "depth", "gradient"}
 

@@ -91,7 +91,7 @@ def test_the_scene_runs_as_it_was_learned_and_calibrated(data, tmp_path):
 def test_memory_is_counted_by_the_pixels_of_every_camera(data):
     """The first learned frame is of the long lens, whose views are less than half as large as the usual camera's."""
     task = HeadTask(data, create_backbone(), torch.device("cpu"))
-    task.fill()
+    task.prepare()
     held = sum(feature.nbytes for slot in task.buffer._slots.values() for feature in slot.features)
     assert task.buffer._bytes_a_view == pytest.approx(held / task.buffer.views, rel=1e-6)
 

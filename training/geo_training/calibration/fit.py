@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-import yaml
+from accelerate import Accelerator
 
 from geo_perception.calibration.estimator import Calibrator, network_size
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
 from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone
-from geo_perception.runtime.device import pick_device
-from geo_perception.runtime.files import replace_text
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.data.panoramas import Panorama, list_panoramas, random_split, split_panoramas
 from geo_training.calibration.data.photographs import CalibrationExample, examples
 from geo_training.calibration.data.stream import CropBatch, CropSources, CropStream
-from geo_training.calibration.losses import calibration_losses, kept_loss
+from geo_training.calibration.losses import calibration_losses, distillation_loss
 from geo_training.calibration.uncertainty import (
     ValidationCrop,
     fit_uncertainty,
@@ -32,11 +28,11 @@ from geo_training.calibration.uncertainty import (
 )
 from geo_training.console import say
 from geo_training.datasets.scene import SceneDataset
-from geo_training.engine.curves import write_curves
-from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
+from geo_training.engine.loop import LoopResult
 from geo_training.engine.precision import strided_depthwise_in_float32
-from geo_training.engine.run_folder import check_training_output, resumed_epoch
+from geo_training.engine.run import FitResult, finite, run_fit
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
+from geo_training.synthetic.panorama_set import training_panoramas
 
 TRAINING_VERSION = 2  # of what is learned from panoramas; a checkpoint of another is not gone on from
 _VALIDATION_SHARE = 0.12  # of the panoramas, where the config names none
@@ -60,28 +56,18 @@ class PanoramaSplit:
     held_out: list[Panorama]
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """The weights file, the run's folder, the figures on the validation crops and the history."""
-
-    path: Path
-    run_dir: Path
-    figures: dict[str, float]
-    history: list[dict]
-
-
 class CalibrationTask:
-    """The training as the loop takes it."""
+    """The training as `run_fit` takes it."""
 
     def __init__(
         self,
         sources: CropSources,
-        validation: Sequence[Panorama],
+        split: PanoramaSplit,
         config: CalibrationTrainingConfig,
         device: torch.device,
         rank: int = 0,
     ):
-        self.config, self.device = config, device
+        self.config, self.sources, self.split, self.device = config, sources, split, device
         torch.manual_seed(config.seed)
         self.network = make_network(config)
         self.network.dropout = config.dropout
@@ -93,7 +79,10 @@ class CalibrationTask:
         self.loss_weights = dict(config.loss_weights) | ({"kept": config.keep} if self.before is not None else {})
         self.stream = CropStream(sources, config, device, rank)
         self._validation: list[ValidationCrop] = []
-        self._panoramas = validation
+
+    @property
+    def fingerprint(self) -> str:
+        return training_fingerprint(self.config, self.split, self.sources)
 
     def batches(self, epoch: int, first: int = 0):
         return self.stream.batches(epoch * self.config.steps + first, self.config.steps - first)
@@ -115,7 +104,7 @@ class CalibrationTask:
         if self.before is not None:
             with torch.no_grad():
                 before = self.before(images_b3hw)
-            terms["kept"] = kept_loss(output, before)
+            terms["kept"] = distillation_loss(output, before)
         return terms
 
     def evaluate(self, network) -> dict[str, float]:
@@ -129,8 +118,15 @@ class CalibrationTask:
     def validation(self) -> list[ValidationCrop]:
         """The same crops each time, rendered once."""
         if not self._validation:
-            self._validation = validation_crops(self._panoramas, self.config)
+            self._validation = validation_crops(self.split.validation, self.config)
         return self._validation
+
+    def save(self, out: Path, result: LoopResult) -> dict[str, float]:
+        errors = self.errors(result.network)
+        figures = {"train_s": result.seconds, "skipped_steps": result.skipped_steps, **validation_figures(errors)}
+        calibrator = Calibrator(result.network, fit_uncertainty(errors), device=str(self.device))
+        calibrator.save(out, _header(self.config, self.split, self.sources, figures))
+        return figures | {"weights_bytes": out.stat().st_size}
 
 
 def make_network(config: CalibrationTrainingConfig) -> CalibrationNetwork:
@@ -184,50 +180,28 @@ def _known(validation: Sequence[str], rest: Sequence[Panorama], held_out: Sequen
 def fit_calibration(config: CalibrationTrainingConfig, out: str | Path, overwrite: bool = False) -> FitResult:
     """Trains and writes the weights file `out`.
 
-    The run's folder (`<out>.run`) keeps the config, the history, the synthetic panoramas and, until it is done, a
-    checkpoint: the same call goes on after an interruption. Raises InputError, before anything is learned, when the
-    panoramas cannot be used, when `out` stands there or a checkpoint is of another training and `overwrite` is not set,
-    or when `out` cannot be written.
+    The run's folder also keeps the synthetic panoramas. Raises InputError as `run_fit` does, and when the panoramas
+    cannot be used.
     """
-    out = Path(out)
-    run_dir = check_training_output(out, overwrite)
-    if config.panoramas is None:
-        raise InputError("no panoramas are given; set panoramas in the config, or give --panoramas")
-    split = split_of(list_panoramas(config.panoramas), config)
-    device = pick_device(config.device)
-    synthetic = _synthetic(config, run_dir)
-    counts = len(split.learned), len(split.validation), len(split.held_out), len(synthetic)
-    say("panoramas: {} to learn from, {} for validation, {} held out; {} synthetic ones".format(*counts))
-    accelerator = make_accelerator(device)
-    sources = CropSources(split.learned, synthetic, _photographs(config))
-    if sources.photographs:
-        say(f"{len(sources.photographs)} photographs")
-    fingerprint = _fingerprint(config, split, sources)
-    resumed_epoch(run_dir, fingerprint, overwrite)
-    task = CalibrationTask(sources, split.validation, config, device, accelerator.process_index)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    resolved = json.loads(config.model_dump_json())
-    replace_text(run_dir / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
-    loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, ema=config.ema,
-                      evaluations=config.evaluations, seed=config.seed)  # fmt: skip
-    result = run_loop(task, loop, run_dir, accelerator, fingerprint, overwrite=overwrite)
-    errors = task.errors(result.network)
-    uncertainty = fit_uncertainty(errors)
-    figures = {"train_s": result.seconds, "skipped_steps": result.skipped_steps, **validation_figures(errors)}
-    calibrator = Calibrator(result.network, uncertainty, device=str(device))
-    calibrator.save(out, _facts(config, split, sources, figures))
-    figures["weights_bytes"] = out.stat().st_size
-    write_curves(run_dir / "curves.html", result.history, f"Training of {out.name}")
-    (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
-    return FitResult(out, run_dir, figures, result.history)
+
+    def make_task(run_dir: Path, device: torch.device, accelerator: Accelerator) -> CalibrationTask:
+        if config.panoramas is None:
+            raise InputError("no panoramas are given; set panoramas in the config, or give --panoramas")
+        split = split_of(list_panoramas(config.panoramas), config)
+        sources = CropSources(split.learned, _synthetic(config, run_dir), _photographs(config))
+        counts = len(split.learned), len(split.validation), len(split.held_out), len(sources.synthetic)
+        say("panoramas: {} to learn from, {} for validation, {} held out; {} synthetic ones".format(*counts))
+        if sources.photographs:
+            say(f"{len(sources.photographs)} photographs")
+        return CalibrationTask(sources, split, config, device, accelerator.process_index)
+
+    return run_fit(config, out, make_task, overwrite)
 
 
 def _synthetic(config: CalibrationTrainingConfig, run_dir: Path) -> list[Panorama]:
     """Rendered beside the run, once."""
     if config.synthetic.count == 0 or config.synthetic.share == 0:
         return []
-    from geo_training.synthetic.panorama_set import training_panoramas
-
     folder = config.synthetic.folder or run_dir / "synthetic"
     training_panoramas(folder, config.synthetic.count, config.synthetic.seed)
     return list_panoramas(folder)
@@ -240,23 +214,21 @@ def _photographs(config: CalibrationTrainingConfig) -> list[CalibrationExample]:
     ]  # fmt: skip
 
 
-def _facts(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources, figures: dict) -> dict:
+def _header(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources, figures: dict) -> dict:
     names = {key: [panorama.name for panorama in group] for key, group in vars(split).items()}
-    own = json.loads(config.model_dump_json(exclude=_PLACES))
     return {
         **names,
         "synthetic": len(sources.synthetic),
         "photographs": len(sources.photographs),
         "input_size_px": list(network_size(1, 1)),
-        "config": own,
-        "figures": {key: value for key, value in figures.items() if np.isfinite(value)},
+        "config": config.to_json(exclude=_PLACES),
+        "figures": finite(figures),
         "licence": "that of the panoramas it was trained on",
     }
 
 
-def _fingerprint(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources) -> str:
+def training_fingerprint(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources) -> str:
     """What the training depends on. Where files lie, and on what it is computed, is not part of it."""
-    told = json.loads(config.model_dump_json(exclude=_PLACES))
     groups = [*vars(split).values(), sources.synthetic]
     panoramas = [[[p.name, p.domain] for p in group] for group in groups]
     pixels = digest_of_files(panorama.path for group in groups for panorama in group)
@@ -267,4 +239,4 @@ def _fingerprint(config: CalibrationTrainingConfig, split: PanoramaSplit, source
         if config.start_from is not None
         else create_backbone(config.backbone, config.backbone_file).checksum
     )
-    return digest_of(TRAINING_VERSION, told, panoramas, pixels, photographs, pictures, start)
+    return digest_of(TRAINING_VERSION, config.to_json(exclude=_PLACES), panoramas, pixels, photographs, pictures, start)

@@ -43,7 +43,7 @@ def calibration_losses(output: NetworkOutput, correlation: torch.Tensor, truth: 
     }
 
 
-def kept_loss(output: NetworkOutput, before: NetworkOutput) -> torch.Tensor:
+def distillation_loss(output: NetworkOutput, before: NetworkOutput) -> torch.Tensor:
     """How far the answers have moved from those of an earlier network on the same images: mean absolute differences of
     the fields and of the direct guess (Li and Hoiem, "Learning without Forgetting", for this network's outputs)."""
     fields = (output.fields_bn3 - before.fields_bn3).abs().sum(-1).mean()

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import timm
 import torch
-import yaml
+from accelerate import Accelerator
 
 from geo_perception.depth.estimator import DepthEstimator
 from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone
-from geo_perception.runtime.device import pick_device
-from geo_perception.runtime.files import replace_text
 from geo_training.console import say
 from geo_training.datasets.scene import Frame, SceneDataset, camera_to_dict
 from geo_training.depth.config import DepthTrainingConfig
@@ -27,10 +22,9 @@ from geo_training.depth.networks.model import DepthAndMotion
 from geo_training.depth.networks.pose_network import PoseEstimator
 from geo_training.depth.validation import checked_sigma_scale, validate, validation_frames
 from geo_training.engine.checkpoint import load_state, save_state
-from geo_training.engine.curves import write_curves
-from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
+from geo_training.engine.loop import LoopResult
 from geo_training.engine.precision import single_pixels_in_float32, strided_depthwise_in_float32
-from geo_training.engine.run_folder import check_training_output, resumed_epoch, run_folder
+from geo_training.engine.run import FitResult, finite, run_fit, run_folder
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.storage.images import find_depth
 
@@ -41,23 +35,11 @@ FINAL_NAME = "final.safetensors"  # in the run's folder: networks and optimizer,
 _PLACES = {"datasets": True, "validation": True, "backbone_file": True, "start_from": True, "device": True}
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """The depth weights, those of the ego-motion (None where it was known), the run's folder, the figures on the
-    validation frames and the history."""
-
-    path: Path
-    pose_path: Path | None
-    run_dir: Path
-    figures: dict[str, float]
-    history: list[dict]
-
-
 class DepthTask:
-    """The training as the loop takes it."""
+    """The training as `run_fit` takes it."""
 
     def __init__(self, sources: list[ClipSource], config: DepthTrainingConfig, device: torch.device, rank: int = 0):
-        self.config, self.device = config, device
+        self.config, self.sources, self.device = config, sources, device
         self._frames = validation_frames(config)
         if config.validation and not self._frames:
             raise InputError(
@@ -78,6 +60,11 @@ class DepthTask:
         self.loss = DepthLosses(config.losses)
         self.stream = ClipStream(sources, config, device, rank)
         self.size_px = training_size(sources[0], config)
+        self.moments = start_from(self.network, config) if config.start_from is not None else None
+
+    @property
+    def fingerprint(self) -> str:
+        return training_fingerprint(self.config, self.sources)
 
     def batches(self, epoch: int, first: int = 0):
         return self.stream.batches(epoch * self.config.steps + first, self.config.steps - first)
@@ -104,48 +91,38 @@ class DepthTask:
         area_px = self.size_px[0] * self.size_px[1]
         return DepthEstimator(network.depth, str(self.device), area_px, sigma_scale)
 
+    def save(self, out: Path, result: LoopResult) -> dict[str, float]:
+        network = result.network
+        figures = {"train_s": result.seconds, "steps": self.config.steps, "skipped_steps": result.skipped_steps}
+        figures |= self.evaluate(network)
+        header = _header(self.config, self.sources, figures)
+        self.estimator(network, checked_sigma_scale(figures)).save(out, header)
+        if learns_motion(self.config):
+            PoseEstimator(network.motion, self.size_px, str(self.device)).save(out.with_suffix(POSE_SUFFIX), header)
+        save_state(run_folder(out) / FINAL_NAME, network, result.moments)
+        return figures | {"weights_bytes": out.stat().st_size}
+
 
 def fit_depth(config: DepthTrainingConfig, out: str | Path, overwrite: bool = False) -> FitResult:
     """Trains and writes the depth weights `out` and, where ego-motion was learned, those of the motion beside it: `out`
     with the suffix .pose.safetensors.
 
-    The run's folder (`<out>.run`) keeps the config, the history, the last state to go on from and, until it is done, a
-    checkpoint: the same call goes on after an interruption. Raises InputError, before anything is learned, when the
-    datasets cannot be used, when `out` stands there or a checkpoint is of another training and `overwrite` is not set,
-    or when `out` cannot be written.
+    The run's folder also keeps the last state, to go on from. Raises InputError as `run_fit` does, and when the
+    datasets cannot be used.
     """
-    out = Path(out)
-    pose_path = out.with_suffix(POSE_SUFFIX)
-    run_dir = check_training_output(out, overwrite, (pose_path,) if config.motion == "learned" else ())
-    sources = clip_sources(config)
-    device = pick_device(config.device)
-    say(f"{sum(len(source.clips) for source in sources)} clips of {len(sources)} datasets")
-    accelerator = make_accelerator(device, config.half)
-    task = DepthTask(sources, config, device, accelerator.process_index)
-    moments = start_from(task.network, config) if config.start_from is not None else None
-    fingerprint = training_fingerprint(config, sources)
-    resumed_epoch(run_dir, fingerprint, overwrite)
-    run_dir.mkdir(parents=True, exist_ok=True)  # nothing is left behind of what cannot be trained
-    resolved = json.loads(config.model_dump_json())
-    replace_text(run_dir / "config.yaml", yaml.safe_dump(resolved, sort_keys=False))
-    loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, config.warm_up, config.ema,
-                      gradient_norm=config.gradient_norm, evaluations=config.evaluations, seed=config.seed,
-                      schedule=config.schedule)  # fmt: skip
-    result = run_loop(task, loop, run_dir, accelerator, fingerprint, moments, overwrite)
-    figures = {"train_s": result.seconds, "steps": config.steps, "skipped_steps": result.skipped_steps}
-    figures |= task.evaluate(result.network)
-    estimator = task.estimator(result.network, checked_sigma_scale(figures))
-    facts = _facts(config, sources, figures)
-    estimator.save(out, facts)
-    if result.network.motion is None or result.network.known_motion:
-        pose_path = None
-    else:
-        PoseEstimator(result.network.motion, task.size_px, str(device)).save(pose_path, facts)
-    figures["weights_bytes"] = out.stat().st_size
-    write_curves(run_dir / "curves.html", result.history, f"Training of {out.name}")
-    save_state(run_dir / FINAL_NAME, result.network, result.moments)
-    (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
-    return FitResult(out, pose_path, run_dir, figures, result.history)
+
+    def make_task(run_dir: Path, device: torch.device, accelerator: Accelerator) -> DepthTask:
+        sources = clip_sources(config)
+        say(f"{sum(len(source.clips) for source in sources)} clips of {len(sources)} datasets")
+        return DepthTask(sources, config, device, accelerator.process_index)
+
+    beside = (Path(out).with_suffix(POSE_SUFFIX),) if learns_motion(config) else ()
+    return run_fit(config, out, make_task, overwrite, config.half, beside)
+
+
+def learns_motion(config: DepthTrainingConfig) -> bool:
+    """Whether a motion network is trained, whose weights are written beside those of depth."""
+    return config.motion == "learned" and config.losses.needs_views
 
 
 def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | None:
@@ -174,12 +151,12 @@ def _final_state(weights: Path) -> Path:
     return run_folder(weights) / FINAL_NAME
 
 
-def _facts(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict) -> dict:
+def _header(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict) -> dict:
     return {
         "trained_on": [source.dataset.info.sources for source in sources],
         "clips": [len(source.clips) for source in sources],
-        "config": json.loads(config.model_dump_json(exclude=_PLACES)),
-        "figures": {key: value for key, value in figures.items() if np.isfinite(value)},
+        "config": config.to_json(exclude=_PLACES),
+        "figures": finite(figures),
         "licence": "that of the recordings it was trained on",
     }
 
@@ -187,8 +164,8 @@ def _facts(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict
 def training_fingerprint(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
     """What a training depends on: its config, the content of its data, and the weights that it begins with. Where these
     lie, and on what it is computed, is not part of it."""
-    told = json.loads(config.model_dump_json(exclude=_PLACES))
-    return digest_of(TRAINING_VERSION, told, data_digest(config, sources), start_digest(config))
+    as_json = config.to_json(exclude=_PLACES)
+    return digest_of(TRAINING_VERSION, as_json, data_digest(config, sources), start_digest(config))
 
 
 def data_digest(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -18,13 +17,11 @@ from geo_perception.localization.network import HeadConfig, LandmarkHead
 from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.runtime.backbone import create_backbone
-from geo_perception.runtime.device import half_precision, pick_device
-from geo_perception.runtime.files import replace_text
+from geo_perception.runtime.device import half_precision
 from geo_training.console import say, track, warn
 from geo_training.datasets.scene import SceneDataset, camera_to_dict
-from geo_training.engine.curves import write_curves
-from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
-from geo_training.engine.run_folder import check_training_output, resumed_epoch
+from geo_training.engine.loop import LoopResult
+from geo_training.engine.run import FitResult, finite, run_fit
 from geo_training.localization.buffer import FeatureBatch, FeatureBuffer, least_views
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.losses import fine_loss, heatmap_loss
@@ -43,16 +40,6 @@ from geo_training.storage.fingerprints import digest_of, digest_of_files
 TRAINING_VERSION = 2  # of what is learned from a dataset; a checkpoint of another is not gone on from
 _MIN_FRAMES = 8
 _CALIBRATION_VIEWS = 4  # the plain view of a held-out frame, and augmented ones
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a training gave. `figures` is flat: name to number."""
-
-    scene_path: Path
-    run_dir: Path
-    figures: dict[str, float]
-    history: list[dict]
 
 
 class HeadData:
@@ -122,12 +109,15 @@ class HeadData:
 
 
 class HeadTask:
-    """The head's training as the loop takes it."""
+    """The head's training as `run_fit` takes it."""
 
-    def __init__(self, data: HeadData, backbone, device: torch.device, rank: int = 0, world: int = 1):
+    def __init__(
+        self, data: HeadData, backbone, device: torch.device, rank: int = 0, world: int = 1,
+        embed_backbone: bool = False,
+    ):  # fmt: skip
         config = data.config
         self.data, self.config, self.backbone, self.device = data, config, backbone, device
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.embed_backbone = rank, world, embed_backbone
         head = HeadConfig(len(data.landmarks.points_world_l3), tuple(backbone.strides), tuple(backbone.channels),
                           config.width, config.dilations, config.fine_width)  # fmt: skip
         torch.manual_seed(config.seed)
@@ -140,13 +130,17 @@ class HeadTask:
         self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g), len(data.training),
                                     config.views, budget_bytes, config.refresh, device, config.seed,
                                     [_pixels(data.network_camera(f)) for f in data.training])  # fmt: skip
+        self.buffer_s = 0.0  # that filling it took
         self._held_out: list[tuple[View, list[torch.Tensor]]] = []
 
-    def fill(self, epoch: int = 0) -> float:
-        """Makes every slot's features as `epoch` has them; seconds taken.
+    @property
+    def fingerprint(self) -> str:
+        return training_fingerprint(self.config, self.data, self.backbone)
 
-        Raises InputError when the views are too few for a batch.
-        """
+    def prepare(self, epoch: int = 0) -> None:
+        """Makes every slot's features as `epoch` has them. Raises InputError when the views are too few for a batch."""
+        learned, held, landmarks = len(self.data.training), len(self.data.held_out), len(self.data.landmarks)
+        say(f"{learned} frames to learn from, {held} held out, {landmarks} landmarks")
         own = len(range(self.rank, len(self.buffer), self.world))
         if own < least_views(self.config.batch):
             raise InputError(f"{own} views are too few for a batch of {self.config.batch}; lower batch, or map more")
@@ -155,7 +149,7 @@ class HeadTask:
             warn(f"the buffer holds {self.buffer.views} of {self.config.views} views a frame; raise buffer_gib for all")
         for number in track(range(self.rank, len(self.buffer), self.world), "features"):
             self.buffer.slot(number, epoch)
-        return time.perf_counter() - started_s
+        self.buffer_s = time.perf_counter() - started_s
 
     def batches(self, epoch: int, first: int = 0):
         return self.buffer.batches(epoch, self.config.batch, self.rank, self.world, first)
@@ -236,6 +230,20 @@ class HeadTask:
         error_m6, covariance_m66, _ = normalized_errors(views, landmarks_l3, noise, self.options)
         return fit_covariance(error_m6, covariance_m66, noise)
 
+    def save(self, out: Path, result: LoopResult) -> dict[str, float]:
+        noise = self.noise_model(result.network) if self.data.held_out else self.data.usual_noise
+        scene = _scene_of(self.data, self.backbone, result.network, noise, self.config)
+        figures = {
+            "train_s": self.buffer_s + result.seconds,
+            "buffer_s": self.buffer_s,
+            "held_out_frames": len(self.data.held_out),
+            **(result.history[-1] if result.history else {}),
+            "skipped_steps": result.skipped_steps,
+        }
+        scene.header |= {"figures": finite(figures)}
+        scene.save(out, self.embed_backbone)
+        return figures | {"scene_bytes": out.stat().st_size}
+
 
 def _pixels(camera: Camera) -> int:
     return camera.width_px * camera.height_px
@@ -263,43 +271,16 @@ def fit_head(
 ) -> FitResult:
     """Trains a head for the dataset's landmarks and writes the scene file `out`.
 
-    The run's folder (`<out>.run`) keeps the config, the history and, until it is done, a checkpoint: the same call goes
-    on after an interruption. Raises InputError, before anything is learned, when the dataset is not mapped or has no
-    landmarks, when `out` stands there or a checkpoint is of another training and `overwrite` is not set, or when `out`
-    cannot be written.
+    Raises InputError as `run_fit` does, and when the dataset is not mapped or has no landmarks.
     """
-    out = Path(out)
-    run_dir = check_training_output(out, overwrite)
-    device = pick_device(config.device)
-    backbone = create_backbone(config.backbone, config.backbone_file)
-    data = dataset if isinstance(dataset, HeadData) else HeadData.open(dataset, config)
-    fingerprint = _fingerprint(config, data, backbone)
-    epoch = resumed_epoch(run_dir, fingerprint, overwrite)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    replace_text(run_dir / "config.json", config.model_dump_json(indent=2) + "\n")
-    accelerator = make_accelerator(device)
-    task = HeadTask(data, backbone, device, accelerator.process_index, accelerator.num_processes)
-    learned, held, landmarks = len(data.training), len(data.held_out), len(data.landmarks)
-    say(f"{learned} frames to learn from, {held} held out, {landmarks} landmarks")
-    buffer_s = task.fill(epoch)
-    loop = LoopConfig(config.steps, config.learning_rate, config.weight_decay, ema=config.ema,
-                      evaluations=config.evaluations, seed=config.seed)  # fmt: skip
-    result = run_loop(task, loop, run_dir, accelerator, fingerprint, overwrite=overwrite)
-    noise = task.noise_model(result.network) if data.held_out else data.usual_noise
-    scene = _scene_of(data, backbone, result.network, noise, config)
-    figures = {
-        "train_s": buffer_s + result.seconds,
-        "buffer_s": buffer_s,
-        "held_out_frames": len(data.held_out),
-        **(result.history[-1] if result.history else {}),
-        "skipped_steps": result.skipped_steps,
-    }
-    scene.header |= {"figures": {k: v for k, v in figures.items() if np.isfinite(v)}}
-    scene.save(out, embed_backbone)
-    figures["scene_bytes"] = out.stat().st_size
-    write_curves(run_dir / "curves.html", result.history, f"Training of {out.name}")
-    (run_dir / "checkpoint.safetensors").unlink(missing_ok=True)
-    return FitResult(out, run_dir, figures, result.history)
+
+    def make_task(run_dir: Path, device: torch.device, accelerator: Accelerator) -> HeadTask:
+        backbone = create_backbone(config.backbone, config.backbone_file)
+        data = dataset if isinstance(dataset, HeadData) else HeadData.open(dataset, config)
+        rank, world = accelerator.process_index, accelerator.num_processes
+        return HeadTask(data, backbone, device, rank, world, embed_backbone)
+
+    return run_fit(config, out, make_task, overwrite, config_name="config.json")
 
 
 def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: HeadTrainingConfig) -> Scene:
@@ -313,7 +294,7 @@ def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: Head
         "gravity_map": list(info.gravity_world) if info.gravity_world else None,
         "frames": len(data.frames),
         "other_cameras": [camera_to_dict(other) | {"frames": frames} for other, frames in others],
-        "config": json.loads(config.model_dump_json()),
+        "config": config.to_json(),
         "licence": "that of the recordings it was trained on",
     }
     return Scene(
@@ -330,7 +311,7 @@ def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: Head
     )
 
 
-def _fingerprint(config: HeadTrainingConfig, data: HeadData, backbone) -> str:
+def training_fingerprint(config: HeadTrainingConfig, data: HeadData, backbone) -> str:
     """What the training depends on. Where the dataset lies, and on what it is computed, is not part of it."""
     frames = [
         [frame.name, data.map.T_world_camera[frame.name], camera_to_dict(data.map.cameras[frame.name])]
@@ -338,5 +319,5 @@ def _fingerprint(config: HeadTrainingConfig, data: HeadData, backbone) -> str:
     ]
     images = digest_of_files(data.dataset.image_path(frame) for frame in data.frames)
     landmarks = [data.landmarks.points_world_l3, data.landmarks.visibility_fl[data.rows]]
-    told = json.loads(config.model_dump_json(exclude={"backbone_file", "device"}))
-    return digest_of(TRAINING_VERSION, told, backbone.checksum, frames, images, landmarks)
+    as_json = config.to_json(exclude={"backbone_file", "device"})
+    return digest_of(TRAINING_VERSION, as_json, backbone.checksum, frames, images, landmarks)

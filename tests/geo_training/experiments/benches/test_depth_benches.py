@@ -13,8 +13,8 @@ from geo_training.cli import evaluate
 from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter
 from geo_training.depth import fit as fit_module
 from geo_training.depth.data.instance_masks import write_ids
-from geo_training.depth.fit import FitResult
 from geo_training.depth.networks.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
+from geo_training.engine.run import FitResult
 from geo_training.experiments import bench as bench_module
 from geo_training.experiments.bench import (
     Benchmark,
@@ -119,7 +119,7 @@ def fits(monkeypatch, tmp_path):
         shutil.copy(depth_path, out)
         shutil.copy(motion_path, pose_path)
         figures = {"train_s": 0.01 * config.steps, "steps": config.steps}
-        return FitResult(out, pose_path, out.parent, figures, [])
+        return FitResult(out, out.parent, figures, [], (pose_path,))
 
     monkeypatch.setattr(fit_module, "fit_depth", fit)
     monkeypatch.setattr(depth_stages, "_PROBE_S", 0.01)
@@ -237,7 +237,7 @@ def test_the_pace_is_that_of_the_steps_without_what_comes_besides(tmp_path, monk
 
     def fit(config, out, overwrite=False):
         ran.append(config.steps)
-        return FitResult(out, None, out.parent, {"train_s": 7.0 + 0.25 * config.steps}, [])
+        return FitResult(out, out.parent, {"train_s": 7.0 + 0.25 * config.steps}, [])
 
     monkeypatch.setattr(fit_module, "fit_depth", fit)
     config = variant_configs((tmp_path,), BenchOptions())["baseline"]
@@ -251,7 +251,7 @@ def test_steps_that_are_too_fast_to_be_timed_are_measured_over_more_of_them(tmp_
 
     def fit(config, out, overwrite=False):
         ran.append(config.steps)
-        return FitResult(out, None, out.parent, {"train_s": 7.0 + 0.125 * config.steps}, [])
+        return FitResult(out, out.parent, {"train_s": 7.0 + 0.125 * config.steps}, [])
 
     monkeypatch.setattr(fit_module, "fit_depth", fit)
     config = variant_configs((tmp_path,), BenchOptions())["baseline"]

@@ -78,7 +78,7 @@ def trained(monkeypatch) -> list[DepthTrainingConfig]:
 
     def keep(config, out, overwrite=False):
         configs.append(config)
-        return fit.FitResult(Path(out), None, Path(out).parent, {"train_s": 2.0}, [])
+        return fit.FitResult(Path(out), Path(out).parent, {"train_s": 2.0}, [])
 
     monkeypatch.setattr(fit, "fit_depth", keep)
     return configs
