@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from geo_training.experiments.incremental.strategies.base import Recorded, Situation, StrategyOptions
+from geo_training.experiments.incremental.strategies.base import ContinualContext, Recorded, StrategyOptions
 from geo_training.experiments.incremental.strategies.exemplars import (
     choose_exemplars,
     herd,
@@ -19,12 +19,12 @@ class Source:
         return len(self.targets_n3)
 
 
-def situation(targets_n3, features_nc):
+def context(targets_n3, features_nc):
     def record(source):
         assert features_nc is not None, "nothing needs to be asked of the old network"
         return Recorded(np.zeros((len(source), 3)), np.asarray(features_nc, np.float32))
 
-    return Situation(Source(targets_n3), None, record, np.random.default_rng(0))
+    return ContinualContext(Source(targets_n3), None, record, np.random.default_rng(0))
 
 
 def test_herding_by_hand():
@@ -63,7 +63,7 @@ def test_quotas_follow_the_sizes(sizes, total, dealt):
 def test_every_bin_gives_its_share():
     targets_n3 = np.random.default_rng(0).uniform(-1, 1, (400, 3))
     features_nc = np.random.default_rng(1).normal(size=(400, 5))
-    rows = choose_exemplars(situation(targets_n3, features_nc), StrategyOptions(exemplar_share=0.25, bins=2))
+    rows = choose_exemplars(context(targets_n3, features_nc), StrategyOptions(exemplar_share=0.25, bins=2))
     assert len(rows) == len(set(rows)) == 100
     label_n = quantile_bins(targets_n3.astype(np.float32), 2)
     np.testing.assert_allclose(np.bincount(label_n[rows], minlength=8), np.bincount(label_n) / 4, atol=1)
@@ -71,5 +71,5 @@ def test_every_bin_gives_its_share():
 
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (1.0, 12)])
 def test_none_and_all_need_no_features(share, count):
-    rows = choose_exemplars(situation(np.zeros((12, 3)), None), StrategyOptions(exemplar_share=share))
+    rows = choose_exemplars(context(np.zeros((12, 3)), None), StrategyOptions(exemplar_share=share))
     assert rows.tolist() == list(range(count))

@@ -8,7 +8,7 @@ import torch
 from geo_training.calibration.data.crop_data import CropSet
 from geo_training.calibration.paper import PaperNetwork, Prediction
 from geo_training.experiments.incremental.strategies import STRATEGIES, StrategyOptions, make_strategy
-from geo_training.experiments.incremental.strategies.base import Batch, Material, Recorded, Situation
+from geo_training.experiments.incremental.strategies.base import Batch, ContinualContext, Recorded, ReplaySet
 from geo_training.experiments.incremental.strategies.bic import fit_correction
 from tiny_panoramas import TINY_BACKBONE
 
@@ -33,12 +33,12 @@ class FakeSource:
         return len(self.targets_n3)
 
 
-def situation(old=50, new=40):
+def context(old=50, new=40):
     def record(source):
         features_nc = np.random.default_rng(5).normal(size=(len(source), 6)).astype(np.float32)
         return Recorded(np.zeros((len(source), 3), np.float32), features_nc)
 
-    return Situation(FakeSource(old, 0), FakeSource(new, 1), record, np.random.default_rng(2))
+    return ContinualContext(FakeSource(old, 0), FakeSource(new, 1), record, np.random.default_rng(2))
 
 
 def rows_of(crops, source):
@@ -85,8 +85,8 @@ def test_only_lucir_needs_a_cosine_layer_from_the_start():
 
 
 def test_what_each_method_learns_from():
-    given = situation()
-    seen = {name: make_strategy(name).material(given).training for name in STRATEGIES}
+    given = context()
+    seen = {name: make_strategy(name).replay_set(given).training for name in STRATEGIES}
     old = {name: len(rows_of(crops, given.old)) for name, crops in seen.items()}
     new = {name: len(rows_of(crops, given.new)) for name, crops in seen.items()}
     # 20 % of 50 are 10 exemplars; BiC holds out a tenth of them, at least two, and as many new ones.
@@ -95,23 +95,23 @@ def test_what_each_method_learns_from():
 
 
 def test_bic_validates_on_as_many_old_as_new_that_stage_1_never_sees():
-    given = situation(200, 100)
-    material = make_strategy("bic", StrategyOptions(exemplar_share=0.5, validation_share=0.2)).material(given)
-    exemplars = make_strategy("icarl", StrategyOptions(exemplar_share=0.5)).material(given).exemplar_rows
-    held = {source: set(rows_of(material.balanced, source)) for source in (given.old, given.new)}
-    learned = {source: set(rows_of(material.training, source)) for source in (given.old, given.new)}
+    given = context(200, 100)
+    replay_set = make_strategy("bic", StrategyOptions(exemplar_share=0.5, validation_share=0.2)).replay_set(given)
+    exemplars = make_strategy("icarl", StrategyOptions(exemplar_share=0.5)).replay_set(given).exemplar_rows
+    held = {source: set(rows_of(replay_set.balanced, source)) for source in (given.old, given.new)}
+    learned = {source: set(rows_of(replay_set.training, source)) for source in (given.old, given.new)}
     assert len(held[given.old]) == len(held[given.new]) == 20
     assert not held[given.old] & learned[given.old]
     assert not held[given.new] & learned[given.new]
     assert held[given.old] | learned[given.old] == set(exemplars)  # out of the exemplars: no other old data is left
     assert held[given.new] | learned[given.new] == set(range(100))
-    assert set(material.exemplar_rows) == learned[given.old]
+    assert set(replay_set.exemplar_rows) == learned[given.old]
 
 
 def test_bic_says_when_there_are_too_few_exemplars():
     for share in (0.0, 0.04):
         with pytest.raises(InputError, match="raise exemplar_share"):
-            make_strategy("bic", StrategyOptions(exemplar_share=share)).material(situation())
+            make_strategy("bic", StrategyOptions(exemplar_share=share)).replay_set(context())
 
 
 def test_the_second_stage_finds_a_known_bias_exactly():
@@ -144,8 +144,8 @@ def test_the_second_stage_leaves_the_network_as_it_is():
     source = FakeSource(30, 4)
     # The network's answers are what they should be, but half as large and shifted.
     said_n3 = 0.5 * source.targets_n3 + 0.25
-    material = Material(CropSet.all_of(source), balanced=CropSet.all_of(source))
-    make_strategy("bic").finish(network, material, lambda crops: said_n3)
+    replay_set = ReplaySet(CropSet.all_of(source), balanced=CropSet.all_of(source))
+    make_strategy("bic").finish(network, replay_set, lambda crops: said_n3)
     after = network.state_dict()
     assert {key for key in after if not torch.equal(after[key], before[key])} == {"alpha_3", "beta_3"}
     torch.testing.assert_close(network.alpha_3, torch.full((3,), 2.0), atol=1e-5, rtol=0)

@@ -23,11 +23,11 @@ from geo_training.engine.loop import make_accelerator, run_loop
 from geo_training.experiments.incremental.config import AdaptConfig, TrainingConfig
 from geo_training.experiments.incremental.matrix import AdaptResult, Row
 from geo_training.experiments.incremental.strategies import Strategy, make_strategy
-from geo_training.experiments.incremental.strategies.base import Situation
+from geo_training.experiments.incremental.strategies.base import ContinualContext
 from geo_training.experiments.incremental.strategies.finetune import Finetune
 from geo_training.experiments.incremental.task import (
-    OldNetwork,
     RegressionTask,
+    Teacher,
     loop_config,
     predict,
     uses_half,
@@ -87,7 +87,7 @@ class Experiment:
         accelerator = make_accelerator(self.device, uses_half(self.device))
         self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._domains: dict[tuple[str, int], Domain] = {}
-        self._old: dict[tuple[str, int, bool], OldNetwork] = {}
+        self._old: dict[tuple[str, int, bool], Teacher] = {}
         self.out.mkdir(parents=True, exist_ok=True)
         replace_text(self.out / "config.json", config.model_dump_json(indent=2) + "\n")
 
@@ -103,8 +103,8 @@ class Experiment:
             self._domains[name, seed] = Domain(name, **sources)
         return self._domains[name, seed]
 
-    def _source(self, panoramas: list[Panorama], count: int, words: str) -> CropSource:
-        seed, config = zlib.crc32(words.encode()), self.config
+    def _source(self, panoramas: list[Panorama], count: int, label: str) -> CropSource:
+        seed, config = zlib.crc32(label.encode()), self.config
         return CropSource(panoramas, config.crop, count, seed, config.cache, self.out / "crops")
 
     def forget_seed(self, seed: int) -> None:
@@ -112,7 +112,7 @@ class Experiment:
         self._domains = {key: value for key, value in self._domains.items() if key[1] != seed}
         self._old = {key: value for key, value in self._old.items() if key[1] != seed}
 
-    def old_network(self, name: str, seed: int, cosine: bool = False) -> tuple[OldNetwork, Row]:
+    def old_network(self, name: str, seed: int, cosine: bool = False) -> tuple[Teacher, Row]:
         """The network that learned the domain `name`, and its figures on both domains."""
         folder = self._old_folder(name, seed, cosine)
         key = self._key([name, cosine, seed])
@@ -128,7 +128,7 @@ class Experiment:
             kept = {"row": self._measure(network, seed), "train_s": train_s}
             self._keep(folder, key, network, kept)
         if (name, seed, cosine) not in self._old:
-            self._old[name, seed, cosine] = OldNetwork(PaperNetwork.load(folder / NETWORK)[0], self.device)
+            self._old[name, seed, cosine] = Teacher(PaperNetwork.load(folder / NETWORK)[0], self.device)
         return self._old[name, seed, cosine], kept["row"]
 
     def adapt(self, old: str, new: str, method: str, seed: int, share: float | None = None) -> AdaptResult:
@@ -150,20 +150,20 @@ class Experiment:
                            kept["exemplars"], kept["train_s"])  # fmt: skip
 
     def _adapt(self, strategy, teacher, old: Domain, new: Domain, seed: int, folder: Path, key: str) -> dict:
-        situation = Situation(old.train, new.train, teacher.record, np.random.default_rng(seed))
-        material = strategy.material(situation)
+        context = ContinualContext(old.train, new.train, teacher.record, np.random.default_rng(seed))
+        replay_set = strategy.replay_set(context)
         training = self.config.adapting or self.config.training
         network = PaperNetwork(self.config.backbone, pretrained="none", cosine=strategy.cosine)
         network.load_state_dict(teacher.network.state_dict())
-        task = self._task(network, strategy, material.training, new, training, seed, teacher)
+        task = self._task(network, strategy, replay_set.training, new, training, seed, teacher)
         network, train_s = self._train(task, training, seed, folder, key)
-        strategy.finish(network, material, lambda crops: predict(network, crops, self.device).outputs_n3)
-        kept = {"row": self._measure(network, seed), "train_s": train_s, "exemplars": len(material.exemplar_rows)}
+        strategy.finish(network, replay_set, lambda crops: predict(network, crops, self.device).outputs_n3)
+        kept = {"row": self._measure(network, seed), "train_s": train_s, "exemplars": len(replay_set.exemplar_rows)}
         self._keep(folder, key, network, kept)
         return kept
 
     def _task(self, network, strategy: Strategy, crops: CropSet, domain: Domain, training: TrainingConfig, seed: int,
-              teacher: OldNetwork | None) -> RegressionTask:  # fmt: skip
+              teacher: Teacher | None) -> RegressionTask:  # fmt: skip
         validation = CropSet.all_of(domain.validation)
         record_set = teacher.record_set if teacher else None
         return RegressionTask(network, strategy, crops, validation, self.scale, training, seed, self.device, record_set,
@@ -179,8 +179,8 @@ class Experiment:
     def _keep(self, folder: Path, key: str, network: PaperNetwork, content: dict) -> None:
         if self._rank == 0:
             network.save(folder / NETWORK, self.scale, self.config.crop.sizes_px[0])
-            told = {"key": key, "base": self._base} | content
-            replace_text(folder / RESULT, json.dumps(told, indent=2) + "\n")
+            content = {"key": key, "base": self._base} | content
+            replace_text(folder / RESULT, json.dumps(content, indent=2) + "\n")
             (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
         PartialState().wait_for_everyone()
 
@@ -188,8 +188,8 @@ class Experiment:
         """The network's errors on both domains, on validation and test crops."""
 
         def figures(source: CropSource) -> dict[str, float]:
-            said = predict(network, CropSet.all_of(source), self.device)
-            return mse_figures(said.outputs_n3, source.targets_n3, self.scale)
+            outputs_n3 = predict(network, CropSet.all_of(source), self.device).outputs_n3
+            return mse_figures(outputs_n3, source.targets_n3, self.scale)
 
         domains = [self.domain(name, seed) for name in self.config.domains]
         return {domain.name: {split: figures(getattr(domain, split)) for split in SPLITS} for domain in domains}
@@ -212,13 +212,13 @@ class Experiment:
         config = self.config
         names = [[p.name, p.domain] for group in self._panoramas.values() for p in group]
         pixels = digest_of_files(p.path for group in self._panoramas.values() for p in group)
-        told = config.model_dump(mode="json", exclude=_NOT_OF_A_RUN)
+        as_json = config.to_json(exclude=_NOT_OF_A_RUN)
         start = starting_weights(config.backbone, config.backbone_file, config.pretrained)
-        return digest_of(EXPERIMENT_VERSION, told, sorted(config.domains), names, pixels, start)
+        return digest_of(EXPERIMENT_VERSION, as_json, sorted(config.domains), names, pixels, start)
 
-    def _key(self, facts: list) -> str:
+    def _key(self, choices: list) -> str:
         """What a training depends on."""
-        return digest_of(self._base, facts)
+        return digest_of(self._base, choices)
 
     def _refuse_other_results(self) -> None:
         """Before the first training, not when its turn comes."""

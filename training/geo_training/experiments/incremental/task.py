@@ -1,4 +1,4 @@
-"""The paper's regression as the training loop takes it, and what a network says of many crops."""
+"""The paper's regression as the training loop takes it, and a network's answers for many crops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def uses_half(device: torch.device) -> bool:
 
 @torch.no_grad()
 def predict(network: PaperNetwork, crops: CropSet, device: torch.device) -> Recorded:
-    """What the network says of every crop, in their order; the network is left in evaluation mode."""
+    """The network's answers for every crop, in their order; the network is left in evaluation mode."""
     network = network.to(device).eval()
     half = half_precision(device) if uses_half(device) else None
     outputs, features = [], []
@@ -44,24 +44,24 @@ def predict(network: PaperNetwork, crops: CropSet, device: torch.device) -> Reco
     return Recorded(np.concatenate(outputs), np.concatenate(features))
 
 
-class OldNetwork:
-    """The frozen network of the old domain. What it says of a source is found once."""
+class Teacher:
+    """The frozen network of the old domain, to distil from. Its answers for a source are computed once."""
 
     def __init__(self, network: PaperNetwork, device: torch.device):
         self.network, self._device = network, device
-        self._said: dict[CropSource, Recorded] = {}
+        self._records: dict[CropSource, Recorded] = {}
 
     def record(self, source: CropSource) -> Recorded:
-        if source not in self._said:
-            self._said[source] = predict(self.network, CropSet.all_of(source), self._device)
-        return self._said[source]
+        if source not in self._records:
+            self._records[source] = predict(self.network, CropSet.all_of(source), self._device)
+        return self._records[source]
 
     def record_set(self, crops: CropSet) -> Recorded:
         """In the order of the set's positions."""
-        said = [(self.record(source), rows) for source, rows in crops.parts]
+        records = [(self.record(source), rows) for source, rows in crops.parts]
         return Recorded(
-            np.concatenate([old.outputs_n3[rows] for old, rows in said]),
-            np.concatenate([old.features_nc[rows] for old, rows in said]),
+            np.concatenate([old.outputs_n3[rows] for old, rows in records]),
+            np.concatenate([old.features_nc[rows] for old, rows in records]),
         )
 
 

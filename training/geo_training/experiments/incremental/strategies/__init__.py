@@ -1,15 +1,12 @@
-"""The ways to learn a new domain, one file each. A new one is a `Strategy`, and a line here."""
+"""Strategies of continual learning, by name. A new one is a `Strategy`, and a line here."""
 
 from __future__ import annotations
 
 from geo_perception.errors import InputError
 from geo_training.experiments.incremental.strategies.base import Strategy, StrategyOptions
 from geo_training.experiments.incremental.strategies.bic import BiC
-from geo_training.experiments.incremental.strategies.finetune import Finetune
-from geo_training.experiments.incremental.strategies.icarl import ICaRL
-from geo_training.experiments.incremental.strategies.joint import Joint
-from geo_training.experiments.incremental.strategies.lucir import Lucir
-from geo_training.experiments.incremental.strategies.lwf import LwF
+from geo_training.experiments.incremental.strategies.distillation import ICaRL, Lucir, LwF
+from geo_training.experiments.incremental.strategies.finetune import Finetune, Joint
 
 STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Joint, Finetune, LwF, ICaRL, Lucir, BiC)}
 

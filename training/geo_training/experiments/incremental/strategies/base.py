@@ -1,7 +1,7 @@
-"""What every way of learning a new domain after an old one has in common.
+"""What every strategy of continual learning (a new domain after an old one) has in common.
 
 The domain of an image is never needed when the network is used: there is one network and one set of outputs for all.
-While it adapts, old and new data are told apart only by coming from different sets.
+While it adapts, old and new data are distinguished only by coming from different sets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from geo_training.config import Strict
 
 
 class StrategyOptions(Strict):
-    """What the strategies can be told. The defaults are the papers' own values."""
+    """Options of the strategies. The defaults are the papers' own values."""
 
     lambda_old: float = Field(1.0, ge=0, description="lambda_0 of equation 3 (LwF: 1)")
     gate: float | None = Field(
@@ -37,7 +37,7 @@ class StrategyOptions(Strict):
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the old network said of every crop of a set: outputs float32 (N, 3), features float32 (N, C)."""
+    """A network's answers for every crop of a set: outputs float32 (N, 3), features float32 (N, C)."""
 
     outputs_n3: np.ndarray
     features_nc: np.ndarray
@@ -45,15 +45,15 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Batch:
-    """B crops as a strategy's loss takes them. `old` is what the old network said, where the strategy wants it."""
+    """B crops as a strategy's loss takes them. `old` are the teacher's answers, where the strategy distils."""
 
     targets_b3: torch.Tensor
     old: Prediction | None = None
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a strategy learns from. Rows are of the old and the new source."""
+class ReplaySet:
+    """The crops that a strategy learns from: new ones, and old ones that it replays. Rows are of their source."""
 
     training: CropSet
     exemplar_rows: np.ndarray = field(default_factory=lambda: np.empty(0, int))
@@ -61,8 +61,8 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Situation:
-    """What there is when a new domain is to be learned. `record` says what the old network says of a source."""
+class ContinualContext:
+    """What there is when a new domain is to be learned. `record` gives the teacher's answers for a source."""
 
     old: CropSource
     new: CropSource
@@ -76,7 +76,7 @@ class Strategy(ABC):
     name: ClassVar[str]
     cosine: ClassVar[bool] = False  # the network has a cosine layer at its end, from the old domain on
     keeps_exemplars: ClassVar[bool] = False  # of the old domain, as many as `exemplar_share` says
-    distils: ClassVar[bool] = False  # `losses` wants what the old network said
+    distils: ClassVar[bool] = False  # `losses` needs the teacher's answers
 
     def __init__(self, options: StrategyOptions | None = None):
         self.options = options or StrategyOptions()
@@ -86,15 +86,15 @@ class Strategy(ABC):
         """Of the terms of `losses`."""
         return {"new": 1.0}
 
-    def material(self, situation: Situation) -> Material:
+    def replay_set(self, context: ContinualContext) -> ReplaySet:
         """The crops to learn from: by default the new ones."""
-        return Material(CropSet.all_of(situation.new))
+        return ReplaySet(CropSet.all_of(context.new))
 
     @abstractmethod
     def losses(self, prediction: Prediction, batch: Batch) -> dict[str, torch.Tensor]:
         """Named scalar terms of one batch."""
 
     def finish(  # noqa: B027 - most have nothing to add
-        self, network: PaperNetwork, material: Material, predict: Callable[[CropSet], np.ndarray]
+        self, network: PaperNetwork, replay_set: ReplaySet, predict: Callable[[CropSet], np.ndarray]
     ) -> None:
         """What is done to the trained network at the end; `predict` gives its outputs (N, 3) for a set."""

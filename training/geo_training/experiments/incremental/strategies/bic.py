@@ -8,9 +8,9 @@ import torch
 from geo_perception.errors import InputError
 from geo_training.calibration.data.crop_data import CropSet
 from geo_training.calibration.paper import smooth_l1
-from geo_training.experiments.incremental.strategies.base import Material
+from geo_training.experiments.incremental.strategies.base import ReplaySet
+from geo_training.experiments.incremental.strategies.distillation import LwF
 from geo_training.experiments.incremental.strategies.exemplars import choose_exemplars
-from geo_training.experiments.incremental.strategies.lwf import LwF
 
 
 class BiC(LwF):
@@ -24,23 +24,23 @@ class BiC(LwF):
     name = "bic"
     keeps_exemplars = True
 
-    def material(self, situation):
-        rows = choose_exemplars(situation, self.options)
-        count = min(max(round(self.options.validation_share * len(rows)), 2), len(situation.new) - 1)
+    def replay_set(self, context):
+        rows = choose_exemplars(context, self.options)
+        count = min(max(round(self.options.validation_share * len(rows)), 2), len(context.new) - 1)
         if count >= len(rows):
             raise InputError(f"BiC has {len(rows)} exemplars and needs more to hold some out; raise exemplar_share")
-        held_old = situation.rng.choice(rows, count, replace=False)
-        held_new = situation.rng.choice(len(situation.new), count, replace=False)
+        held_old = context.rng.choice(rows, count, replace=False)
+        held_new = context.rng.choice(len(context.new), count, replace=False)
         kept_old = np.setdiff1d(rows, held_old)
-        kept_new = np.setdiff1d(np.arange(len(situation.new)), held_new)
-        return Material(
-            CropSet(((situation.new, kept_new), (situation.old, kept_old))),
+        kept_new = np.setdiff1d(np.arange(len(context.new)), held_new)
+        return ReplaySet(
+            CropSet(((context.new, kept_new), (context.old, kept_old))),
             kept_old,
-            CropSet(((situation.old, held_old), (situation.new, held_new))),
+            CropSet(((context.old, held_old), (context.new, held_new))),
         )
 
-    def finish(self, network, material, predict):
-        outputs_n3, targets_n3 = predict(material.balanced), material.balanced.targets_n3
+    def finish(self, network, replay_set, predict):
+        outputs_n3, targets_n3 = predict(replay_set.balanced), replay_set.balanced.targets_n3
         network.correct_outputs(*fit_correction(outputs_n3, targets_n3))
 
 

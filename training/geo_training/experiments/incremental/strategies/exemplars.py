@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geo_training.experiments.incremental.strategies.base import Situation, StrategyOptions
+from geo_training.experiments.incremental.strategies.base import ContinualContext, StrategyOptions
 
 
 def quantile_bins(targets_n3: np.ndarray, bins: int) -> np.ndarray:
@@ -42,13 +42,13 @@ def quotas(sizes: np.ndarray, total: int) -> np.ndarray:
     return dealt
 
 
-def choose_exemplars(situation: Situation, options: StrategyOptions) -> np.ndarray:
+def choose_exemplars(context: ContinualContext, options: StrategyOptions) -> np.ndarray:
     """Sorted rows of the old source: `exemplar_share` of it, herded in each bin by its normalized features."""
-    old = situation.old
+    old = context.old
     total = round(options.exemplar_share * len(old))
     if total == 0 or total == len(old):
         return np.arange(total)
-    features_nc = situation.record(old).features_nc.astype(float)
+    features_nc = context.record(old).features_nc.astype(float)
     features_nc /= np.linalg.norm(features_nc, axis=1, keepdims=True).clip(1e-12)
     label_n = quantile_bins(old.targets_n3, options.bins)
     labels, sizes = np.unique(label_n, return_counts=True)
