@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import pose_from_quaternion
 from geo_training.console import say, warn, write_json
-from geo_training.datasets.app import app
 from geo_training.options import JsonOption, OverwriteOption
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="The dataset to make.", show_default=False)]
@@ -33,8 +33,7 @@ class Storage(str, Enum):
     SQLITE3 = "sqlite3"
 
 
-@app.command("from-bag")
-def from_bag(
+def from_bag_command(
     bags: Annotated[
         list[Path],
         typer.Argument(metavar="BAG...", help=".bag, .mcap or .db3 files, rosbag2 folders.", show_default=False),
@@ -117,8 +116,7 @@ def from_bag(
     )
 
 
-@app.command("from-video")
-def from_video(
+def from_video_command(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.", show_default=False)],
     out: OutOption,
     fps: FpsOption = 4.0,
@@ -141,8 +139,7 @@ def from_video(
     say(f"{out}: {result['frames']} frames of {len(result['sequences'])} sequences")
 
 
-@app.command("to-bag")
-def to_bag(
+def to_bag_command(
     dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="BAG", help="The rosbag2 folder to make.", show_default=False)],
     compressed: Annotated[
@@ -171,8 +168,6 @@ def to_bag(
 
 
 def _parse_pose(text: str):
-    from geo_perception.geometry import pose_from_quaternion
-
     try:
         numbers = [float(word) for word in text.replace(",", " ").split()]
         if len(numbers) != 7:

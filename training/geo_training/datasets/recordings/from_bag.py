@@ -13,7 +13,6 @@ from geo_perception.geometry import Camera
 from geo_perception.ros.codec import ImageDecoder
 from geo_perception.ros.topics import is_rectified, rectified_sentence
 from geo_training.console import progress_bar
-from geo_training.datasets.given_k import GivenK
 from geo_training.datasets.recordings.bag_cameras import RecordedInfos, bits_sentence, image_decoder
 from geo_training.datasets.recordings.bag_poses import (
     NO_POSES,
@@ -25,7 +24,7 @@ from geo_training.datasets.recordings.bag_poses import (
 )
 from geo_training.datasets.recordings.bag_topics import CameraTopics, choose_cameras
 from geo_training.datasets.recordings.bags import Recording, StampClock, header_stamp_ns
-from geo_training.datasets.recordings.recorded_cameras import RecordedCameras
+from geo_training.datasets.recordings.recorded_cameras import GivenK, RecordedCameras
 from geo_training.datasets.recordings.sharpness import SharpestPerInterval, TimedImage
 from geo_training.datasets.scene import SceneWriter
 from geo_training.datasets.tally import Tally

@@ -9,9 +9,8 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_training.console import progress_bar
-from geo_training.datasets.given_k import GivenK
 from geo_training.datasets.recordings.films import Film
-from geo_training.datasets.recordings.recorded_cameras import RecordedCameras
+from geo_training.datasets.recordings.recorded_cameras import GivenK, RecordedCameras
 from geo_training.datasets.recordings.sharpness import SharpestPerInterval, TimedImage
 from geo_training.datasets.scene import SceneWriter
 from geo_training.datasets.tally import Tally

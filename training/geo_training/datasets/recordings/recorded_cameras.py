@@ -1,4 +1,4 @@
-"""The cameras of images that arrive one by one: undistorted once, or guessed."""
+"""The cameras of images that arrive one by one: undistorted once, given by --K, or guessed."""
 
 from __future__ import annotations
 
@@ -59,13 +59,26 @@ def parse_K(text: str) -> np.ndarray:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
-def camera_with_K(K_33: np.ndarray, image_rgb: np.ndarray) -> Camera:
-    """The pinhole with this K for images of this size. Raises InputError when its centre lies outside the image."""
-    height_px, width_px = image_rgb.shape[:2]
-    camera = Camera.from_K(K_33, width_px, height_px)
-    if not camera.contains(np.array([[camera.cx_px, camera.cy_px]])).all():
-        raise InputError(
-            f"--K has its centre at ({camera.cx_px:g}, {camera.cy_px:g}), outside the images of {width_px} x "
-            f"{height_px}; give the K of these images"
-        )
-    return camera
+class GivenK:
+    """Gives the camera of each image, and refuses images of a second size: one K cannot be of both."""
+
+    def __init__(self, K_33: np.ndarray):
+        self._K_33 = K_33
+        self._size: tuple[int, int] | None = None
+
+    def camera(self, image_rgb: np.ndarray, source: str) -> Camera:
+        """The camera of an image (H, W, 3). Raises InputError where K cannot be of it, or was used for another size."""
+        size = image_rgb.shape[1], image_rgb.shape[0]
+        self._size = self._size or size
+        if size != self._size:
+            raise InputError(
+                f"--K is for images of one size, but those before are {self._size[0]} x {self._size[1]} and those of "
+                f"{source} {size[0]} x {size[1]}; import them into datasets of their own"
+            )
+        camera = Camera.from_K(self._K_33, *size)
+        if not camera.contains(np.array([[camera.cx_px, camera.cy_px]])).all():
+            raise InputError(
+                f"--K has its centre at ({camera.cx_px:g}, {camera.cy_px:g}), outside the images of {size[0]} x "
+                f"{size[1]}; give the K of these images"
+            )
+        return camera
