@@ -100,18 +100,14 @@ class DepthEstimator:
         """The depth of `image_hw3` (RGB uint8, any size), taken by `camera`. Its distortion is removed first.
 
         Without a camera the depth is that of a pinhole whose focal length is not known. Never raises on any image:
-        what cannot be used comes back as `DepthVerdict.BAD_IMAGE`. Raises InputError when the camera is of another
-        size than the image.
+        what cannot be used comes back as `DepthVerdict.BAD_IMAGE`. Raises SizeMismatch when the camera is of another
+        shape than the image.
         """
         started_s = time.perf_counter()
         if problem := image_problem(image_hw3, _MIN_SIDE_PX):
             return RelativeDepth(DepthVerdict.BAD_IMAGE, problem)
         height_px, width_px = image_hw3.shape[:2]
-        if camera is not None and (camera.width_px, camera.height_px) != (width_px, height_px):
-            raise InputError(
-                f"the image is {width_px} x {height_px} and its camera {camera.width_px} x {camera.height_px} pixels; "
-                "give the camera of this image"
-            )
+        camera = camera and camera.fitted(width_px, height_px)
         view_hw3, seen_hw, view_camera = self._view(image_hw3, camera)
         contrast = float(cv2.cvtColor(view_hw3, cv2.COLOR_RGB2GRAY).std())
         if contrast < _MIN_CONTRAST:

@@ -10,7 +10,7 @@ from geo_perception.geometry.attitude import (
     up_from_attitude,
     wrap_rad,
 )
-from geo_perception.geometry.camera import Camera
+from geo_perception.geometry.camera import Camera, SizeMismatch, same_shape
 from geo_perception.geometry.epipolar import essential_matrix, sampson_distance
 from geo_perception.geometry.pose import (
     checked_quaternion,
@@ -29,6 +29,7 @@ from geo_perception.geometry.pose import (
 
 __all__ = [
     "Camera",
+    "SizeMismatch",
     "attitude_from_up",
     "checked_quaternion",
     "checked_rotation",
@@ -45,6 +46,7 @@ __all__ = [
     "pose_to_quaternion",
     "rotation_angle_rad",
     "rotation_gravity_camera",
+    "same_shape",
     "sampson_distance",
     "skew",
     "so3_exp",

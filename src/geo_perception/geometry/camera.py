@@ -18,6 +18,10 @@ _OUTSIDE_PX = -1e4  # where a map leads that leads nowhere
 _UNDISTORT_STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-10)
 
 
+class SizeMismatch(InputError):  # noqa: N818
+    """The image has another shape than the camera."""
+
+
 @dataclass(frozen=True)
 class Camera:
     """Intrinsics in pixels, and the lens model that turns a direction into a pixel.
@@ -83,6 +87,20 @@ class Camera:
             cx_px=(self.cx_px + 0.5) * sx - 0.5,
             cy_px=(self.cy_px + 0.5) * sy - 0.5,
         )
+
+    def fitted(self, width_px: int, height_px: int) -> Camera:
+        """The camera for an image of this size that shows all of what this camera sees.
+
+        Raises SizeMismatch when the shapes differ by more than rounding: then the image was cropped, not resized.
+        """
+        if (width_px, height_px) == (self.width_px, self.height_px):
+            return self
+        if not same_shape((width_px, height_px), (self.width_px, self.height_px)):
+            raise SizeMismatch(
+                f"the image is {width_px} x {height_px} and its camera {self.width_px} x {self.height_px} pixels, of "
+                "another shape; give the camera of this image (its CameraInfo, or its K)"
+            )
+        return self.resized(width_px, height_px)
 
     def cropped(self, left_px: int, top_px: int, width_px: int, height_px: int) -> Camera:
         """The camera of a window of the image."""
@@ -188,6 +206,13 @@ class Camera:
         if seen(np.array([0, right, 0, right]), np.array([0, 0, bottom, bottom])).all():
             return None
         return ~seen(np.arange(target.width_px)[None, :], np.arange(target.height_px)[:, None])
+
+
+def same_shape(size_px: tuple[int, int], other_px: tuple[int, int]) -> bool:
+    """Whether an image of one size (width, height) can be one of the other resized, each side rounded to a pixel of the
+    larger one."""
+    (width, height), (large_width, large_height) = sorted((size_px, other_px), key=lambda size: size[0] * size[1])
+    return abs(width / large_width - height / large_height) <= 1 / large_width + 1 / large_height
 
 
 @lru_cache(maxsize=64)

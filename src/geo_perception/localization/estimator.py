@@ -72,9 +72,8 @@ class Localizer:
         if problem:
             return Localization(Verdict.BAD_IMAGE, problem)
         height_px, width_px = image_hw3.shape[:2]
-        if (width_px, height_px) != (camera.width_px, camera.height_px):
-            camera = camera.resized(width_px, height_px)
         try:
+            camera = camera.fitted(width_px, height_px)
             resampler = self._resampler_of(camera)
             view_hw3 = resampler.image(image_hw3)
         except (InputError, cv2.error) as error:

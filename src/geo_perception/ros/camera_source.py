@@ -17,10 +17,6 @@ class NoCamera(InputError):  # noqa: N818  a state of the input more than an err
     """There is no CameraInfo for this image yet, or none that is fresh."""
 
 
-class SizeMismatch(InputError):  # noqa: N818
-    """The image has another shape than the camera."""
-
-
 class OtherCamera(InputError):  # noqa: N818
     """The CameraInfo is of another camera than the image."""
 
@@ -135,29 +131,12 @@ def bare_frame(frame_id: str) -> str:
 
 
 def _fitted(camera: Camera, width_px: int, height_px: int, doubts: dict[str, str]) -> ImageCamera:
-    fitted, scaled = fit_to_image(camera, width_px, height_px)
-    if scaled:
+    if (camera.width_px, camera.height_px) != (width_px, height_px):
         doubts["size"] = (
             f"the CameraInfo is for {camera.width_px} x {camera.height_px} pixels and the images are {width_px} x "
             f"{height_px}; K is scaled"
         )
-    return ImageCamera(fitted, doubts)
-
-
-def fit_to_image(camera: Camera, width_px: int, height_px: int) -> tuple[Camera, bool]:
-    """The camera for an image of this size, and whether it had to be scaled.
-
-    Raises SizeMismatch when the shapes differ by more than rounding: then the image was cropped, not resized.
-    """
-    if (camera.width_px, camera.height_px) == (width_px, height_px):
-        return camera, False
-    scale = width_px / camera.width_px
-    if abs(camera.height_px * scale - height_px) > max(1.0, scale):
-        raise SizeMismatch(
-            f"the image is {width_px} x {height_px} and its camera {camera.width_px} x {camera.height_px} pixels, of "
-            "another shape; publish the CameraInfo of this image"
-        )
-    return camera.resized(width_px, height_px), True
+    return ImageCamera(camera.fitted(width_px, height_px), doubts)
 
 
 def camera_from_parameters(k_9, width_px: int, height_px: int, model: str, d) -> Camera | None:

@@ -11,11 +11,11 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
+from geo_perception.geometry import Camera, SizeMismatch
 from geo_perception.ros import qos
 from geo_perception.ros.camera_info import UncalibratedCamera
 from geo_perception.ros.camera_input import CameraInput
-from geo_perception.ros.camera_source import NoCamera, OtherCamera, SizeMismatch
+from geo_perception.ros.camera_source import NoCamera, OtherCamera
 from geo_perception.ros.codec import ImageDecoder
 from geo_perception.ros.frame_statistics import Reason
 from geo_perception.ros.published import COMPRESSED, IMAGE

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, so3_exp
+from geo_perception.geometry import Camera, SizeMismatch, same_shape, so3_exp
 
 LENSES = {
     "pinhole": (),
@@ -169,3 +169,30 @@ def test_a_lens_that_folds_back_does_not_show_what_lies_outside_its_view():
     fisheye = Camera(640, 480, 300.0, 300.0, 319.5, 239.5, "equidistant", (-0.3, 0.0, 0.0, 0.0))
     assert np.isnan(fisheye.project([[np.tan(1.2), 0, 1.0]])).all()
     assert np.isfinite(fisheye.project([[np.tan(1.0), 0, 1.0]])).all()
+
+
+def test_a_camera_is_fitted_to_half_the_size_by_hand():
+    camera = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
+    half = camera.fitted(320, 240)
+    np.testing.assert_allclose([half.fx_px, half.cx_px, half.cy_px], [250.0, 159.5, 119.5])
+    assert camera.fitted(640, 480) is camera
+
+
+@pytest.mark.parametrize("size_px", [(640, 400), (480, 480), (320, 256)])
+def test_a_camera_of_another_shape_is_refused(size_px):
+    with pytest.raises(SizeMismatch, match="another shape"):
+        Camera(640, 480, 500.0, 500.0, 319.5, 239.5).fitted(*size_px)
+
+
+@pytest.mark.parametrize(("size_px", "other_px"), [
+    ((640, 480), (640, 480)), ((256, 192), (1920, 1440)), ((304, 228), (640, 480)), ((1242, 375), (1241, 376)),
+    ((416, 125), (832, 251)), ((1283, 723), (320, 180)),
+])  # fmt: skip
+def test_sizes_that_differ_by_rounding_are_of_one_shape(size_px, other_px):
+    assert same_shape(size_px, other_px)
+    assert same_shape(other_px, size_px)
+
+
+@pytest.mark.parametrize("size_px", [(640, 360), (480, 640), (512, 512)])
+def test_cropped_and_turned_sizes_are_of_another_shape(size_px):
+    assert not same_shape(size_px, (640, 480))

@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo
 
@@ -13,10 +12,8 @@ from geo_perception.ros.camera_source import (
     CameraSource,
     NoCamera,
     OtherCamera,
-    SizeMismatch,
     camera_from_parameters,
     camera_of_image,
-    fit_to_image,
 )
 from geo_perception.ros.topics import (
     camera_info_topic,
@@ -101,21 +98,6 @@ class TestCameraSource:
         assert camera_from_parameters([0.0] * 9, 0, 0, "plumb_bob", [0.0] * 5) is None
         with pytest.raises(InputError, match="needs the size of its images"):
             camera_from_parameters([500.0, 0, 319.5, 0, 500.0, 239.5, 0, 0, 1], 0, 0, "plumb_bob", [0.0] * 5)
-
-
-class TestFitToImage:
-    CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
-
-    def test_half_the_size_by_hand(self):
-        scaled, was_scaled = fit_to_image(self.CAMERA, 320, 240)
-        assert was_scaled
-        np.testing.assert_allclose([scaled.fx_px, scaled.cx_px, scaled.cy_px], [250.0, 159.5, 119.5])
-        assert fit_to_image(self.CAMERA, 640, 480) == (self.CAMERA, False)
-
-    @pytest.mark.parametrize("size_px", [(640, 400), (480, 480), (320, 256)])
-    def test_another_shape_is_refused(self, size_px):
-        with pytest.raises(SizeMismatch, match="another shape"):
-            fit_to_image(self.CAMERA, *size_px)
 
 
 class TestCameraOfImage:

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.datasets.check.check import check_dataset
-from geo_training.datasets.check.images import look_at
+from geo_training.datasets.check.images import measure_quality
 from geo_training.datasets.importers import ImportOptions, import_dataset
-from geo_training.datasets.importers.depth_files import fits
 from geo_training.datasets.scene import SceneDataset
 
 from geo_perception.errors import InputError
@@ -137,17 +136,6 @@ def test_smaller_depth_keeps_its_place(folder, tmp_path):
     assert any("1 depth images or masks of 32x24 are resized to 64x48" in note for note in result["notes"])
 
 
-def test_what_is_rounding_and_what_is_another_shape():
-    assert fits((640, 480), (640, 480))
-    assert fits((256, 192), (1920, 1440))
-    assert fits((304, 228), (640, 480))
-    assert fits((1242, 375), (1241, 376))
-    assert fits((416, 125), (832, 251))
-    assert not fits((640, 360), (640, 480))
-    assert not fits((480, 640), (640, 480))
-    assert not fits((512, 512), (640, 480))
-
-
 def brightness(out) -> list[float]:
     dataset = SceneDataset(out)
     return [float(dataset.image(frame).mean()) for frame in dataset.frames]
@@ -166,8 +154,8 @@ def test_one_brightness_is_one_grey_value_in_a_sequence(tmp_path, top, bits):
     assert any(f"stored in 8; {bits} bits were in use" in note for note in result["notes"])
     dataset = SceneDataset(tmp_path / "out")
     assert cv2.imread(str(dataset.image_path(dataset.frames[0])), cv2.IMREAD_UNCHANGED).dtype == np.uint8
-    looks = [look_at(dataset.image_path(frame)) for frame in dataset.frames]
-    assert [round(look.bright_percentile) for look in looks] == expected
+    qualities = [measure_quality(dataset.image_path(frame)) for frame in dataset.frames]
+    assert [round(quality.bright_percentile) for quality in qualities] == expected
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".pgm", ".ppm"])
@@ -196,7 +184,9 @@ def test_check_sees_16_bit_images_as_training_does(tmp_path):
     dataset = SceneDataset(tmp_path / "out")
     path = dataset.image_path(dataset.frames[0])
     cv2.imwrite(str(path), np.full(SIZE[::-1], 20000, np.uint16))
-    assert look_at(path).bright_percentile == dataset.image(dataset.frames[0]).mean() == pytest.approx(78, abs=1)
+    assert (
+        measure_quality(path).bright_percentile == dataset.image(dataset.frames[0]).mean() == pytest.approx(78, abs=1)
+    )
 
 
 def test_check_names_marked_images(tmp_path):

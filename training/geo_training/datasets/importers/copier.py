@@ -1,4 +1,4 @@
-"""One frame into the dataset: upright, without the bend of the lens, in 8 bits; copied as it is where it can be."""
+"""One frame into the dataset: upright, without the lens's distortion, in 8 bits; copied as it is where it can be."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
+from geo_perception.geometry import Camera, same_shape
 from geo_perception.ros.bit_depth import BitDepth
 from geo_training.datasets.importers.account import CUT_SHORT, NOT_READ, OTHER_SHAPE, Account, printable
 from geo_training.datasets.importers.depth_files import (
     NOT_DEPTH,
     DepthFile,
-    fits,
     load_mask,
     resized,
     unit_sentence,
@@ -38,7 +37,6 @@ from geo_training.datasets.pictures import (
 from geo_training.datasets.scene import SceneWriter
 from geo_training.datasets.undistort import Undistorter
 
-_MAX_ASPECT_DIFFERENCE = 0.01
 # Of the image's side: a view of 174 degrees, and one of half a degree. A K that is not in pixels lies beyond.
 _MIN_FOCAL_SHARE, _MAX_FOCAL_SHARE = 0.025, 100.0
 MIRRORED = "of images marked as mirrored, which no turn of a camera is"
@@ -79,7 +77,7 @@ class Copier:
         camera, stored_grid = fitted
         mark = header.mark if stored_grid else UPRIGHT
         undistorter = self._undistorter(turned_camera(camera, mark), frame.image_file)
-        as_it_is = header.mark == UPRIGHT and not header.deep and not undistorter.bends
+        as_it_is = header.mark == UPRIGHT and not header.deep and not undistorter.is_distorted
         image_rgb = None
         if not as_it_is:
             try:
@@ -88,7 +86,7 @@ class Copier:
             except InputError:
                 return self._leave(frame, NOT_READ)
         self._turned += header.mark != UPRIGHT
-        self.counts["undistorted"] += undistorter.bends
+        self.counts["undistorted"] += undistorter.is_distorted
         depth_m, mask_hw = self._depth(frame, header, stored_grid), self._mask(frame, header, stored_grid)
         self.writer.add_frame(
             frame.sequence,
@@ -101,7 +99,7 @@ class Copier:
             depth_m=None if depth_m is None else undistorter.depth(depth_m),
             mask_hw=None if mask_hw is None else undistorter.depth(mask_hw),
             split=frame.split,
-            lossless=not undistorter.bends and frame.image_file.suffix.lower() in LOSSLESS_SUFFIXES,
+            lossless=not undistorter.is_distorted and frame.image_file.suffix.lower() in LOSSLESS_SUFFIXES,
         )
         return True
 
@@ -147,7 +145,7 @@ class Copier:
         if camera_size in sizes:
             return frame.camera, sizes[camera_size]
         for size, stored_grid in sizes.items():
-            if abs(size[0] / size[1] / (camera_size[0] / camera_size[1]) - 1) < _MAX_ASPECT_DIFFERENCE:
+            if same_shape(size, camera_size):
                 self._scaled_K.add((camera_size, size))
                 return frame.camera.resized(*size), stored_grid
         self.refusal = self.refusal or (
@@ -167,7 +165,7 @@ class Copier:
     def _camera_id(self, frame: SourceFrame, undistorter: Undistorter) -> str:
         key = undistorter.recorded, frame.camera is not None
         if key not in self._camera_ids:
-            recorded = undistorter.recorded if undistorter.bends else None
+            recorded = undistorter.recorded if undistorter.is_distorted else None
             self._camera_ids[key] = self.writer.add_camera(undistorter.target, known=key[1], recorded=recorded)
         return self._camera_ids[key]
 
@@ -245,7 +243,7 @@ class Copier:
         grids = grids if stored_grid else grids[::-1]
         mark = next((mark for grid, mark in grids if grid == size), None)
         if mark is None:
-            mark = next((mark for grid, mark in grids if fits(size, grid)), None)
+            mark = next((mark for grid, mark in grids if same_shape(size, grid)), None)
             if mark is None:
                 return None
         upright_hw = turned_array(values_hw, mark)

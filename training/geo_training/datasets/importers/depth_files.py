@@ -84,12 +84,6 @@ def load_mask(path: Path) -> np.ndarray:
     return ids_hw.astype(np.uint16)
 
 
-def fits(size: tuple[int, int], image_size: tuple[int, int]) -> bool:
-    """Whether a picture of `size` can be the whole of one of `image_size`, made smaller or larger and rounded."""
-    (width, height), (image_width, image_height) = size, image_size
-    return abs(width / image_width - height / image_height) <= 1 / image_width + 1 / image_height
-
-
 def resized(values_hw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The values at another size: the nearest, so that none between two surfaces is made up."""
     return cv2.resize(values_hw, size, interpolation=cv2.INTER_NEAREST_EXACT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.ros.camera_info import camera_from_info
-from geo_perception.ros.camera_source import ImageCamera, bare_frame, camera_of_image, fit_to_image
+from geo_perception.ros.camera_source import ImageCamera, bare_frame, camera_of_image
 from geo_perception.ros.codec import ImageDecoder
 from geo_training.datasets.recordings.bags import Recording
 
@@ -54,7 +54,7 @@ class RecordedInfos:
         """The lens that rectified images of this size were taken with; None where the CameraInfo does not tell."""
         message = self._message_at(stamp_ns) if self.rectified else None
         try:
-            return None if message is None else fit_to_image(camera_from_info(message), width_px, height_px)[0]
+            return None if message is None else camera_from_info(message).fitted(width_px, height_px)
         except InputError:
             return None
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import same_shape
 from geo_perception.runtime.files import replace_bytes, replace_text
 from geo_training.datasets.pictures import read_ids
 from geo_training.datasets.scene import Frame, SceneDataset
@@ -26,7 +27,6 @@ FOLDER, FACTS = "masks", "masks.json"
 MIN_SCORE = 0.7  # below this the network itself would rather not say
 IMAGE_SIDE_PX = 800  # the shorter side that torchvision's weights were trained with
 _MASK_LEVEL = 0.5
-_ASPECT_TOLERANCE = 0.02
 _V1_KEY, _CLASS_KEY = "roi_heads.box_head.fc6.weight", "roi_heads.box_predictor.cls_score.weight"
 
 
@@ -61,8 +61,7 @@ class MaskFolder:
         path = mask_path(self.folder, frame)
         ids_hw = read_ids(path)
         camera = self.dataset.camera(frame)
-        stretch = (ids_hw.shape[1] / ids_hw.shape[0]) / (camera.width_px / camera.height_px)
-        if abs(stretch - 1) > _ASPECT_TOLERANCE:
+        if not same_shape(ids_hw.shape[1::-1], (camera.width_px, camera.height_px)):
             sizes = f"{ids_hw.shape[1]}x{ids_hw.shape[0]}", f"{camera.width_px}x{camera.height_px}"
             raise InputError(f"{path} is {sizes[0]}, its frame {sizes[1]}; make the masks from the frames as stored")
         return ids_hw
@@ -81,12 +80,12 @@ class MaskNetwork:
 
     @property
     def facts(self) -> dict:
-        told = {"network": "Mask R-CNN", "weights": _weights_name(self.weights), "min_score": self.min_score}
-        return told | ({"weights_sha256": self._weights_sha256} if self.weights is not None else {})
+        facts = {"network": "Mask R-CNN", "weights": _weights_name(self.weights), "min_score": self.min_score}
+        return facts | ({"weights_sha256": self._weights_sha256} if self.weights is not None else {})
 
     @cached_property
     def _weights_sha256(self) -> str:
-        """Two files of weights may have one name. "" where there is none, which is told when it is needed."""
+        """Two files of weights may have one name. "" where there is none, which is an error when it is needed."""
         return file_digest(self.weights) if self.weights.is_file() else ""
 
     def get_ready(self) -> None:
