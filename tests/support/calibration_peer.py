@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
+from node_peer import NodePeer
 from rclpy.qos import qos_profile_sensor_data
-from ros_support import Peer
+from ros_support import stamped
 from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_msgs.msg import Float64
 
@@ -40,55 +40,32 @@ def constant_weights(path: Path, focal_px: float, width_px: int, height_px: int)
     return path
 
 
-def picture(seed: int, width_px: int = 320, height_px: int = 240) -> np.ndarray:
-    """Coarse random patches: another seed is another view."""
-    patches = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    rows, columns = np.arange(height_px) * 12 // height_px, np.arange(width_px) * 16 // width_px
-    return patches[rows][:, columns]
-
-
-class CameraPeer(Peer):
+class CameraPeer(NodePeer):
     """A camera driver, and what listens to the calibration node."""
 
     def __init__(self, namespace: str = ""):
-        super().__init__("camera")
+        super().__init__(f"{namespace}{NAME}", "camera")
         self.images = self.node.create_publisher(Image, "/camera/image_raw", qos_profile_sensor_data)
         self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
-        self.statuses = self.collect(DiagnosticArray, "/diagnostics")
-        name = f"{namespace}{NAME}"
-        self.camera_infos = self.collect(CameraInfo, f"{name}/camera_info")
-        self.attitudes = self.collect(Imu, f"{name}/attitude")
+        self.camera_infos = self.collect(CameraInfo, f"{self.name}/camera_info")
+        self.attitudes = self.collect(Imu, f"{self.name}/attitude")
         self.focals, self.pitches, self.rolls = (
-            self.collect(Float64, f"{name}/{topic}") for topic in ("focal_length", "pitch", "roll")
+            self.collect(Float64, f"{self.name}/{topic}") for topic in ("focal_length", "pitch", "roll")
         )
         self.stamp_ns = 100 * 10**9
 
-    def forget(self) -> None:
-        """Empties what was collected."""
-        for kept in (self.statuses, self.camera_infos, self.attitudes, self.focals, self.pitches, self.rolls):
-            kept.clear()
-
     def wait_until_connected(self) -> None:
-        ready = self.spin_until(
-            lambda: self.images.get_subscription_count() > 0 and self.infos.get_subscription_count() > 0, 40
-        )
-        assert ready, "the node did not subscribe"
+        self.wait_for_listeners(self.images, self.infos)
 
     def show(self, image_hw3: np.ndarray, seconds: float = 0.1) -> int:
         """Publishes an image, so long after the one before by its stamp, and returns its stamp in nanoseconds."""
         self.stamp_ns += round(seconds * 1e9)
-        message = fill_image(Image(), image_hw3)
-        message.header.frame_id = "camera_optical"
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(self.stamp_ns, 10**9)
-        self.images.publish(message)
+        self.images.publish(stamped(fill_image(Image(), image_hw3), self.stamp_ns))
         return self.stamp_ns
 
     def tell(self, camera: Camera, **changes) -> None:
         """Publishes a CameraInfo as the driver would."""
-        message = CameraInfo(**(info_fields(camera) | changes))
-        message.header.frame_id = "camera_optical"
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(self.stamp_ns, 10**9)
-        self.infos.publish(message)
+        self.infos.publish(stamped(CameraInfo(**(info_fields(camera) | changes)), self.stamp_ns))
 
     def show_and_wait(self, image_hw3: np.ndarray, seconds: float = 0.1) -> int:
         """Shows an image and waits until the node has worked on it; for images that are used."""
@@ -96,22 +73,6 @@ class CameraPeer(Peer):
         stamp_ns = self.show(image_hw3, seconds)
         assert self.spin_until(lambda: len(self.focals) > before, 10), self.values()
         return stamp_ns
-
-    def values(self, name: str = NAME) -> dict[str, str]:
-        """The newest diagnostics of a node, with `message` and `level` besides the figures."""
-        for array in reversed(self.statuses):
-            for status in array.status:
-                if status.name == f"{name.lstrip('/')}: status":
-                    figures = {value.key: value.value for value in status.values}
-                    return figures | {"message": status.message, "level": status.level[0]}
-        return {}
-
-    def wait_for(self, condition, timeout_s: float = 8.0, name: str = NAME) -> dict[str, str]:
-        """Waits until the diagnostics are as wanted, and returns them."""
-        self.statuses.clear()
-        found = self.spin_until(lambda: bool(self.values(name)) and condition(self.values(name)), timeout_s)
-        assert found, self.values(name)
-        return self.values(name)
 
 
 def check_attitude(message: Imu) -> np.ndarray:

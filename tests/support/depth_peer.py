@@ -6,16 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from node_peer import NodePeer
 from rclpy.qos import qos_profile_sensor_data
-from ros_support import Peer
 from sensor_msgs.msg import CameraInfo, Image, Imu, PointCloud2
 from std_msgs.msg import Float64, Header
-from std_srvs.srv import Trigger
 
 from geo_perception.geometry import Camera, pose_to_quaternion
 from geo_perception.localization.matched import MATCHED_LANDMARK
@@ -47,13 +42,6 @@ def depth_weights(path: Path, flat: bool = False, sigma_scale: float = 0.2) -> P
     return path
 
 
-def picture(seed: int = 0, width_px: int = 320, height_px: int = 240) -> np.ndarray:
-    """Coarse random patches."""
-    patches = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    rows, columns = np.arange(height_px) * 12 // height_px, np.arange(width_px) * 16 // width_px
-    return patches[rows][:, columns]
-
-
 def numbers(message: Image) -> np.ndarray:
     """The values of a one-channel image, read by what the message declares."""
     kind = {"32FC1": "<f4", "16UC1": "<u2"}[message.encoding]
@@ -63,19 +51,17 @@ def numbers(message: Image) -> np.ndarray:
     return np.frombuffer(bytes(message.data), kind).reshape(message.height, message.width)
 
 
-class RobotPeer(Peer):
+class RobotPeer(NodePeer):
     """A camera, what else a robot tells, and what listens to the depth node."""
 
     def __init__(self, name: str = NAME):
-        super().__init__("robot")
-        self.name = name
+        super().__init__(name, "robot")
         create = self.node.create_publisher
         self.images = create(Image, "/camera/image_raw", qos_profile_sensor_data)
         self.infos = create(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
         self.landmarks = create(PointCloud2, "/matched_landmarks", 10)
         self.attitudes = create(Imu, "/attitude", 10)
         self.odometry = create(Odometry, "/odometry", 100)
-        self.statuses = self.collect(DiagnosticArray, "/diagnostics")
         self.listen()
         self.camera = CAMERA
         self.stamp_ns = 100 * 10**9
@@ -99,16 +85,9 @@ class RobotPeer(Peer):
         for messages in self.results:
             self.stop_collecting(messages)
 
-    def forget(self) -> None:
-        """Empties what was collected."""
-        for kept in (self.statuses, *self.results):
-            kept.clear()
-
     def wait_until_connected(self) -> None:
         """Until the node takes images and hears all that is told."""
-        publishers = self.images, self.infos, self.landmarks, self.attitudes, self.odometry
-        ready = self.spin_until(lambda: all(publisher.get_subscription_count() > 0 for publisher in publishers), 60)
-        assert ready, f"the node did not subscribe to all: {[p.get_subscription_count() for p in publishers]}"
+        self.wait_for_listeners(self.images, self.infos, self.landmarks, self.attitudes, self.odometry)
 
     def header(self, stamp: int | None = None, frame_id: str = FRAME) -> Header:
         header = Header(frame_id=frame_id)
@@ -169,39 +148,3 @@ class RobotPeer(Peer):
     def told_camera(self) -> Camera:
         """The newest camera that the node has published."""
         return camera_from_info(self.camera_infos[-1])
-
-    def values(self) -> dict[str, str]:
-        """The newest diagnostics, with `message` and `level` besides the figures."""
-        for array in reversed(self.statuses):
-            for status in array.status:
-                if status.name == f"{self.name.lstrip('/')}: status":
-                    figures = {value.key: value.value for value in status.values}
-                    return figures | {"message": status.message, "level": status.level[0]}
-        return {}
-
-    def wait_for(self, condition, timeout_s: float = 8.0) -> dict[str, str]:
-        """Waits until the diagnostics are as wanted, and returns them."""
-        self.statuses.clear()
-        found = self.spin_until(lambda: bool(self.values()) and condition(self.values()), timeout_s)
-        assert found, self.values()
-        return self.values()
-
-    def reset(self) -> None:
-        """Lets the node forget everything, once it has done with every image it took."""
-        self.wait_for(idle)
-        self.call(Trigger, f"{self.name}/reset", Trigger.Request())
-        self.forget()
-
-    def set(self, name: str, value):
-        """Sets a parameter and returns the result."""
-        kinds = {float: ("DOUBLE", "double_value"), int: ("INTEGER", "integer_value"), str: ("STRING", "string_value")}
-        kind, field = kinds.get(type(value), ("DOUBLE_ARRAY", "double_array_value"))
-        told = ParameterValue(type=getattr(ParameterType, f"PARAMETER_{kind}"), **{field: value})
-        request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=told)])
-        return self.call(SetParameters, f"{self.name}/set_parameters", request).results[0]
-
-
-def idle(values: dict[str, str]) -> bool:
-    """Whether the node has done with every image it took: one in work would be counted as outlived by the reset."""
-    done = ("processed", "replaced by a newer frame", "left out by max_rate_hz", "rejected")
-    return int(values["received"]) == sum(int(values[key]) for key in done)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterValue
-from rcl_interfaces.srv import SetParameters
+from node_peer import NodePeer
 from rclpy.qos import qos_profile_sensor_data
-from ros_support import Peer
+from ros_support import stamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from geo_perception.ros.camera_info import info_fields
@@ -20,11 +15,11 @@ MODULE = "geo_perception.localization.node"
 NAME = "/localization_node"
 
 
-class Robot(Peer):
+class Robot(NodePeer):
     """A camera that shows the scene's own pictures, and what listens to the node."""
 
-    def __init__(self, tiny_scene):
-        super().__init__("robot")
+    def __init__(self, tiny_scene, namespace: str = ""):
+        super().__init__(f"{namespace}{NAME}", "robot")
         dataset = tiny_scene.dataset
         self.frames = dataset.of_split("test")
         self.pictures = [dataset.image(frame) for frame in self.frames]
@@ -35,7 +30,6 @@ class Robot(Peer):
             CompressedImage, "/camera/image_raw/compressed", qos_profile_sensor_data
         )
         self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
-        self.statuses = self.collect(DiagnosticArray, "/diagnostics")
         self.poses: list[PoseWithCovarianceStamped] = []
         self.listening = False
         self.second = 100
@@ -43,25 +37,19 @@ class Robot(Peer):
     def listen(self) -> None:
         """Subscribes to the pose, where that is not done yet."""
         if not self.listening:
-            self.poses, self.listening = self.collect(PoseWithCovarianceStamped, f"{NAME}/pose"), True
+            self.poses, self.listening = self.collect(PoseWithCovarianceStamped, f"{self.name}/pose"), True
 
     def turn_away(self) -> None:
         self.stop_collecting(self.poses)
         self.listening = False
 
-    def wait_until_connected(self, publisher=None) -> None:
-        publisher = publisher or self.images
-        ready = self.spin_until(
-            lambda: publisher.get_subscription_count() > 0 and self.infos.get_subscription_count() > 0, 30
-        )
-        assert ready, "the node did not subscribe"
+    def wait_until_connected(self) -> None:
+        self.wait_for_listeners(self.images, self.infos)
 
     def stamp(self, message):
         """Each message gets a second of its own."""
         self.second += 1
-        message.header.stamp.sec, message.header.stamp.nanosec = self.second, 250_000_000
-        message.header.frame_id = "camera_optical"
-        return message
+        return stamped(message, self.second * 10**9 + 250_000_000)
 
     def info(self, header, **changes) -> CameraInfo:
         return CameraInfo(header=header, **(info_fields(self.camera) | changes))
@@ -83,31 +71,6 @@ class Robot(Peer):
 
         assert self.spin_until(lambda: bool(find()), timeout_s), f"no pose for {second}: {self.values()}"
         return find()[0]
-
-    def values(self) -> dict[str, str]:
-        """The newest diagnostics, with `message` and `level` besides the figures."""
-        if not self.statuses:
-            return {}
-        status = self.statuses[-1].status[0]
-        return {v.key: v.value for v in status.values} | {"message": status.message, "level": status.level[0]}
-
-    def wait_for(self, condition, timeout_s: float = 6.0) -> dict[str, str]:
-        """Waits until the diagnostics are as wanted, and returns them."""
-        assert self.spin_until(lambda: bool(self.statuses) and condition(self.values()), timeout_s), self.values()
-        return self.values()
-
-    def change_state(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.call(ChangeState, f"{NAME}/change_state", request, 20).success
-
-    def state(self) -> str:
-        return self.call(GetState, f"{NAME}/get_state", GetState.Request()).current_state.label
-
-    def set(self, name: str, **value):
-        parameter = ParameterMessage(name=name, value=ParameterValue(**value))
-        return self.call(
-            SetParameters, f"{NAME}/set_parameters", SetParameters.Request(parameters=[parameter])
-        ).results[0]
 
 
 def arguments(tiny_scene, *more: str) -> tuple[str, ...]:

@@ -74,6 +74,23 @@ def node_process(module: str, *arguments: str, log: Path) -> Iterator[NodeProces
             process.process.wait()
 
 
+@contextlib.contextmanager
+def active_node(module: str, *arguments: str, log: Path) -> Iterator[NodeProcess]:
+    """A node process once it is active; at the end it stops in order, without a traceback."""
+    with node_process(module, *arguments, log=log) as process:
+        process.wait_for_text("activate: done", 240)
+        yield process
+        assert process.stop(timeout_s=60) == 0, process.text
+        assert "Traceback" not in process.text, process.text
+
+
+def stamped(message, stamp_ns: int, frame_id: str = "camera_optical"):
+    """The message with this header."""
+    message.header.frame_id = frame_id
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+    return message
+
+
 class Peer:
     """A node on the test's side. Spins only while it waits, so nothing happens behind a test's back."""
 
@@ -87,7 +104,7 @@ class Peer:
         self.node = rclpy.create_node(name, context=self.context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self._collecting: dict[int, object] = {}
+        self._collecting: dict[int, tuple[list, object]] = {}
 
     def close(self) -> None:
         self.executor.shutdown(timeout_sec=1.0)
@@ -116,12 +133,18 @@ class Peer:
     def collect(self, kind, topic: str, profile=10) -> list:
         """A list that the messages of a topic are appended to while this node spins."""
         messages: list = []
-        self._collecting[id(messages)] = self.node.create_subscription(kind, topic, messages.append, profile)
+        subscription = self.node.create_subscription(kind, topic, messages.append, profile)
+        self._collecting[id(messages)] = messages, subscription
         return messages
 
     def stop_collecting(self, messages: list) -> None:
         """Ends the subscription that fills this list."""
-        self.node.destroy_subscription(self._collecting.pop(id(messages)))
+        self.node.destroy_subscription(self._collecting.pop(id(messages))[1])
+
+    def clear(self) -> None:
+        """Empties what was collected."""
+        for messages, _ in self._collecting.values():
+            messages.clear()
 
     def call(self, kind, service: str, request, timeout_s: float = 10.0):
         """Calls a service and returns its response."""

@@ -3,18 +3,14 @@ the same answer: 250 px, level, for images of 320 x 240."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from calibration_peer import FOCAL_SIGMA, NAME, CameraPeer, check_attitude, constant_weights, picture
+from calibration_peer import FOCAL_SIGMA, NAME, CameraPeer, check_attitude, constant_weights
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
-from ros_support import node_process
+from pictures import random_patches
+from ros_support import NodeProcess, active_node, node_process
 from sensor_msgs.msg import Image
-from std_srvs.srv import Trigger
 
 from geo_perception.calibration.node import PARAMETERS
 from geo_perception.geometry import Camera
@@ -35,15 +31,12 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def running(weights, tmp_path_factory) -> Iterator[SimpleNamespace]:
+def running(weights, tmp_path_factory) -> Iterator[NodeProcess]:
     """One node for the tests that leave it as they found it."""
     log = tmp_path_factory.mktemp("node") / "node.log"
     arguments = ("--ros-args", "-p", f"weights:={weights}", "-r", "image:=/camera/image_raw")
-    with node_process(MODULE, *arguments, log=log) as process:
-        process.wait_for_text("activate: done", 120)
-        yield SimpleNamespace(process=process)
-        assert process.stop(timeout_s=60) == 0, process.text
-        assert "Traceback" not in process.text, process.text
+    with active_node(MODULE, *arguments, log=log) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -56,22 +49,13 @@ def one_peer(running) -> Iterator[CameraPeer]:
 def peer(running, one_peer) -> Iterator[CameraPeer]:
     """The camera with a node that remembers nothing of the test before."""
     one_peer.wait_until_connected()
-    one_peer.wait_for(idle)
-    one_peer.call(Trigger, f"{NAME}/reset", Trigger.Request())
-    one_peer.forget()
+    one_peer.reset()
     yield one_peer
-    assert running.process.running(), running.process.text
-
-
-def idle(values: dict[str, str]) -> bool:
-    """Whether the node has done with every image it took: one in work would be counted as outlived by the reset."""
-    return int(values["received"]) == sum(
-        int(values[key]) for key in ("processed", "replaced by a newer frame", "rejected")
-    )
+    assert running.running(), running.text
 
 
 def settle(peer: CameraPeer, images: int = 6) -> list[int]:
-    return [peer.show_and_wait(picture(seed)) for seed in range(images)]
+    return [peer.show_and_wait(random_patches(seed)) for seed in range(images)]
 
 
 class TestOutputs:
@@ -89,7 +73,7 @@ class TestOutputs:
         assert 100 * FOCAL_SIGMA * 0.5 < float(values["focal length sigma (%)"]) < 100 * FOCAL_SIGMA
 
     def test_attitude_is_one_that_filters_accept(self, peer):
-        stamp = peer.show_and_wait(picture(0))
+        stamp = peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(peer.attitudes))
         message = peer.attitudes[0]
         assert (stamp_ns(message.header.stamp), message.header.frame_id) == (stamp, "camera_optical")
@@ -101,7 +85,7 @@ class TestOutputs:
         np.testing.assert_allclose([q.x, q.y, q.z, q.w], [-np.sqrt(0.5), 0, 0, np.sqrt(0.5)], atol=0.02)
 
     def test_numbers_to_plot(self, peer):
-        peer.show_and_wait(picture(0))
+        peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(peer.rolls))
         assert peer.focals[0].data == pytest.approx(250.0, rel=1e-3)
         assert abs(peer.pitches[0].data) < 0.02
@@ -110,12 +94,12 @@ class TestOutputs:
     def test_the_overlay_shows_the_horizon_in_the_middle(self, peer):
         overlays = peer.collect(Image, f"{NAME}/horizon")
         peer.spin_for(0.5)
-        stamp = peer.show_and_wait(picture(0))
+        stamp = peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(overlays))
         peer.stop_collecting(overlays)
         assert stamp_ns(overlays[0].header.stamp) == stamp
         drawn = np.frombuffer(overlays[0].data, np.uint8).reshape(240, 320, 3)
-        changed_h = (drawn != picture(0)).any(axis=(1, 2))
+        changed_h = (drawn != random_patches(0)).any(axis=(1, 2))
         assert changed_h[110:130].any()
         assert not changed_h[:90].any()
 
@@ -162,14 +146,14 @@ class TestWhatCannotBeUsed:
 class TestStartingAnew:
     def test_on_request(self, peer):
         settle(peer)
-        peer.call(Trigger, f"{NAME}/reset", Trigger.Request())
+        peer.call_reset()
         values = peer.wait_for(lambda values: values["images fused"] == "0")
         assert (values["fusion"], values["camera_info"]) == ("none", "withheld")
 
     def test_when_the_image_size_changes(self, peer):
         settle(peer)
         peer.camera_infos.clear()
-        peer.show_and_wait(picture(7, 160, 120))
+        peer.show_and_wait(random_patches(7, 160, 120))
         values = peer.wait_for(lambda values: values["restarts"] == "1")
         assert values["last restart"] == "the image size changed from 320 x 240 to 160 x 120"
         assert values["images fused"] == "1"
@@ -177,7 +161,7 @@ class TestStartingAnew:
 
     def test_when_the_stamps_go_back(self, peer):
         settle(peer)
-        peer.show_and_wait(picture(1), seconds=-50)
+        peer.show_and_wait(random_patches(1), seconds=-50)
         peer.wait_for(lambda values: values["images fused"] == "1")
 
 
@@ -213,7 +197,7 @@ class TestTheDriversCameraInfo:
         peer.statuses.clear()
 
         def shown() -> bool:
-            peer.show(picture(int(peer.stamp_ns // 10**8)))
+            peer.show(random_patches(int(peer.stamp_ns // 10**8)))
             peer.spin_for(0.1)
             return bool(peer.values()) and int(peer.values()["images fused"]) > 5 and condition(peer.values())
 
@@ -222,19 +206,14 @@ class TestTheDriversCameraInfo:
 
 
 def test_parameters_can_be_changed_while_it_runs_and_bad_ones_are_refused(peer):
-    def set_parameter(name: str, **value):
-        parameter = ParameterMessage(name=name, value=ParameterValue(**value))
-        request = SetParameters.Request(parameters=[parameter])
-        return peer.call(SetParameters, f"{NAME}/set_parameters", request).results[0]
-
-    refused = set_parameter("shared_error", type=ParameterType.PARAMETER_DOUBLE, double_value=1.0)
+    refused = peer.set("shared_error", 1.0)
     assert "shared_error" in refused.reason
     assert not refused.successful
-    assert not set_parameter("weights", type=ParameterType.PARAMETER_STRING, string_value="x").successful
-    assert set_parameter("min_frames", type=ParameterType.PARAMETER_INTEGER, integer_value=2).successful
+    assert not peer.set("weights", "x").successful
+    assert peer.set("min_frames", 2).successful
     settle(peer, 2)
     assert peer.spin_until(lambda: len(peer.camera_infos) == 1)
-    assert set_parameter("min_frames", type=ParameterType.PARAMETER_INTEGER, integer_value=5).successful
+    assert peer.set("min_frames", 5).successful
 
 
 def test_every_default_is_a_value_that_would_be_taken():
@@ -256,14 +235,13 @@ def test_weights_that_are_not_there_are_one_line_in_the_diagnostics(tmp_path):
 def test_attitude_for_a_body_frame(weights, tmp_path):
     arguments = ("-p", f"weights:={weights}", "-p", "attitude_frame:=camera_link", "-r", "image:=/camera/image_raw")
     with (
-        node_process(MODULE, "--ros-args", *arguments, "-r", "__ns:=/body", log=tmp_path / "node.log") as process,
+        active_node(MODULE, "--ros-args", *arguments, "-r", "__ns:=/body", log=tmp_path / "node.log") as process,
         CameraPeer("/body") as peer,
     ):
-        process.wait_for_text("activate: done", 120)
         peer.wait_until_connected()
 
         def answered() -> bool:
-            peer.show(picture(int(peer.stamp_ns // 10**8)))
+            peer.show(random_patches(int(peer.stamp_ns // 10**8)))
             peer.spin_for(0.2)
             return bool(peer.attitudes)
 

@@ -152,7 +152,7 @@ def test_metres_are_right_and_stay_so_when_the_camera_is_covered_zoomed_resized_
 
         def played(views: list[View], wanted: int = 3, landmarks: bool = True, timeout_s: float = 30.0) -> None:
             peer.spin_for(0.5)  # what is still in work
-            peer.forget()
+            peer.clear()
             peer.play(views, lambda: len(peer.depths) >= wanted, timeout_s, landmarks)
 
         # Until every topic is connected, first messages are lost.
@@ -172,13 +172,13 @@ def test_metres_are_right_and_stay_so_when_the_camera_is_covered_zoomed_resized_
 
         dark = View(np.zeros_like(walk[0].image_hw3), walk[0].depth_m_hw, walk[0].camera)
         peer.spin_for(0.5)
-        peer.forget()
+        peer.clear()
         peer.play([dark], lambda: "no structure" in peer.values().get("last verdict", ""), 20.0, landmarks=False)
         assert not any(peer.of([dark], topic) for topic in peer.results), "something was published of a covered lens"
 
         zoomed = [view.zoomed(1.6) for view in walk[:20]]
         peer.spin_for(0.5)
-        peer.forget()
+        peer.clear()
         peer.play(zoomed, lambda: len(peer.relatives) >= 2, 20.0, landmarks=False)
         assert not peer.of(zoomed, peer.depths), "metres by the scale of another zoom"
         played(zoomed)
@@ -191,7 +191,7 @@ def test_metres_are_right_and_stay_so_when_the_camera_is_covered_zoomed_resized_
         again = [view.resized(360, 240) for view in walk[:20]]
         peer.stamp_ns -= 60 * 10**9
         peer.spin_for(0.5)
-        peer.forget()
+        peer.clear()
         peer.play(again, lambda: len(peer.relatives) >= 2, 20.0, landmarks=False)
         assert not peer.of(again, peer.depths), "metres by a scale from before the clock jumped"
         played(again)

@@ -3,16 +3,14 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from depth_peer import CAMERA, FLAT_DEPTH, FRAME, NAME, RobotPeer, depth_weights, numbers, picture
+from depth_peer import CAMERA, FLAT_DEPTH, FRAME, NAME, RobotPeer, depth_weights, numbers
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-from ros_support import node_process
+from pictures import random_patches
+from ros_support import NodeProcess, active_node, node_process
 from sensor_msgs.msg import Image, PointCloud2, PointField
-from std_srvs.srv import Trigger
 
 from geo_perception.depth.estimator import CANONICAL_FOCAL_PX
 from geo_perception.depth.node import PARAMETERS
@@ -29,16 +27,13 @@ DARK = np.zeros((240, 320, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory) -> Iterator[SimpleNamespace]:
+def running(tmp_path_factory) -> Iterator[NodeProcess]:
     """One node for the tests that leave it as they found it."""
     place = tmp_path_factory.mktemp("node")
     weights = depth_weights(place / "varied.safetensors")
     arguments = ("--ros-args", "-p", f"weights:={weights}", "-p", "device:=cpu", "-r", "image:=/camera/image_raw")
-    with node_process(MODULE, *arguments, log=place / "node.log") as process:
-        process.wait_for_text("activate: done", 240)
-        yield SimpleNamespace(process=process)
-        assert process.stop(timeout_s=60) == 0, process.text
-        assert "Traceback" not in process.text, process.text
+    with active_node(MODULE, *arguments, log=place / "node.log") as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +49,15 @@ def peer(running, one_peer) -> Iterator[RobotPeer]:
     one_peer.wait_until_connected()
     one_peer.reset()
     yield one_peer
-    assert running.process.running(), running.process.text
+    assert running.running(), running.text
 
 
 def give_scale(peer: RobotPeer, factor: float = 2.5) -> np.ndarray:
     """An image, its landmarks, and a second image that has a scale; returns the relative depth of that."""
-    relative_hw = peer.show_and_wait(picture(0))
+    relative_hw = peer.show_and_wait(random_patches(0))
     peer.tell_true_depths(relative_hw, factor)
     peer.spin_for(0.2)
-    relative_hw = peer.show_and_wait(picture(0))
+    relative_hw = peer.show_and_wait(random_patches(0))
     assert peer.spin_until(lambda: peer.newest(peer.depths) == peer.stamp_ns, 5), peer.values()
     return relative_hw
 
@@ -70,7 +65,7 @@ def give_scale(peer: RobotPeer, factor: float = 2.5) -> np.ndarray:
 class TestWithoutAScale:
     def test_there_is_relative_depth_and_never_metres(self, peer):
         for index in range(3):
-            relative_hw = peer.show_and_wait(picture(index))
+            relative_hw = peer.show_and_wait(random_patches(index))
         assert relative_hw.dtype == np.float32
         assert np.isfinite(relative_hw).all()
         assert len(peer.relatives) == 3
@@ -80,7 +75,7 @@ class TestWithoutAScale:
         assert values["last verdict"].startswith("estimated; no scale, so no metres")
 
     def test_confidence_is_a_probability_with_the_same_stamp(self, peer):
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         confidence_hw = numbers(peer.confidences[-1])
         assert confidence_hw.shape == relative_hw.shape
         assert 0 <= confidence_hw.min() <= confidence_hw.max() <= 1
@@ -88,7 +83,7 @@ class TestWithoutAScale:
 
     def test_camera_info_has_the_same_stamp_and_the_camera_of_the_map(self, peer):
         peer.camera = Camera(320, 240, 250.0, 260.0, 150.0, 119.5, "plumb_bob", (-0.1, 0.01, 0.0, 0.0, 0.0))
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         info = peer.camera_infos[-1]
         assert (stamp_ns(info.header.stamp), info.header.frame_id) == (peer.stamp_ns, FRAME)
         height, width = relative_hw.shape
@@ -108,7 +103,7 @@ class TestLandmarks:
         assert 0 < float(values["scale sigma (%)"]) < 20
 
     def test_some_that_are_wrong_do_not_matter(self, peer):
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         small = CAMERA.resized(*relative_hw.shape[::-1])
         rng = np.random.default_rng(1)
         rows, columns = rng.integers(2, 94, 60), rng.integers(2, 126, 60)
@@ -117,42 +112,42 @@ class TestLandmarks:
         rays_n3 = np.column_stack([small.normalize(np.stack([columns, rows], axis=1)), np.ones(60)])
         peer.tell_landmarks(CAMERA.project(rays_n3), depth_m_n)
         peer.spin_for(0.2)
-        peer.show_and_wait(picture(0))
+        peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(peer.scales), 5), peer.values()
         assert peer.scales[-1].data == pytest.approx(2.5, rel=0.03)
 
     def test_of_another_image_or_another_camera_are_not_used(self, peer):
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         stamp, peer.stamp_ns = peer.stamp_ns, peer.stamp_ns - 10**6
         peer.tell_true_depths(relative_hw, 2.5)
         peer.stamp_ns = stamp
         peer.landmarks.publish(point_cloud_message(peer.header(frame_id="other_optical"), np.zeros(9, [("z", "f4")])))
         peer.spin_for(0.2)
-        peer.show_and_wait(picture(0))
+        peer.show_and_wait(random_patches(0))
         values = peer.wait_for(lambda values: values["processed"] == "2")
         assert (values["scale"], values["measured by landmarks"]) == ("none", "0")
 
     def test_of_an_image_that_passed_by_have_it_looked_at_afterwards(self, peer):
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         peer.tell_true_depths(relative_hw, 1.0)  # images are kept from now on
         peer.spin_for(0.1)
-        peer.show_and_wait(picture(0))
-        peer.call(Trigger, f"{NAME}/reset", Trigger.Request())
-        peer.forget()
+        peer.show_and_wait(random_patches(0))
+        peer.call_reset()
+        peer.clear()
         peer.set("max_rate_hz", 0.02)
         try:
             for _ in range(2):  # the limit lets a second one through
-                peer.show_and_wait(picture(0))
-            missed = peer.show(picture(0))
+                peer.show_and_wait(random_patches(0))
+            missed = peer.show(random_patches(0))
             peer.spin_for(0.3)
             assert peer.newest(peer.relatives) < missed
             peer.tell_true_depths(relative_hw, 2.5)
             peer.spin_for(0.2)
         finally:
             peer.set("max_rate_hz", 0.0)
-        peer.show_and_wait(picture(0))
+        peer.show_and_wait(random_patches(0))
         assert not peer.depths  # it is looked at after this one is published
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(peer.depths), 5), peer.values()
         np.testing.assert_allclose(numbers(peer.depths[-1]), 2.5 * relative_hw, rtol=0.03)
         assert (
@@ -160,7 +155,7 @@ class TestLandmarks:
         )
 
     def test_malformed_messages_are_counted_and_the_node_lives(self, peer):
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         short = point_cloud_message(peer.header(), np.zeros(9, NEEDED))
         short.data = short.data[:20]
         missing = point_cloud_message(peer.header(), np.zeros(9, [("x", "f4"), ("z", "f4")]))
@@ -171,17 +166,17 @@ class TestLandmarks:
         for count, message in enumerate(hostile, start=1):
             peer.landmarks.publish(message)
             peer.spin_for(0.1)
-            peer.show_and_wait(picture(0))
+            peer.show_and_wait(random_patches(0))
             peer.wait_for(lambda values, count=count: values["unusable messages about the scale"] == str(count))
         nothing = point_cloud_message(peer.header(), np.full(9, np.nan, NEEDED))
         for message in (nothing, point_cloud_message(peer.header(), np.zeros(0, NEEDED))):
             peer.landmarks.publish(message)
         peer.spin_for(0.1)
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         assert not peer.depths
         peer.tell_true_depths(relative_hw, 2.5)
         peer.spin_for(0.2)
-        peer.show_and_wait(picture(0))
+        peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(peer.depths), 5), peer.values()
 
 
@@ -214,7 +209,7 @@ class TestOutputs:
             peer.set("min_confidence", 0.5)
 
     def test_beyond_the_range_it_is_infinite(self, peer):
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         limit_m = 2.5 * float(np.median(relative_hw))
         assert peer.set("max_depth_m", limit_m).successful
         try:
@@ -243,9 +238,9 @@ class TestOutputs:
     def test_a_scale_that_is_too_uncertain_makes_no_metres(self, peer):
         assert peer.set("max_scale_sigma", 0.001).successful
         try:
-            peer.tell_true_depths(peer.show_and_wait(picture(0)), 2.5)
+            peer.tell_true_depths(peer.show_and_wait(random_patches(0)), 2.5)
             peer.spin_for(0.2)
-            peer.show_and_wait(picture(0))
+            peer.show_and_wait(random_patches(0))
             values = peer.wait_for(lambda values: values["measured by landmarks"] == "1")
             assert values["metres"] == "withheld"
             assert values["last verdict"].endswith("too uncertain for metres")
@@ -256,7 +251,7 @@ class TestOutputs:
     def test_the_overlay_shows_the_view_beside_its_depth(self, peer):
         overlays = peer.collect(Image, f"{NAME}/overlay")
         peer.spin_for(0.5)
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(overlays), 5)
         peer.stop_collecting(overlays)
         assert stamp_ns(overlays[0].header.stamp) == peer.stamp_ns
@@ -268,7 +263,7 @@ class TestOutputs:
 class TestWhatHappensToCameras:
     def test_a_covered_lens_gives_a_verdict_and_nothing_else(self, peer):
         give_scale(peer)
-        peer.forget()
+        peer.clear()
         for _ in range(3):
             peer.show(DARK)
             peer.spin_for(0.3)
@@ -277,48 +272,48 @@ class TestWhatHappensToCameras:
         assert "is the lens covered?" in values["last verdict"]
         assert values["metres"] == "withheld"
         assert not any((peer.depths, peer.points, peer.relatives, peer.camera_infos, peer.confidences))
-        peer.show_and_wait(picture(0))
+        peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(peer.depths), 5), "the scale is still known when the lens is free again"
 
     def test_another_size_of_the_same_view_keeps_the_scale(self, peer):
         give_scale(peer)
         peer.camera = CAMERA.resized(640, 480)
-        relative_hw = peer.show_and_wait(picture(0, 640, 480))
+        relative_hw = peer.show_and_wait(random_patches(0, 640, 480))
         assert peer.spin_until(lambda: peer.newest(peer.depths) == peer.stamp_ns, 5), peer.values()
         np.testing.assert_allclose(numbers(peer.depths[-1]), 2.5 * relative_hw, rtol=0.03)
 
     def test_another_shape_is_survived(self, peer):
         give_scale(peer)
         peer.camera = Camera(480, 160, 250.0, 250.0, 239.5, 79.5)
-        relative_hw = peer.show_and_wait(picture(0, 480, 160))
+        relative_hw = peer.show_and_wait(random_patches(0, 480, 160))
         assert peer.told_camera() == peer.camera.resized(*relative_hw.shape[::-1])
         assert peer.newest(peer.depths) < peer.stamp_ns
 
     def test_another_zoom_forgets_the_scale_until_it_is_measured_again(self, peer):
         give_scale(peer)
-        peer.forget()
+        peer.clear()
         peer.camera = Camera(320, 240, 400.0, 400.0, 159.5, 119.5)
-        relative_hw = peer.show_and_wait(picture(0))
+        relative_hw = peer.show_and_wait(random_patches(0))
         peer.spin_for(0.2)
         assert not any((peer.depths, peer.scales))
         values = peer.wait_for(lambda values: values["restarts"] == "1")
         assert values["last restart"] == "the focal length changed by 60 %"
         peer.tell_true_depths(relative_hw, 1.5)
         peer.spin_for(0.2)
-        peer.show_and_wait(picture(0))
+        peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: bool(peer.scales), 5), peer.values()
         assert peer.scales[-1].data == pytest.approx(1.5, rel=0.03)
 
     def test_a_focal_length_that_wavers_does_not(self, peer):
         give_scale(peer)
         peer.camera = Camera(320, 240, 255.0, 255.0, 159.5, 119.5)
-        peer.show_and_wait(picture(0))
+        peer.show_and_wait(random_patches(0))
         assert peer.spin_until(lambda: peer.newest(peer.depths) == peer.stamp_ns, 5), peer.values()
 
     def test_a_clock_that_jumps_back_forgets_everything(self, peer):
         give_scale(peer)
-        peer.forget()
-        peer.show_and_wait(picture(0), seconds=-50)
+        peer.clear()
+        peer.show_and_wait(random_patches(0), seconds=-50)
         peer.spin_for(0.2)
         assert not peer.depths
         values = peer.wait_for(lambda values: values["received"] == "1")
@@ -326,19 +321,19 @@ class TestWhatHappensToCameras:
 
     def test_reset_forgets_everything(self, peer):
         give_scale(peer)
-        peer.call(Trigger, f"{NAME}/reset", Trigger.Request())
-        peer.forget()
-        peer.show_and_wait(picture(0))
+        peer.call_reset()
+        peer.clear()
+        peer.show_and_wait(random_patches(0))
         peer.spin_for(0.2)
         assert not peer.depths
 
 
 def test_a_scale_that_is_not_measured_any_more_ends(peer):
     give_scale(peer)
-    peer.forget()
-    peer.show_and_wait(picture(0), seconds=0.5)  # within a second, else it would be a gap
+    peer.clear()
+    peer.show_and_wait(random_patches(0), seconds=0.5)  # within a second, else it would be a gap
     assert peer.spin_until(lambda: bool(peer.depths), 5)
-    peer.show_and_wait(picture(0), seconds=11.0)
+    peer.show_and_wait(random_patches(0), seconds=11.0)
     peer.spin_for(0.2)
     assert peer.newest(peer.depths) < peer.stamp_ns
 
@@ -358,21 +353,17 @@ def test_every_default_is_a_value_that_would_be_taken():
 
 
 def test_without_a_listener_nothing_is_taken_and_deactivated_it_is_silent(peer, running):
-    def change_state(transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return peer.call(ChangeState, f"{NAME}/change_state", request, 20).success
-
     give_scale(peer)
-    assert change_state(Transition.TRANSITION_DEACTIVATE)
+    assert peer.change_state(Transition.TRANSITION_DEACTIVATE)
     assert peer.spin_until(lambda: peer.images.get_subscription_count() == 0)
     assert peer.landmarks.get_subscription_count() == 0
-    peer.forget()
-    peer.show(picture(0))
+    peer.clear()
+    peer.show(random_patches(0))
     peer.spin_for(0.5)
     assert not any((peer.relatives, peer.depths))
-    assert change_state(Transition.TRANSITION_ACTIVATE)
+    assert peer.change_state(Transition.TRANSITION_ACTIVATE)
     peer.wait_until_connected()
-    peer.show_and_wait(picture(0))
+    peer.show_and_wait(random_patches(0))
     assert not peer.depths  # the robot may be elsewhere
 
     peer.turn_away()
@@ -382,7 +373,7 @@ def test_without_a_listener_nothing_is_taken_and_deactivated_it_is_silent(peer, 
     assert peer.spin_until(lambda: peer.odometry.get_subscription_count() == 0)
     peer.listen()
     peer.wait_until_connected()
-    peer.show_and_wait(picture(0))
+    peer.show_and_wait(random_patches(0))
 
 
 class TestTheFloorAndOdometry:
@@ -398,19 +389,16 @@ class TestTheFloorAndOdometry:
         arguments = ("-p", f"weights:={weights}", "-p", "device:=cpu", "-p", "camera_height_m:=1.5")
         remaps = ("-r", "image:=/camera/image_raw", "-r", "__node:=flat_node")
         pose = f"odometry_camera_pose:={mounting}"
-        with node_process(MODULE, "--ros-args", *arguments, "-p", pose, *remaps, log=place / "node.log") as process:
-            process.wait_for_text("activate: done", 240)
-            with RobotPeer("/flat_node") as robot:
-                robot.wait_until_connected()
-                yield robot
-            assert process.stop(timeout_s=60) == 0
-            assert "Traceback" not in process.text, process.text
+        given = ("--ros-args", *arguments, "-p", pose, *remaps)
+        with active_node(MODULE, *given, log=place / "node.log"), RobotPeer("/flat_node") as robot:
+            robot.wait_until_connected()
+            yield robot
 
     def test_the_height_of_a_camera_that_looks_down_is_its_depth(self, robot):
         robot.reset()
         robot.tell_attitude(-np.pi / 2)
         robot.spin_for(0.2)
-        relative_hw = robot.show_and_wait(picture(0))
+        relative_hw = robot.show_and_wait(random_patches(0))
         flat = FLAT_DEPTH * robot.told_camera().fx_px / CANONICAL_FOCAL_PX
         np.testing.assert_allclose(relative_hw, flat, rtol=0.01)
         assert robot.spin_until(lambda: bool(robot.depths), 5), robot.values()
@@ -420,12 +408,12 @@ class TestTheFloorAndOdometry:
     def test_an_attitude_of_another_frame_or_time_is_not_used(self, robot):
         robot.reset()
         robot.tell_attitude(-np.pi / 2, frame_id="base_link")
-        robot.show_and_wait(picture(0), seconds=5.0)
+        robot.show_and_wait(random_patches(0), seconds=5.0)
         robot.stamp_ns -= 4 * 10**9
         robot.tell_attitude(-np.pi / 2)
         robot.stamp_ns += 4 * 10**9
         robot.spin_for(0.2)
-        robot.show_and_wait(picture(0))
+        robot.show_and_wait(random_patches(0))
         values = robot.wait_for(lambda values: values["processed"] == "2")
         assert (values["scale"], values["measured by ground"]) == ("none", "0")
 

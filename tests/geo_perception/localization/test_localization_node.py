@@ -2,18 +2,14 @@
 
 import signal
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from localization_peer import MODULE, NAME, Robot, arguments
-from rcl_interfaces.msg import ParameterType
-from ros_support import node_process
+from ros_support import NodeProcess, active_node, node_process
 from sensor_msgs.msg import Image, PointCloud2
-from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 from geo_perception.geometry import pose_error, pose_from_quaternion
@@ -24,14 +20,11 @@ from geo_perception.ros.point_cloud import point_cloud_array
 
 
 @pytest.fixture(scope="module")
-def running(tiny_scene, tmp_path_factory) -> Iterator[SimpleNamespace]:
+def running(tiny_scene, tmp_path_factory) -> Iterator[NodeProcess]:
     """One node for the tests that leave it as they found it."""
     log = tmp_path_factory.mktemp("node") / "node.log"
-    with node_process(MODULE, *arguments(tiny_scene), log=log) as process:
-        process.wait_for_text("activate: done")
-        yield SimpleNamespace(process=process)
-        assert process.stop() == 0, process.text
-        assert "Traceback" not in process.text, process.text
+    with active_node(MODULE, *arguments(tiny_scene), log=log) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +38,10 @@ def robot(running, one_robot) -> Iterator[Robot]:
     """The robot with a node that remembers nothing of the test before."""
     one_robot.listen()
     one_robot.wait_until_connected()
-    one_robot.call(Trigger, f"{NAME}/reset", Trigger.Request())
-    one_robot.poses.clear()
-    one_robot.statuses.clear()
+    one_robot.call_reset()
+    one_robot.clear()
     yield one_robot
-    assert running.process.running(), running.process.text
+    assert running.running(), running.text
 
 
 class TestPose:
@@ -145,11 +137,15 @@ class TestWhatCannotBeUsed:
 
     def test_a_k_of_zeros_is_uncalibrated(self, robot):
         robot.show(0, {"k": np.zeros(9)})
-        values = robot.wait_for(lambda values: values.get("rejected: uncalibrated camera") == "1")
-        robot.show(0, {"k": np.zeros(9)})
-        robot.show(0, {"k": np.zeros(9)})
-        values = robot.wait_for(lambda values: "uncalibrated" in values["message"])
-        assert values["level"] == 2
+        robot.wait_for(lambda values: values.get("rejected: uncalibrated camera") == "1")
+
+        def uncalibrated() -> bool:
+            robot.show(0, {"k": np.zeros(9)})
+            robot.spin_for(0.1)
+            return "uncalibrated" in robot.values().get("message", "")
+
+        assert robot.spin_until(uncalibrated, 8), robot.values()
+        assert robot.values()["level"] == 2
         assert not robot.poses
 
     def test_a_camera_of_another_shape_is_refused(self, robot):
@@ -179,16 +175,16 @@ class TestHealth:
         assert float(values["latency p99 (ms)"]) >= float(values["latency p50 (ms)"])
 
     def test_bad_parameters_are_refused_with_a_reason_and_good_ones_taken(self, robot):
-        refused = robot.set("min_inliers", type=ParameterType.PARAMETER_INTEGER, integer_value=1)
+        refused = robot.set("min_inliers", 1)
         assert not refused.successful
         assert "min_inliers" in refused.reason
-        refused = robot.set("scene", type=ParameterType.PARAMETER_STRING, string_value="other.safetensors")
+        refused = robot.set("scene", "other.safetensors")
         assert refused.reason.startswith("scene can change only while the node is unconfigured")
-        assert robot.set("min_inliers", type=ParameterType.PARAMETER_INTEGER, integer_value=10000).successful
+        assert robot.set("min_inliers", 10000).successful
         robot.show(0)
         values = robot.wait_for(lambda values: values["processed"] == "1")
         assert "10000 are needed" in values["last verdict"]
-        assert robot.set("min_inliers", type=ParameterType.PARAMETER_INTEGER, integer_value=10).successful
+        assert robot.set("min_inliers", 10).successful
         robot.pose_at(robot.show(0))
 
 
@@ -213,14 +209,12 @@ def test_lifecycle_through_its_services(robot, tiny_scene):
     assert robot.spin_until(lambda: robot.images.get_subscription_count() == 0)
     assert robot.change_state(Transition.TRANSITION_CLEANUP)
     assert robot.state() == "unconfigured"
-    nowhere = {"type": ParameterType.PARAMETER_STRING, "string_value": "nowhere.safetensors"}
-    assert robot.set("scene", **nowhere).successful
+    assert robot.set("scene", "nowhere.safetensors").successful
     assert not robot.change_state(Transition.TRANSITION_CONFIGURE)
     assert robot.state() == "unconfigured"
     values = robot.wait_for(lambda values: values["level"] == 2)
     assert values["message"].startswith("cannot configure: nowhere.safetensors does not exist")
-    here = {"type": ParameterType.PARAMETER_STRING, "string_value": str(tiny_scene.scene_path)}
-    assert robot.set("scene", **here).successful
+    assert robot.set("scene", str(tiny_scene.scene_path)).successful
     assert robot.change_state(Transition.TRANSITION_CONFIGURE)
     assert robot.state() == "inactive"
     assert robot.change_state(Transition.TRANSITION_ACTIVATE)
@@ -235,8 +229,8 @@ def test_killed_and_started_again_in_a_container_it_localizes_compressed_images(
         "-p", f"camera.width_px:={tiny_scene.dataset.camera(tiny_scene.dataset.frames[0]).width_px}",
         "-p", f"camera.height_px:={tiny_scene.dataset.camera(tiny_scene.dataset.frames[0]).height_px}",
     )  # fmt: skip
-    with Robot(tiny_scene) as robot:
-        robot.poses = robot.collect(PoseWithCovarianceStamped, f"/second{NAME}/pose")
+    with Robot(tiny_scene, "/second") as robot:
+        robot.listen()
         for attempt, number in (("first", signal.SIGKILL), ("again", signal.SIGTERM)):
             log = tmp_path / f"{attempt}.log"
             with node_process(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
-from localization_peer import MODULE, NAME, Robot, arguments
-from ros_support import node_process
+from localization_peer import MODULE, Robot, arguments
+from ros_support import active_node
 from sensor_msgs.msg import Image
 
 from geo_perception.geometry import make_pose, pose_error, pose_from_quaternion, pose_to_quaternion, so3_exp
@@ -26,10 +26,9 @@ def test_map_to_odom_is_known_at_the_present_between_fixes_and_not_for_ever(tiny
     more = ("-p", "tf_mode:=map_odom", "-p", "transform_max_age_s:=1.5", "-p", "transform_wait_s:=1.0")
     T_odom_camera = make_pose(so3_exp(np.array([0.0, 0.1, 0.7])), [20.0, -5.0, 0.5])
     with (
-        node_process(MODULE, *arguments(tiny_scene, *more), "-r", "__ns:=/tf", log=tmp_path / "node.log") as process,
-        Robot(tiny_scene) as robot,
+        active_node(MODULE, *arguments(tiny_scene, *more), "-r", "__ns:=/tf", log=tmp_path / "node.log") as process,
+        Robot(tiny_scene, "/tf") as robot,
     ):
-        process.wait_for_text("activate: done")
         robot.wait_until_connected()
         odometry = robot.node.create_publisher(TransformStamped, "/tf", 100)
         heard: list[tuple[int, TransformStamped]] = []
@@ -73,7 +72,4 @@ def test_map_to_odom_is_known_at_the_present_between_fixes_and_not_for_ever(tiny
         heard.clear()
         robot.spin_for(0.4)
         assert heard == []
-        name = f"tf{NAME}: status"
-        status = [s for array in robot.statuses for s in array.status if s.name == name][-1]
-        assert {v.key: v.value for v in status.values}["age of map to odom (s)"] == "none is sent"
-        assert process.stop() == 0, process.text
+        assert robot.values()["age of map to odom (s)"] == "none is sent"
