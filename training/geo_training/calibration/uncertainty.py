@@ -14,11 +14,14 @@ from geo_perception.geometry import fov_rad, wrap_rad
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.data.crops import CropSpec, render_crop
 from geo_training.calibration.data.panoramas import Panorama, cached_panorama
+from geo_training.engine.uncertainty import fit_scale_and_floor
 
 # Validation knows only a few places; others err more. A margin on the standard deviations, by the statistics of so few
 # panoramas rather than by any test: the scatter between panoramas of a robust spread is about a fifth.
 NEW_PLACE_MARGIN = 1.15
 _LEVELS = np.array([0.5, 0.7, 0.8, 0.9])
+_SCALES = np.geomspace(0.1, 10, 81)  # of the standard deviations
+_FLOOR_SHARES = np.array([0.0, 0.15, 0.3, 0.5, 0.7, 0.9])  # of the median error
 
 
 @dataclass(frozen=True)
@@ -85,22 +88,14 @@ def validation_figures(errors: ValidationErrors) -> dict[str, float]:
 
 
 def fit_uncertainty(errors: ValidationErrors) -> Uncertainty:
-    """Scale and floor for each value, such that |error| / sigma has a normal distribution's quantiles.
-
-    The floor is searched as a share of the median error, the scale follows from each; the pair whose quantiles fit best
-    is kept, widened by `NEW_PLACE_MARGIN`.
-    """
-    wanted = norm.ppf(0.5 + _LEVELS / 2)
+    """Scale and floor of each value (see `fit_scale_and_floor`)."""
     scales, floors = [], []
     for index in range(3):
-        error_n, sigma_n = np.abs(errors.error_n3[:, index]), errors.sigma_n3[:, index]
-        best = (np.inf, 1.0, 0.0)
-        for share in (0.0, 0.15, 0.3, 0.5, 0.7, 0.9):
-            floor = share * float(np.median(error_n))
-            for scale in np.geomspace(0.1, 10, 81):
-                ratio_n = error_n / np.sqrt((scale * sigma_n) ** 2 + floor**2)
-                misfit = float(np.sum(np.log(np.quantile(ratio_n, _LEVELS) / wanted) ** 2))
-                best = min(best, (misfit, float(scale), floor))
-        scales.append(best[1] * NEW_PLACE_MARGIN)
-        floors.append(best[2] * NEW_PLACE_MARGIN)
+        error_n1, sigma_n = errors.error_n3[:, [index]], errors.sigma_n3[:, index]
+        floors_k1 = _FLOOR_SHARES[:, None] * np.median(np.abs(error_n1))
+        scale, floor_1 = fit_scale_and_floor(
+            error_n1, sigma_n[:, None, None] ** 2, floors_k1, _SCALES**2, _LEVELS, NEW_PLACE_MARGIN, (1.0, np.zeros(1))
+        )
+        scales.append(float(np.sqrt(scale)))
+        floors.append(float(floor_1[0]))
     return Uncertainty(tuple(scales), tuple(floors))

@@ -10,6 +10,7 @@ import numpy as np
 from geo_perception.depth.estimator import DepthEstimator
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.config import DepthTrainingConfig
+from geo_training.engine.uncertainty import fit_mean_scale
 from geo_training.metrics.confidence import rank_correlation
 from geo_training.metrics.depth import DepthProtocol, counted_pixels, evaluate_image, resize_depth
 
@@ -65,4 +66,4 @@ def checked_sigma_scale(figures: dict[str, float]) -> float | None:
     error that was learned from the agreement of two views may be small just where both are wrong."""
     if figures.get("sigma_rank", 0.0) <= 0:
         return None
-    return NEW_PLACES_MARGIN * figures["sigma_ratio"]
+    return fit_mean_scale(figures["sigma_ratio"], NEW_PLACES_MARGIN)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import chi2
 
 from geo_perception.geometry import pose_error, so3_log
 from geo_perception.localization.pnp import solve_pose
 from geo_perception.localization.scene import NoiseModel
+from geo_training.engine.uncertainty import fit_scale_and_floor
 
 SCORE_KNOTS = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 _GROSS_PX = 24.0  # beyond this a detection is a confusion, which the search rejects, not noise
@@ -17,6 +17,9 @@ _MIN_IN_BIN = 20
 # Held-out frames lie between learned ones, on the same walk and in the same light. Robots come on other days, so what
 # is stated is wider than what was measured there by this factor (of the standard deviation).
 NEW_RECORDING_MARGIN = 1.3
+_LEVELS = np.array([0.5, 0.8, 0.9])
+_SCALES = np.geomspace(0.25, 64, 49)  # of the covariances
+_FLOOR_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the median error
 _RAYLEIGH_MEDIAN = np.sqrt(2 * np.log(2))
 
 
@@ -83,33 +86,21 @@ def normalized_errors(
 
 
 def fit_covariance(error_m6: np.ndarray, covariance_m66: np.ndarray, noise: NoiseModel) -> NoiseModel:
-    """Scale and floors such that the squared normalized error has the quantiles of a chi-square, widened by
-    `NEW_RECORDING_MARGIN`.
+    """Scale and floors of the stated covariances (see `fit_scale_and_floor`).
 
     Errors without a bound (a wrong pose) are the verdict's business: quantiles do not see their size. Few views leave
     the model as it is.
     """
     if len(error_m6) < 8:
         return noise
-    best, best_cost = noise, np.inf
-    quantiles = np.array([0.5, 0.8, 0.9])
-    wanted = chi2.ppf(quantiles, 6)
     typical_m, typical_rad = np.median(np.abs(error_m6[:, :3])), np.median(np.abs(error_m6[:, 3:]))
-    for floor_share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        # A share of the usual floors, which are in the unit of the scene, is the least.
-        floor_m = max(noise.floor_m / 30, floor_share * typical_m)
-        floor_rad = max(noise.floor_rad / 10, floor_share * typical_rad)
-        floor_66 = np.diag([floor_m**2] * 3 + [floor_rad**2] * 3)
-        for scale in np.geomspace(0.25, 64, 49):
-            total_m66 = covariance_m66 * scale + floor_66
-            nees_m = np.einsum("mi,mij,mj->m", error_m6, np.linalg.inv(total_m66), error_m6)
-            cost = float(np.sum(np.log(np.quantile(nees_m, quantiles) / wanted) ** 2))
-            if cost < best_cost:
-                best_cost = cost
-                best = NoiseModel(noise.score_knots, noise.sigma_px, float(scale), float(floor_m), float(floor_rad))
-    return replace(
-        best,
-        covariance_scale=best.covariance_scale * NEW_RECORDING_MARGIN**2,
-        floor_m=best.floor_m * NEW_RECORDING_MARGIN,
-        floor_rad=best.floor_rad * NEW_RECORDING_MARGIN,
+    # A share of the usual floors, which are in the unit of the scene, is the least.
+    floors_k6 = [
+        np.repeat([max(noise.floor_m / 30, share * typical_m), max(noise.floor_rad / 10, share * typical_rad)], 3)
+        for share in _FLOOR_SHARES
+    ]
+    start = noise.covariance_scale, np.repeat([noise.floor_m, noise.floor_rad], 3)
+    scale, floor_6 = fit_scale_and_floor(
+        error_m6, covariance_m66, floors_k6, _SCALES, _LEVELS, NEW_RECORDING_MARGIN, start
     )
+    return replace(noise, covariance_scale=scale, floor_m=float(floor_6[0]), floor_rad=float(floor_6[3]))
