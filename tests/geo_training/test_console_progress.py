@@ -95,7 +95,7 @@ def test_a_terminal_has_a_bar_and_no_lines(log, monkeypatch):
     [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7500, "2 h 5 min")],
 )
 def test_durations_in_words(seconds, words):
-    assert console.duration_words(seconds) == words
+    assert console.duration_label(seconds) == words
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ class _ProgressLines:
         self._done, self._begun_at = done, done
         self._started_s, self._wait_s = time.monotonic(), FIRST_LINE_S
         self._due_s = self._started_s + FIRST_LINE_S
-        self._spoke = False
+        self._shown = False
         # Of the processes that train together one speaks for all.
         self._silent = os.environ.get("RANK", "0") != "0"
 
@@ -154,25 +154,25 @@ class _ProgressLines:
             return
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
         self._due_s = now_s + self._wait_s
-        self._spoke = True
-        self._say(now_s - self._started_s, note)
+        self._shown = True
+        self._show(now_s - self._started_s, note)
 
     def finish(self) -> None:
-        if self._spoke:
-            say(f"{self._title}: {self._done} done in {duration_words(time.monotonic() - self._started_s)}")
+        if self._shown:
+            say(f"{self._title}: {self._done} done in {duration_label(time.monotonic() - self._started_s)}")
 
-    def _say(self, elapsed_s: float, note: str) -> None:
+    def _show(self, elapsed_s: float, note: str) -> None:
         parts = [f"{self._title}: {self._done}"]
         if self._total:
             parts[0] += f" of {self._total} ({min(self._done / self._total, 1):.0%})"
-        parts.append(f"{duration_words(elapsed_s)} so far")
+        parts.append(f"{duration_label(elapsed_s)} so far")
         made = self._done - self._begun_at  # what an earlier run has done says nothing of this one's pace
         if self._total and made > 0 and self._done < self._total:
-            parts.append(f"about {duration_words(elapsed_s / made * (self._total - self._done))} to go")
+            parts.append(f"about {duration_label(elapsed_s / made * (self._total - self._done))} to go")
         say(", ".join([*parts, *([note] if note else [])]))
 
 
-def duration_words(seconds: float) -> str:
+def duration_label(seconds: float) -> str:
     """`42 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = max(0, round(seconds))
     if whole < 60:

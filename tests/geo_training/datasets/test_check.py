@@ -84,8 +84,8 @@ def finding(root, check):
     elif check in POSE_CHECKS:
         findings, _ = check_poses(dataset, dataset.frames)
     else:
-        findings, looks = check_images(dataset, dataset.frames)
-        findings = findings + check_cameras(dataset, dataset.frames, looks)
+        findings, qualities = check_images(dataset, dataset.frames)
+        findings = findings + check_cameras(dataset, dataset.frames, qualities)
     found = {finding.check: finding for finding in findings}
     assert check in found, f"found only {sorted(found)}"
     return found[check]

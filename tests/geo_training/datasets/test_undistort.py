@@ -53,7 +53,7 @@ def test_what_is_straight_stays_as_it_is():
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
     for recorded in (BARREL.without_distortion(), Camera(320, 240, 200, 200, 160, 120, "plumb_bob", (1e-6, 0, 0, 0))):
         undistorter = Undistorter(recorded)
-        assert not undistorter.bends
+        assert not undistorter.is_distorted
         assert undistorter.target.K.tolist() == recorded.K.tolist()
         np.testing.assert_array_equal(undistorter.image(image), image)
 

@@ -1,4 +1,4 @@
-"""Which points become landmarks: apart, worth it, enough in every frame; and what happens when there are too few."""
+"""Which points become landmarks: apart, of a high score, enough in every frame; and what if there are too few."""
 
 import time
 from dataclasses import replace

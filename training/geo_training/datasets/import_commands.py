@@ -52,9 +52,10 @@ def import_command(
     """Turn a public format into a dataset: plain images, COLMAP, 7-Scenes, TUM RGB-D, KITTI odometry and raw,
     transforms.json, Indoor-6.
 
-    Images are copied as they are; where the lens bends them they are undistorted once, and where a mark turns them they
-    are stored upright, with their K, depth, masks and poses. What is left out is counted, with the reason; so is how
-    poses, depth and stamps were paired with the images. These lines are printed, and kept in dataset.json and --json.
+    Images are copied as they are; where the lens distorts them they are undistorted once, and where a mark turns them
+    they are stored upright, with their K, depth, masks and poses. What is left out is counted, with the reason; so is
+    how poses, depth and stamps were paired with the images. These lines are printed, and kept in dataset.json and
+    --json.
 
     Example: `geo-train dataset import --format transforms fox --out fox_dataset`
 

@@ -14,7 +14,7 @@ from geo_perception.runtime.image import Resampler
 # A pinhole image stretches its rim without bound; a fisheye's view is cut here, 50 degrees from the axis on each side.
 MAX_SIDE_TAN = float(np.tan(np.deg2rad(50.0)))
 # A lens that moves no pixel by this much is a pinhole: resampling would cost more than it gives.
-STRAIGHT_PX = 0.05
+NEGLIGIBLE_PX = 0.05
 _BORDER_STEPS = 101
 
 
@@ -26,11 +26,11 @@ class Undistorter:
     """
 
     def __init__(self, recorded: Camera):
-        self.recorded = straightened(recorded)
-        self.target = _inscribed_pinhole(self.recorded) if self.bends else self.recorded
+        self.recorded = without_negligible_distortion(recorded)
+        self.target = _inscribed_pinhole(self.recorded) if self.is_distorted else self.recorded
 
     @property
-    def bends(self) -> bool:
+    def is_distorted(self) -> bool:
         """Whether there is anything to undo."""
         return self.recorded.model != "pinhole"
 
@@ -40,14 +40,14 @@ class Undistorter:
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """The image (H, W) or (H, W, 3), resampled. Outside the recorded one it is black."""
-        return self._resampler.image(image) if self.bends else image
+        return self._resampler.image(image) if self.is_distorted else image
 
     def depth(self, depth_m: np.ndarray) -> np.ndarray:
         """Depth (H, W) along z; the nearest value is taken, so that no depth between two surfaces is invented."""
-        return self._resampler.nearest(depth_m) if self.bends else depth_m
+        return self._resampler.nearest(depth_m) if self.is_distorted else depth_m
 
 
-def straightened(camera: Camera) -> Camera:
+def without_negligible_distortion(camera: Camera) -> Camera:
     """The camera without its distortion where that moves no pixel by a twentieth of a pixel, else as it is."""
     if camera.model in ("pinhole", "equidistant"):
         return camera
@@ -55,7 +55,7 @@ def straightened(camera: Camera) -> Camera:
     rim_n2 = np.array([(x, y) for x in np.linspace(0, right_px, 9) for y in np.linspace(0, bottom_px, 9)])
     plain = replace(camera, model="pinhole", distortion=())
     moved_px = np.abs(plain.project(camera.bearings(rim_n2)) - rim_n2)
-    return plain if np.nanmax(moved_px) < STRAIGHT_PX else camera
+    return plain if np.nanmax(moved_px) < NEGLIGIBLE_PX else camera
 
 
 def _inscribed_pinhole(camera: Camera) -> Camera:

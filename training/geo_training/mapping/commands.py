@@ -67,7 +67,7 @@ def map_command(
     max_features: Annotated[int, typer.Option(min=100, help="At most so many features an image.")] = 3000,
     json: JsonOption = None,
 ) -> None:
-    """Maps a dataset with COLMAP, says what the map is worth, and refuses one that is broken.
+    """Maps a dataset with COLMAP, says how good the map is, and refuses one that is broken.
 
     Writes DIR/colmap (opens in COLMAP's own GUI) and DIR/map.json. Features and matches are kept in DIR/.cache: the
     next run with other options, or after an interruption, uses them again.
@@ -129,7 +129,7 @@ def landmarks_command(
     ] = False,
     json: JsonOption = None,
 ) -> None:
-    """Chooses the points of the map that are worth learning, and says which frame sees which.
+    """Chooses the landmarks among the points of the map by a score, and lists which frame sees which.
 
     Robust points that are seen often, from many sides and in many sequences come first; every frame should see enough
     of them. Writes DIR/landmarks.safetensors.

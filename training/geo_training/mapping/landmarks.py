@@ -1,4 +1,4 @@
-"""Which points of the map are worth learning: robust, seen often and from many sides, spread over the scene, and enough
+"""Which points of the map become landmarks: robust, seen often and from many sides, spread over the scene, and enough
 of them in every frame."""
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _angular_span(point_m: np.ndarray, rays_m3: np.ndarray, count: int) -> np.nd
 
 
 def robustness_score(statistics: PointStatistics) -> np.ndarray:
-    """The worth (N,) of each point by itself: seen near and far, long tracks, in many sequences, from many sides, and
+    """The score (N,) of each point by itself: seen near and far, long tracks, in many sequences, from many sides, and
     its place known exactly."""
     relative_sigma_n = statistics.sigma_n / np.maximum(statistics.mean_depth_n, 1e-12)
     return (
@@ -243,10 +243,10 @@ def select_landmarks(
     state_fl, pixels_fl2 = visibility.state_fl[:, kept[chosen]], visibility.pixels_fl2[:, kept[chosen]]
     seen_f = (state_fl == SEEN).sum(axis=1)
     tally = Tally("the map", "points", len(statistics.track_n), len(chosen))
-    told_n = np.zeros(len(statistics.track_n), bool)
+    counted_n = np.zeros(len(statistics.track_n), bool)
     for reason, wrong_n in unsound(statistics, scene, options).items():
-        tally.leave_out(reason, int((wrong_n & ~told_n).sum()))
-        told_n |= wrong_n
+        tally.leave_out(reason, int((wrong_n & ~counted_n).sum()))
+        counted_n |= wrong_n
     tally.leave_out("that measured depth contradicts", contradicted)
     tally.leave_out("not needed beside these", tally.found - tally.used - sum(tally.left_out.values()))
     report = {

@@ -1,4 +1,4 @@
-"""What a map is worth: the figures in map.json, the verdict, and both as a person reads them."""
+"""The quality of a map: the figures in map.json, the verdict, and both as a person reads them."""
 
 from __future__ import annotations
 

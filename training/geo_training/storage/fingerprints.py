@@ -52,7 +52,7 @@ def sample_digest(path: str | Path) -> str:
 
 def digest_of(*facts: Any) -> str:
     """SHA-256 of anything that JSON can tell, of arrays (shape, type and values), and of lists and dicts of them."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=_told).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=_for_json).encode()).hexdigest()
 
 
 def digest_of_files(paths: Iterable[str | Path]) -> str:
@@ -60,7 +60,7 @@ def digest_of_files(paths: Iterable[str | Path]) -> str:
     return digest_of([sample_digest(path) for path in paths])
 
 
-def _told(value: Any):
+def _for_json(value: Any):
     if isinstance(value, np.ndarray):
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), content]

@@ -96,8 +96,8 @@ def test_gradient_of_places_is_that_of_the_own_place():
         """The cross entropy of the first keypoint when it lands at column x and the other stays."""
         at = torch.tensor([[x, 1.3], [19.3, 1.3]], dtype=torch.float64).T[None, :, None]
         own, other = F.normalize(sample(source, at)[0][0, :, 0].T, dim=1)
-        said = target[0, :, 1, 3]
-        return float(F.softplus((said @ other - said @ own) / 0.5)) / 2
+        descriptor = target[0, :, 1, 3]
+        return float(F.softplus((descriptor @ other - descriptor @ own) / 0.5)) / 2
 
     assert (pixels.grad.abs().sum(1, keepdim=True) > 0).eq(keypoint).all()
     numeric = (own_answer(3.3 + 1e-5) - own_answer(3.3 - 1e-5)) / 2e-5

@@ -39,10 +39,10 @@ class CheckReport:
 def check_dataset(root: str | Path) -> CheckReport:
     """Checks images, cameras, clocks and poses of a dataset. Raises InputError when `root` is no dataset."""
     dataset = SceneDataset(root)
-    findings, looks = check_images(dataset, dataset.frames)
-    findings += check_cameras(dataset, dataset.frames, looks)
+    findings, qualities = check_images(dataset, dataset.frames)
+    findings += check_cameras(dataset, dataset.frames, qualities)
     findings += check_stamps(dataset.frames)
-    readable = [frame for frame in dataset.frames if frame.name in looks]
+    readable = [frame for frame in dataset.frames if frame.name in qualities]
     findings += check_lens(dataset, readable)
     pose_findings, figures = check_poses(dataset, readable)
     findings += pose_findings

@@ -17,7 +17,7 @@ from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.storage.fingerprints import file_digest
 from geo_training.storage.images import read_grey
 
-LOOK_SIDE_PX = 480  # images are looked at in this size
+QUALITY_SIDE_PX = 480  # images are looked at in this size
 THUMBNAIL_PX = 64, 48
 # A frame is blurred when its blur is above this, or stands out of its recording by both of the two below.
 BLUR_LIMIT = 0.65
@@ -32,8 +32,8 @@ STILL_SHARE = 0.3
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one image looks like. `blur` is 0 (crisp) to 1 (nothing fine in it); `size_px` is that of the pixels as they
+class ImageQuality:
+    """The quality of one image. `blur` is 0 (crisp) to 1 (nothing fine in it); `size_px` is that of the pixels as they
     are stored, which is how everything reads them, whatever orientation `mark` says."""
 
     size_px: tuple[int, int]
@@ -45,12 +45,12 @@ class Look:
     digest: str
 
 
-def look_at(path) -> Look | None:
+def measure_quality(path) -> ImageQuality | None:
     """Reads one image as a training does. None when it is missing, no image, too large, or cut short."""
     try:
         header = read_header(path)
         with Image.open(path) as image:
-            image.draft("L", tuple(max(1, min(side, LOOK_SIDE_PX)) for side in header.stored_size))
+            image.draft("L", tuple(max(1, min(side, QUALITY_SIDE_PX)) for side in header.stored_size))
             # Pillow would clip what has more than 8 bits; it only says whether the file is whole.
             grey = np.asarray(image.convert("L"))
         if header.deep:
@@ -58,10 +58,10 @@ def look_at(path) -> Look | None:
         digest = file_digest(path)
     except NOT_DECODED:
         return None
-    scale = LOOK_SIDE_PX / max(grey.shape)
+    scale = QUALITY_SIDE_PX / max(grey.shape)
     if scale < 1:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return Look(
+    return ImageQuality(
         size_px=header.stored_size,
         mark=header.mark,
         blur=blur_of(grey),
@@ -87,11 +87,11 @@ def blur_of(grey: np.ndarray) -> float:
     return worst
 
 
-def check_images(dataset: SceneDataset, frames: list[Frame]) -> tuple[list[Finding], dict[str, Look]]:
-    """Findings about the images, and what each readable one looks like, by frame name."""
-    looks = {frame.name: look_at(dataset.image_path(frame)) for frame in track(frames, "looking at images")}
-    unreadable = [frame for frame in frames if looks[frame.name] is None]
-    readable = {name: look for name, look in looks.items() if look is not None}
+def check_images(dataset: SceneDataset, frames: list[Frame]) -> tuple[list[Finding], dict[str, ImageQuality]]:
+    """Findings about the images, and the quality of each readable one, by frame name."""
+    qualities = {frame.name: measure_quality(dataset.image_path(frame)) for frame in track(frames, "looking at images")}
+    unreadable = [frame for frame in frames if qualities[frame.name] is None]
+    readable = {name: quality for name, quality in qualities.items() if quality is not None}
     findings = []
     if unreadable:
         message = f"{len(unreadable)} images are missing, broken or cut short"
@@ -105,8 +105,8 @@ def check_images(dataset: SceneDataset, frames: list[Frame]) -> tuple[list[Findi
     return findings, readable
 
 
-def _marked(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
-    marked = [frame for frame in frames if looks[frame.name].mark != UPRIGHT]
+def _marked(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
+    marked = [frame for frame in frames if qualities[frame.name].mark != UPRIGHT]
     if not marked:
         return []
     message = f"{len(marked)} of {len(frames)} images have an orientation mark, which nothing that trains applies"
@@ -114,10 +114,10 @@ def _marked(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
     return [Finding("orientation", Severity.WARNING, message, remedy, named(marked))]
 
 
-def _light(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
+def _light(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
     findings = []
-    dark = [frame for frame in frames if looks[frame.name].bright_percentile < DARK_BRIGHT_PERCENTILE]
-    white = [frame for frame in frames if looks[frame.name].white_share > WHITE_SHARE]
+    dark = [frame for frame in frames if qualities[frame.name].bright_percentile < DARK_BRIGHT_PERCENTILE]
+    white = [frame for frame in frames if qualities[frame.name].white_share > WHITE_SHARE]
     if dark:
         message = f"{len(dark)} of {len(frames)} images are dark (95 % of the pixels below {DARK_BRIGHT_PERCENTILE})"
         remedy = "record with more light or a longer exposure, or leave them out"
@@ -130,10 +130,10 @@ def _light(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
     return findings
 
 
-def _blurred(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
+def _blurred(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
     blurred = []
     for sequence_frames in by_sequence(frames).values():
-        blur_n = np.array([looks[frame.name].blur for frame in sequence_frames])
+        blur_n = np.array([qualities[frame.name].blur for frame in sequence_frames])
         for index, frame in enumerate(sequence_frames):
             around = blur_n[max(0, index - _BLUR_WINDOW) : index + _BLUR_WINDOW + 1]
             stands_out = blur_n[index] > np.median(around) + BLUR_ABOVE_NEIGHBOURS and blur_n[index] > BLUR_LEAST
@@ -147,10 +147,10 @@ def _blurred(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
     return [Finding("blurred", severity, message, remedy, named(blurred))]
 
 
-def _repeated(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
+def _repeated(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
     findings, alike = [], defaultdict(list)
     for frame in frames:
-        alike[looks[frame.name].digest].append(frame)
+        alike[qualities[frame.name].digest].append(frame)
     copies = [frame for group in alike.values() for frame in group[1:]]
     leaks = [frame for group in alike.values() if {"train", "test"} <= {f.split for f in group} for frame in group]
     if leaks:
@@ -165,7 +165,7 @@ def _repeated(frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
     for sequence_frames in by_sequence(frames).values():
         anchor = None  # a slow drift counts as motion: compare with the last frame that moved
         for frame in sequence_frames:
-            thumbnail = looks[frame.name].thumbnail
+            thumbnail = qualities[frame.name].thumbnail
             if anchor is not None and float(np.abs(thumbnail - anchor).mean()) < MOTIONLESS_GREY:
                 still.append(frame)
             else:

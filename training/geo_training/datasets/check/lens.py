@@ -27,7 +27,7 @@ from geo_training.datasets.scene import Frame, SceneDataset, recorded_lens
 
 PAIRS, PAIRS_LEAST, MATCHES_LEAST = 20, 6, 40
 OFFSETS, MOVED_SHARE = (1, 2, 4, 8), 0.06  # pairs so far apart that features moved by this share of the width
-BENDS_SHARE = 0.006  # a lens that moves no pixel by this share of the width cannot be told
+DISTORTED_SHARE = 0.006  # a lens that moves no pixel by this share of the width cannot be told
 LIMIT_SHARE = 0.004  # of the width: what is further off says nothing more
 # The logarithm of how much smaller the squared distances are, of the pairs' mean, and in its standard errors.
 CLEARLY, CLEARLY_SIGMA = 0.15, 3.0
@@ -43,7 +43,7 @@ def check_lens(dataset: SceneDataset, frames: list[Frame]) -> list[Finding]:
     for camera_id in sorted({frame.camera_id for frame in frames}):
         lens, rectified = recorded_lens(dataset.root, camera_id)
         camera = dataset.cameras[camera_id]
-        if lens is None or _largest_shift_px(lens) < BENDS_SHARE * lens.width_px:
+        if lens is None or _largest_shift_px(lens) < DISTORTED_SHARE * lens.width_px:
             continue
         pairs = _pairs([frame for frame in frames if frame.camera_id == camera_id], dataset)
         moved = still_distorted(lens) if rectified else distorted_by(lens, camera)
@@ -80,9 +80,9 @@ def compare(pairs: list[Pair], camera: Camera, move: Callable[[np.ndarray], np.n
     as_moved = [_distances(pairs, camera, move, factor) for factor in _FOCAL_FACTORS]
     given, moved = (min(each, key=lambda some: _cost(some, limit_px)) for each in (as_given, as_moved))
     for given_n, moved_n in zip(given, moved, strict=True):
-        told_n = np.fmin(given_n, moved_n) < limit_px  # one of the two explains it, so it is no wrong match
-        if told_n.sum() >= MATCHES_LEAST:
-            costs = (np.mean(np.fmin(each[told_n], limit_px) ** 2) for each in (given_n, moved_n))
+        inlier_n = np.fmin(given_n, moved_n) < limit_px  # one of the two explains it, so it is no wrong match
+        if inlier_n.sum() >= MATCHES_LEAST:
+            costs = (np.mean(np.fmin(each[inlier_n], limit_px) ** 2) for each in (given_n, moved_n))
             gains.append(float(np.subtract(*np.log(np.fromiter(costs, float) + 1e-9))))
     if len(gains) < PAIRS_LEAST:
         return 0.0, float("inf")

@@ -8,7 +8,7 @@ import numpy as np
 
 from geo_perception.geometry import Camera
 from geo_training.datasets.check.findings import Finding, Severity, by_sequence, by_share, named
-from geo_training.datasets.check.images import Look
+from geo_training.datasets.check.images import ImageQuality
 from geo_training.datasets.recordings.bags import LAST_STAMP_NS
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known
 from geo_training.storage.names import natural_key
@@ -22,12 +22,13 @@ JUMP_LEAST_S = 30.0
 DROPPED_SHARE = 0.1
 
 
-def check_cameras(dataset: SceneDataset, frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
+def check_cameras(dataset: SceneDataset, frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
     """K against the size of the images and against what lenses can be."""
     findings = []
     for camera_id in sorted({frame.camera_id for frame in frames}):
         camera = dataset.cameras[camera_id]
-        findings += _check_size(camera_id, camera, [frame for frame in frames if frame.camera_id == camera_id], looks)
+        of_camera = [frame for frame in frames if frame.camera_id == camera_id]
+        findings += _check_size(camera_id, camera, of_camera, qualities)
         findings += _check_K(camera_id, camera)
         if not camera_is_known(dataset.root, camera_id):
             message = f"the focal length of {camera_id} is a guess ({camera.fx_px:.0f} px)"
@@ -36,12 +37,14 @@ def check_cameras(dataset: SceneDataset, frames: list[Frame], looks: dict[str, L
     return findings
 
 
-def _check_size(camera_id: str, camera: Camera, frames: list[Frame], looks: dict[str, Look]) -> list[Finding]:
+def _check_size(
+    camera_id: str, camera: Camera, frames: list[Frame], qualities: dict[str, ImageQuality]
+) -> list[Finding]:
     size_px = camera.width_px, camera.height_px
-    wrong = [frame for frame in frames if frame.name in looks and looks[frame.name].size_px != size_px]
+    wrong = [frame for frame in frames if frame.name in qualities and qualities[frame.name].size_px != size_px]
     if not wrong:
         return []
-    found = looks[wrong[0].name].size_px
+    found = qualities[wrong[0].name].size_px
     message = f"{len(wrong)} images of {camera_id} are {found[0]}x{found[1]}, its K is for {size_px[0]}x{size_px[1]}"
     remedy = f"scale K by {found[0] / size_px[0]:.4g}, or give the images in the size K was made for"
     return [Finding("image size", Severity.ERROR, message, remedy, named(wrong))]

@@ -81,10 +81,12 @@ def read(path: Path, options: ImportOptions) -> Source:
             account.find("masks")
             account.leave("masks", IGNORED_PIXELS, entry.fields["mask_path"])
     gone = account.left("images", GONE)
-    said = [f"transforms.json lists {listed} images, of which {listed - gone} exist."] if gone else []
-    said.append("Poses, depth and intrinsics stand with each image; the stamps are made up, in the order of the names.")
+    pairing = [f"transforms.json lists {listed} images, of which {listed - gone} exist."] if gone else []
+    pairing.append(
+        "Poses, depth and intrinsics stand with each image; the stamps are made up, in the order of the names."
+    )
     scale_source = "transforms.json does not say its unit"
-    return Source(frames, account, scale="unknown", scale_source=scale_source, notes=[*said, *sorted(notes)])
+    return Source(frames, account, scale="unknown", scale_source=scale_source, notes=[*pairing, *sorted(notes)])
 
 
 def camera_of(

@@ -200,7 +200,7 @@ class _BagFile:
             )
 
     def messages(self, topics: Collection[str]) -> Iterator[Record]:
-        last_ns, told = -1, 0  # the time of the last message, and how many of that time were given
+        last_ns, yielded = -1, 0  # the time of the last message, and how many of that time were yielded
         if self._reader is not None:
             channels = {id(c): self._channel(c) for c in self._reader.connections if c.topic in topics}
             connections = [c for c in self._reader.connections if id(c) in channels]
@@ -209,7 +209,7 @@ class _BagFile:
             by_id = {c.id: channels[id(c)] for c in connections}
             try:
                 for connection, time_ns, data in self._reader.messages(connections):
-                    last_ns, told = time_ns, told + 1 if time_ns == last_ns else 1
+                    last_ns, yielded = time_ns, yielded + 1 if time_ns == last_ns else 1
                     yield by_id[connection.id], time_ns, bytes(data)
                 return
             except Exception as error:
@@ -219,8 +219,8 @@ class _BagFile:
         for channel, time_ns, data in self._scanned():
             if channel.topic not in topics or time_ns < last_ns:
                 continue
-            if time_ns == last_ns and told:
-                told -= 1
+            if time_ns == last_ns and yielded:
+                yielded -= 1
                 continue
             yield channel, time_ns, data
 

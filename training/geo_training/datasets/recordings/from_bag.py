@@ -178,8 +178,8 @@ class _Reader:
         with progress_bar(f"poses of {recording.path.name}", self._count(recording, topics)) as advance:
             for topic, receive_ns, message in recording.messages(topics):
                 advance()
-                for told in by_topic.get(topic, ()):
-                    told.add(header_stamp_ns(message, receive_ns), message)
+                for recorded in by_topic.get(topic, ()):
+                    recorded.add(header_stamp_ns(message, receive_ns), message)
                 if topic in wanted:
                     poses.add(wanted[topic], receive_ns, message)
         return infos
@@ -216,7 +216,7 @@ class _Reader:
         if not stream.infos:
             return None, None
         found = stream.infos.at(best.stamp_ns, stream.frame_id, width_px, height_px)
-        for doubt in found.doubts.values():
+        for doubt in found.inconsistencies.values():
             self._warn(f"{stream.topics.info}: {doubt}.")
         return found.camera, stream.infos.lens_at(best.stamp_ns, width_px, height_px)
 
@@ -278,8 +278,8 @@ class _Reader:
         self.sequences[unique] = 0
         return unique
 
-    def _note(self, words: str) -> None:
-        sentence = f"{words[0].upper()}{words[1:]}."
+    def _note(self, text: str) -> None:
+        sentence = f"{text[0].upper()}{text[1:]}."
         if sentence not in self.writer.info.notes:
             self.writer.note(sentence)
 

@@ -10,7 +10,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.datasets.importers.source import guessed_camera, read_K
 from geo_training.datasets.scene import SceneWriter
-from geo_training.datasets.undistort import Undistorter, straightened
+from geo_training.datasets.undistort import Undistorter, without_negligible_distortion
 
 
 class RecordedCameras:
@@ -33,7 +33,7 @@ class RecordedCameras:
         key = camera, rectified_lens, width_px, height_px
         if key not in self._known:
             undistorter = Undistorter(guessed_camera(width_px, height_px) if camera is None else camera)
-            lens = undistorter.recorded if rectified_lens is None else straightened(rectified_lens)
+            lens = undistorter.recorded if rectified_lens is None else without_negligible_distortion(rectified_lens)
             camera_id = self._writer.add_camera(
                 undistorter.target,
                 known=camera is not None,

@@ -117,7 +117,7 @@ def choose_masks(
     if facts is not None and complete and not ask_network:
         return _existing(dataset, own)
     if facts not in (None, network.facts) and not overwrite:
-        raise InputError(f"{own} was made with {_words(facts)}; pass the same again, or --overwrite")
+        raise InputError(f"{own} was made with {_label(facts)}; pass the same again, or --overwrite")
     if facts is not None and overwrite:
         network.get_ready()  # before anything is lost
         shutil.rmtree(own)
@@ -136,7 +136,7 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
     if made_from is None and folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} holds files that this command did not write; move the folder away")
     if made_from not in (None, masks.facts) and not overwrite:
-        raise InputError(f"{folder} was made from {_words(made_from)}; pass --overwrite to make it again")
+        raise InputError(f"{folder} was made from {_label(made_from)}; pass --overwrite to make it again")
     versions = [(frame, masks.version(frame)) for frame in dataset.frames]
     there = [(frame, version) for frame, version in versions if version is not None]
     if not there:
@@ -188,5 +188,5 @@ def _objects_of(path: Path, version: str) -> int | None:
         return None
 
 
-def _words(facts: dict) -> str:
+def _label(facts: dict) -> str:
     return ", ".join(f"{key} {value}" for key, value in facts.items())

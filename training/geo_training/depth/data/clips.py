@@ -35,8 +35,8 @@ class Clip:
 class ClipOptions(Strict):
     """Which clips are taken.
 
-    Frames with poses in metres are judged by how far the camera went; turning on the spot moves it nowhere. All others
-    are judged by the picture: how far it moved, and how much of that a turn of the camera does not explain, in shares
+    Frames with poses in metres are chosen by how far the camera went; turning on the spot moves it nowhere. All others
+    are chosen by the picture: how far it moved, and how much of that a turn of the camera does not explain, in shares
     of the image width.
     """
 
@@ -71,11 +71,11 @@ def find_clips(dataset: SceneDataset, options: ClipOptions) -> list[Clip]:
         named = ", ".join(split or "(none)" for split in options.splits)
         raise InputError(f"{dataset.root} has no frame of the splits {named}; make them with `geo-train dataset split`")
     motions = ImageMotions(dataset)
-    judge = _Judge(dataset, options, motions)
+    criterion = _MotionCriterion(dataset, options, motions)
     ordered = sorted(frames, key=lambda frame: (frame.sequence, frame.split, frame.stamp_ns, frame.name))
     clips = []
     for _, group in groupby(ordered, key=lambda frame: (frame.sequence, frame.split)):
-        clips += _clips_of(list(group), options, judge)
+        clips += _clips_of(list(group), options, criterion)
     motions.save()
     if not clips:
         raise InputError(
@@ -93,7 +93,7 @@ class _Moved(Enum):
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _MotionCriterion:
     """Whether the camera moved enough from one frame to another."""
 
     dataset: SceneDataset
@@ -126,46 +126,46 @@ class _Judge:
         return posed and self.dataset.info.scale == "metric"
 
 
-def _clips_of(frames: list[Frame], options: ClipOptions, judge: _Judge) -> list[Clip]:
+def _clips_of(frames: list[Frame], options: ClipOptions, criterion: _MotionCriterion) -> list[Clip]:
     """The clips of the frames of one sequence and split, in the order of time."""
     clips, last = [], None
     for index, target in enumerate(frames):
-        if last is not None and judge.looks_alike(last, target):
+        if last is not None and criterion.looks_alike(last, target):
             continue
         last = target
         half = options.length // 2
-        before = _chain(frames, index, -1, half, options, judge)
-        after = _chain(frames, index, 1, half, options, judge) if before is not None else None
+        before = _chain(frames, index, -1, half, options, criterion)
+        after = _chain(frames, index, 1, half, options, criterion) if before is not None else None
         if before is not None and after is not None:
             clips.append(Clip(target, tuple(frames[i] for i in (*reversed(before), *after))))
     return clips
 
 
 def _chain(
-    frames: list[Frame], start: int, step: int, count: int, options: ClipOptions, judge: _Judge
+    frames: list[Frame], start: int, step: int, count: int, options: ClipOptions, criterion: _MotionCriterion
 ) -> list[int] | None:
     """`count` frames to one side, each the next that moved enough from the one before; None where there are fewer."""
     chain = [start]
     for _ in range(count):
-        found = _next(frames, chain[-1], step, options, judge)
+        found = _next(frames, chain[-1], step, options, criterion)
         if found is None:
             return None
         chain.append(found)
     return chain[1:]
 
 
-def _next(frames: list[Frame], start: int, step: int, options: ClipOptions, judge: _Judge) -> int | None:
+def _next(frames: list[Frame], start: int, step: int, options: ClipOptions, criterion: _MotionCriterion) -> int | None:
     """The nearest frame to one side from which the camera moved enough, but not too much; None where there is none.
 
     The distance is doubled until it is enough, then halved in: few pairs are looked at even at a high frame rate.
     """
     reach = _reach(frames, start, step, options.max_gap_s)
-    judged: dict[int, _Moved] = {}
+    known: dict[int, _Moved] = {}
 
     def moved(away: int) -> _Moved:
-        if away not in judged:
-            judged[away] = judge(frames[start], frames[start + step * away])
-        return judged[away]
+        if away not in known:
+            known[away] = criterion(frames[start], frames[start + step * away])
+        return known[away]
 
     away, low = 1, 0
     while away <= reach and moved(away) is _Moved.TOO_LITTLE:
