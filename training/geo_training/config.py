@@ -4,49 +4,49 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from geo_perception.errors import InputError
 
+Config = TypeVar("Config", bound="Strict")
+
 
 class Strict(BaseModel):
     """What every config derives from: unknown keys are refused, and nothing changes once it is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    help_command: ClassVar[str] = ""  # what names the keys
+
+    @classmethod
+    def load(cls: type[Config], path: str | Path | None, **changes: Any) -> Config:
+        """The config in a YAML file (or the defaults), with `changes` that are not None laid over it.
+
+        Raises InputError that names the key when one is unknown or wrong.
+        """
+        content: Any = {}
+        if path is not None:
+            try:
+                content = yaml.safe_load(Path(path).read_text()) or {}
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                reason = " ".join(str(error).split())
+                raise InputError(f"{path} cannot be read as YAML: {reason}; mend it") from None
+            if not isinstance(content, dict):
+                raise InputError(f"{path} must hold keys and values; `{cls.help_command}` names them")
+        content |= {key: value for key, value in changes.items() if value is not None}
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"])) or "(the whole file)"
+            place = path or "the options"
+            raise InputError(f"config key '{key}': {first['msg']}; mend it in {place}") from None
 
     def to_json(self, exclude: Any = None) -> dict:
         """What JSON and YAML can hold of it, without the keys `exclude` (see `BaseModel.model_dump`)."""
         return json.loads(self.model_dump_json(exclude=exclude))
-
-
-Config = TypeVar("Config", bound=Strict)
-
-
-def load_config(kind: type[Config], path: str | Path | None, help_command: str, **changes: Any) -> Config:
-    """The config of this kind in a YAML file (or the defaults), with `changes` that are not None laid over it.
-
-    `help_command` is what names the keys. Raises InputError that names the key when one is unknown or wrong.
-    """
-    content: Any = {}
-    if path is not None:
-        try:
-            content = yaml.safe_load(Path(path).read_text()) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path} cannot be read as YAML: {reason}; mend it") from None
-        if not isinstance(content, dict):
-            raise InputError(f"{path} must hold keys and values; `{help_command}` names them")
-    content |= {key: value for key, value in changes.items() if value is not None}
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "(the whole file)"
-        place = path or "the options"
-        raise InputError(f"config key '{key}': {first['msg']}; mend it in {place}") from None
 
 
 def config_path(name: str | Path, names: tuple[str, ...], folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """What can be chosen for a training of the calibration network, and the configs that come with it."""
 
 import pytest
-from geo_training.calibration.config import CONFIGS, LOSS_WEIGHTS, CalibrationTrainingConfig, load_config
+from geo_training.calibration.config import CONFIGS, LOSS_WEIGHTS, CalibrationTrainingConfig
 from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION
 from geo_training.config import config_path
 
@@ -17,14 +17,16 @@ def test_the_defaults_are_the_robot_s_crops_and_the_estimator_s_network():
 
 
 def test_the_reference_names_what_is_held_out_and_what_validates():
-    config = load_config(config_path("reference", ("reference",), CONFIGS))
+    config = CalibrationTrainingConfig.load(config_path("reference", ("reference",), CONFIGS))
     assert len(set(config.held_out)) == 6
     assert config.validation
     assert not set(config.held_out) & set(config.validation)
 
 
 def test_options_are_laid_over_the_file():
-    config = load_config(config_path("reference", ("reference",), CONFIGS), steps=7, batch=None, panoramas="somewhere")
+    config = CalibrationTrainingConfig.load(
+        config_path("reference", ("reference",), CONFIGS), steps=7, batch=None, panoramas="somewhere"
+    )
     assert (config.steps, config.batch, str(config.panoramas)) == (7, CalibrationTrainingConfig().batch, "somewhere")
     assert len(config.held_out) == 6
 
@@ -49,7 +51,7 @@ def test_a_wrong_key_is_named(tmp_path, text, key):
     path = tmp_path / "config.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=f"config key '{key}'"):
-        load_config(path)
+        CalibrationTrainingConfig.load(path)
 
 
 def test_loss_weights_may_name_some_of_the_terms():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from geo_training import depth as depth_room
-from geo_training.depth.config import DepthTrainingConfig, LossConfig, load_config
+from geo_training.depth.config import DepthTrainingConfig, LossConfig
 
 from geo_perception.errors import InputError
 
@@ -12,11 +12,11 @@ CONFIGS = Path(depth_room.__file__).parent / "configs"
 
 
 def test_the_default_config_is_the_default():
-    assert load_config(CONFIGS / "default.yaml") == DepthTrainingConfig()
+    assert DepthTrainingConfig.load(CONFIGS / "default.yaml") == DepthTrainingConfig()
 
 
 def test_the_baseline_is_sfmlearner_to_its_values():
-    config = load_config(CONFIGS / "sfmlearner.yaml")
+    config = DepthTrainingConfig.load(CONFIGS / "sfmlearner.yaml")
     assert (config.architecture, config.pretrained) == ("dispnet", False)
     assert (config.motion, config.motion_views, config.clips.length) == ("learned", "stacked", 3)
     assert (config.size_px, config.batch, config.steps) == ((416, 128), 4, 200_000)
@@ -34,11 +34,11 @@ def test_the_baseline_is_sfmlearner_to_its_values():
 
 
 def test_the_config_of_the_reference_weights_needs_its_three_datasets(tmp_path):
-    config = load_config(CONFIGS / "reference.yaml", datasets=[tmp_path] * 3)
+    config = DepthTrainingConfig.load(CONFIGS / "reference.yaml", datasets=[tmp_path] * 3)
     assert config.losses.weighs("depth")
     assert not config.losses.needs_views
     with pytest.raises(InputError, match=r"config key 'shares': .*one number for each dataset"):
-        load_config(CONFIGS / "reference.yaml", datasets=[tmp_path])
+        DepthTrainingConfig.load(CONFIGS / "reference.yaml", datasets=[tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_config_of_the_reference_weights_needs_its_three_datasets(tmp_path):
 )
 def test_wrong_values_are_named(changes, message):
     with pytest.raises(InputError, match=message):
-        load_config(None, **changes)
+        DepthTrainingConfig.load(None, **changes)
 
 
 def test_single_frames_do_when_no_term_looks_at_other_views():

@@ -8,7 +8,7 @@ import torch
 import yaml
 from command_line import invoke
 from geo_training.depth import commands, fit
-from geo_training.depth.config import DepthTrainingConfig, load_config
+from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.clip_data import ClipStream, clip_sources
 from geo_training.depth.fit import DepthTask, fit_depth, start_from
 from geo_training.depth.networks.model import DepthAndMotion
@@ -33,7 +33,7 @@ def walk(tmp_path_factory):
 def config_of(walk, **changes) -> DepthTrainingConfig:
     options = {"size_px": (64, 64), "steps": 2, "batch": 1, "evaluations": 2, "pretrained": False, "device": "cpu",
                "frozen_stages": -1, "datasets": [walk], "validation": [walk], "half": False}  # fmt: skip
-    return load_config(None, **(options | changes))
+    return DepthTrainingConfig.load(None, **(options | changes))
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
 """Configs: YAML against a schema."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from geo_training.config import Strict, load_config
+from geo_training.config import Strict
 from pydantic import Field, ValidationError
 
 from geo_perception.errors import InputError
@@ -14,13 +15,14 @@ class Inner(Strict):
 
 
 class Outer(Strict):
+    help_command: ClassVar[str] = "tool --help"
     rate: float = 0.5
     name: str | None = None
     inner: Inner = Inner()
 
 
 def read(path=None, **changes):
-    return load_config(Outer, path, "tool --help", **changes)
+    return Outer.load(path, **changes)
 
 
 @pytest.fixture

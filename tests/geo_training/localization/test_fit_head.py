@@ -10,7 +10,7 @@ from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset
 from geo_training.localization.buffer import FeatureBuffer
-from geo_training.localization.config import HeadTrainingConfig, load_config
+from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.fit import HeadData, HeadTask, fit_head, held_out_frames
 from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import LandmarkSet
@@ -200,15 +200,15 @@ def test_an_unknown_key_or_a_wrong_type_is_named(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("steps: 5\nspeed: 9\n")
     with pytest.raises(InputError, match="config key 'speed'"):
-        load_config(path)
+        HeadTrainingConfig.load(path)
     path.write_text("augmentation:\n  zoom: large\n")
     with pytest.raises(InputError, match=r"config key 'augmentation\.zoom'"):
-        load_config(path)
+        HeadTrainingConfig.load(path)
     path.write_text("- a\n")
     with pytest.raises(InputError, match="keys and values"):
-        load_config(path)
+        HeadTrainingConfig.load(path)
     path.write_text("steps: 5\n")
-    assert load_config(path, batch=2, seed=None) == HeadTrainingConfig(steps=5, batch=2)
+    assert HeadTrainingConfig.load(path, batch=2, seed=None) == HeadTrainingConfig(steps=5, batch=2)
 
 
 def test_the_run_keeps_config_and_history_and_no_checkpoint(tiny_scene):

@@ -59,13 +59,13 @@ def fit(
 
     Example: `geo-train calibration fit street.yaml --from reference --panoramas panoramas --out street.safetensors`
     """
-    from geo_training.calibration.config import load_config
+    from geo_training.calibration.config import CalibrationTrainingConfig
     from geo_training.calibration.fit import fit_calibration
 
     changes = {"panoramas": panoramas, "steps": steps, "batch": batch, "device": device, "seed": seed}
     if start_from is not None:
         changes["start_from"] = _weights(start_from)
-    resolved = load_config(config_path(config, ("reference",), CONFIGS), **changes)
+    resolved = CalibrationTrainingConfig.load(config_path(config, ("reference",), CONFIGS), **changes)
     if synthetic is not None:
         rendered = resolved.synthetic.model_copy(update={"folder": synthetic})
         resolved = resolved.model_copy(update={"synthetic": rendered})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_training import config as engine_config
 from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION, CropDistribution
 from geo_training.calibration.data.photographs import RecropConfig
 from geo_training.config import Strict
@@ -38,6 +38,7 @@ class PhotographConfig(Strict):
 class CalibrationTrainingConfig(Strict):
     """One training of the calibration network."""
 
+    help_command: ClassVar[str] = "geo-train calibration fit --help"
     panoramas: Path | None = Field(None, description="folder of equirectangular panoramas")
     held_out: tuple[str, ...] = Field((), description="panoramas that are never looked at, by name")
     validation: tuple[str, ...] = Field((), description="panoramas that calibrate the uncertainty, by name")
@@ -78,9 +79,3 @@ class CalibrationTrainingConfig(Strict):
         if not weights or not set(weights) <= set(LOSS_WEIGHTS):
             raise ValueError(f"must weigh some of {', '.join(LOSS_WEIGHTS)}, not {list(weights)}")
         return weights
-
-
-def load_config(path: str | Path | None, **changes) -> CalibrationTrainingConfig:
-    """The config in a YAML file, with `changes` that are not None laid over it. Raises InputError for a wrong key."""
-    help_command = "geo-train calibration fit --help"
-    return engine_config.load_config(CalibrationTrainingConfig, path, help_command, **changes)

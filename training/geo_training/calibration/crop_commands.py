@@ -11,8 +11,6 @@ import typer
 from geo_training.console import say, write_json
 from geo_training.options import JsonOption, OverwriteOption
 
-_HELP = "geo-train calibration crops --help"
-
 
 def crops_command(
     panoramas: Annotated[
@@ -48,11 +46,11 @@ def crops_command(
     from geo_training.calibration.config import CONFIGS
     from geo_training.calibration.data.crop_set import CropSetConfig
     from geo_training.calibration.data.crop_writer import write_crops
-    from geo_training.config import config_path, load_config
+    from geo_training.config import config_path
 
     changes = {"domains": tuple(domain) if domain else None, "seed": seed, "licence": licence}
     path = None if config is None else config_path(config, ("crops_robot", "crops_paper"), CONFIGS)
-    resolved = load_config(CropSetConfig, path, _HELP, **changes)
+    resolved = CropSetConfig.load(path, **changes)
     if count is not None:
         tests = resolved.test_count
         tests = tests if tests is None else round(tests * count / resolved.count)

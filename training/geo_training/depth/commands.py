@@ -56,7 +56,7 @@ def fit(
 
     Example: `geo-train depth fit default --dataset drive --out depth.safetensors`
     """
-    from geo_training.depth.config import CONFIGS, load_config
+    from geo_training.depth.config import CONFIGS, DepthTrainingConfig
     from geo_training.depth.fit import fit_depth
 
     changes = {
@@ -69,7 +69,7 @@ def fit(
         "device": device,
         "seed": seed,
     }
-    resolved = load_config(config_path(config, NAMES, CONFIGS), **changes)
+    resolved = DepthTrainingConfig.load(config_path(config, NAMES, CONFIGS), **changes)
     result = fit_depth(resolved, out, overwrite)
     content = {"weights": str(result.path), "pose_weights": str(result.beside[0]) if result.beside else None}
     write_json(json_path, {**content, "figures": result.figures, "config": resolved.model_dump(mode="json")})

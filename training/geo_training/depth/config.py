@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_training import config as engine_config
 from geo_training.config import Strict
 from geo_training.depth.data.clips import ClipOptions
 from geo_training.engine.augmentation import PhotometricConfig
@@ -86,6 +85,7 @@ class AugmentationConfig(Strict):
 class DepthTrainingConfig(Strict):
     """One training of depth, and of ego-motion where it is learned."""
 
+    help_command: ClassVar[str] = "geo-train depth fit --help"
     datasets: tuple[Path, ...] = Field((), description="folders made by `geo-train dataset`")
     shares: tuple[float, ...] = Field((), description="of each dataset in a training step; nothing: by their clips")
     validation: tuple[Path, ...] = Field(
@@ -145,8 +145,3 @@ class DepthTrainingConfig(Strict):
         if self.keep_momentum and self.start_from is None:
             raise ValueError("keep_momentum needs start_from, the run whose momentum is kept")
         return self
-
-
-def load_config(path: str | Path | None, **changes) -> DepthTrainingConfig:
-    """The config in a YAML file, with `changes` that are not None laid over it. Raises InputError for a wrong key."""
-    return engine_config.load_config(DepthTrainingConfig, path, "geo-train depth fit --help", **changes)

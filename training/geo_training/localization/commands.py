@@ -50,11 +50,11 @@ def head(
 
     Example: `geo-train localization head office --out office.safetensors`
     """  # fmt: skip
-    from geo_training.localization.config import load_config
+    from geo_training.localization.config import HeadTrainingConfig
     from geo_training.localization.fit import fit_head
 
     name, _, weights = (backbone or "").partition("=")
-    resolved = load_config(
+    resolved = HeadTrainingConfig.load(
         config, backbone=name or None, backbone_file=weights or None, steps=steps, batch=batch, buffer_gib=buffer_gib,
         device=device, seed=seed,
     )  # fmt: skip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_training import config as engine_config
 from geo_training.config import Strict
 from geo_training.engine.augmentation import PhotometricConfig
 
@@ -23,6 +23,7 @@ class AugmentationConfig(PhotometricConfig):
 class HeadTrainingConfig(Strict):
     """One training of one scene's head."""
 
+    help_command: ClassVar[str] = "geo-train localization head --help"
     backbone: str = DEFAULT_BACKBONE
     backbone_file: Path | None = None
     width: int = Field(192, ge=16, le=1024)
@@ -50,11 +51,3 @@ class HeadTrainingConfig(Strict):
     seed: int = 0
     device: str = "auto"
     augmentation: AugmentationConfig = AugmentationConfig()
-
-
-def load_config(path: Path | None, **changes) -> HeadTrainingConfig:
-    """The config in a YAML file, with `changes` that are not None laid over it.
-
-    Raises InputError that names the key when one is unknown or has a wrong value.
-    """
-    return engine_config.load_config(HeadTrainingConfig, path, "geo-train localization head --help", **changes)

@@ -20,7 +20,6 @@ from geo_training.calibration.data.crop_set import (
 from geo_training.calibration.data.crop_writer import write_crops
 from geo_training.calibration.data.crops import CropDistribution, render_crop
 from geo_training.calibration.data.panoramas import Panorama, load_panorama
-from geo_training.config import load_config
 
 from geo_perception.errors import InputError
 
@@ -71,7 +70,7 @@ def test_what_is_written_is_read_back_exactly(panoramas, tmp_path):
     info = crops.info
     assert (info["complete"], info["licence"], info["panoramas"]) == (True, "CC0", "panoramas")
     assert [len(source["sha256"]) for source in info["sources"]] == [64] * 5
-    assert load_config(CropSetConfig, tmp_path / "out" / "config.yaml", "help") == config(licence="CC0")
+    assert CropSetConfig.load(tmp_path / "out" / "config.yaml") == config(licence="CC0")
 
 
 def test_no_panorama_is_in_two_splits(panoramas, tmp_path):
@@ -251,11 +250,11 @@ def test_a_folder_without_crops_or_of_another_version_is_refused(panoramas, tmp_
 
 
 def test_the_robot_config_is_the_default():
-    assert load_config(CropSetConfig, CONFIGS / "crops_robot.yaml", "help") == CropSetConfig()
+    assert CropSetConfig.load(CONFIGS / "crops_robot.yaml") == CropSetConfig()
 
 
 def test_the_paper_config_makes_what_the_paper_says():
-    paper = load_config(CropSetConfig, CONFIGS / "crops_paper.yaml", "help")
+    paper = CropSetConfig.load(CONFIGS / "crops_paper.yaml")
     splits = split_by_panorama(several(*["indoor"] * 292), paper)
     assert {split: len(chosen) for split, chosen in splits.items()} == {"train": 228, "validation": 57, "test": 7}
     fiftieth = paper.model_copy(update={"count": 2990, "test_count": 72})  # all of them would take seconds to draw
@@ -280,4 +279,4 @@ def test_the_paper_config_makes_what_the_paper_says():
 def test_a_wrong_config_is_refused_by_its_key(tmp_path, text, words):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(InputError, match=words):
-        load_config(CropSetConfig, tmp_path / "c.yaml", "help")
+        CropSetConfig.load(tmp_path / "c.yaml")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.depth.config import load_config
+from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.clip_data import (
     ClipSource,
     ClipStream,
@@ -33,7 +33,7 @@ def walk(tmp_path_factory):
 
 def config_of(*roots, **changes):
     options = {"size_px": (64, 64), "batch": 2, "augmentation": {"light": None}, "pretrained": False}
-    return load_config(None, **(options | {"datasets": list(roots)} | changes))
+    return DepthTrainingConfig.load(None, **(options | {"datasets": list(roots)} | changes))
 
 
 def stream_of(*roots, **changes) -> ClipStream:
@@ -177,7 +177,7 @@ def test_shares_say_how_often_a_dataset_is_drawn(walk, tmp_path):
 def test_the_size_follows_the_area_where_none_is_given(walk):
     source = ClipSource(walk, [Clip(walk.frames[0], ())])
     assert training_size(source, config_of(walk.root)) == (64, 64)
-    assert training_size(source, load_config(None, area_px=96 * 96)) == (96, 96)
+    assert training_size(source, DepthTrainingConfig.load(None, area_px=96 * 96)) == (96, 96)
 
 
 def test_what_cannot_be_learned_from_is_refused(walk, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from geo_training import depth as depth_room
-from geo_training.depth.config import LossConfig, load_config
+from geo_training.depth.config import DepthTrainingConfig, LossConfig
 from geo_training.depth.losses.losses import DepthLosses, resized_batch
 from tiny_clips import DOUBLE, clips, constant, flat, losses, seen, shifted, still
 
@@ -62,7 +62,7 @@ class TestSfmLearner:
 
 @pytest.fixture(scope="module")
 def sfmlearner_losses() -> LossConfig:
-    return load_config(Path(depth_room.__file__).parent / "configs" / "sfmlearner.yaml").losses
+    return DepthTrainingConfig.load(Path(depth_room.__file__).parent / "configs" / "sfmlearner.yaml").losses
 
 
 class TestDefault:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import invoke
-from geo_training.config import load_config
 from geo_training.console import command_group
 from geo_training.datasets.scene import SceneDataset, SceneWriter
 from geo_training.depth.config import DepthTrainingConfig
@@ -69,8 +68,8 @@ def recording(tmp_path_factory):
 
 def _baseline(*datasets):
     """The paper's losses on the smallest network there is."""
-    return load_config(
-        DepthTrainingConfig, None, "", datasets=datasets, size_px=(SIZE_PX, SIZE_PX), steps=2, batch=1, device="cpu",
+    return DepthTrainingConfig.load(
+        None, datasets=datasets, size_px=(SIZE_PX, SIZE_PX), steps=2, batch=1, device="cpu",
         pretrained=False, backbone=TINY_BACKBONE, motion_views="stacked", evaluations=1, weight_decay=0, ema=0,
         losses={
             "weights": {"photometric": 1.0, "smoothness": 0.5, "mask": 0.2}, "difference": "l1", "reduction": "sum",

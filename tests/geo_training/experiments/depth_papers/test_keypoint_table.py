@@ -12,7 +12,7 @@ from command_line import invoke
 from geo_training.console import command_group
 from geo_training.datasets.scene import SceneWriter
 from geo_training.depth import fit
-from geo_training.depth.config import DepthTrainingConfig, load_config
+from geo_training.depth.config import DepthTrainingConfig
 from geo_training.experiments.depth_papers.commands import NAMES, keypoint_table_command
 from geo_training.experiments.depth_papers.experiment_report import DEPTH_COLUMNS, change_table, figure_table
 from geo_training.experiments.depth_papers.experiment_table import (
@@ -49,7 +49,7 @@ LOSSES = {
 
 def small_config(**changes) -> DepthTrainingConfig:
     fields = {"losses": LOSSES, "size_px": (64, 64), "steps": 1, "batch": 1, "device": "cpu", "pretrained": False}
-    return load_config(None, **fields, motion_views="stacked", evaluations=1, ema=0, **changes)
+    return DepthTrainingConfig.load(None, **fields, motion_views="stacked", evaluations=1, ema=0, **changes)
 
 
 def make_recording(root: Path, poses: bool = True) -> Path:
@@ -270,7 +270,7 @@ def test_a_config_without_a_keypoint_term_is_refused():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_packaged_configs_give_every_row(name):
-    base = load_config(CONFIGS / f"{name}.yaml")
+    base = DepthTrainingConfig.load(CONFIGS / f"{name}.yaml")
     assert len([changed_config(base, row.changes) for row in table_rows(base, known_motion=True)]) == 9
 
 

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,7 @@ class CropSetConfig(Strict):
     second compression leaves marks whose look goes with the zoom.
     """
 
+    help_command: ClassVar[str] = "geo-train calibration crops --help"
     crops: CropDistribution = ROBOT_DISTRIBUTION
     count: int = Field(20_000, ge=1, description="crops of each domain, training and validation together")
     validation_share: float = Field(0.2, ge=0, lt=1, description="of the panoramas that are not for testing")

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
+from geo_perception.errors import InputError
+from geo_training.calibration.data.crop_set import CropFolder, CropSetConfig
+from geo_training.calibration.data.panoramas import list_panoramas, split_panoramas
+from geo_training.calibration.data.photographs import centred, examples
 from geo_training.console import NotGoodEnough, warn, write_json
+from geo_training.datasets.scene import SceneDataset
+from geo_training.evaluation.calibration.evaluate import evaluate_calibrator, headline
+from geo_training.evaluation.calibration.set import crops_on_disk, panorama_crops, photographs
 from geo_training.evaluation.options import ReportOption, write_evaluation
 from geo_training.options import DeviceOption, JsonOption
 
@@ -100,7 +107,6 @@ def calibration(
             if owner != kind and value is not None:
                 raise typer.BadParameter(f"{folder} holds {_WORDS[kind]}; this is for {_WORDS[owner]}", param_hint=name)
     from geo_perception.calibration.estimator import Calibrator
-    from geo_training.evaluation.calibration.evaluate import evaluate_calibrator, headline
 
     calibrator = Calibrator.load(None if model == REFERENCE else model, device)
     calibrator.fields, calibrator.direct = answers != "direct", answers != "fields"
@@ -132,13 +138,7 @@ def _kind(folder: Path) -> str:
 
 
 def _panoramas(folder: Path, header: dict, config_path: Path | None, count: int, seed: int | None, held_out: bool):
-    from geo_perception.errors import InputError
-    from geo_training.calibration.data.crop_set import CropSetConfig
-    from geo_training.calibration.data.panoramas import list_panoramas, split_panoramas
-    from geo_training.config import load_config
-    from geo_training.evaluation.calibration.set import panorama_crops
-
-    config = load_config(CropSetConfig, config_path, "geo-train calibration crops --help", seed=seed)
+    config = CropSetConfig.load(config_path, seed=seed)
     panoramas = list_panoramas(folder)
     if config.held_out:
         panoramas = split_panoramas(panoramas, config.held_out)[1]
@@ -155,9 +155,6 @@ def _panoramas(folder: Path, header: dict, config_path: Path | None, count: int,
 
 
 def _crops(folder: Path, header: dict, split: str | None):
-    from geo_training.calibration.data.crop_set import CropFolder
-    from geo_training.evaluation.calibration.set import crops_on_disk
-
     crops = CropFolder(folder)
     split = split or ("test" if crops.of("test") else "all")
     chosen = None if split == "all" else split
@@ -166,10 +163,6 @@ def _crops(folder: Path, header: dict, split: str | None):
 
 
 def _photographs(folder: Path, down_3: tuple[float, float, float] | None, cut: bool):
-    from geo_training.calibration.data.photographs import centred, examples
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.evaluation.calibration.set import photographs
-
     dataset = SceneDataset(folder)
     found = examples(dataset, down_3)
     queries = photographs([centred(example) for example in found] if cut else found)

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from geo_perception.depth.estimator import DepthEstimator
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.splits import tail_split
+from geo_training.depth import fit
+from geo_training.depth.config import CONFIGS, DepthTrainingConfig
+from geo_training.depth.networks.pose_network import PoseEstimator
+from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
+from geo_training.evaluation.depth.set import dataset_queries, find_queries
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
 from geo_training.experiments.benches.depth_stages import (
     FlatDepth,
@@ -15,6 +23,7 @@ from geo_training.experiments.benches.depth_stages import (
     pace_stage,
     steps_within,
 )
+from geo_training.metrics.depth import METRICS, PRESETS
 
 MINUTES = 30.0
 DRIVE, OFFICE, KITTI = "drive", "office", "depth_samples/kitti"
@@ -31,15 +40,6 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     """The seven figures are of the KITTI samples: to 80 m, Garg's crop, each image by its own scale. They are colour,
     what is learned from is grey. ATE is of the drive's last frames. `office_` figures are of the office's last frames,
     by a network that learned from the others. `flat_abs_rel` and `office_flat_abs_rel` are those of a flat map."""
-    from geo_perception.depth.estimator import DepthEstimator
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.datasets.splits import tail_split
-    from geo_training.depth.fit import fit_depth
-    from geo_training.depth.networks.pose_network import PoseEstimator
-    from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
-    from geo_training.evaluation.depth.set import dataset_queries, find_queries
-    from geo_training.metrics.depth import METRICS, PRESETS
-
     splits = {
         DRIVE: lambda frames: first_and_last(frames, DRIVE_FIRST, DRIVE_LAST),
         OFFICE: lambda frames: tail_split(frames, 0.0, OFFICE_TEST),
@@ -58,7 +58,7 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
         configs[name] = config.model_copy(update={"steps": steps})
         weights = work.folder / f"{name}.safetensors"
         trained[name] = work.stage(
-            f"train {name}", lambda c=configs[name], w=weights: fit_depth(c, w, overwrite=True).figures
+            f"train {name}", lambda c=configs[name], w=weights: fit.fit_depth(c, w, overwrite=True).figures
         )
 
     datasets = {name: SceneDataset(root) for name, root in roots.items()}
@@ -100,11 +100,8 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
 
 def training_config(root: Path, options: BenchOptions):
     """The default config, on one dataset."""
-    from geo_training.depth.config import CONFIGS
-    from geo_training.depth.config import load_config
-
     changes = {**CHANGES, "datasets": (root,), "device": options.device, "seed": options.seed}
-    return load_config(CONFIGS / "default.yaml", **changes)
+    return DepthTrainingConfig.load(CONFIGS / "default.yaml", **changes)
 
 
 def frame_ms(estimator, queries: list) -> float:

@@ -7,7 +7,16 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from geo_perception.depth.estimator import DepthEstimator
 from geo_training.console import say
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.splits import sequence_split, tail_split
+from geo_training.depth import fit
+from geo_training.depth.config import DepthTrainingConfig
+from geo_training.depth.data.boundaries import make_boundaries
+from geo_training.depth.data.instance_masks import FOLDER, MaskFolder
+from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
+from geo_training.evaluation.depth.set import dataset_queries
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
 from geo_training.experiments.benches.depth_claims import CLAIMS, FIGURES, gain, named_figures, write_results
 from geo_training.experiments.benches.depth_stages import (
@@ -18,6 +27,8 @@ from geo_training.experiments.benches.depth_stages import (
     import_stage,
     pace_stage,
 )
+from geo_training.metrics.depth import PRESETS
+from geo_training.synthetic import depth_rooms
 
 MINUTES = 45.0
 OFFICE, ROOMS = "office", "rooms"
@@ -101,8 +112,6 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
 
     With one seed `_std` is not a number (null in the JSON). The table is written to the work folder.
     """
-    from geo_training.datasets.splits import tail_split
-
     office, imported = import_stage(work, data_root / OFFICE, lambda frames: tail_split(frames, 0.0, OFFICE_TEST))
     rooms, rendered = rooms_stage(work)
     configs = variant_configs((rooms, office), options)
@@ -149,10 +158,9 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
 
 def train_stage(work: Work, name: str, config, weights: Path, judge: Judge) -> dict:
     """Trains and measures; `figures` and `train_s`."""
-    from geo_training.depth.fit import fit_depth
 
     def learn() -> dict:
-        fitted = fit_depth(config, weights, overwrite=True)
+        fitted = fit.fit_depth(config, weights, overwrite=True)
         return {"figures": judge.measure_file(fitted.path), "train_s": fitted.figures["train_s"]}
 
     return work.stage(f"{name}, seed {config.seed}", learn)
@@ -162,9 +170,6 @@ class Judge:
     """Measures depth weights on the held-out frames of the rooms and of the office."""
 
     def __init__(self, rooms: Path, office: Path, device: str):
-        from geo_training.datasets.scene import SceneDataset
-        from geo_training.evaluation.depth.set import dataset_queries
-
         self.device = device
         datasets = {ROOMS: SceneDataset(rooms), OFFICE: SceneDataset(office)}
         self.queries = {
@@ -177,15 +182,10 @@ class Judge:
         return {name: len(queries) for name, queries in self.queries.items()}
 
     def measure_file(self, path: Path) -> dict[str, float]:
-        from geo_perception.depth.estimator import DepthEstimator
-
         return self.measure(DepthEstimator.load(path, self.device))
 
     def measure(self, estimator) -> dict[str, float]:
         """FIGURES and DETAILS."""
-        from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
-        from geo_training.metrics.depth import PRESETS
-
         found = {
             # A depth camera leaves the rims of objects empty, so edges are those of the rooms.
             name: evaluate_depth(estimator, queries, DepthOptions(PRESETS["indoor"], edges=name == ROOMS)).figures
@@ -204,16 +204,10 @@ def combined(rooms: dict, office: dict) -> dict[str, float]:
 
 def rooms_stage(work: Work) -> tuple[Path, dict]:
     """Rendered rooms with exact depth, masks and boundaries, the last walk of each held out; and what was made."""
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.datasets.splits import sequence_split
-    from geo_training.depth.data.boundaries import make_boundaries
-    from geo_training.depth.data.instance_masks import FOLDER, MaskFolder
-    from geo_training.synthetic.depth_rooms import DepthRoomOptions, depth_dataset
-
     out = work.folder / ROOMS
 
     def make() -> dict:
-        chosen = DepthRoomOptions(
+        chosen = depth_rooms.DepthRoomOptions(
             rooms=ROOM_COUNT,
             streets=0,
             seed=ROOM_SEED,
@@ -223,7 +217,7 @@ def rooms_stage(work: Work) -> tuple[Path, dict]:
             height_px=ROOM_PX[1],
             split="",
         )
-        frames = depth_dataset(out, chosen, overwrite=True)
+        frames = depth_rooms.depth_dataset(out, chosen, overwrite=True)
         dataset = SceneDataset(out)
         last = [name for name in dataset.sequences if name.endswith(f"_{BURSTS - 1}")]
         dataset.save_frames(sequence_split(dataset.frames, last))
@@ -235,11 +229,9 @@ def rooms_stage(work: Work) -> tuple[Path, dict]:
 
 def variant_configs(datasets: tuple[Path, ...], options: BenchOptions) -> dict:
     """The config of every variant: they differ in the losses alone."""
-    from geo_training.depth.config import load_config
-
     shares = (1.0,) * len(datasets)
     common = {**COMMON, "datasets": datasets, "shares": shares, "device": options.device, "seed": options.seed}
-    return {name: load_config(None, **common, losses=losses) for name, losses in LOSSES.items()}
+    return {name: DepthTrainingConfig.load(None, **common, losses=losses) for name, losses in LOSSES.items()}
 
 
 def plan_steps(left_s: float, paces: dict[str, Pace], measure_s: float) -> Plan:

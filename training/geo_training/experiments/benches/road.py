@@ -7,13 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from geo_perception.errors import InputError
+from geo_training.datasets.importers import import_dataset
+from geo_training.datasets.scene import SceneDataset
 from geo_training.experiments.bench import BenchOptions, Work
+from geo_training.localization.config import HeadTrainingConfig
+from geo_training.localization.fit import fit_head
+from geo_training.mapping.build import MapOptions, build_map, save_map
+from geo_training.mapping.landmark_set import FILE_NAME
+from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
+from geo_training.mapping.scene_map import SceneMap
 
 
 def import_stage(work: Work, source: Path, format_name: str) -> Path:
     """The data set as a dataset below the work folder."""
-    from geo_training.datasets.importers import import_dataset
-
     out = work.folder / "dataset"
     work.stage("import", lambda: import_dataset(source, out, format_name, overwrite=True))
     return out
@@ -21,7 +27,6 @@ def import_stage(work: Work, source: Path, format_name: str) -> Path:
 
 def split_stage(work: Work, root: Path, split: Callable) -> dict:
     """Writes the splits that `split(frames)` gives; counts of the frames to map and to query."""
-    from geo_training.datasets.scene import SceneDataset
 
     def make() -> dict:
         dataset = SceneDataset(root)
@@ -33,8 +38,6 @@ def split_stage(work: Work, root: Path, split: Callable) -> dict:
 
 def map_stage(work: Work, root: Path, poses: str, all_frames: bool = False) -> dict:
     """The map, with its report. Raises InputError when the map is not good enough."""
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.mapping.build import MapOptions, build_map, save_map
 
     def make() -> dict:
         dataset = SceneDataset(root)
@@ -49,10 +52,6 @@ def map_stage(work: Work, root: Path, poses: str, all_frames: bool = False) -> d
 
 def landmarks_stage(work: Work, root: Path, count: int) -> dict:
     """The landmarks, chosen and judged on the frames that may be trained on."""
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.mapping.landmark_set import FILE_NAME
-    from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
-    from geo_training.mapping.scene_map import SceneMap
 
     def make() -> dict:
         dataset, scene = SceneDataset(root), SceneMap.load(root)
@@ -68,13 +67,10 @@ def landmarks_stage(work: Work, root: Path, count: int) -> dict:
 
 def head_stage(work: Work, root: Path, options: BenchOptions) -> tuple[Path, dict]:
     """The trained scene and what the training said of itself."""
-    from geo_training.localization.config import load_config
-    from geo_training.localization.fit import fit_head
-
     scene = work.folder / "scene.safetensors"
 
     def make() -> dict:
-        config = load_config(None, device=options.device, seed=options.seed)
+        config = HeadTrainingConfig.load(None, device=options.device, seed=options.seed)
         result = fit_head(root, scene, config, overwrite=True)
         return {"figures": result.figures, "config": config.model_dump(mode="json")}
 

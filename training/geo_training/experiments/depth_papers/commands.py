@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from geo_training.config import config_path
 from geo_training.console import say, write_json
 from geo_training.depth.commands import BatchOption, DatasetsOption
+from geo_training.depth.config import CONFIGS, DepthTrainingConfig
 from geo_training.options import DeviceOverride, JsonOption
 
 TableFolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for networks and the table.")]
@@ -49,14 +51,14 @@ def keypoint_table_command(
 
     Example: `geo-train depth keypoint-table keypoints_small --dataset office --test office --out keypoints`
     """
-    from geo_training.config import config_path
-    from geo_training.depth.config import CONFIGS, load_config
     from geo_training.experiments.depth_papers.experiment_table import measure_on, table_content
     from geo_training.experiments.depth_papers.keypoint_report import keypoint_findings, write_keypoint_report
     from geo_training.experiments.depth_papers.keypoint_table import run_keypoint_table
 
     changes = {"datasets": tuple(dataset) if dataset else None, "start_from": start_from}
-    base = load_config(config_path(config, NAMES, CONFIGS), **changes, steps=steps, batch=batch, device=device)
+    base = DepthTrainingConfig.load(
+        config_path(config, NAMES, CONFIGS), **changes, steps=steps, batch=batch, device=device
+    )
     written = []
     results = run_keypoint_table(
         base, out, measure_on(test), seeds,
@@ -93,14 +95,12 @@ def sweep_command(
 
     Example: `geo-train depth boundary-sweep sfmlearner --dataset kitti --test kitti_test --out sweep`
     """
-    from geo_training.config import config_path
-    from geo_training.depth.config import CONFIGS, load_config
     from geo_training.experiments.depth_papers.boundary_report import sweep_findings, write_sweep_report
     from geo_training.experiments.depth_papers.boundary_sweep import FINETUNE_STEPS, run_sweep
     from geo_training.experiments.depth_papers.experiment_table import measure_on, table_content
 
     changes = {"datasets": tuple(dataset) if dataset else None, "steps": steps, "batch": batch, "device": device}
-    baseline = load_config(config_path(config, ("sfmlearner",), CONFIGS), **changes)
+    baseline = DepthTrainingConfig.load(config_path(config, ("sfmlearner",), CONFIGS), **changes)
     written = []
     results = run_sweep(
         baseline, out, measure_on(test), finetune_steps or FINETUNE_STEPS, seeds,

@@ -7,23 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from geo_perception.depth.estimator import DepthEstimator
 from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_text
-from geo_training.config import load_config
 from geo_training.console import say
+from geo_training.depth import fit
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.clip_data import clip_sources
 from geo_training.engine.curves import check_charts
+from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
+from geo_training.evaluation.depth.set import DepthQuery, find_queries, guess_preset
+from geo_training.metrics.depth import choose_protocol
 from geo_training.report.tables import mean_and_std
 from geo_training.storage.fingerprints import digest_of
 from geo_training.storage.kept_json import from_kept_json, to_kept_json
 from geo_training.storage.output_file import check_folder_takes_files
-
-if TYPE_CHECKING:
-    from geo_training.evaluation.depth.evaluate import DepthOptions
-    from geo_training.evaluation.depth.set import DepthQuery
 
 RESULT, WEIGHTS = "result.json", "depth.safetensors"
 Figures = dict[str, float]
@@ -69,7 +69,7 @@ def changed_config(base: DepthTrainingConfig, changes: dict[str, Any]) -> DepthT
 
     Raises InputError that names the key when one is unknown or wrong.
     """
-    return load_config(type(base), None, "geo-train depth fit --help", **_laid_over(base.model_dump(), changes))
+    return type(base).load(None, **_laid_over(base.model_dump(), changes))
 
 
 def measure_on(folder: str | Path, split: str | None = None, preset: str | None = None) -> Evaluate:
@@ -77,10 +77,6 @@ def measure_on(folder: str | Path, split: str | None = None, preset: str | None 
 
     Raises InputError, at once, when there is nothing to measure on.
     """
-    from geo_training.evaluation.depth.evaluate import DepthOptions
-    from geo_training.evaluation.depth.set import find_queries, guess_preset
-    from geo_training.metrics.depth import choose_protocol
-
     queries, _ = find_queries(folder, split)
     if not any(query.load_depth_m is not None for query in queries):
         raise InputError(f"{folder} has no true depth to measure on; give a dataset with depth/")
@@ -95,9 +91,6 @@ class DepthMeasure:
     options: DepthOptions
 
     def __call__(self, weights: Path, config: DepthTrainingConfig) -> Figures:
-        from geo_perception.depth.estimator import DepthEstimator
-        from geo_training.evaluation.depth.evaluate import evaluate_depth
-
         return evaluate_depth(DepthEstimator.load(weights, config.device), self.queries, self.options).figures
 
     @cached_property
@@ -160,8 +153,6 @@ def table_content(results: Sequence[RowResult], base_config: DepthTrainingConfig
 
 
 def _run_row(config: DepthTrainingConfig, folder: Path, evaluate: Evaluate) -> dict:
-    from geo_training.depth import fit
-
     facts = config.model_dump(mode="json")
     made_of = {
         "version": TABLE_VERSION,

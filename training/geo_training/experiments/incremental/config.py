@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from geo_training import config as engine_config
 from geo_training.calibration.config import CONFIGS
 from geo_training.calibration.data.crops import PAPER_DISTRIBUTION, CropDistribution
 from geo_training.config import Strict, config_path
@@ -46,6 +45,7 @@ class TrainingConfig(Strict):
 class AdaptConfig(Strict):
     """The paper's experiment: two domains, one learned after the other, by each method."""
 
+    help_command: ClassVar[str] = "geo-train calibration adapt --help"
     panoramas: Path | None = Field(None, description="folder with an index.csv that names the domains")
     domains: tuple[str, str] = Field(("indoor", "outdoor"), description="the old one, then the new one")
     both_ways: bool = Field(True, description="also the new one first")
@@ -90,7 +90,7 @@ def load_adapt_config(path: str, crops: int | None = None, epochs: int | None = 
     `crops` also bounds the test crops. Raises InputError that names the key when one is unknown or has a wrong value.
     """
     found = config_path(path, NAMES, CONFIGS)
-    config = engine_config.load_config(AdaptConfig, found, "geo-train calibration adapt --help", **changes)
+    config = AdaptConfig.load(found, **changes)
     update: dict[str, Any] = {}
     if crops is not None:
         update |= {"crops": crops, "test_crops": min(crops, config.test_crops)}
