@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from geo_training.calibration.commands import validation_words
+from geo_training.calibration.commands import validation_summary
 from geo_training.calibration.uncertainty import ValidationErrors, validation_figures
 from geo_training.console import json_text
 from geo_training.depth.validation import validate
 from geo_training.experiments.bench import Work, figure_words
 from geo_training.experiments.benches.depth_claims import CLAIMS, gain
-from geo_training.localization.commands import held_out_words
+from geo_training.localization.commands import held_out_summary
 from geo_training.mapping.report import MapReport, ScaleReport, readable
 from geo_training.storage.kept_json import from_kept_json, to_kept_json
 
@@ -28,7 +28,7 @@ def held_out(**changes):
 
 
 def test_held_out_frames_are_counted_and_measured():
-    assert held_out_words(held_out()) == (
+    assert held_out_summary(held_out()) == (
         "92% of 13 held-out frames localize, 50% within 5 cm and 5 degrees, median 4.2 cm and 0.50 degrees, landmarks "
         "off by 2.5 px"
     )
@@ -37,7 +37,7 @@ def test_held_out_frames_are_counted_and_measured():
 def test_held_out_frames_where_nothing_was_found_are_said_in_words():
     nothing = {"held_out_localized": 0.0, "held_out_recall_5cm_5deg": 0.0, "held_out_px": math.nan}
     infinite = {"held_out_median_cm": math.inf, "held_out_median_deg": math.inf}
-    assert held_out_words(held_out(**nothing, **infinite)) == (
+    assert held_out_summary(held_out(**nothing, **infinite)) == (
         "0% of 13 held-out frames localize, 0% within 5 cm and 5 degrees, no median error, since half of them or more "
         "do not localize, no landmark was found in them"
     )
@@ -46,7 +46,7 @@ def test_held_out_frames_where_nothing_was_found_are_said_in_words():
 def test_held_out_frames_of_unknown_scale():
     figures = held_out(held_out_median_scene_units=0.125)
     del figures["held_out_recall_5cm_5deg"], figures["held_out_median_cm"]
-    assert "median 0.125 scene units (the scale is unknown) and 0.50 degrees" in held_out_words(figures)
+    assert "median 0.125 scene units (the scale is unknown) and 0.50 degrees" in held_out_summary(figures)
 
 
 def errors(*roll_rad):
@@ -61,13 +61,13 @@ def test_validation_crops_without_an_answer_are_infinitely_wrong():
     assert figures["vfov_median_deg"] == pytest.approx(math.degrees(0.03))
     assert (figures["validation_crops"], figures["validation_missed"]) == (3, 1)
     assert figures["raw_coverage_90_roll"] == pytest.approx(2 / 3)
-    assert validation_words(figures) == (
+    assert validation_summary(figures) == (
         "3 crops of the validation panoramas: 1 without an answer, median errors roll 3.00, pitch 1.15, vertical field "
         "of view 1.72 degrees"
     )
     most = validation_figures(errors(0.1, math.nan, math.nan))
     assert most["roll_median_deg"] == most["pitch_median_deg"] == most["vfov_median_deg"] == math.inf
-    assert validation_words(most) == (
+    assert validation_summary(most) == (
         "3 crops of the validation panoramas: 2 without an answer, no median errors, since half of them or more have "
         "no answer"
     )

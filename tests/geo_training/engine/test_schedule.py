@@ -92,7 +92,7 @@ def test_plateau_lowers_the_rate_where_torch_does():
     scales = []
     for figure in (1.0, 0.9, 0.95, 0.89995, math.nan, 0.8, 0.81, 0.82, 0.79, 0.79, 0.79, 0.79):
         theirs.step(figure)
-        ours.see(figure)
+        ours.step(figure)
         scales.append(ours.scale)
         assert ours.scale == pytest.approx(optimizer.param_groups[0]["lr"])
     # By hand: 0.95, 0.89995 (less than 1e-4 better) and nan are three without improvement; then 0.79 three times.

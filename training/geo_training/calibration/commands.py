@@ -74,20 +74,20 @@ def fit(
     content = {"weights": str(result.path), "figures": figures, "config": resolved.model_dump(mode="json")}
     write_json(json_path, content)
     say(f"{result.path}: {figures['weights_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
-    say(validation_words(figures))
+    say(validation_summary(figures))
 
 
-def validation_words(figures: dict[str, float]) -> str:
+def validation_summary(figures: dict[str, float]) -> str:
     """What the crops of the validation panoramas say, in a sentence. One without an answer is infinitely wrong."""
     crops, missed = figures["validation_crops"], figures["validation_missed"]
     medians = [figures[f"{name}_median_deg"] for name in ("roll", "pitch", "vfov")]
-    words = f"{crops} crops of the validation panoramas: "
-    words += f"{missed} without an answer, " if missed else ""
+    summary = f"{crops} crops of the validation panoramas: "
+    summary += f"{missed} without an answer, " if missed else ""
     if not all(map(math.isfinite, medians)):
-        return words + "no median errors, since half of them or more have no answer"
+        return summary + "no median errors, since half of them or more have no answer"
     roll_deg, pitch_deg, vfov_deg = medians
-    words += f"median errors roll {roll_deg:.2f}, pitch {pitch_deg:.2f}, "
-    return words + f"vertical field of view {vfov_deg:.2f} degrees"
+    summary += f"median errors roll {roll_deg:.2f}, pitch {pitch_deg:.2f}, "
+    return summary + f"vertical field of view {vfov_deg:.2f} degrees"
 
 
 app.command("crops")(crops_command)

@@ -23,10 +23,10 @@ _REMEDY = "pass --overwrite to begin anew, or choose another --out"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training was interrupted. `facts` are what `save_checkpoint` was given."""
+    """Where a training was interrupted. `metadata` are what `save_checkpoint` was given."""
 
     path: Path
-    facts: dict
+    metadata: dict
     tensors: dict[str, np.ndarray]
 
     def restore(self, networks: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer) -> None:
@@ -48,8 +48,8 @@ class Checkpoint:
         return {key[len(prefix) :]: torch.from_numpy(value) for key, value in own.items()}
 
 
-def save_checkpoint(path: Path, networks: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer, facts: dict):
-    """Writes networks, the optimizer's state and `facts` (JSON, with the training's `fingerprint` and `step`).
+def save_checkpoint(path: Path, networks: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer, metadata: dict):
+    """Writes networks, the optimizer's state and `metadata` (JSON, with the training's `fingerprint` and `step`).
 
     The checkpoint before it stays until all of this one is on the disk. Raises InputError when the disk does not take
     it.
@@ -59,8 +59,8 @@ def save_checkpoint(path: Path, networks: dict[str, torch.nn.Module], optimizer:
         tensors |= {f"{name}/{key}": _array(value) for key, value in network.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{key}": _array(value) for key, value in state.items() if value is not None}
-    header = {**facts, "kind": KIND, "format_version": FORMAT_VERSION}
-    with _said_in_one_line(path):
+    header = {**metadata, "kind": KIND, "format_version": FORMAT_VERSION}
+    with _as_input_error(path):
         save_weights(path, tensors, header)
 
 
@@ -73,18 +73,18 @@ def read_checkpoint(path: Path, fingerprint: str, overwrite: bool = False) -> Ch
     if not path.is_file():
         return None
     try:
-        tensors, facts = load_weights(path, KIND, FORMAT_VERSION)
+        tensors, metadata = load_weights(path, KIND, FORMAT_VERSION)
     except InputError:
         if overwrite:
             return None
         raise InputError(f"{path} is damaged, or of another version, so nothing can go on from it; {_REMEDY}") from None
-    if facts["fingerprint"] == fingerprint:
-        return Checkpoint(path, facts, tensors)
+    if metadata["fingerprint"] == fingerprint:
+        return Checkpoint(path, metadata, tensors)
     if overwrite:
         return None
     raise InputError(
         f"{path} is of an interrupted training with another config, other data or other starting weights (at step "
-        f"{facts['step']}); give those again to go on, or {_REMEDY}"
+        f"{metadata['step']}); give those again to go on, or {_REMEDY}"
     )
 
 
@@ -120,7 +120,7 @@ def save_state(path: Path, network: torch.nn.Module, moments: dict[str, dict[str
     tensors = {f"network/{key}": value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     for name, state in moments.items():
         tensors |= {f"moments/{name}/{key}": value.contiguous() for key, value in state.items()}
-    with _said_in_one_line(path), replaced_file(path) as work:
+    with _as_input_error(path), replaced_file(path) as work:
         save_file(tensors, str(work))
 
 
@@ -145,7 +145,7 @@ def _array(value) -> np.ndarray:
 
 
 @contextmanager
-def _said_in_one_line(path: Path) -> Iterator[None]:
+def _as_input_error(path: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, OSError) as error:

@@ -123,7 +123,7 @@ def run_loop(
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / CHECKPOINT_NAME
     checkpoint = read_checkpoint(path, fingerprint, overwrite)
-    facts = checkpoint.facts if checkpoint else {}
+    metadata = checkpoint.metadata if checkpoint else {}
     set_seed(config.seed)
     network = task.network.to(accelerator.device)
     average = copy.deepcopy(network).eval().requires_grad_(False)
@@ -135,31 +135,31 @@ def run_loop(
     plateau = Plateau(config.plateau_factor, config.plateau_patience)
     if checkpoint:
         checkpoint.restore({"network": network, "average": average}, optimizer)
-    plateau.restore(facts.get("plateau", {}))
-    step, history, before_s = facts.get("step", 0), facts.get("history", []), facts.get("seconds", 0.0)
+    plateau.restore(metadata.get("plateau", {}))
+    step, history, before_s = metadata.get("step", 0), metadata.get("history", []), metadata.get("seconds", 0.0)
     if accelerator.is_main_process:
         _write_history(run_dir, history)
     network, optimizer = accelerator.prepare(network, optimizer)
-    if accelerator.scaler is not None and facts.get("scaler"):
-        accelerator.scaler.load_state_dict(facts["scaler"])
-    taking = OptimizerStep(network, optimizer, accelerator, config.gradient_norm)
-    taking.skipped = facts.get("skipped_steps", 0)
+    if accelerator.scaler is not None and metadata.get("scaler"):
+        accelerator.scaler.load_state_dict(metadata["scaler"])
+    stepper = OptimizerStep(network, optimizer, accelerator, config.gradient_norm)
+    stepper.skipped = metadata.get("skipped_steps", 0)
     due = _evaluation_steps(config)
     started_s, sums = time.perf_counter(), _Means()
-    batches = _batches_from(task, *facts.get("place", (0, 0))) if step < config.steps else ()
+    batches = _batches_from(task, *metadata.get("place", (0, 0))) if step < config.steps else ()
     with progress_bar("training", config.steps, done=step) as advance:
         for place, batch in batches:
             # So that a resumed run draws what the first would have drawn.
-            torch.manual_seed((config.seed << 32) + step + taking.skipped)
+            torch.manual_seed((config.seed << 32) + step + stepper.skipped)
             factor = schedule_factor(config.schedule, step / config.steps, config.warm_up) * plateau.scale
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * factor * group["rate_factor"]
             network.train()
-            taking.remember()
+            stepper.remember()
             with accelerator.autocast():
                 terms = task.losses(network, batch)
             loss = sum(weight * terms[name] for name, weight in task.loss_weights.items())
-            if not taking.take(loss):
+            if not stepper.take(loss):
                 continue
             step += 1
             # Early on the average follows closely; a fixed decay would keep the random start for long.
@@ -168,25 +168,25 @@ def run_loop(
             advance(1, f"loss {float(loss.detach()):.3f}")
             if step in due:
                 seconds = before_s + time.perf_counter() - started_s
-                counts = {"step": step, "seconds": round(seconds, 1), "skipped_steps": taking.skipped}
+                counts = {"step": step, "seconds": round(seconds, 1), "skipped_steps": stepper.skipped}
                 record = counts | sums.take() | task.evaluate(average)
                 history.append(record)
                 if config.schedule == "plateau":
-                    plateau.see(_watched(record, config.watched))
+                    plateau.step(_watched(record, config.watched))
                 if accelerator.is_main_process:
                     _write_history(run_dir, history)
-                    facts = counts | {"seconds": seconds, "fingerprint": fingerprint, "place": place}
-                    facts |= {"history": history, "plateau": plateau.state()}
-                    facts["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
+                    metadata = counts | {"seconds": seconds, "fingerprint": fingerprint, "place": place}
+                    metadata |= {"history": history, "plateau": plateau.state()}
+                    metadata["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
                     networks = {"network": accelerator.unwrap_model(network), "average": average}
-                    save_checkpoint(path, networks, optimizer.optimizer, facts)
+                    save_checkpoint(path, networks, optimizer.optimizer, metadata)
             if step >= config.steps:
                 break
-    if taking.skipped:
-        say(f"{taking.skipped} batches were left out: their loss or gradient was not finite")
+    if stepper.skipped:
+        say(f"{stepper.skipped} batches were left out: their loss or gradient was not finite")
     learned = moments_of(accelerator.unwrap_model(network), optimizer.optimizer)
     seconds = before_s + time.perf_counter() - started_s
-    return LoopResult(average, history, seconds, learned, taking.skipped)
+    return LoopResult(average, history, seconds, learned, stepper.skipped)
 
 
 def _batches_from(task: Task, epoch: int, first: int) -> Iterator[tuple[tuple[int, int], Any]]:

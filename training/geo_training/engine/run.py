@@ -79,7 +79,7 @@ def run_fit(
     run_dir.mkdir(parents=True, exist_ok=True)  # nothing is left behind of what cannot be trained
     _save_config(run_dir / config_name, config)
     if hasattr(task, "prepare"):
-        task.prepare(checkpoint.facts["place"][0] if checkpoint else 0)
+        task.prepare(checkpoint.metadata["place"][0] if checkpoint else 0)
     moments = getattr(task, "moments", None)
     result = run_loop(task, _loop_config(config), run_dir, accelerator, fingerprint, moments, overwrite)
     figures = task.save(out, result)

@@ -32,7 +32,7 @@ class Plateau:
         self.factor, self.patience = factor, patience
         self.scale, self.best, self.stale = 1.0, math.inf, 0
 
-    def see(self, figure: float) -> None:
+    def step(self, figure: float) -> None:
         """Takes the next figure. One that is not a number is no improvement."""
         if figure < self.best * (1 - self.THRESHOLD):
             self.best, self.stale = figure, 0

@@ -63,10 +63,10 @@ def head(
     write_json(json_path, {"scene": str(result.path), "figures": figures, "config": resolved.model_dump(mode="json")})
     say(f"{result.path}: {figures['scene_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
     if "held_out_px" in figures:
-        say(held_out_words(figures))
+        say(held_out_summary(figures))
 
 
-def held_out_words(figures: dict[str, float]) -> str:
+def held_out_summary(figures: dict[str, float]) -> str:
     """What the held-out frames say, in a sentence, also where there is little to say. A frame that does not localize is
     infinitely far off."""
     parts = [f"{figures['held_out_localized']:.0%} of {figures['held_out_frames']} held-out frames localize"]

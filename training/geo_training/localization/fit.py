@@ -288,7 +288,7 @@ def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: Head
     (camera, _), *others = Counter(data.map.cameras[frame.name] for frame in data.frames).most_common()
     network_camera = network_camera_at(camera, data.network_focal_px)
     info = data.dataset.info
-    facts = {
+    metadata = {
         "dataset_sources": info.sources,
         "scale_source": data.map.report.get("scale", {}).get("source", info.scale_source),
         "gravity_map": list(info.gravity_world) if info.gravity_world else None,
@@ -307,7 +307,7 @@ def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: Head
         data.map.metric,
         noise,
         info.world_frame,
-        facts,
+        metadata,
     )
 
 
