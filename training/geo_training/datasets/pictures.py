@@ -11,7 +11,6 @@ from pathlib import Path
 from stat import S_ISREG
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -20,7 +19,7 @@ from geo_perception.ros.bit_depth import BitDepth
 from geo_perception.ros.codec import decode_image
 from geo_perception.ros.image_headers import read_header as compressed_header
 from geo_training.datasets.orientation import MARKS, UPRIGHT, turned_array, turned_size
-from geo_training.storage.images import read_rgb
+from geo_training.storage.images import decode_rgb, read_rgb
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 LOSSLESS_SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -40,7 +39,6 @@ _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS = 0x0102
 _TIFF_SHORT = 3
 _READ_WHOLE = ("PNG", "WEBP", "BMP")
-_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # What Pillow raises for a damaged or a foreign file.
 NOT_DECODED = (
     OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, struct.error,
@@ -184,13 +182,9 @@ def bits_in_use(paths: Iterable[Path]) -> BitDepth:
 def _read_deep(path: Path, header: PictureHeader) -> np.ndarray:
     """uint16 RGB (H, W, 3), the orientation mark not applied."""
     if _is_marked_tiff(header):
-        image_rgb = _read_marked_tiff(path, cv2.IMREAD_ANYDEPTH)
+        image_rgb = _read_marked_tiff(path, any_depth=True)
     else:
-        try:
-            image_bgr = cv2.imread(str(path), _AS_STORED | cv2.IMREAD_ANYDEPTH)
-        except cv2.error:
-            image_bgr = None
-        image_rgb = _rgb_of(image_bgr, path)
+        image_rgb = read_rgb(path, any_depth=True)
     if image_rgb.dtype == np.uint8:
         image_rgb = image_rgb.astype(np.uint16) * 257
     if image_rgb.dtype != np.uint16:
@@ -202,7 +196,7 @@ def _is_marked_tiff(header: PictureHeader) -> bool:
     return header.kind == "TIFF" and header.mark != UPRIGHT
 
 
-def _read_marked_tiff(path: Path, flags: int = 0) -> np.ndarray:
+def _read_marked_tiff(path: Path, any_depth: bool = False) -> np.ndarray:
     """A TIFF as it is stored. OpenCV refuses some that have a mark and turns others, so the mark is taken out first."""
     data = bytearray(path.read_bytes())
     order = "<" if data[:2] == b"II" else ">"
@@ -212,16 +206,9 @@ def _read_marked_tiff(path: Path, flags: int = 0) -> np.ndarray:
         for entry in range(at + 2, at + 2 + 12 * count, 12):
             if struct.unpack_from(f"{order}H", data, entry) == (_EXIF_ORIENTATION,):
                 struct.pack_into(f"{order}HIHH", data, entry + 2, _TIFF_SHORT, 1, UPRIGHT, 0)
-        image_bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED | flags)
-    except (struct.error, cv2.error):
-        image_bgr = None
-    return _rgb_of(image_bgr, path)
-
-
-def _rgb_of(image_bgr: np.ndarray | None, path: Path) -> np.ndarray:
-    if image_bgr is None:
-        raise InputError(f"{path} cannot be read as an image; check the file, or make it again")
-    return cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB)
+    except struct.error:
+        data = b""
+    return decode_rgb(data, path, any_depth)
 
 
 def _mark_of(image: Image.Image) -> int:

@@ -16,10 +16,26 @@ _MM_PER_M = 1000.0
 _PNG_MIN_M, _PNG_MAX_M = 0.05, 65.535
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def read_rgb(path: str | Path, any_depth: bool = False) -> np.ndarray:
     """An image as RGB uint8 (H, W, 3), its pixels as they are stored: an orientation mark is not applied. 16 bits are
-    taken as the full range. Raises InputError when it cannot be read."""
-    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB)
+    taken as the full range, or with `any_depth` kept. Raises InputError when it cannot be read."""
+    return cv2.cvtColor(_read(path, _AS_STORED | (cv2.IMREAD_ANYDEPTH if any_depth else 0)), cv2.COLOR_BGR2RGB)
+
+
+def decode_rgb(
+    data: bytes | np.ndarray, path: str | Path, any_depth: bool = False, upright: bool = False
+) -> np.ndarray:
+    """The contents of an image file as `read_rgb` reads it; `upright` applies the orientation mark of a JPEG. Raises
+    InputError that names `path`."""
+    flags = (cv2.IMREAD_COLOR if upright else _AS_STORED) | (cv2.IMREAD_ANYDEPTH if any_depth else 0)
+    try:
+        image_bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if len(data) else None
+    except cv2.error:  # more pixels than OpenCV opens
+        image_bgr = None
+    return cv2.cvtColor(_decoded(image_bgr, path), cv2.COLOR_BGR2RGB)
 
 
 def read_grey(path: str | Path) -> np.ndarray:
@@ -109,6 +125,10 @@ def _read(path: str | Path, flags: int) -> np.ndarray:
         image = cv2.imread(str(path), flags)
     except cv2.error:  # more pixels than OpenCV reads, a file cut in its header
         image = None
+    return _decoded(image, path)
+
+
+def _decoded(image: np.ndarray | None, path: str | Path) -> np.ndarray:
     if image is None:
         raise InputError(f"{path} cannot be read as an image; check the file, or make it again")
     return image

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import skew
 from geo_perception.runtime.files import replace_bytes, replace_text
+from geo_training.datasets.pictures import shown_image_size
 from geo_training.storage.images import encode_image
 from geo_training.synthetic import finishes
 from geo_training.synthetic.lighting import Lighting
@@ -80,21 +80,12 @@ def training_panoramas(
     done: list[View] = []
     for view in planned_views(count, seed, outdoor_share):
         path = folder / view.file_name
-        if _width_of(path) != width_px:
+        if (shown_image_size(path) or (0, 0))[0] != width_px:
             picture = _view_picture(view, width_px)
             replace_bytes(path, encode_image(".jpg", picture, JPEG_QUALITY))
         done.append(view)
         _write_index(folder, done)
     return [folder / view.file_name for view in done]
-
-
-def _width_of(path: Path) -> int | None:
-    """The width of a panorama in pixels; None where there is none that can be read."""
-    try:
-        with Image.open(path) as image:
-            return image.width
-    except (OSError, SyntaxError, ValueError):
-        return None
 
 
 def _view_picture(view: View, width_px: int) -> np.ndarray:

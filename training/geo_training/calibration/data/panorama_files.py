@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from geo_perception.errors import InputError
+from geo_training.storage.images import decode_rgb
 
 LINEAR_SUFFIXES = (".hdr", ".exr")
 SUFFIXES = (".jpg", ".jpeg", ".png", *LINEAR_SUFFIXES)
@@ -30,7 +31,7 @@ def load_panorama(path: str | Path) -> np.ndarray:
     if path.suffix.lower() in LINEAR_SUFFIXES:
         image_hw3 = tone_map(_at_most(_checked(_read_linear(path), path)))
     else:
-        image_hw3 = _at_most(_checked(_read_8bit(path), path))
+        image_hw3 = _at_most(_checked(_read_whole(path, upright=True), path))
     return with_border(image_hw3)
 
 
@@ -107,33 +108,22 @@ def _at_most(image_hw3: np.ndarray) -> np.ndarray:
     return cv2.resize(image_hw3, (MAX_WIDTH_PX, MAX_WIDTH_PX // 2), interpolation=cv2.INTER_AREA)
 
 
-def _read_8bit(path: Path) -> np.ndarray:
+def _read_whole(path: Path, **options) -> np.ndarray:
+    """RGB (H, W, 3) of an image file that is all there; the options are those of `decode_rgb`."""
     data = _bytes(path)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    except cv2.error:  # more pixels than OpenCV opens
-        image = None
-    if image is None or _is_cut_jpeg(data):
-        raise InputError(f"{path} cannot be read as a whole image; make or copy it again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        if not _is_cut_jpeg(data):
+            return decode_rgb(data, path, **options)
+    except InputError:
+        pass
+    raise InputError(f"{path} cannot be read as a whole image; make or copy it again")
 
 
 def _read_linear(path: Path) -> np.ndarray:
     """float32 (H, W, 3), RGB; what is no number is 0."""
-    image_hw3 = _read_exr(path) if path.suffix.lower() == ".exr" else _read_hdr(path)
+    image_hw3 = _read_exr(path) if path.suffix.lower() == ".exr" else _read_whole(path, any_depth=True)
     # Before any averaging: one pixel that is not finite would spoil its neighbours.
     return np.nan_to_num(image_hw3.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _read_hdr(path: Path) -> np.ndarray:
-    data = _bytes(path)
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if len(data) else None
-    except cv2.error:
-        image = None
-    if image is None:
-        raise InputError(f"{path} cannot be read as a whole image; make or copy it again")
-    return image[..., ::-1]
 
 
 def _read_exr(path: Path) -> np.ndarray:
