@@ -53,8 +53,8 @@ class NodePeer(Peer):
         ready = self.spin_until(lambda: all(p.get_subscription_count() > 0 for p in publishers), timeout_s)
         assert ready, f"nobody listens to {[p.topic_name for p in publishers if not p.get_subscription_count()]}"
 
-    def call_reset(self) -> None:
-        self.call(Trigger, f"{self.name}/reset", Trigger.Request())
+    def call_reset(self) -> Trigger.Response:
+        return self.call(Trigger, f"{self.name}/reset", Trigger.Request())
 
     def reset(self) -> None:
         """Resets the node once it has done with every image it took, and empties what was collected."""

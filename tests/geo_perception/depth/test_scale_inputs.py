@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import Quaternion
 from nav_msgs.msg import Odometry
-from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
-from ros_support import Peer
+from node_peer import HostingPeer
 from sensor_msgs.msg import Imu, PointCloud2
 from slow_node import SlowNode
 from std_msgs.msg import Header
@@ -35,29 +33,19 @@ class Hearing(SlowNode):
         super().load()
         self.inputs.configure()
 
-    def forget(self) -> None:
+    def reset_state(self) -> None:
         self.inputs.clear()
 
 
-class Robot(Peer):
+class Robot(HostingPeer):
     def __init__(self):
-        super().__init__("robot")
-        mounting = Parameter("odometry_camera_pose", value=[0.2, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5])
-        overrides = [Parameter("autostart", value=False), Parameter("lazy", value=False), mounting]
-        self.hearing = Hearing(context=self.context, parameter_overrides=overrides)
-        self.executor.add_node(self.hearing)
+        mounting = [0.2, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5]
+        super().__init__(Hearing, "robot", lazy=False, odometry_camera_pose=mounting)
+        self.hearing = self.hosted
         self.landmarks = self.node.create_publisher(PointCloud2, "matched_landmarks", 10)
         self.attitudes = self.node.create_publisher(Imu, "attitude", 10)
         self.odometry = self.node.create_publisher(Odometry, "odometry", 10)
-        assert self.hearing.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        assert self.hearing.trigger_activate() == TransitionCallbackReturn.SUCCESS
-        publishers = self.landmarks, self.attitudes, self.odometry
-        assert self.spin_until(lambda: all(p.get_subscription_count() for p in publishers))
-
-    def close(self) -> None:
-        self.hearing.trigger_shutdown()
-        self.hearing.destroy_node()
-        super().close()
+        self.start(self.landmarks, self.attitudes, self.odometry)
 
     def tell(self, publisher, *messages) -> tuple[list, int]:
         """What of these messages is kept, and how many are counted as unusable, since the last reset."""

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from node_peer import NodePeer
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
-from ros_support import DOMAIN_ID, Peer
+from ros_support import DOMAIN_ID, stamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float64
-from std_srvs.srv import Trigger
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -67,10 +66,9 @@ class Rig:
         self.thread = threading.Thread(target=self._spin, daemon=True)
         self.stopping = False
         self.thread.start()
-        self.peer = Peer("camera")
+        self.peer = NodePeer("/focal_node", "camera")
         self.image, self.info = image, info
         self.images = self.peer.node.create_publisher(Image, image, qos.RESULT_OUT)
-        self.statuses = self.peer.collect(DiagnosticArray, "/diagnostics")
         self.second = 100
 
     def _spin(self) -> None:
@@ -82,7 +80,7 @@ class Rig:
         self.thread.join()
         self.peer.close()
         self.executor.shutdown(timeout_sec=1.0)
-        self.node._stop_and_unload()
+        self.node._stop_and_release()
         self.node.destroy_node()
         self.context.try_shutdown()
 
@@ -95,8 +93,7 @@ class Rig:
         self.activate()
 
     def stamped(self, message, frame: str = "camera"):
-        message.header.stamp.sec, message.header.frame_id = self.second, frame
-        return message
+        return stamped(message, self.second * 10**9, frame)
 
     def tell(self, camera: Camera = LENS, profile=qos.RESULT_OUT, frame: str = "camera", **changes):
         """Publishes a CameraInfo once, from a publisher of its own."""
@@ -111,16 +108,8 @@ class Rig:
         count = len(self.node.seen)
         self.second += 1
         self.images.publish(self.stamped(fill_image(Image(), picture), frame))
-        assert self.peer.spin_until(lambda: len(self.node.seen) > count, 8), self.values()
+        assert self.peer.spin_until(lambda: len(self.node.seen) > count, 8), self.peer.values()
         return self.node.seen[-1][0]
-
-    def values(self) -> dict[str, str]:
-        status = self.statuses[-1].status[0] if self.statuses else None
-        return {} if status is None else {v.key: v.value for v in status.values} | {"message": status.message}
-
-    def wait_for(self, condition) -> dict[str, str]:
-        assert self.peer.spin_until(lambda: bool(self.statuses) and condition(self.values()), 8), self.values()
-        return self.values()
 
 
 @pytest.fixture
@@ -147,7 +136,7 @@ class TestLatched:
         rig.activate()
         rig.peer.spin_for(0.5)
         assert rig.show() == LENS
-        assert rig.peer.call(Trigger, "/focal_node/reset", Trigger.Request()).success
+        assert rig.peer.call_reset().success
         assert rig.show() == LENS
         rig.node.trigger_deactivate()
         rig.activate()
@@ -162,7 +151,7 @@ class TestLatched:
         assert rig.peer.spin_until(lambda: rig.node.resets > resets)
         assert rig.show() == LENS
         assert publisher.get_subscription_count() == 2
-        assert rig.values()["incompatible QoS"] == "none"
+        assert rig.peer.values()["incompatible QoS"] == "none"
 
     def test_a_publisher_that_latches_only_after_activation_is_heard(self, rig):
         rig = rig(camera_info_max_age_s=0.3)
@@ -181,7 +170,7 @@ class TestLatched:
         other = Camera(64, 48, 70.0, 70.0, 31.5, 23.5)
         publisher.publish(rig.stamped(CameraInfo(**info_fields(other))))
         rig.peer.spin_for(0.3)
-        assert rig.peer.call(Trigger, "/focal_node/reset", Trigger.Request()).success
+        assert rig.peer.call_reset().success
         assert rig.show() == other
 
     def test_a_cleaned_up_node_has_forgotten_it_and_hears_it_again(self, rig):
@@ -206,7 +195,7 @@ class TestLatched:
         rig.peer.spin_for(1.1)
         rig.second += 1
         rig.images.publish(rig.stamped(fill_image(Image(), PICTURE)))
-        rig.wait_for(lambda values: values.get("rejected: no CameraInfo") == "1")
+        rig.peer.wait_for(lambda values: values.get("rejected: no CameraInfo") == "1")
 
 
 class TestRectified:
@@ -225,7 +214,7 @@ class TestRectified:
         rig.start()
         rig.tell(p=P_12)
         assert rig.show() == camera
-        rig.wait_for(lambda values: values["images are rectified"] == str(camera is RECTIFIED).lower())
+        rig.peer.wait_for(lambda values: values["images are rectified"] == str(camera is RECTIFIED).lower())
 
     def test_the_compressed_topic_below_is_rectified_too(self, rig):
         rig = rig("/cam/image_rect", image_transport="compressed")
@@ -238,7 +227,7 @@ class TestRectified:
         rig.start()
         rig.tell(p=np.zeros(12))
         assert rig.show() == LENS.without_distortion()
-        rig.wait_for(lambda values: "P of their CameraInfo is zero" in values["camera in doubt"])
+        rig.peer.wait_for(lambda values: "P of their CameraInfo is zero" in values["camera in doubt"])
 
     def test_a_wrong_word_and_a_contradiction_are_refused(self, rig):
         with pytest.raises(InputError, match="rectified is 'maybe'; use one of auto, true, false"):
@@ -255,7 +244,7 @@ class TestOtherCameras:
         rig.start()
         rig.tell(frame="left")
         assert rig.show("/right") == LENS
-        values = rig.wait_for(lambda values: values["camera in doubt"] != "no")
+        values = rig.peer.wait_for(lambda values: values["camera in doubt"] != "no")
         assert "'left'" in values["camera in doubt"]
         assert "'right'" in values["camera in doubt"]
 
@@ -265,7 +254,7 @@ class TestOtherCameras:
         rig.tell(LENS.resized(128, 96), frame="left")
         rig.second += 1
         rig.images.publish(rig.stamped(fill_image(Image(), PICTURE), "right"))
-        values = rig.wait_for(lambda values: values.get("rejected: CameraInfo of another camera") == "1")
+        values = rig.peer.wait_for(lambda values: values.get("rejected: CameraInfo of another camera") == "1")
         assert "'left' and 128 x 96" in values["last rejection"]
         assert rig.node.seen == []
         rig.tell(LENS, frame="right")
@@ -278,7 +267,7 @@ def test_nan_in_d_is_one_rejected_frame_with_its_reason(rig):
     rig.tell(d=[float("nan")] * 5)
     rig.second += 1
     rig.images.publish(rig.stamped(fill_image(Image(), PICTURE)))
-    values = rig.wait_for(lambda values: values.get("rejected: unusable CameraInfo") == "1")
+    values = rig.peer.wait_for(lambda values: values.get("rejected: unusable CameraInfo") == "1")
     assert "D with numbers that are not finite" in values["last rejection"]
 
 
@@ -297,7 +286,7 @@ def test_the_bit_depth_of_a_topic_only_grows_and_can_be_given(rig):
         return int(rig.node.seen[-1][1][0, 0, 0])
 
     assert [grey(900, 10), grey(900, 4000), grey(900, 10)] == [224, 56, 56]
-    assert rig.peer.call(Trigger, "/focal_node/reset", Trigger.Request()).success
+    assert rig.peer.call_reset().success
     rig.tell()
     assert grey(900, 10) == 56
-    rig.wait_for(lambda values: values.get("bits of a sample") == "12 of 16")
+    rig.peer.wait_for(lambda values: values.get("bits of a sample") == "12 of 16")

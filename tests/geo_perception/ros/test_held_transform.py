@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
-from ros_support import Peer
+from node_peer import HostingPeer
+from ros_support import stamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from slow_node import SlowNode
@@ -41,27 +40,22 @@ class Sender(SlowNode):
         self.held = HeldTransform(self, self.transforms, "map", "odom")
 
     def fix(self, stamp_ns_: int, T=T_MAP_ODOM) -> None:
-        image = Image()
-        image.header.stamp.sec, image.header.stamp.nanosec = divmod(stamp_ns_, SECOND)
-        self.held.hold(T, Frame(image, 0.0, self.epoch))
+        self.held.hold(T, Frame(stamped(Image(), stamp_ns_, ""), 0.0, self.epoch))
 
 
-class Listener(Peer):
+class Listener(HostingPeer):
     """Hears /tf beside the node, with the time at which each transform came."""
 
     def __init__(self, **parameters):
-        super().__init__("listener")
-        overrides = [Parameter(name, value=value) for name, value in ({"autostart": False} | parameters).items()]
-        self.sender = Sender(context=self.context, parameter_overrides=overrides)
-        self.executor.add_node(self.sender)
+        super().__init__(Sender, "listener", **parameters)
+        self.sender = self.hosted
         self.buffer = tf2_ros.Buffer()
         self.listener = tf2_ros.TransformListener(self.buffer, self.node)
         self.heard: list[tuple[int, int, object]] = []  # stamp, the node's clock, transform
         inner = self.buffer.set_transform
         self.node.destroy_subscription(self.listener.tf_sub)
         self.node.create_subscription(type(_example()), "/tf", lambda message: self._hear(message, inner), 100)
-        assert self.sender.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        assert self.sender.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        self.start()
         assert self.spin_until(lambda: self.node.count_publishers("/tf") > 0)
 
     def _hear(self, message, inner) -> None:
@@ -70,11 +64,6 @@ class Listener(Peer):
 
     def now_ns(self) -> int:
         return self.sender.get_clock().now().nanoseconds
-
-    def close(self) -> None:
-        self.sender.trigger_shutdown()
-        self.sender.destroy_node()
-        super().close()
 
 
 def _example():

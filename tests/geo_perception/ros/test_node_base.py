@@ -6,16 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
+from node_peer import HostingPeer
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
-from ros_support import Peer
+from ros_support import Peer, stamped
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from slow_node import SlowNode
 from std_msgs.msg import Float64
-from std_srvs.srv import Trigger
 
 from geo_perception.ros import node_base
 from geo_perception.ros.codec import fill_image
@@ -24,43 +22,25 @@ FAR = "far from the frames around it"
 PICTURE = np.full((8, 8, 3), 90, np.uint8)
 
 
-class Camera(Peer):
-    """Shows images to a node that the peer's executor spins, too."""
+class Camera(HostingPeer):
+    """Shows images to a node."""
 
     def __init__(self, **parameters):
-        super().__init__("camera")
-        overrides = [Parameter(name, value=value) for name, value in ({"autostart": False} | parameters).items()]
-        self.slow = SlowNode(context=self.context, parameter_overrides=overrides)
-        self.executor.add_node(self.slow)
+        super().__init__(SlowNode, "camera", **parameters)
+        self.slow = self.hosted
         self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
         self.answers = self.collect(Float64, "/slow_node/answer")
-        self.statuses = self.collect(DiagnosticArray, "/diagnostics")
-
-    def start(self) -> None:
-        assert self.slow.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        assert self.slow.trigger_activate() == TransitionCallbackReturn.SUCCESS
-        assert self.spin_until(lambda: self.images.get_subscription_count() > 0)
 
     def close(self) -> None:
         self.slow.go_on.set()
-        self.slow.trigger_shutdown()
-        self.slow.destroy_node()
         super().close()
 
     def show(self, stamp_s: float) -> None:
-        message = fill_image(Image(), PICTURE)
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(round(stamp_s * 1e9), 10**9)
-        self.images.publish(message)
+        self.images.publish(stamped(fill_image(Image(), PICTURE), round(stamp_s * 1e9)))
         self.spin_for(0.03)
 
     def answered(self) -> list[float]:
         return [round(answer.data, 3) for answer in self.answers]
-
-    def values(self) -> dict[str, str]:
-        self.statuses.clear()
-        assert self.spin_until(lambda: bool(self.statuses), 3)
-        status = self.statuses[-1].status[0]
-        return {v.key: v.value for v in status.values} | {"message": status.message, "level": status.level[0]}
 
 
 @pytest.fixture
@@ -74,7 +54,7 @@ class TestAnInferenceThatHangs:
     def hung(self, camera, monkeypatch) -> Camera:
         """A node that was deactivated while its inference hangs."""
         monkeypatch.setattr(node_base, "WORKER_STOP_S", 0.1)
-        camera.start()
+        camera.start(camera.images)
         camera.slow.go_on.clear()
         camera.show(10.0)
         assert camera.slow.begun.wait(5)
@@ -86,31 +66,31 @@ class TestAnInferenceThatHangs:
         began_s = time.monotonic()
         assert slow.trigger_activate() == TransitionCallbackReturn.FAILURE
         assert time.monotonic() - began_s < 2
-        values = hung.values()
+        values = hung.wait_for()
         assert values["message"].startswith("cannot activate: an inference that was asked to stop is still running")
         assert values["level"] == 2
         slow.go_on.set()
         assert hung.spin_until(lambda: not slow.left_behind)
-        assert slow.told == []  # what it had worked on belongs to no activation any more
+        assert slow.published == []  # what it had worked on belongs to no activation any more
         assert slow.trigger_activate() == TransitionCallbackReturn.SUCCESS
         assert hung.spin_until(lambda: hung.images.get_subscription_count() > 0)
         hung.show(11.0)
         assert hung.spin_until(lambda: hung.answered() == [11.0])
-        assert hung.values()["processed"] == "1"
+        assert hung.wait_for()["processed"] == "1"
 
     def test_keeps_the_node_from_being_configured_anew_beside_it(self, hung):
         slow = hung.slow
-        assert "an inference still runs" in hung.values()["message"]
+        assert "an inference still runs" in hung.wait_for()["message"]
         assert slow.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
         assert slow.trigger_configure() == TransitionCallbackReturn.FAILURE
         slow.go_on.set()
         assert hung.spin_until(lambda: not slow.left_behind)
-        assert slow.told == []
+        assert slow.published == []
         assert slow.trigger_configure() == TransitionCallbackReturn.SUCCESS
         assert slow.trigger_activate() == TransitionCallbackReturn.SUCCESS
 
     def test_is_still_told_after_a_reset(self, camera):
-        camera.start()
+        camera.start(camera.images)
         camera.slow.go_on.clear()
         camera.show(10.0)
         assert camera.slow.begun.wait(5)
@@ -118,7 +98,7 @@ class TestAnInferenceThatHangs:
         assert camera.slow.statistics.snapshot(time.monotonic()).busy_s > 0
         camera.slow.go_on.set()
         assert camera.spin_until(lambda: camera.slow.statistics.snapshot(time.monotonic()).busy_s is None)
-        assert camera.slow.told == []
+        assert camera.slow.published == []
 
 
 class TestStamps:
@@ -127,44 +107,44 @@ class TestStamps:
         [(0.0, "no stamp"), (20.0, f"stamp {FAR}"), (2e9, f"stamp {FAR}")],
     )
     def test_one_wrong_stamp_is_dropped_and_counted_and_resets_nothing(self, camera, stray_s, reason):
-        camera.start()
+        camera.start(camera.images)
         for stamp_s in (100.0, 100.1, stray_s, 100.2, 100.3):
             camera.show(stamp_s)
         assert camera.spin_until(lambda: camera.answered()[-1:] == [100.3])
         assert camera.answered() == [100.0, 100.1, 100.2, 100.3]
-        values = camera.values()
+        values = camera.wait_for()
         assert (values[f"rejected: {reason}"], values["rejected"], values["received"]) == ("1", "1", "5")
         assert (values["resets"], values["last reset"]) == ("0", "none")
 
     def test_the_same_stamp_twice_resets_nothing(self, camera):
-        camera.start()
+        camera.start(camera.images)
         for stamp_s in (100.0, 100.1, 100.1, 100.2):
             camera.show(stamp_s)
         assert camera.spin_until(lambda: camera.answered()[-1:] == [100.2])
-        assert camera.values()["resets"] == "0"
+        assert camera.wait_for()["resets"] == "0"
 
     def test_a_recording_that_begins_again_resets_once_and_says_so(self, camera):
-        camera.start()
+        camera.start(camera.images)
         for stamp_s in (100.0, 100.1, 50.0, 50.1, 50.2):
             camera.show(stamp_s)
         assert camera.spin_until(lambda: camera.answered()[-1:] == [50.2])
-        values = camera.values()
+        values = camera.wait_for()
         assert (values["resets"], values["last reset"]) == ("1", "the images' stamps went back by 50.1 s")
         assert (values["received"], values["rejected"]) == ("3", "0")
 
     def test_a_single_image_after_which_nothing_comes_is_taken_in_the_end(self, camera):
-        camera.start()
+        camera.start(camera.images)
         camera.show(100.0)
         camera.show(50.0)
         assert camera.answered() == [100.0]
         assert camera.spin_until(lambda: camera.answered() == [100.0, 50.0], 3)
-        assert camera.values()["resets"] == "1"
+        assert camera.wait_for()["resets"] == "1"
 
     def test_a_reset_that_was_asked_for_is_told_and_the_count_goes_on(self, camera):
-        camera.start()
+        camera.start(camera.images)
         for _ in range(2):
-            camera.call(Trigger, "/slow_node/reset", Trigger.Request())
-        values = camera.values()
+            camera.call_reset()
+        values = camera.wait_for()
         assert (values["resets"], values["last reset"]) == ("2", "asked by ~/reset")
 
 
@@ -199,8 +179,7 @@ class TestWhatIsPublishedIsNamedWhereInputDoesNotCome:
 
     def start(self, camera) -> None:
         camera.node.destroy_publisher(camera.images)
-        assert camera.slow.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        assert camera.slow.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        HostingPeer.start(camera)
 
     def test_images_on_another_topic(self, camera):
         camera.node.create_publisher(Image, "/cam/image", 1)
@@ -233,7 +212,7 @@ class TestWhatIsPublishedIsNamedWhereInputDoesNotCome:
     def test_camera_info_on_another_topic(self, camera):
         camera.slow.needs_camera = True
         camera.node.create_publisher(CameraInfo, "/cam/camera_info", 1)
-        camera.start()
+        camera.start(camera.images)
 
         shown_s = iter(100 + 0.1 * index for index in range(1000))
 

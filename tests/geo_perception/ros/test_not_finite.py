@@ -4,12 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
+from node_peer import HostingPeer
 from rclpy.qos import qos_profile_sensor_data
-from ros_support import Peer
+from ros_support import stamped
 from sensor_msgs.msg import Image
 
 from geo_perception.depth.node import DepthNode
@@ -22,41 +20,21 @@ from geo_perception.ros.codec import fill_image
 
 PINHOLE = Camera(8, 8, 8.0, 8.0, 3.5, 3.5)
 GIVEN = {
-    "autostart": False, "lazy": False, "camera.k": PINHOLE.K.reshape(-1).tolist(), "camera.width_px": 8,
-    "camera.height_px": 8,
+    "camera.k": PINHOLE.K.reshape(-1).tolist(), "camera.width_px": 8, "camera.height_px": 8,
 }  # fmt: skip
 PICTURE = np.full((8, 8, 3), 90, np.uint8)
 
 
-def told_by(peer: Peer, node, kind, topic: str) -> tuple[list, dict[str, str]]:
+def told_by(make, kind, topic: str) -> tuple[list, dict[str, str]]:
     """What the node publishes of one image, and what its diagnostics say after that."""
-    peer.executor.add_node(node)
-    results, statuses = peer.collect(kind, topic), peer.collect(DiagnosticArray, "/diagnostics")
-    images = peer.node.create_publisher(Image, "image", qos_profile_sensor_data)
-    try:
-        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-        assert peer.spin_until(lambda: images.get_subscription_count() > 0)
-        message = fill_image(Image(), PICTURE)
-        message.header.stamp.sec, message.header.frame_id = 10, "camera"
-        images.publish(message)
-
-        def values() -> dict[str, str]:
-            return {v.key: v.value for v in statuses[-1].status[0].values} if statuses else {}
-
-        def done() -> bool:
-            return int(values().get("processed", 0)) + int(values().get("rejected", 0)) == 1
-
-        assert peer.spin_until(done, 5), values()
+    with HostingPeer(make, lazy=False, **GIVEN) as peer:
+        results = peer.collect(kind, topic)
+        images = peer.node.create_publisher(Image, "image", qos_profile_sensor_data)
+        peer.start(images)
+        images.publish(stamped(fill_image(Image(), PICTURE), 10 * 10**9, "camera"))
+        values = peer.wait_for(lambda values: int(values["processed"]) + int(values["rejected"]) == 1)
         peer.spin_for(0.2)
-        return results, values()
-    finally:
-        node.trigger_shutdown()
-        node.destroy_node()
-
-
-def overrides() -> list[Parameter]:
-    return [Parameter(name, value=value) for name, value in GIVEN.items()]
+        return results, values
 
 
 @pytest.mark.parametrize("wrong", ["nothing", "pose", "covariance"])
@@ -77,9 +55,7 @@ def test_a_pose(wrong, monkeypatch):
         self._landmarks = SimpleNamespace(publish=lambda _: None)
 
     monkeypatch.setattr(LocalizationNode, "load", load)
-    with Peer() as peer:
-        node = LocalizationNode(context=peer.context, parameter_overrides=overrides())
-        poses, values = told_by(peer, node, PoseWithCovarianceStamped, "/localization_node/pose")
+    poses, values = told_by(LocalizationNode, PoseWithCovarianceStamped, "/localization_node/pose")
     if wrong == "nothing":
         assert len(poses) == 1
         assert values["rejected"] == "0"
@@ -104,9 +80,7 @@ def test_a_depth_map(wrong, monkeypatch):
             load_for_real(self)
 
     monkeypatch.setattr(DepthNode, "load", load)
-    with Peer() as peer:
-        node = DepthNode(context=peer.context, parameter_overrides=overrides())
-        maps, values = told_by(peer, node, Image, "/depth_node/relative_depth")
+    maps, values = told_by(DepthNode, Image, "/depth_node/relative_depth")
     if wrong:
         assert maps == []
         assert values["rejected: defect of the node"] == "1"
