@@ -11,9 +11,16 @@ import typer
 from geo_perception.errors import InputError
 from geo_training.console import NotGoodEnough, command_group, say, write_json
 from geo_training.datasets.recording_commands import Rectified
+from geo_training.datasets.recordings.bag_poses import PoseOptions
+from geo_training.datasets.scene import SceneDataset
 from geo_training.evaluation.calibration.command import calibration
 from geo_training.evaluation.depth.command import depth
+from geo_training.evaluation.localization.evaluate import evaluate_dataset
+from geo_training.evaluation.localization.summary import headline
 from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.evaluation.replay.bag_input import open_bag
+from geo_training.evaluation.replay.config import load_replay_config
+from geo_training.evaluation.replay.replay import replay_bag
 from geo_training.options import DeviceOption, JsonOption, SeedOption
 
 app = command_group(
@@ -61,8 +68,6 @@ def localization(
     """
     _choose("--split", split, ("train", "val", "test", "all", None))
     _choose("--truth", truth, ("auto", "poses", "map"))
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.evaluation.localization.evaluate import evaluate_dataset
 
     data = SceneDataset(dataset)
     localizer = _load(scene, device)
@@ -134,10 +139,6 @@ def replay(
 
     Example: `geo-eval replay second_walk --scene office.safetensors --live --report replay.html`
     """
-    from geo_training.datasets.recordings.bag_poses import PoseOptions
-    from geo_training.evaluation.replay.bag_input import open_bag
-    from geo_training.evaluation.replay.config import load_replay_config
-
     if rate is not None and not live:
         raise InputError(
             "without --live every frame is played in its turn, so --rate would have no effect; leave it out"
@@ -167,8 +168,6 @@ def replay(
 
         evaluation = evaluate_live(localizer, recording, resolved, facts)
     else:
-        from geo_training.evaluation.replay.replay import replay_bag
-
         scene_parts = localizer.scene.landmarks_map_l3, localizer.scene.metric
         title = f"Replay of {recording.sequence}"
         evaluation = replay_bag(localizer, recording, *scene_parts, resolved.seed, title, facts, settings)
@@ -191,8 +190,6 @@ def _scene_facts(scene: Path, localizer) -> dict[str, str]:
 
 def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall: float | None) -> None:
     """Says the result, writes what was asked for, and exits 1 where the recall is too low."""
-    from geo_training.evaluation.localization.summary import headline
-
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())
     if report is not None:

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from geo_training.console import NotGoodEnough, write_json
+from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth, headline
+from geo_training.evaluation.depth.set import find_queries, guess_preset
 from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.metrics.depth import choose_protocol
 from geo_training.options import DeviceOption, JsonOption
 
 REFERENCE = "reference"
@@ -76,9 +79,6 @@ def depth(
         if value is not None and value not in allowed:
             raise typer.BadParameter(f"'{value}' is none of {', '.join(allowed)}", param_hint=option)
     from geo_perception.depth.estimator import DepthEstimator
-    from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth, headline
-    from geo_training.evaluation.depth.set import find_queries, guess_preset
-    from geo_training.metrics.depth import choose_protocol
 
     queries, words = find_queries(folder, split)
     estimator = DepthEstimator.load(None if model == REFERENCE else model, device)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pycolmap
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_training.datasets.colmap_model import PIXEL_CENTRE
+from geo_training.mapping.colmap_io import read_model, to_pycolmap
 
 RATIO = 0.8  # Lowe's test: the best match must be nearer than this share of the best match of any other point
 MAX_ERROR_PX = 12.0  # of RANSAC; this and the ratio are what COLMAP itself uses by default
@@ -52,10 +54,6 @@ class SiftMap:
 
         Raises InputError when the map, or the database it was made from, is not there.
         """
-        import pycolmap
-
-        from geo_training.mapping.colmap_io import read_model
-
         root = Path(root)
         folder = root / ".cache" / "map"
         reconstruction = read_model(root / "colmap")
@@ -91,8 +89,6 @@ class SiftLocalizer:
     """SIFT + PnP with the interface of the scene's own localizer."""
 
     def __init__(self, sift_map: SiftMap, ratio: float = RATIO, max_error_px: float = MAX_ERROR_PX):
-        import pycolmap
-
         self.map = sift_map
         self.ratio, self.max_error_px = ratio, max_error_px
         options = pycolmap.FeatureExtractionOptions()
@@ -119,8 +115,6 @@ class SiftLocalizer:
 
     def extract(self, image_rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints (N, 2) in our pixels and descriptors (N, 128) as float32."""
-        import pycolmap
-
         keypoints, descriptors = self._extractor.extract(
             pycolmap.Bitmap.from_array(np.ascontiguousarray(image_rgb)).clone_as_grey()
         )
@@ -150,10 +144,6 @@ class SiftLocalizer:
         return np.array(feature_k), np.array(point_k), np.array(score_k)
 
     def _pose(self, pixels_k2, point_k, score_k, camera: Camera, seed: int) -> Localization:
-        import pycolmap
-
-        from geo_training.mapping.colmap_io import to_pycolmap
-
         points_k3 = self.map.points_map_p3[point_k].astype(np.float64)
         detections = Detections(
             point_k, pixels_k2, points_k3, score_k, np.ones(len(point_k)), np.zeros(len(point_k), bool)

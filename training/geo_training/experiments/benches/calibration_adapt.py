@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
+from geo_training.experiments.incremental.adapt import run_incremental
+from geo_training.experiments.incremental.config import load_adapt_config
+from geo_training.experiments.incremental.matrix import AdaptResult, order_found, over_seeds
 
 METHODS = ("joint", "finetune", "lwf", "icarl", "lucir", "bic")
 FIGURES = ("old_mse", "new_mse", "old_mse_before")
@@ -14,9 +17,6 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     """Figures are mean squared errors of the normalized targets (without a unit), mean of the three parameters, on test
     crops of panoramas that no training saw; means over three seeds, and their deviations. A seed also splits the
     panoramas. The report `adapt.html` lies in the work folder."""
-    from geo_training.experiments.incremental.adapt import run_incremental
-    from geo_training.experiments.incremental.config import load_adapt_config
-    from geo_training.experiments.incremental.matrix import AdaptResult, order_found, over_seeds
     from geo_training.experiments.incremental.report import write_adapt_report
 
     changes = {"panoramas": str(data_root / "panoramas"), "device": options.device}

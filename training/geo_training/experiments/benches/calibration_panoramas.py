@@ -7,7 +7,15 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import yaml
+
+from geo_perception.calibration.estimator import Calibrator
 from geo_perception.errors import InputError
+from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION
+from geo_training.calibration.data.panoramas import list_panoramas, split_panoramas
+from geo_training.calibration.data.photographs import centred, folder_examples
+from geo_training.evaluation.calibration.evaluate import evaluate_calibrator
+from geo_training.evaluation.calibration.set import largest_offset_deg, panorama_crops, photographs
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
 
 CROPS_PER_PANORAMA = 150
@@ -23,13 +31,6 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
 
     Raises InputError when the weights do not say that those panoramas were held out of their training.
     """
-    from geo_perception.calibration.estimator import Calibrator
-    from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION
-    from geo_training.calibration.data.panoramas import list_panoramas, split_panoramas
-    from geo_training.calibration.data.photographs import centred, folder_examples
-    from geo_training.evaluation.calibration.evaluate import evaluate_calibrator
-    from geo_training.evaluation.calibration.set import largest_offset_deg, panorama_crops, photographs
-
     calibrator, names = Calibrator.load(device=options.device), held_out_names()
     check_held_out(calibrator.header, names)
     _, panoramas = split_panoramas(list_panoramas(data_root / "panoramas"), names)
@@ -71,8 +72,6 @@ def named_figures(crops: dict, by_domain: dict[str, dict], office: dict) -> dict
 
 def held_out_names() -> list[str]:
     """The panoramas that the config of the reference weights keeps out of training."""
-    import yaml
-
     config = resources.files("geo_training.calibration") / "configs" / "reference.yaml"
     return list(yaml.safe_load(config.read_text())["held_out"])
 

@@ -10,6 +10,8 @@ import typer
 
 from geo_training.console import warn, write_json
 from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.experiments import bench
+from geo_training.experiments.benches import NAMES
 from geo_training.options import DeviceOption, JsonOption, SeedOption
 
 
@@ -43,31 +45,26 @@ def bench_command(
 
     Example: `geo-eval bench localization-office --data data --json office.json --work office_bench`
     """
-    from geo_training.experiments.bench import BenchOptions, figure_words, load_benchmark, run_benchmark
-
     if name == "list":
         _list_benchmarks(json_path)
         return
-    benchmark = load_benchmark(name)
+    benchmark = bench.load_benchmark(name)
     if data is None:
         raise typer.BadParameter(f"{name} needs {benchmark.needs}; name the folder that holds it", param_hint="--data")
     with tempfile.TemporaryDirectory(prefix="geo_bench_") as temporary:
         folder = work or Path(temporary) / "work"
-        content, evaluation = run_benchmark(benchmark, data, folder, BenchOptions(device, seed, minutes))
+        content, evaluation = bench.run_benchmark(benchmark, data, folder, bench.BenchOptions(device, seed, minutes))
         if report is not None and evaluation is not None:
             write_evaluation(evaluation, report)
     if report is not None and evaluation is None:
         warn(f"{name} has no report to show, so nothing was written to {report}; its figures go to --json")
     write_json(json_path, content)
     for key in benchmark.figures:
-        typer.echo(f"{key} = {figure_words(content['figures'][key])}")
+        typer.echo(f"{key} = {bench.figure_words(content['figures'][key])}")
 
 
 def _list_benchmarks(json_path: Path | None) -> None:
-    from geo_training.experiments.bench import load_benchmark
-    from geo_training.experiments.benches import NAMES
-
-    found = [load_benchmark(name) for name in NAMES]
+    found = [bench.load_benchmark(name) for name in NAMES]
     for benchmark in found:
         typer.echo(f"{benchmark.name}: {benchmark.summary}")
         typer.echo(f"    needs   {benchmark.needs}")

@@ -6,6 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from geo_training.experiments.depth_papers.experiment_table import Row, RowResult
+from geo_training.report.tables import mean_and_std
+
 TITLES = {
     "start": "the common start",
     "baseline": "SfMLearner's losses",
@@ -39,8 +42,6 @@ CLAIMS = (
 
 def named_figures(by_name: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     """`<variant>_<figure>` and its `_std` over the seeds (that of a sample; NaN for one seed)."""
-    from geo_training.report.tables import mean_and_std
-
     figures = {}
     for name, own in by_name.items():
         for key in (*FIGURES, *DETAILS):
@@ -52,8 +53,6 @@ def named_figures(by_name: dict[str, list[dict[str, float]]]) -> dict[str, float
 def gain(claim: Claim, by_seed: dict[str, list[dict[str, float]]]) -> dict:
     """Whether a claim shows. `by_seed` are figures by variant; those of one seed have the same start and are compared.
     It shows where every seed gains, and the mean gain is more than the deviation of the gains."""
-    from geo_training.report.tables import mean_and_std
-
     sign = 1 if claim.higher_is_better else -1
     pairs = zip(by_seed[claim.variant], by_seed[claim.against], strict=True)
     gains = [sign * (with_it[claim.figure] - without[claim.figure]) for with_it, without in pairs]
@@ -79,7 +78,6 @@ def write_results(
     """table.md, table.json and table.html, with the sentences `words` above them. `results` has `figures` and `train_s`
     of every seed, by the name of the variant."""
     from geo_training.experiments.depth_papers.experiment_report import Column, TableReport, write_table
-    from geo_training.experiments.depth_papers.experiment_table import Row, RowResult
 
     rows = []
     for name, own in results.items():

@@ -14,7 +14,10 @@ import numpy as np
 from geo_perception.depth.result import DepthVerdict, RelativeDepth
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
+from geo_training.datasets.importers import import_dataset
 from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.splits import tail_split
+from geo_training.depth import fit
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.experiments.bench import Work
 
@@ -35,8 +38,6 @@ class Pace:
 
 def import_stage(work: Work, source: Path, split: Callable[[list[Frame]], list[Frame]]) -> tuple[Path, dict]:
     """The data set as a dataset below the work folder, its frames as `split` has them; and what was done."""
-    from geo_training.datasets.importers import import_dataset
-
     out = work.folder / source.name
 
     def make() -> dict:
@@ -52,8 +53,6 @@ def import_stage(work: Work, source: Path, split: Callable[[list[Frame]], list[F
 def first_and_last(frames: list[Frame], first: int, last: int) -> list[Frame]:
     """The first frames by time are `train`, the last `test`, those between `val`. Raises InputError where there are
     fewer than both together."""
-    from geo_training.datasets.splits import tail_split
-
     count = len(frames)
     if count < first + last:
         raise InputError(f"there are {count} frames, but {first} to learn from and {last} to measure on are needed")
@@ -87,8 +86,6 @@ class FlatDepth:
 def _measure_pace(config: DepthTrainingConfig, folder: Path) -> dict:
     """Two short trainings: what the longer takes more is of its steps alone. More steps where they are too fast to be
     timed."""
-    from geo_training.depth.fit import fit_depth
-
     few = _PROBE_STEPS
     shutil.rmtree(folder, ignore_errors=True)  # a probe that was cut would go on, and seem faster than it is
     while True:
@@ -96,7 +93,7 @@ def _measure_pace(config: DepthTrainingConfig, folder: Path) -> dict:
         for steps in (few, 3 * few):
             probe = config.model_copy(update={"steps": steps, "evaluations": 1})
             started_s = time.perf_counter()
-            result = fit_depth(probe, folder / f"steps_{steps}.safetensors")
+            result = fit.fit_depth(probe, folder / f"steps_{steps}.safetensors")
             walls.append(time.perf_counter() - started_s)
             trains.append(result.figures["train_s"])
         more_s = trains[1] - trains[0]

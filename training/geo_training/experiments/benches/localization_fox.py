@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geo_perception.localization.estimator import Localizer
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.splits import every_nth_split
+from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
+from geo_training.experiments.benches import road
 
 EACH = 5
 LANDMARKS = 600
@@ -13,12 +18,6 @@ LANDMARKS = 600
 def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     """All photographs are mapped together, so that the map's own poses are the truth; each fifth is kept from the
     landmarks and from training. Errors are in percent of the median distance from the cameras to the landmarks."""
-    from geo_perception.localization.estimator import Localizer
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.datasets.splits import every_nth_split
-    from geo_training.evaluation.localization.evaluate import evaluate_dataset
-    from geo_training.experiments.benches import road
-
     root = road.import_stage(work, data_root / "fox", "transforms")
     counts = road.split_stage(work, root, lambda frames: every_nth_split(frames, EACH))
     mapped = road.map_stage(work, root, "none", all_frames=True)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geo_perception.localization.estimator import Localizer
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.splits import time_block_split
+from geo_training.evaluation.localization.evaluate import evaluate_dataset
+from geo_training.evaluation.localization.sift_baseline import MAX_ERROR_PX, RATIO, SiftLocalizer, SiftMap
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
+from geo_training.experiments.benches import road
 
 FIRST_SHARE, BLOCK_FRAMES = 0.7, 10
 LANDMARKS = 1200
@@ -12,13 +18,6 @@ LANDMARKS = 1200
 
 def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     """The first 70 % of the walk by time and every other 10-frame block of the rest map it; the other blocks query."""
-    from geo_perception.localization.estimator import Localizer
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.datasets.splits import time_block_split
-    from geo_training.evaluation.localization.evaluate import evaluate_dataset
-    from geo_training.evaluation.localization.sift_baseline import MAX_ERROR_PX, RATIO, SiftLocalizer, SiftMap
-    from geo_training.experiments.benches import road
-
     root = road.import_stage(work, data_root / "office", "images")
     counts = road.split_stage(work, root, lambda frames: time_block_split(frames, FIRST_SHARE, BLOCK_FRAMES))
     mapped = road.map_stage(work, root, "known")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geo_training.depth.config import DepthTrainingConfig
+from geo_training.depth.data.clip_data import clip_sources
 from geo_training.experiments.depth_papers.experiment_table import (
     WEIGHTS,
     Evaluate,
@@ -92,8 +93,6 @@ def run_sweep(
     What is done in the folder `out` is kept, and what was interrupted goes on. Raises InputError, before anything is
     trained, when the datasets have no boundary maps.
     """
-    from geo_training.depth.data.clip_data import clip_sources
-
     out = Path(out)
     results: list[RowResult] = []
     for seed in tuple(seeds) if seeds else (baseline.seed,):

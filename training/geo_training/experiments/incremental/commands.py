@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from geo_training.console import say, write_json
+from geo_training.engine.curves import check_charts
 from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOption
 
 ConfigArgument = Annotated[
@@ -76,7 +77,6 @@ def incremental_command(
 
     Example: `geo-train calibration incremental paper --panoramas panoramas --out paper`
     """
-    from geo_training.engine.curves import check_charts
     from geo_training.experiments.incremental.adapt import run_incremental
     from geo_training.experiments.incremental.config import load_adapt_config
     from geo_training.experiments.incremental.report import write_adapt_report
