@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from geo_training.calibration.config import CONFIGS
+from geo_training.calibration.config import CONFIGS, CalibrationTrainingConfig
 from geo_training.calibration.crop_commands import crops_command
 from geo_training.config import config_path
 from geo_training.console import command_group, say, write_json
@@ -59,7 +59,6 @@ def fit(
 
     Example: `geo-train calibration fit street.yaml --from reference --panoramas panoramas --out street.safetensors`
     """
-    from geo_training.calibration.config import CalibrationTrainingConfig
     from geo_training.calibration.fit import fit_calibration
 
     changes = {"panoramas": panoramas, "steps": steps, "batch": batch, "device": device, "seed": seed}

@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from geo_training.calibration.config import CONFIGS
+from geo_training.calibration.data.crop_set import CropSetConfig
+from geo_training.calibration.data.crop_writer import write_crops
+from geo_training.config import config_path
 from geo_training.console import say, write_json
 from geo_training.options import JsonOption, OverwriteOption
 
@@ -43,11 +47,6 @@ def crops_command(
 
     Example: `geo-train calibration crops panoramas --out paper_indoor --domain indoor --config crops_paper`
     """
-    from geo_training.calibration.config import CONFIGS
-    from geo_training.calibration.data.crop_set import CropSetConfig
-    from geo_training.calibration.data.crop_writer import write_crops
-    from geo_training.config import config_path
-
     changes = {"domains": tuple(domain) if domain else None, "seed": seed, "licence": licence}
     path = None if config is None else config_path(config, ("crops_robot", "crops_paper"), CONFIGS)
     resolved = CropSetConfig.load(path, **changes)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import timm
 import torch
 from torch import nn
 
@@ -95,8 +96,6 @@ class PaperNetwork(nn.Module):
     def __init__(
         self, backbone: str, weights: Path | None = None, pretrained: Pretrained = "required", cosine: bool = False
     ):
-        import timm
-
         super().__init__()
         self.backbone_name, self.cosine = backbone, cosine
         self.backbone = _create_features(backbone, weights, pretrained)
@@ -151,8 +150,6 @@ def starting_weights(name: str, weights: Path | None, pretrained: Pretrained) ->
 
 def _create_features(name: str, weights: Path | None, pretrained: Pretrained) -> nn.Module:
     """The feature network, all of it learning."""
-    import timm
-
     if pretrained != "none":
         try:
             return create_backbone(name, weights).network.train().requires_grad_(True)

@@ -10,6 +10,7 @@ import typer
 
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training.console import command_group, say, write_json
+from geo_training.localization.config import HeadTrainingConfig
 from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, StepsOverride
 
 app = command_group("Train what finds a scene's landmarks.")
@@ -50,7 +51,6 @@ def head(
 
     Example: `geo-train localization head office --out office.safetensors`
     """  # fmt: skip
-    from geo_training.localization.config import HeadTrainingConfig
     from geo_training.localization.fit import fit_head
 
     name, _, weights = (backbone or "").partition("=")
