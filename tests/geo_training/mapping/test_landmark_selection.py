@@ -12,10 +12,9 @@ from geo_training.mapping.landmarks import (
     depth_limit,
     greedy_selection,
     min_distance,
-    point_statistics,
-    robustness_score,
     select_landmarks,
 )
+from geo_training.mapping.point_statistics import point_statistics, robustness_score
 from geo_training.mapping.scene_map import SceneMap, Tracks
 from geo_training.mapping.visibility import project_all
 

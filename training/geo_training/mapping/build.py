@@ -1,4 +1,4 @@
-"""The road from a dataset to its map: features, pairs, matches, reconstruction, alignment, verdict, files."""
+"""The pipeline from a dataset to its map: features, pairs, matches, reconstruction, alignment, verdict, files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from geo_training.console import say, write_json
 from geo_training.datasets.colmap_model import camera_from_colmap
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
 from geo_training.datasets.tally import Tally
-from geo_training.mapping.align import KnownDistance, robust_similarity, scale_from_distances
-from geo_training.mapping.colmap_io import registered_poses
+from geo_training.mapping.align import KnownDistance
 from geo_training.mapping.features import FeatureOptions, FeatureStore
 from geo_training.mapping.pairs import choose_pairs
 from geo_training.mapping.pose_check import pose_agreement
@@ -33,6 +32,7 @@ from geo_training.mapping.report import (
     versions,
     well_placed,
 )
+from geo_training.mapping.scale import set_scale
 from geo_training.mapping.scene_map import REPORT_NAME
 from geo_training.storage.fingerprints import digest_of
 from geo_training.storage.folders import FolderKind, output_folder
@@ -40,10 +40,6 @@ from geo_training.storage.folders import FolderKind, output_folder
 # A recording whose poses have this share of the frames is mapped with them; the other frames are left out.
 POSES_NEARLY_ALL = 0.95
 MIN_FRAMES = 3
-# Recorded poses that agree with a map made without them; with fewer the map is said to be bent, and refused when fewer
-# than the second share agree: then neither its shape nor its scale can be relied on.
-MOST_POSES, ENOUGH_POSES = 0.8, 2 / 3
-SCALE_SURE = 0.03  # a standard deviation of the scale above this is warned of
 # How far recorded positions may be off that are a prior: metres, or this share of the walk where their unit is unknown.
 PRIOR_SIGMA_M, PRIOR_SIGMA_SHARE = 0.1, 0.02
 
@@ -121,7 +117,7 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
     agreement = pose_agreement(usable, dataset, store, pairs) if can_place else None
     with _stage(seconds, "mapping"):
         models = _reconstruct(usable, dataset, store, poses, options, pairs)
-    report, model = _judge(dataset, frames, models, poses, options, (pairing, len(pairs)), seconds)
+    report, model = _assess(dataset, frames, models, poses, options, (pairing, len(pairs)), seconds)
     tally.used = report.registered
     tally.leave_out("that could not be placed", len(usable) - report.registered)
     say(tally.sentence)
@@ -190,7 +186,7 @@ def prior_sigma(frames: list[Frame], dataset: SceneDataset, options: MapOptions)
     return PRIOR_SIGMA_SHARE * size
 
 
-def _judge(
+def _assess(
     dataset: SceneDataset,
     frames: list[Frame],
     models: list[pycolmap.Reconstruction],
@@ -208,7 +204,10 @@ def _judge(
     scale, gravity = ScaleReport(False, "nothing was mapped"), None
     if largest is not None:
         with _stage(seconds, "alignment"):
-            scale, gravity = _set_scale(dataset, frames, largest, registered, poses, options, problems, warnings)
+            scale, gravity = set_scale(
+                dataset, frames, largest, registered, poses,
+                options.known_distances, options.keep_largest, problems, warnings,
+            )  # fmt: skip
     cameras = {}
     if largest is not None:
         for number, camera_id in enumerate(dataset.cameras, start=1):
@@ -241,74 +240,6 @@ def _judge(
         **figures,
     )
     return report, largest
-
-
-def _set_scale(
-    dataset: SceneDataset,
-    frames: list[Frame],
-    model: pycolmap.Reconstruction,
-    registered: set[str],
-    poses: str,
-    options: MapOptions,
-    problems: list[str],
-    warnings: list[str],
-) -> tuple[ScaleReport, list[float] | None]:
-    """Brings the model into the recorded world, or to a known scale; says how its scale is known and where gravity
-    points. Adds what speaks against the map to `problems` and `warnings`."""
-    metric = dataset.info.scale == "metric"
-    gravity = list(dataset.info.gravity_world) if dataset.info.gravity_world is not None else None
-    if poses == "known":
-        return ScaleReport(metric, f"recorded poses, kept as they are ({dataset.info.scale_source})"), gravity
-    T_map_camera = registered_poses(model)
-    both = [f for f in frames if f.name in registered and f.T_world_camera is not None]
-    scale = ScaleReport(False, "unknown: no recorded poses and no known distances")
-    if both:
-        try:
-            recorded_n44 = np.stack([frame.T_world_camera for frame in both])
-            fit = robust_similarity(np.stack([T_map_camera[frame.name] for frame in both]), recorded_n44)
-        except InputError as error:
-            warnings.append(f"the map could not be brought into the recorded world: {error}")
-            return replace(scale, source=f"unknown: {error}"), None
-        s = fit.similarity
-        model.transform(pycolmap.Sim3d(s.scale, pycolmap.Rotation3d(s.R_33), s.t_3))
-        source = "recorded poses by a robust similarity" + ("" if metric else ", whose own scale is unknown")
-        agree, total = int(fit.inlier_n.sum()), len(both)
-        scale = ScaleReport(
-            metric,
-            source,
-            s.scale,
-            fit.scale_spread,
-            fit.residual,
-            fit.residual_rad,
-            fit.residual_p90,
-            agree,
-            total,
-        )
-        if fit.scale_spread > SCALE_SURE:
-            warnings.append(
-                f"the recorded poses tell the scale of the map within {fit.scale_spread:.0%} only: the walk is short "
-                "for their errors, or some are wrong"
-            )
-        if agree < MOST_POSES * total:
-            sentence = (
-                f"only {agree} of {total} recorded poses agree with the map, a tenth is off by more than "
-                f"{fit.residual_p90:.3g}: the map is bent, or the recorded poses drift; --poses known keeps those"
-            )
-            if agree < ENOUGH_POSES * total and not options.keep_largest:
-                problems.append(sentence + ", --keep-largest keeps this map")
-            else:
-                warnings.append(sentence)
-    else:
-        gravity = None
-    if options.known_distances:
-        placed = {name: T for name, T in registered_poses(model).items() if name in registered}
-        factor, disagreement = scale_from_distances(placed, list(options.known_distances))
-        model.transform(pycolmap.Sim3d(factor, pycolmap.Rotation3d(), np.zeros(3)))
-        source = f"{len(options.known_distances)} known distances"
-        scale = ScaleReport(True, source, scale.factor * factor, disagreement)
-        if both:
-            warnings.append(f"the map is {factor:.4g} times as large as the recorded poses, whose scale is unknown")
-    return scale, gravity
 
 
 def _recorded_metric(dataset: SceneDataset, frames: list[Frame]) -> bool:
