@@ -3,69 +3,32 @@
 ros2 launch geo_perception calibrate.launch.py image:=/camera/image_raw
 """
 
-import os
+from geo_perception.ros.launching import (
+    IMAGE_ARGUMENTS,
+    PROCESS_ARGUMENTS,
+    LaunchArgument,
+    calibration_start,
+    launch_description,
+    params_file,
+)
 
-from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-
-from geo_perception.ros.launching import calibration_start, own_parameters_file, process_starts
-
-SHARE = get_package_share_directory("geo_perception")
-SWITCH = ("true", "false")
-# name, default, description, choices
 ARGUMENTS = (
-    ("weights", "", "weights of the network; nothing: the one in params_file, else the package's own", None),
-    ("image", "image", "topic of the raw images; compressed ones are expected below it, at <image>/compressed", None),
-    (
-        "camera_info",
-        "",
-        "topic of the driver's CameraInfo, to compare with; nothing: camera_info beside the image",
-        None,
+    LaunchArgument("weights", "", "weights of the network; nothing: the one in params_file, else the package's own"),
+    *IMAGE_ARGUMENTS,
+    LaunchArgument(
+        "camera_info", "", "topic of the driver's CameraInfo, to compare with; nothing: camera_info beside the image"
     ),
-    ("image_transport", "", "raw or compressed; nothing: as in params_file", ("", "raw", "compressed")),
-    ("attitude_frame", "", "give the attitude for this body frame of the camera; nothing: as in params_file", None),
-    ("params_file", os.path.join(SHARE, "config", "calibration.yaml"), "parameters of the node", None),
-    ("namespace", "", "namespace of the node", None),
-    ("use_sim_time", "false", "take the time from /clock", SWITCH),
-    ("autostart", "true", "configure and activate by itself", SWITCH),
-    ("log_level", "info", "debug, info, warn, error or fatal", ("debug", "info", "warn", "error", "fatal")),
-    ("rviz", "false", "open RViz with the horizon", SWITCH),
-    ("container", "false", "run in the one process that all perception nodes can share", SWITCH),
+    LaunchArgument(
+        "attitude_frame", "", "give the attitude for this body frame of the camera; nothing: as in params_file"
+    ),
+    params_file("calibration"),
+    *PROCESS_ARGUMENTS,
 )
 
 
-def _nodes(context):
-    given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
-    start = calibration_start(given, given["params_file"])
-    (process,) = process_starts([start], given["container"] == "true", given["log_level"])
-    node = Node(
-        package="geo_perception",
-        executable=process.executable,
-        name=process.name,
-        namespace=given["namespace"],
-        parameters=[start.params_file, own_parameters_file(start)],
-        remappings=process.remappings,
-        arguments=process.arguments,
-        output="screen",
-    )
-    if given["rviz"] == "false":
-        return [node]
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        namespace=given["namespace"],
-        arguments=["-d", os.path.join(SHARE, "rviz", "calibration.rviz")],
-        parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
-    )
-    return [node, rviz]
+def _nodes(given):
+    return [calibration_start(given, given["params_file"])]
 
 
 def generate_launch_description():
-    declared = [
-        DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
-        for name, default, description, choices in ARGUMENTS
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_nodes)])
+    return launch_description(ARGUMENTS, _nodes, rviz="calibration")

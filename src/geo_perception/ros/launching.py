@@ -1,5 +1,5 @@
-"""What the launch files start, worked out from their arguments. No launch library here, so that it can be tested
-without one."""
+"""What the launch files declare and start. The launch library, which comes only with a ROS distribution, is imported
+where the description is made."""
 
 from __future__ import annotations
 
@@ -9,14 +9,54 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from geo_perception.errors import InputError
 
 # Launch arguments of every launch file whose answer "nothing" leaves the value to params_file, or to the node.
 _LEFT_TO_FILE = ("image_transport",)
 _SWITCHES = ("use_sim_time", "autostart")
+
+
+@dataclass(frozen=True)
+class LaunchArgument:
+    """An argument of a launch file. A default `in_share` is a path below the package's share folder."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] | None = None
+    in_share: bool = False
+
+
+def switch(name: str, default: bool, description: str) -> LaunchArgument:
+    """An argument that is true or false."""
+    return LaunchArgument(name, str(default).lower(), description, ("true", "false"))
+
+
+def params_file(capability: str, name: str = "params_file") -> LaunchArgument:
+    """The argument for the file with the parameters of a capability's node."""
+    return LaunchArgument(name, f"config/{capability}.yaml", f"parameters of {capability}_node", in_share=True)
+
+
+IMAGE_ARGUMENTS = (
+    LaunchArgument("image", "image", "topic of the raw images; compressed ones are expected at <image>/compressed"),
+    LaunchArgument(
+        "image_transport", "", "raw or compressed; nothing: as in params_file", ("", "raw", "compressed")
+    ),
+)  # fmt: skip
+PROCESS_ARGUMENTS = (
+    LaunchArgument("namespace", "", "namespace of all that is started"),
+    switch("use_sim_time", False, "take the time from /clock"),
+    switch("autostart", True, "configure and activate without being asked"),
+    LaunchArgument(
+        "log_level", "info", "debug, info, warn, error or fatal", ("debug", "info", "warn", "error", "fatal")
+    ),
+    switch("rviz", False, "open RViz with what is published"),
+    switch("container", False, "run in the one process that all perception nodes can share"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,6 +157,60 @@ def process_starts(nodes: Sequence[NodeStart], container: bool, log_level: str) 
     remappings = [(f"{node.name}:{source}", target) for node in nodes for source, target in node.remappings]
     arguments = [*(node.capability for node in nodes), *logging]
     return [ProcessStart("perception_container", None, arguments, remappings, list(nodes))]
+
+
+def launch_description(
+    arguments: Iterable[LaunchArgument], nodes: Callable[[Mapping[str, str]], Sequence[NodeStart]], rviz: str
+) -> Any:
+    """The `launch.LaunchDescription` that declares `arguments`, starts what `nodes` makes of their values, and where it
+    is asked for RViz with the package's `rviz/<rviz>.rviz`."""
+    from ament_index_python.packages import get_package_share_directory
+    from launch import LaunchDescription
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch.substitutions import LaunchConfiguration
+    from launch_ros.actions import Node
+
+    share, arguments = get_package_share_directory("geo_perception"), list(arguments)
+
+    def actions(context: Any) -> list[Any]:
+        given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in arguments}
+        started = [
+            Node(
+                package="geo_perception",
+                executable=process.executable,
+                name=process.name,
+                namespace=given["namespace"],
+                parameters=[
+                    *(start.params_file for start in process.nodes),
+                    *(own_parameters_file(start) for start in process.nodes),
+                ],
+                remappings=process.remappings,
+                arguments=process.arguments,
+                output="screen",
+            )
+            for process in process_starts(nodes(given), given["container"] == "true", given["log_level"])
+        ]
+        if given["rviz"] == "true":
+            viewer = Node(
+                package="rviz2",
+                executable="rviz2",
+                namespace=given["namespace"],
+                arguments=["-d", os.path.join(share, "rviz", f"{rviz}.rviz")],
+                parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
+            )
+            started.append(viewer)
+        return started
+
+    declared = [
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=os.path.join(share, argument.default) if argument.in_share else argument.default,
+            description=argument.description,
+            choices=argument.choices,
+        )
+        for argument in arguments
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=actions)])
 
 
 def _common_parameters(given: Mapping[str, str], *left_to_file: str) -> dict[str, object]:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -188,28 +190,64 @@ def test_rviz_shows_only_topics_that_a_node_publishes(name):
         assert f'"~/{own}"' in source.read_text(), topic
 
 
-@pytest.mark.parametrize("name", ["calibrate", "depth", "localize"])
-def test_every_launch_argument_that_is_read_is_declared(name):
-    """launch itself comes only with a ROS distribution, so the file is read, not run."""
-    import ast
+class TestLaunchFiles:
+    """Each file with a stand-in for the launch library, which comes only with a ROS distribution."""
 
-    source = (ROOT / "launch" / f"{name}.launch.py").read_text()
-    table = next(
-        node.value for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ARGUMENTS"
-    )  # fmt: skip
-    declared = {entry.elts[0].value for entry in table.elts}
+    @pytest.fixture
+    def launch(self, monkeypatch):
+        """Runs a launch file with arguments; what it declares, and the keywords of each Node that it starts."""
 
-    class Reads(dict):
-        def __missing__(self, key):
-            raise AssertionError(f"{key} is read and not declared")
+        def module(name: str, **members) -> None:
+            monkeypatch.setitem(sys.modules, name, SimpleNamespace(**members))
 
-    given = Reads({key: CALIBRATION if key.endswith("params_file") else "" for key in declared})
-    starts = []
-    if name != "depth":
-        starts.append(calibration_start(given, CALIBRATION))
-    if name != "calibrate":
-        starts.append(depth_start(given, DEPTH, given["depth_weights" if name == "localize" else "weights"]))
-    if name == "localize":
-        starts.append(localization_start(given, calibrated_here=True))
-    assert len(process_starts(starts, container=False, log_level="info")) == len(starts)
+        def substitution(name: str) -> SimpleNamespace:
+            return SimpleNamespace(perform=lambda given: given[name])  # KeyError where it is not declared
+
+        module("ament_index_python.packages", get_package_share_directory=lambda _: str(ROOT))
+        module("launch", LaunchDescription=list)
+        module(
+            "launch.actions", DeclareLaunchArgument=lambda name, **more: (name, more),
+            OpaqueFunction=lambda function: function,
+        )  # fmt: skip
+        module("launch.substitutions", LaunchConfiguration=substitution)
+        module("launch_ros.actions", Node=lambda **more: more)
+
+        def run(file: str, **changes: str):
+            made = runpy.run_path(str(ROOT / "launch" / f"{file}.launch.py"))
+            *declared, actions = made["generate_launch_description"]()
+            defaults = {name: more["default_value"] for name, more in declared}
+            assert set(changes) <= set(defaults)
+            return dict(declared), actions(defaults | changes)
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("file", "node"), [("calibrate", "calibration"), ("depth", "depth"), ("localize", "localization")]
+    )
+    def test_one_node_with_the_parameters_of_its_capability(self, launch, file, node):
+        declared, (started,) = launch(file, namespace="robot", image="/cam/image_raw")
+        assert (started["executable"], started["name"], started["namespace"]) == (f"{node}_node",) * 2 + ("robot",)
+        assert started["parameters"][0] == str(ROOT / "config" / f"{node}.yaml")
+        own = yaml.safe_load(Path(started["parameters"][1]).read_text())
+        assert own == {f"/**/{node}_node": {"ros__parameters": {"use_sim_time": False, "autostart": True}}}
+        assert started["remappings"] == [("image", "/cam/image_raw")]
+        for name, more in declared.items():
+            assert more["description"], name
+            assert more["choices"] is None or more["default_value"] in more["choices"], name
+
+    @pytest.mark.parametrize("file", ["calibrate", "depth", "localize"])
+    def test_rviz_beside_it_in_the_same_time(self, launch, file):
+        _, (_, viewer) = launch(file, rviz="true", use_sim_time="true", namespace="robot")
+        assert (viewer["package"], viewer["namespace"]) == ("rviz2", "robot")
+        assert Path(viewer["arguments"][1]).is_file()
+        assert viewer["parameters"] == [{"use_sim_time": True}]
+
+    def test_all_three_as_processes_or_in_one(self, launch):
+        three = {"calibrate": "true", "depth": "true"}
+        _, processes = launch("localize", **three)
+        names = [started["executable"] for started in processes]
+        assert names == ["calibration_node", "localization_node", "depth_node"]
+        _, (container,) = launch("localize", **three, container="true")
+        assert container["executable"] == "perception_container"
+        assert container["arguments"][:3] == ["calibration", "localization", "depth"]
+        assert len(container["parameters"]) == 6
