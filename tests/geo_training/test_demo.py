@@ -1,4 +1,4 @@
-"""What surrounds the demo's road: its folder, its last line. The road itself is `make demo`."""
+"""What surrounds the demo's pipeline: its folder, its last line. The pipeline itself is `make demo`."""
 
 import json
 import subprocess
@@ -99,15 +99,15 @@ def test_the_second_recording_is_measured_in_process_before_the_live_rate_is_cho
     """The stages by their commands; what they write is written here, with frames of 2 s."""
     commands = []
 
-    def run(road, title, *command):
+    def run(pipeline, title, *command):
         commands.append(command)
-        road.seconds[title] = 1.0
+        pipeline.seconds[title] = 1.0
         if "--json" in command:
             live = "--live" in command
             content = {"figures": figures()["live"] if live else {"recall_5cm_5deg": 0.98, "frame_ms_p50": 2000.0}}
             Path(command[command.index("--json") + 1]).write_text(json.dumps(content))
 
-    monkeypatch.setattr(demo.Road, "run", run)
+    monkeypatch.setattr(demo.Pipeline, "run", run)
     found = demo.drive(tmp_path / "demo", 0)
     first, second = commands[-2:]
     assert "--live" not in first
@@ -117,12 +117,12 @@ def test_the_second_recording_is_measured_in_process_before_the_live_rate_is_cho
     assert demo.shortfall(found) is None
 
 
-def test_a_stage_that_fails_ends_the_road(tmp_path):
-    road = demo.Road(tmp_path)
-    road.run("well", "python", "-c", "pass")
+def test_a_stage_that_fails_ends_the_pipeline(tmp_path):
+    pipeline = demo.Pipeline(tmp_path)
+    pipeline.run("well", "python", "-c", "pass")
     with pytest.raises(demo.NotGoodEnough, match="'badly' ended with code 3"):
-        road.run("badly", "python", "-c", "raise SystemExit(3)")
-    assert list(road.seconds) == ["well", "badly"]
+        pipeline.run("badly", "python", "-c", "raise SystemExit(3)")
+    assert list(pipeline.seconds) == ["well", "badly"]
     assert demo._executable(("python", "-c", "pass"))[0] == sys.executable
     with pytest.raises(InputError, match="make setup"):
         demo._executable(("no-such-program",))

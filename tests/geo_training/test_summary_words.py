@@ -11,7 +11,7 @@ from geo_training.calibration.commands import validation_summary
 from geo_training.calibration.uncertainty import ValidationErrors, validation_figures
 from geo_training.console import json_text
 from geo_training.depth.validation import validate
-from geo_training.experiments.bench import Work, figure_words
+from geo_training.experiments.bench import StageCache, figure_words
 from geo_training.experiments.benches.depth_claims import CLAIMS, gain
 from geo_training.localization.commands import held_out_summary
 from geo_training.mapping.report import MapReport, ScaleReport, readable
@@ -117,9 +117,9 @@ def test_a_figure_of_a_benchmark_is_words_where_it_is_no_number():
 
 def test_a_stage_keeps_what_json_has_no_number_for(tmp_path):
     made = {"median": math.inf, "edge": math.nan, "rows": [{"low": -math.inf, "name": "NaN-free"}], "count": 3}
-    Work(tmp_path / "w", {"a": 1}).stage("measure", lambda: made)
+    StageCache(tmp_path / "w", {"a": 1}).stage("measure", lambda: made)
     json.loads((tmp_path / "w" / "stages.json").read_text(), parse_constant=pytest.fail)
-    again = Work(tmp_path / "w", {"a": 1}).stage("measure", lambda: pytest.fail("it was done"))
+    again = StageCache(tmp_path / "w", {"a": 1}).stage("measure", lambda: pytest.fail("it was done"))
     assert again["median"] == math.inf
     assert math.isnan(again["edge"])
     assert again["rows"] == [{"low": -math.inf, "name": "NaN-free"}]

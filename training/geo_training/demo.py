@@ -1,4 +1,4 @@
-"""The whole road on one machine, from a recording to a live pose: `make demo`.
+"""The whole pipeline on one machine, from a recording to a live pose: `make demo`.
 
 A furnished room is rendered and walked through twice, by day and in the evening. The first recording becomes a map and
 a scene; the second is localized in process, frame by frame, and then played into the live node as fast as this machine
@@ -38,7 +38,7 @@ _MADE = (FIRST, SECOND, DATASET, SCENE, f"{SCENE}.run", IN_PROCESS, RESULT, REPO
 
 
 @dataclass
-class Road:
+class Pipeline:
     """The stages, run one after another in `folder`, each as the command that a user would type."""
 
     folder: Path
@@ -79,46 +79,47 @@ def prepare(folder: Path) -> None:
 
 
 def drive(folder: Path, seed: int) -> dict:
-    """Runs the whole road in `folder`. Returns the figures of the replay `in_process` and of the `live` one, the
+    """Runs the whole pipeline in `folder`. Returns the figures of the replay `in_process` and of the `live` one, the
     `rate` of that, and the `seconds` of every stage."""
     prepare(folder)
-    road = Road(folder)
+    pipeline = Pipeline(folder)
     room = ("python", "-m", "geo_training.synthetic.recording", "--seed", str(seed))
-    road.run(
+    pipeline.run(
         "Record a walk through a room, by day", *room,
-        "--walk", "1", "--light", "daylight", "--turns", "4", "--duration", "40", "--rate", "8", "--out", road / FIRST,
+        "--walk", "1", "--light", "daylight", "--turns", "4", "--duration", "40", "--rate", "8",
+        "--out", pipeline / FIRST,
     )  # fmt: skip
-    road.run(
+    pipeline.run(
         "Record another walk through the same room, in the evening", *room,
         "--walk", "2", "--light", "evening", "--turns", "-2", "--duration", str(SECOND_S), "--rate", str(SECOND_HZ),
-        "--out", road / SECOND,
+        "--out", pipeline / SECOND,
     )  # fmt: skip
-    road.run(
+    pipeline.run(
         "Make a dataset of the first recording",
         "geo-train",
         "dataset",
         "from-bag",
-        road / FIRST,
+        pipeline / FIRST,
         "--out",
-        road / DATASET,
+        pipeline / DATASET,
     )
-    road.run("Map it", "geo-train", "map", road / DATASET)
-    road.run("Choose landmarks", "geo-train", "landmarks", road / DATASET, "--count", "300")
-    road.run(
-        "Train the head that finds them", "geo-train", "localization", "head", road / DATASET, "--out", road / SCENE,
-        "--steps", "450", "--batch", "4", "--seed", str(seed),
+    pipeline.run("Map it", "geo-train", "map", pipeline / DATASET)
+    pipeline.run("Choose landmarks", "geo-train", "landmarks", pipeline / DATASET, "--count", "300")
+    pipeline.run(
+        "Train the head that finds them", "geo-train", "localization", "head", pipeline / DATASET,
+        "--out", pipeline / SCENE, "--steps", "450", "--batch", "4", "--seed", str(seed),
     )  # fmt: skip
-    replay = "geo-eval", "replay", road / SECOND, "--scene", road / SCENE
-    road.run("Localize the second recording in process", *replay, "--json", road / IN_PROCESS)
+    replay = "geo-eval", "replay", pipeline / SECOND, "--scene", pipeline / SCENE
+    pipeline.run("Localize the second recording in process", *replay, "--json", pipeline / IN_PROCESS)
     in_process = _figures(folder / IN_PROCESS)
     rate = live_rate(in_process.get("frame_ms_p50"), SECOND_HZ, SECOND_S * SECOND_HZ)
-    road.run(
-        "Play it into the live node", *replay, "--live", "--rate", f"{rate:g}", "--report", road / REPORT,
-        "--json", road / RESULT,
+    pipeline.run(
+        "Play it into the live node", *replay, "--live", "--rate", f"{rate:g}", "--report", pipeline / REPORT,
+        "--json", pipeline / RESULT,
     )  # fmt: skip
-    say("\n" + "\n".join(f"{seconds:6.0f} s  {title}" for title, seconds in road.seconds.items()))
-    say(f"{sum(road.seconds.values()):6.0f} s  in all\n")
-    return {"in_process": in_process, "live": _figures(folder / RESULT), "rate": rate, "seconds": road.seconds}
+    say("\n" + "\n".join(f"{seconds:6.0f} s  {title}" for title, seconds in pipeline.seconds.items()))
+    say(f"{sum(pipeline.seconds.values()):6.0f} s  in all\n")
+    return {"in_process": in_process, "live": _figures(folder / RESULT), "rate": rate, "seconds": pipeline.seconds}
 
 
 def live_rate(frame_ms: float | None, recorded_hz: float, frames: int) -> float:

@@ -1,4 +1,4 @@
-"""Named benchmarks: the same road on the same data, its figures beside the machine and the versions that gave them."""
+"""Named benchmarks: the same pipeline on the same data, its metrics beside the machine and the versions they are of."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Benchmark:
     needs: str
     duration: str
     figures: tuple[str, ...]
-    run: Callable[[Path, Work, BenchOptions], BenchResult] = field(repr=False)
+    run: Callable[[Path, StageCache, BenchOptions], BenchResult] = field(repr=False)
     minutes: float | None = None
 
 
-class Work:
+class StageCache:
     """The folder of a run: stages that are done are not done again, and keep the seconds they took.
 
     `key` is what the stages depend on; a folder that was filled with another is begun anew.
@@ -121,7 +121,7 @@ def run_benchmark(
     # A commit does not tell which changes lie over it, and an installed package has none.
     key = {"benchmark": benchmark.name, "data_sha256": sha256, "versions": versions, "options": chosen}
     key["code_sha256"] = sha256_of_code()
-    result = benchmark.run(data_root, Work(work_folder, key), options)
+    result = benchmark.run(data_root, StageCache(work_folder, key), options)
     missing = [name for name in benchmark.figures if name not in result.figures]
     if missing:
         raise RuntimeError(f"{benchmark.name} did not give {', '.join(missing)}")

@@ -12,7 +12,7 @@ from geo_training.experiments.bench import (
     Benchmark,
     BenchOptions,
     BenchResult,
-    Work,
+    StageCache,
     load_benchmark,
     run_benchmark,
 )
@@ -69,15 +69,15 @@ def test_work_of_other_data_is_begun_anew(data, tmp_path):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "precious.txt").write_text("keep")
     with pytest.raises(InputError, match="choose another --work"):
-        Work(tmp_path, {})
+        StageCache(tmp_path, {})
     assert (tmp_path / "precious.txt").read_text() == "keep"
 
 
 def test_an_interrupted_stage_is_made_again(tmp_path):
-    work = Work(tmp_path / "w", {"a": 1})
+    work = StageCache(tmp_path / "w", {"a": 1})
     with pytest.raises(KeyboardInterrupt):
         work.stage("long", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert Work(tmp_path / "w", {"a": 1}).stage("long", lambda: {"done": 1})["done"] == 1
+    assert StageCache(tmp_path / "w", {"a": 1}).stage("long", lambda: {"done": 1})["done"] == 1
 
 
 def test_a_benchmark_that_keeps_a_figure_back_is_a_defect(data, tmp_path):

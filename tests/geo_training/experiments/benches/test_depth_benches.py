@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.cli import evaluate
-from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter
+from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth import fit as fit_module
 from geo_training.depth.data.instance_masks import write_ids
 from geo_training.depth.networks.pose_network import PoseEstimator, PoseNetwork, PoseNetworkConfig
@@ -20,7 +21,7 @@ from geo_training.experiments.bench import (
     Benchmark,
     BenchOptions,
     BenchResult,
-    Work,
+    StageCache,
     load_benchmark,
     run_benchmark,
 )
@@ -241,7 +242,7 @@ def test_the_pace_is_that_of_the_steps_without_what_comes_besides(tmp_path, monk
 
     monkeypatch.setattr(fit_module, "fit_depth", fit)
     config = variant_configs((tmp_path,), BenchOptions())["baseline"]
-    pace = depth_stages.pace_stage(Work(tmp_path / "work", {}), "baseline", config)
+    pace = depth_stages.pace_stage(StageCache(tmp_path / "work", {}), "baseline", config)
     assert pace.step_s == pytest.approx(0.25)
     assert ran == [2, 6]  # 1 s of difference can be timed
 
@@ -255,7 +256,7 @@ def test_steps_that_are_too_fast_to_be_timed_are_measured_over_more_of_them(tmp_
 
     monkeypatch.setattr(fit_module, "fit_depth", fit)
     config = variant_configs((tmp_path,), BenchOptions())["baseline"]
-    pace = depth_stages.pace_stage(Work(tmp_path / "work", {}), "baseline", config)
+    pace = depth_stages.pace_stage(StageCache(tmp_path / "work", {}), "baseline", config)
     assert pace.step_s == pytest.approx(0.125)
     assert ran == [2, 6, 10, 30]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
+from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
 from geo_training.experiments.incremental.adapt import run_incremental
 from geo_training.experiments.incremental.config import load_adapt_config
 from geo_training.experiments.incremental.matrix import AdaptResult, order_found, over_seeds
@@ -13,7 +13,7 @@ METHODS = ("joint", "finetune", "lwf", "icarl", "lucir", "bic")
 FIGURES = ("old_mse", "new_mse", "old_mse_before")
 
 
-def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
+def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
     """Figures are mean squared errors of the normalized targets (without a unit), mean of the three parameters, on test
     crops of panoramas that no training saw; means over three seeds, and their deviations. A seed also splits the
     panoramas. The report `adapt.html` lies in the work folder."""
@@ -24,11 +24,11 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     config = config.model_copy(update={"seeds": tuple(options.seed + seed for seed in config.seeds)})
 
     def learn() -> dict:
-        results, single = run_incremental(config, work.folder / "runs", overwrite=True)
-        write_adapt_report(results, single, config, work.folder)
+        results, single = run_incremental(config, stages.folder / "runs", overwrite=True)
+        write_adapt_report(results, single, config, stages.folder)
         return {"results": [vars(result) for result in results]}
 
-    results = [AdaptResult(**fields) for fields in work.stage("learn", learn)["results"]]
+    results = [AdaptResult(**fields) for fields in stages.stage("learn", learn)["results"]]
     figures = {}
     for method in METHODS:
         own = [result for result in results if result.method == method]

@@ -16,14 +16,14 @@ from geo_training.calibration.data.panoramas import list_panoramas, split_panora
 from geo_training.calibration.data.photographs import centred, folder_examples
 from geo_training.evaluation.calibration.evaluate import evaluate_calibrator
 from geo_training.evaluation.calibration.set import largest_offset_deg, panorama_crops, photographs
-from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
+from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
 
 CROPS_PER_PANORAMA = 150
 OFFICE = "office"
 OFFICE_DOWN = (0.0, -1.0, 0.0)  # the y axis of its world points up
 
 
-def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
+def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
     """150 crops of each held-out panorama, drawn by the seed from what a robot's camera may be, and every office frame.
 
     The principal point of the office camera is off the centre by `office_offset_deg`; `office_centred_` are figures of

@@ -15,7 +15,7 @@ from geo_training.depth.config import CONFIGS, DepthTrainingConfig
 from geo_training.depth.networks.pose_network import PoseEstimator
 from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
 from geo_training.evaluation.depth.set import dataset_queries, find_queries
-from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
+from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
 from geo_training.experiments.benches.depth_stages import (
     FlatDepth,
     first_and_last,
@@ -36,7 +36,7 @@ TIMED_FRAMES = 50
 CHANGES = {"area_px": 320 * 96, "batch": 4, "learning_rate": 6e-4, "backbone_rate": 0.3}
 
 
-def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
+def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
     """The seven figures are of the KITTI samples: to 80 m, Garg's crop, each image by its own scale. They are colour,
     what is learned from is grey. ATE is of the drive's last frames. `office_` figures are of the office's last frames,
     by a network that learned from the others. `flat_abs_rel` and `office_flat_abs_rel` are those of a flat map."""
@@ -46,26 +46,26 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     }
     roots, configs, paces, spent_s = {}, {}, {}, 0.0
     for name, split in splits.items():
-        roots[name], imported = import_stage(work, data_root / name, split)
+        roots[name], imported = import_stage(stages, data_root / name, split)
         configs[name] = training_config(roots[name], options)
-        paces[name] = pace_stage(work, name, configs[name])
+        paces[name] = pace_stage(stages, name, configs[name])
         spent_s += imported["wall_s"] + paces[name].measured_s
     left_s = 60 * options.minutes * (1 - MEASURE_SHARE) - spent_s
     trained = {}
     for name, config in configs.items():
         # Kept, so that a run that goes on trains as long as it set out to.
-        steps = work.stage(f"plan of {name}", lambda n=name: {"steps": steps_within(left_s / 2, paces[n])})["steps"]
+        steps = stages.stage(f"plan of {name}", lambda n=name: {"steps": steps_within(left_s / 2, paces[n])})["steps"]
         configs[name] = config.model_copy(update={"steps": steps})
-        weights = work.folder / f"{name}.safetensors"
-        trained[name] = work.stage(
+        weights = stages.folder / f"{name}.safetensors"
+        trained[name] = stages.stage(
             f"train {name}", lambda c=configs[name], w=weights: fit.fit_depth(c, w, overwrite=True).figures
         )
 
     datasets = {name: SceneDataset(root) for name, root in roots.items()}
     held_out = {name: dataset_queries(data, data.of_split("test")) for name, data in datasets.items()}
     samples, _ = find_queries(data_root / KITTI)
-    estimator = DepthEstimator.load(work.folder / f"{DRIVE}.safetensors", options.device)
-    motion = PoseEstimator.load(work.folder / f"{DRIVE}.pose.safetensors", options.device)
+    estimator = DepthEstimator.load(stages.folder / f"{DRIVE}.safetensors", options.device)
+    motion = PoseEstimator.load(stages.folder / f"{DRIVE}.pose.safetensors", options.device)
     outdoor, indoor = DepthOptions(PRESETS["kitti"]), DepthOptions(PRESETS["indoor"])
     steps = configs[DRIVE].steps
     evaluation = evaluate_depth(
@@ -78,7 +78,7 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
         config=configs[DRIVE].model_dump(mode="json"),
     )
     office = evaluate_depth(
-        DepthEstimator.load(work.folder / f"{OFFICE}.safetensors", options.device), held_out[OFFICE], indoor
+        DepthEstimator.load(stages.folder / f"{OFFICE}.safetensors", options.device), held_out[OFFICE], indoor
     )
     flat = evaluate_depth(FlatDepth(), samples, outdoor).figures
     office_flat = evaluate_depth(FlatDepth(), held_out[OFFICE], indoor).figures

@@ -17,7 +17,7 @@ from geo_training.depth.data.boundaries import make_boundaries
 from geo_training.depth.data.instance_masks import FOLDER, MaskFolder
 from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
 from geo_training.evaluation.depth.set import dataset_queries
-from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
+from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
 from geo_training.experiments.benches.depth_claims import CLAIMS, FIGURES, gain, named_figures, write_results
 from geo_training.experiments.benches.depth_stages import (
     FEWEST_STEPS,
@@ -106,33 +106,35 @@ class Plan:
     steps: int
 
 
-def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
+def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
     """Figures are means over seeds, of frames held out by time: the last of the office, the last walk through every
     room. `abs_rel` and `d1` (each image by its own scale) are the mean of both sets, `edge` is of the rooms.
 
     With one seed `_std` is not a number (null in the JSON). The table is written to the work folder.
     """
-    office, imported = import_stage(work, data_root / OFFICE, lambda frames: tail_split(frames, 0.0, OFFICE_TEST))
-    rooms, rendered = rooms_stage(work)
+    office, imported = import_stage(stages, data_root / OFFICE, lambda frames: tail_split(frames, 0.0, OFFICE_TEST))
+    rooms, rendered = rooms_stage(stages)
     configs = variant_configs((rooms, office), options)
-    judge = Judge(rooms, office, options.device)
-    flat = work.stage("a flat map", lambda: judge.measure(FlatDepth()))
-    paces = {name: pace_stage(work, name, config) for name, config in configs.items()}
+    held_out = HeldOutFrames(rooms, office, options.device)
+    flat = stages.stage("a flat map", lambda: held_out.measure(FlatDepth()))
+    paces = {name: pace_stage(stages, name, config) for name, config in configs.items()}
     spent_s = sum(stage["wall_s"] for stage in (imported, rendered, flat)) + sum(p.measured_s for p in paces.values())
-    found = work.stage("plan", lambda: vars(plan_steps(60 * options.minutes - spent_s, paces, flat["wall_s"])))
+    found = stages.stage("plan", lambda: vars(plan_steps(60 * options.minutes - spent_s, paces, flat["wall_s"])))
     plan = Plan(**facts_of(found))
     say(f"{plan.seeds} seeds; {plan.start_steps} steps of the start, {plan.steps} of every variant")
     results: dict[str, list[dict]] = {name: [] for name in (START, *configs)}
     for seed in range(options.seed, options.seed + plan.seeds):
-        folder = work.folder / f"seed_{seed}"
+        folder = stages.folder / f"seed_{seed}"
         start = folder / f"{START}.safetensors"
         changes = {"seed": seed, "steps": plan.start_steps}
-        results[START].append(train_stage(work, START, configs[START_LOSSES].model_copy(update=changes), start, judge))
+        results[START].append(
+            train_stage(stages, START, configs[START_LOSSES].model_copy(update=changes), start, held_out)
+        )
         for name, config in configs.items():
             # Another seed than the start's: with the same, every variant would see the clips of the start again.
             changes = {"seed": VARIANT_SEED + seed, "steps": plan.steps, "start_from": start}
             own = config.model_copy(update=changes)
-            results[name].append(train_stage(work, name, own, folder / f"{name}.safetensors", judge))
+            results[name].append(train_stage(stages, name, own, folder / f"{name}.safetensors", held_out))
     by_seed = {name: [result["figures"] for result in own] for name, own in results.items()}
     figures = named_figures(by_seed)
     figures |= {f"flat_{key}": value for key, value in facts_of(flat).items()}
@@ -144,29 +146,29 @@ def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
     about = f"{plan.start_steps} steps of SfMLearner's losses make the common start of a seed; every variant goes on "
     about += f"from it for {plan.steps} steps. Frames held out by time, each image by its own scale."
     seeds = tuple(range(options.seed, options.seed + plan.seeds))
-    write_results(results, [about, *words], seeds, configs, work.folder)
+    write_results(results, [about, *words], seeds, configs, stages.folder)
     config = {
         "common": COMMON,
         "losses": {name: config.losses.model_dump(mode="json") for name, config in configs.items()},
         "plan": vars(plan),
         "gains": gains,
         "by_seed": by_seed,
-        "measured_frames": judge.counts,
+        "measured_frames": held_out.counts,
     }
     return BenchResult(figures, config)
 
 
-def train_stage(work: Work, name: str, config, weights: Path, judge: Judge) -> dict:
+def train_stage(stages: StageCache, name: str, config, weights: Path, held_out: HeldOutFrames) -> dict:
     """Trains and measures; `figures` and `train_s`."""
 
     def learn() -> dict:
         fitted = fit.fit_depth(config, weights, overwrite=True)
-        return {"figures": judge.measure_file(fitted.path), "train_s": fitted.figures["train_s"]}
+        return {"figures": held_out.measure_file(fitted.path), "train_s": fitted.figures["train_s"]}
 
-    return work.stage(f"{name}, seed {config.seed}", learn)
+    return stages.stage(f"{name}, seed {config.seed}", learn)
 
 
-class Judge:
+class HeldOutFrames:
     """Measures depth weights on the held-out frames of the rooms and of the office."""
 
     def __init__(self, rooms: Path, office: Path, device: str):
@@ -202,9 +204,9 @@ def combined(rooms: dict, office: dict) -> dict[str, float]:
     return figures | {f"{name}_{key}": own[key] for name, own in sets for key in ("abs_rel", "d1")}
 
 
-def rooms_stage(work: Work) -> tuple[Path, dict]:
+def rooms_stage(stages: StageCache) -> tuple[Path, dict]:
     """Rendered rooms with exact depth, masks and boundaries, the last walk of each held out; and what was made."""
-    out = work.folder / ROOMS
+    out = stages.folder / ROOMS
 
     def make() -> dict:
         chosen = depth_rooms.DepthRoomOptions(
@@ -224,7 +226,7 @@ def rooms_stage(work: Work) -> tuple[Path, dict]:
         boundaries = make_boundaries(dataset, MaskFolder(dataset, out / FOLDER))
         return {"frames": frames, "boundaries": boundaries.to_json(), "options": chosen.model_dump(mode="json")}
 
-    return out, work.stage(ROOMS, make)
+    return out, stages.stage(ROOMS, make)
 
 
 def variant_configs(datasets: tuple[Path, ...], options: BenchOptions) -> dict:

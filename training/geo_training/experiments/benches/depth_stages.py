@@ -19,7 +19,7 @@ from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.datasets.splits import tail_split
 from geo_training.depth import fit
 from geo_training.depth.config import DepthTrainingConfig
-from geo_training.experiments.bench import Work
+from geo_training.experiments.bench import StageCache
 
 FEWEST_STEPS = 4  # however short the time
 _PROBE_STEPS, _PROBE_S = 2, 1.0
@@ -36,9 +36,9 @@ class Pace:
     measured_s: float = 0.0
 
 
-def import_stage(work: Work, source: Path, split: Callable[[list[Frame]], list[Frame]]) -> tuple[Path, dict]:
+def import_stage(stages: StageCache, source: Path, split: Callable[[list[Frame]], list[Frame]]) -> tuple[Path, dict]:
     """The data set as a dataset below the work folder, its frames as `split` has them; and what was done."""
-    out = work.folder / source.name
+    out = stages.folder / source.name
 
     def make() -> dict:
         imported = import_dataset(source, out, "images", overwrite=True)
@@ -47,7 +47,7 @@ def import_stage(work: Work, source: Path, split: Callable[[list[Frame]], list[F
         counts = {name: len(dataset.of_split(name)) for name in ("train", "test")}
         return {"notes": imported.get("notes", []), **counts}
 
-    return out, work.stage(f"import {source.name}", make)
+    return out, stages.stage(f"import {source.name}", make)
 
 
 def first_and_last(frames: list[Frame], first: int, last: int) -> list[Frame]:
@@ -59,9 +59,9 @@ def first_and_last(frames: list[Frame], first: int, last: int) -> list[Frame]:
     return tail_split(frames, val=(count - first - last) / count, test=last / count)
 
 
-def pace_stage(work: Work, name: str, config: DepthTrainingConfig) -> Pace:
+def pace_stage(stages: StageCache, name: str, config: DepthTrainingConfig) -> Pace:
     """The pace of a training with this config on this machine, from a few of its steps."""
-    found = work.stage(f"pace of {name}", lambda: _measure_pace(config, work.folder / "pace" / name))
+    found = stages.stage(f"pace of {name}", lambda: _measure_pace(config, stages.folder / "pace" / name))
     return Pace(found["step_s"], found["fixed_s"], found["wall_s"])
 
 

@@ -8,21 +8,21 @@ from geo_perception.localization.estimator import Localizer
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.splits import every_nth_split
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
-from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
-from geo_training.experiments.benches import road
+from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
+from geo_training.experiments.benches import localization_pipeline as pipeline
 
 EACH = 5
 LANDMARKS = 600
 
 
-def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
+def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
     """All photographs are mapped together, so that the map's own poses are the truth; each fifth is kept from the
     landmarks and from training. Errors are in percent of the median distance from the cameras to the landmarks."""
-    root = road.import_stage(work, data_root / "fox", "transforms")
-    counts = road.split_stage(work, root, lambda frames: every_nth_split(frames, EACH))
-    mapped = road.map_stage(work, root, "none", all_frames=True)
-    chosen = road.landmarks_stage(work, root, LANDMARKS)
-    scene_path, trained = road.head_stage(work, root, options)
+    root = pipeline.import_stage(stages, data_root / "fox", "transforms")
+    counts = pipeline.split_stage(stages, root, lambda frames: every_nth_split(frames, EACH))
+    mapped = pipeline.map_stage(stages, root, "none", all_frames=True)
+    chosen = pipeline.landmarks_stage(stages, root, LANDMARKS)
+    scene_path, trained = pipeline.head_stage(stages, root, options)
     localizer = Localizer.load(scene_path, options.device)
     evaluation = evaluate_dataset(
         localizer,

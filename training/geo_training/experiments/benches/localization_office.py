@@ -9,20 +9,20 @@ from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.splits import time_block_split
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.evaluation.localization.sift_baseline import MAX_ERROR_PX, RATIO, SiftLocalizer, SiftMap
-from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, Work
-from geo_training.experiments.benches import road
+from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
+from geo_training.experiments.benches import localization_pipeline as pipeline
 
 FIRST_SHARE, BLOCK_FRAMES = 0.7, 10
 LANDMARKS = 1200
 
 
-def run(data_root: Path, work: Work, options: BenchOptions) -> BenchResult:
+def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
     """The first 70 % of the walk by time and every other 10-frame block of the rest map it; the other blocks query."""
-    root = road.import_stage(work, data_root / "office", "images")
-    counts = road.split_stage(work, root, lambda frames: time_block_split(frames, FIRST_SHARE, BLOCK_FRAMES))
-    mapped = road.map_stage(work, root, "known")
-    chosen = road.landmarks_stage(work, root, LANDMARKS)
-    scene_path, trained = road.head_stage(work, root, options)
+    root = pipeline.import_stage(stages, data_root / "office", "images")
+    counts = pipeline.split_stage(stages, root, lambda frames: time_block_split(frames, FIRST_SHARE, BLOCK_FRAMES))
+    mapped = pipeline.map_stage(stages, root, "known")
+    chosen = pipeline.landmarks_stage(stages, root, LANDMARKS)
+    scene_path, trained = pipeline.head_stage(stages, root, options)
 
     dataset, localizer = SceneDataset(root), Localizer.load(scene_path, options.device)
     evaluation = evaluate_dataset(

@@ -9,7 +9,7 @@ from pathlib import Path
 from geo_perception.errors import InputError
 from geo_training.datasets.importers import import_dataset
 from geo_training.datasets.scene import SceneDataset
-from geo_training.experiments.bench import BenchOptions, Work
+from geo_training.experiments.bench import BenchOptions, StageCache
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.fit import fit_head
 from geo_training.mapping.build import MapOptions, build_map, save_map
@@ -18,14 +18,14 @@ from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
 from geo_training.mapping.scene_map import SceneMap
 
 
-def import_stage(work: Work, source: Path, format_name: str) -> Path:
+def import_stage(stages: StageCache, source: Path, format_name: str) -> Path:
     """The data set as a dataset below the work folder."""
-    out = work.folder / "dataset"
-    work.stage("import", lambda: import_dataset(source, out, format_name, overwrite=True))
+    out = stages.folder / "dataset"
+    stages.stage("import", lambda: import_dataset(source, out, format_name, overwrite=True))
     return out
 
 
-def split_stage(work: Work, root: Path, split: Callable) -> dict:
+def split_stage(stages: StageCache, root: Path, split: Callable) -> dict:
     """Writes the splits that `split(frames)` gives; counts of the frames to map and to query."""
 
     def make() -> dict:
@@ -33,10 +33,10 @@ def split_stage(work: Work, root: Path, split: Callable) -> dict:
         dataset.save_frames(split(dataset.frames))
         return {name: len(dataset.of_split(name)) for name in ("train", "test")}
 
-    return work.stage("split", make)
+    return stages.stage("split", make)
 
 
-def map_stage(work: Work, root: Path, poses: str, all_frames: bool = False) -> dict:
+def map_stage(stages: StageCache, root: Path, poses: str, all_frames: bool = False) -> dict:
     """The map, with its report. Raises InputError when the map is not good enough."""
 
     def make() -> dict:
@@ -47,10 +47,10 @@ def map_stage(work: Work, root: Path, poses: str, all_frames: bool = False) -> d
         save_map(dataset, report, model)
         return report.to_json()
 
-    return work.stage("map", make)
+    return stages.stage("map", make)
 
 
-def landmarks_stage(work: Work, root: Path, count: int) -> dict:
+def landmarks_stage(stages: StageCache, root: Path, count: int) -> dict:
     """The landmarks, chosen and judged on the frames that may be trained on."""
 
     def make() -> dict:
@@ -62,16 +62,16 @@ def landmarks_stage(work: Work, root: Path, count: int) -> dict:
         landmarks.save(root / FILE_NAME)
         return {"options": asdict(options), "report": landmarks.report}
 
-    return work.stage("landmarks", make)
+    return stages.stage("landmarks", make)
 
 
-def head_stage(work: Work, root: Path, options: BenchOptions) -> tuple[Path, dict]:
+def head_stage(stages: StageCache, root: Path, options: BenchOptions) -> tuple[Path, dict]:
     """The trained scene and what the training said of itself."""
-    scene = work.folder / "scene.safetensors"
+    scene = stages.folder / "scene.safetensors"
 
     def make() -> dict:
         config = HeadTrainingConfig.load(None, device=options.device, seed=options.seed)
         result = fit_head(root, scene, config, overwrite=True)
         return {"figures": result.figures, "config": config.model_dump(mode="json")}
 
-    return scene, work.stage("head", make)
+    return scene, stages.stage("head", make)
