@@ -1,4 +1,4 @@
-"""What can be chosen when the calibration network is trained. Saved beside every result."""
+"""Options of a training of the calibration network. Saved beside every result."""
 
 from __future__ import annotations
 

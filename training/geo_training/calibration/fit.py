@@ -24,13 +24,14 @@ from geo_training.calibration.uncertainty import (
     fit_uncertainty,
     validation_crops,
     validation_errors,
-    validation_figures,
+    validation_metrics,
 )
 from geo_training.console import say
 from geo_training.datasets.scene import SceneDataset
 from geo_training.engine.loop import LoopResult
 from geo_training.engine.precision import strided_depthwise_in_float32
 from geo_training.engine.run import FitResult, finite, run_fit
+from geo_training.engine.schedule import backbone_groups
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.synthetic.panorama_set import training_panoramas
 
@@ -88,12 +89,8 @@ class CalibrationTask:
         return self.stream.batches(epoch * self.config.steps + first, self.config.steps - first)
 
     def parameter_groups(self, network) -> list[tuple[list, float]]:
-        """The backbone has learned already; it learns more slowly."""
         network = getattr(network, "module", network)  # behind DistributedDataParallel
-        pretrained = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
-        known = {id(parameter) for parameter in network.backbone.parameters()}
-        fresh = [parameter for parameter in network.parameters() if id(parameter) not in known]
-        return [(pretrained, self.config.backbone_rate), (fresh, 1.0)]
+        return backbone_groups(network, network.backbone, self.config.backbone_rate)
 
     def losses(self, network, batch: CropBatch) -> dict[str, torch.Tensor]:
         images_b3hw = batch.image_b3hw.float().contiguous(memory_format=torch.channels_last)
@@ -109,7 +106,7 @@ class CalibrationTask:
 
     def evaluate(self, network) -> dict[str, float]:
         """Median errors on the validation crops, which are of panoramas that nothing is learned from."""
-        return validation_figures(self.errors(network))
+        return validation_metrics(self.errors(network))
 
     def errors(self, network):
         """Errors and stated covariances on the validation crops (see `validation_errors`)."""
@@ -123,10 +120,10 @@ class CalibrationTask:
 
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
         errors = self.errors(result.network)
-        figures = {"train_s": result.seconds, "skipped_steps": result.skipped_steps, **validation_figures(errors)}
+        metrics = {"train_s": result.seconds, "skipped_steps": result.skipped_steps, **validation_metrics(errors)}
         calibrator = Calibrator(result.network, fit_uncertainty(errors), device=str(self.device))
-        calibrator.save(out, _header(self.config, self.split, self.sources, figures))
-        return figures | {"weights_bytes": out.stat().st_size}
+        calibrator.save(out, _header(self.config, self.split, self.sources, metrics))
+        return metrics | {"weights_bytes": out.stat().st_size}
 
 
 def make_network(config: CalibrationTrainingConfig) -> CalibrationNetwork:
@@ -214,7 +211,7 @@ def _photographs(config: CalibrationTrainingConfig) -> list[CalibrationExample]:
     ]  # fmt: skip
 
 
-def _header(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources, figures: dict) -> dict:
+def _header(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: CropSources, metrics: dict) -> dict:
     names = {key: [panorama.name for panorama in group] for key, group in vars(split).items()}
     return {
         **names,
@@ -222,7 +219,7 @@ def _header(config: CalibrationTrainingConfig, split: PanoramaSplit, sources: Cr
         "photographs": len(sources.photographs),
         "input_size_px": list(network_size(1, 1)),
         "config": config.to_json(exclude=_PLACES),
-        "figures": finite(figures),
+        "figures": finite(metrics),
         "licence": "that of the panoramas it was trained on",
     }
 

@@ -1,4 +1,4 @@
-"""How large the errors are on panoramas that nothing was learned from, and what that says of the stated covariances."""
+"""Validation errors on panoramas that nothing was learned from, and the uncertainty fitted on them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def validation_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -
     return ValidationErrors(np.array(errors), np.array(sigmas), np.array(vfov_errors))
 
 
-def validation_figures(errors: ValidationErrors) -> dict[str, float]:
+def validation_metrics(errors: ValidationErrors) -> dict[str, float]:
     """Medians in degrees, and how often a plain 90 % interval holds, before calibration, over `validation_crops` crops.
     Those without an answer (`validation_missed`: an error is no number) are infinitely wrong and in no interval."""
     names = ("focal", "pitch", "roll")

@@ -25,6 +25,7 @@ from geo_training.engine.checkpoint import load_state, save_state
 from geo_training.engine.loop import LoopResult
 from geo_training.engine.precision import single_pixels_in_float32, strided_depthwise_in_float32
 from geo_training.engine.run import FitResult, finite, run_fit, run_folder
+from geo_training.engine.schedule import backbone_groups
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.storage.images import find_depth
 
@@ -70,14 +71,9 @@ class DepthTask:
         return self.stream.batches(epoch * self.config.steps + first, self.config.steps - first)
 
     def parameter_groups(self, network) -> list[tuple[list, float]]:
-        """A pretrained backbone has learned already; it learns more slowly."""
         network = getattr(network, "module", network)  # behind DistributedDataParallel
         backbone = getattr(network.depth, "backbone", None) if self.config.pretrained else None
-        known = {id(parameter) for parameter in backbone.parameters()} if backbone is not None else set()
-        learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        slow = [parameter for parameter in learning if id(parameter) in known]
-        fresh = [parameter for parameter in learning if id(parameter) not in known]
-        return [(slow, self.config.backbone_rate), (fresh, 1.0)] if slow else [(fresh, 1.0)]
+        return backbone_groups(network, backbone, self.config.backbone_rate)
 
     def losses(self, network, batch) -> dict[str, torch.Tensor]:
         prediction = network(batch)
@@ -93,14 +89,14 @@ class DepthTask:
 
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
         network = result.network
-        figures = {"train_s": result.seconds, "steps": self.config.steps, "skipped_steps": result.skipped_steps}
-        figures |= self.evaluate(network)
-        header = _header(self.config, self.sources, figures)
-        self.estimator(network, checked_sigma_scale(figures)).save(out, header)
+        metrics = {"train_s": result.seconds, "steps": self.config.steps, "skipped_steps": result.skipped_steps}
+        metrics |= self.evaluate(network)
+        header = _header(self.config, self.sources, metrics)
+        self.estimator(network, checked_sigma_scale(metrics)).save(out, header)
         if learns_motion(self.config):
             PoseEstimator(network.motion, self.size_px, str(self.device)).save(out.with_suffix(POSE_SUFFIX), header)
         save_state(run_folder(out) / FINAL_NAME, network, result.moments)
-        return figures | {"weights_bytes": out.stat().st_size}
+        return metrics | {"weights_bytes": out.stat().st_size}
 
 
 def fit_depth(config: DepthTrainingConfig, out: str | Path, overwrite: bool = False) -> FitResult:
@@ -151,12 +147,12 @@ def _final_state(weights: Path) -> Path:
     return run_folder(weights) / FINAL_NAME
 
 
-def _header(config: DepthTrainingConfig, sources: list[ClipSource], figures: dict) -> dict:
+def _header(config: DepthTrainingConfig, sources: list[ClipSource], metrics: dict) -> dict:
     return {
         "trained_on": [source.dataset.info.sources for source in sources],
         "clips": [len(source.clips) for source in sources],
         "config": config.to_json(exclude=_PLACES),
-        "figures": finite(figures),
+        "figures": finite(metrics),
         "licence": "that of the recordings it was trained on",
     }
 

@@ -1,1 +1,1 @@
-"""The one training loop: devices, precision, checkpoints, trackers."""
+"""The training engine: one loop and one run for every capability, checkpoints, loader, augmentation, uncertainty."""

@@ -1,4 +1,4 @@
-"""What feeds a training: batches that are made while the network is busy, and images kept in memory."""
+"""The data loader: prefetching of batches that are drawn by number, and a memory cache of images."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""How the learning rate changes during a training."""
+"""Learning-rate schedules, and the rate of a pretrained backbone."""
 
 from __future__ import annotations
 
 import math
+
+from torch import nn
 
 STEP_AT, STEP_FACTOR = 0.75, 0.1
 
@@ -52,3 +54,13 @@ class Plateau:
         if state:
             self.scale, self.stale = state["scale"], state["stale"]
             self.best = math.inf if state["best"] is None else state["best"]
+
+
+def backbone_groups(network: nn.Module, backbone: nn.Module | None, rate: float) -> list[tuple[list, float]]:
+    """For `Task.parameter_groups`: a pretrained backbone learns by `rate` of the learning rate, the rest by all of it.
+    Frozen parameters are in no group."""
+    pretrained = {id(parameter) for parameter in backbone.parameters()} if backbone is not None else set()
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    slow = [parameter for parameter in learning if id(parameter) in pretrained]
+    fresh = [parameter for parameter in learning if id(parameter) not in pretrained]
+    return [(slow, rate), (fresh, 1.0)] if slow else [(fresh, 1.0)]

@@ -1,4 +1,4 @@
-"""One step of the optimizer for one batch: through the gradient scaler, or left out as a whole."""
+"""One optimizer step per batch: gradient scaling and clipping; skipped as a whole where it is not finite."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class FeatureBatch:
     state_bl: torch.Tensor
 
 
-def least_views(batch: int) -> int:
+def min_views(batch: int) -> int:
     """Fewer views than these make no batch: a rest too small would upset the batch statistics."""
     return min(batch, max(2, batch // 2))
 
@@ -87,7 +87,7 @@ class FeatureBuffer:
                 yield list(group)
                 group.clear()
                 complete.add(size)
-        least = least_views(batch)
+        least = min_views(batch)
         for size, group in waiting.items():
             if group and size not in complete and len(group) < least:
                 # All there are of a camera with few frames: some stand twice in a batch, rather than none in any.

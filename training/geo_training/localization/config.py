@@ -1,4 +1,4 @@
-"""What can be chosen when a head is trained. Saved beside every result."""
+"""Options of a training of a landmark head. Saved beside every result."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from geo_training.console import say, track, warn
 from geo_training.datasets.scene import SceneDataset, camera_to_dict
 from geo_training.engine.loop import LoopResult
 from geo_training.engine.run import FitResult, finite, run_fit
-from geo_training.localization.buffer import FeatureBatch, FeatureBuffer, least_views
+from geo_training.localization.buffer import FeatureBatch, FeatureBuffer, min_views
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.losses import fine_loss, heatmap_loss
 from geo_training.localization.noise import (
@@ -142,7 +142,7 @@ class HeadTask:
         learned, held, landmarks = len(self.data.training), len(self.data.held_out), len(self.data.landmarks)
         say(f"{learned} frames to learn from, {held} held out, {landmarks} landmarks")
         own = len(range(self.rank, len(self.buffer), self.world))
-        if own < least_views(self.config.batch):
+        if own < min_views(self.config.batch):
             raise InputError(f"{own} views are too few for a batch of {self.config.batch}; lower batch, or map more")
         started_s = time.perf_counter()
         if self.buffer.left_out:
@@ -182,14 +182,14 @@ class HeadTask:
         landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
         _, _, distances = normalized_errors(views, landmarks_l3, NoiseModel(), self.options)
         distance_n, angle_deg = np.array(distances).T
-        figures = {
+        metrics = {
             "held_out_px": float(np.median(error_px)) if len(error_px) else float("nan"),
             "held_out_median_deg": float(np.median(angle_deg)),
             "held_out_localized": float(np.mean(np.isfinite(distance_n))),
         }
         if not self.data.map.metric:
-            return figures | {"held_out_median_scene_units": float(np.median(distance_n))}
-        return figures | {
+            return metrics | {"held_out_median_scene_units": float(np.median(distance_n))}
+        return metrics | {
             "held_out_recall_5cm_5deg": float(np.mean((distance_n <= 0.05) & (angle_deg <= 5))),
             "held_out_median_cm": float(np.median(distance_n) * 100),
         }
@@ -233,16 +233,16 @@ class HeadTask:
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
         noise = self.noise_model(result.network) if self.data.held_out else self.data.usual_noise
         scene = _scene_of(self.data, self.backbone, result.network, noise, self.config)
-        figures = {
+        metrics = {
             "train_s": self.buffer_s + result.seconds,
             "buffer_s": self.buffer_s,
             "held_out_frames": len(self.data.held_out),
             **(result.history[-1] if result.history else {}),
             "skipped_steps": result.skipped_steps,
         }
-        scene.header |= {"figures": finite(figures)}
+        scene.header |= {"figures": finite(metrics)}
         scene.save(out, self.embed_backbone)
-        return figures | {"scene_bytes": out.stat().st_size}
+        return metrics | {"scene_bytes": out.stat().st_size}
 
 
 def _pixels(camera: Camera) -> int:

@@ -1,4 +1,4 @@
-"""How sure the localizer may be: its noise model, fitted on frames that training did not see."""
+"""The noise model of the localizer, fitted on held-out frames."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def normalized_errors(
 def fit_covariance(error_m6: np.ndarray, covariance_m66: np.ndarray, noise: NoiseModel) -> NoiseModel:
     """Scale and floors of the stated covariances (see `fit_scale_and_floor`).
 
-    Errors without a bound (a wrong pose) are the verdict's business: quantiles do not see their size. Few views leave
+    Errors without a bound (a wrong pose) are for the verdict to find: quantiles do not see their size. Few views leave
     the model as it is.
     """
     if len(error_m6) < 8:

@@ -1,4 +1,4 @@
-"""Training views: what the camera would have seen, turned and zoomed in its place, in other light."""
+"""Augmented training views: the camera turned and zoomed in its place, in other light."""
 
 from __future__ import annotations
 

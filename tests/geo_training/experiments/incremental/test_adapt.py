@@ -122,7 +122,7 @@ def test_results_of_another_config_are_refused_at_the_start_and_kept(learned, pa
         Experiment(config, folder)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     with pytest.raises(KeyboardInterrupt):
-        Experiment(config, folder, overwrite=True).old_network("indoor", 0)
+        Experiment(config, folder, overwrite=True).teacher("indoor", 0)
     assert (folder / "seed_0" / "indoor" / "result.json").is_file()  # until there is another
 
 

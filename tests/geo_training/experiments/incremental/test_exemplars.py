@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from geo_training.experiments.incremental.strategies.base import ContinualContext, Recorded, StrategyOptions
+from geo_training.experiments.incremental.strategies.base import ContinualContext, Predictions, StrategyOptions
 from geo_training.experiments.incremental.strategies.exemplars import (
     choose_exemplars,
     herd,
@@ -22,7 +22,7 @@ class Source:
 def context(targets_n3, features_nc):
     def record(source):
         assert features_nc is not None, "nothing needs to be asked of the old network"
-        return Recorded(np.zeros((len(source), 3)), np.asarray(features_nc, np.float32))
+        return Predictions(np.zeros((len(source), 3)), np.asarray(features_nc, np.float32))
 
     return ContinualContext(Source(targets_n3), None, record, np.random.default_rng(0))
 

@@ -8,7 +8,7 @@ import torch
 from geo_training.calibration.data.crop_data import CropSet
 from geo_training.calibration.paper import PaperNetwork, Prediction
 from geo_training.experiments.incremental.strategies import STRATEGIES, StrategyOptions, make_strategy
-from geo_training.experiments.incremental.strategies.base import Batch, ContinualContext, Recorded, ReplaySet
+from geo_training.experiments.incremental.strategies.base import Batch, ContinualContext, Predictions, ReplaySet
 from geo_training.experiments.incremental.strategies.bic import fit_correction
 from tiny_panoramas import TINY_BACKBONE
 
@@ -36,7 +36,7 @@ class FakeSource:
 def context(old=50, new=40):
     def record(source):
         features_nc = np.random.default_rng(5).normal(size=(len(source), 6)).astype(np.float32)
-        return Recorded(np.zeros((len(source), 3), np.float32), features_nc)
+        return Predictions(np.zeros((len(source), 3), np.float32), features_nc)
 
     return ContinualContext(FakeSource(old, 0), FakeSource(new, 1), record, np.random.default_rng(2))
 

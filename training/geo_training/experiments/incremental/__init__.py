@@ -1,1 +1,1 @@
-"""Learning new cameras without forgetting the old: the paper's five ways and its table."""
+"""Continual learning, a new domain without forgetting the old: the paper's strategies and its table."""

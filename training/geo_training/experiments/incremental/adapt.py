@@ -1,4 +1,4 @@
-"""Learning one domain after another: the paper's networks, adapted by each method, measured on both domains."""
+"""Continual learning: the paper's network, adapted from one domain to another by each method, measured on both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.files import replace_text
 from geo_training.calibration.data.crop_data import CropSet, CropSource
 from geo_training.calibration.data.panoramas import Panorama, list_panoramas, random_split, with_domain
-from geo_training.calibration.paper import PaperNetwork, TargetScale, mse_figures, starting_weights
+from geo_training.calibration.paper import PaperNetwork, TargetScale, mse_metrics, starting_weights
 from geo_training.console import say
 from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.loop import make_accelerator, run_loop
@@ -107,13 +107,13 @@ class Experiment:
         seed, config = zlib.crc32(label.encode()), self.config
         return CropSource(panoramas, config.crop, count, seed, config.cache, self.out / "crops")
 
-    def forget_seed(self, seed: int) -> None:
-        """Lets go of the seed's crops and networks in memory."""
+    def release_seed(self, seed: int) -> None:
+        """Releases the seed's crops and networks in memory."""
         self._domains = {key: value for key, value in self._domains.items() if key[1] != seed}
         self._old = {key: value for key, value in self._old.items() if key[1] != seed}
 
-    def old_network(self, name: str, seed: int, cosine: bool = False) -> tuple[Teacher, Row]:
-        """The network that learned the domain `name`, and its figures on both domains."""
+    def teacher(self, name: str, seed: int, cosine: bool = False) -> tuple[Teacher, Row]:
+        """The network that learned the domain `name`, to distil from, and its figures on both domains."""
         folder = self._old_folder(name, seed, cosine)
         key = self._key([name, cosine, seed])
         kept = self._read_result(folder, key)
@@ -138,7 +138,7 @@ class Experiment:
         strategy = make_strategy(method, options.model_copy(update={"exemplar_share": share}))
         keeps = strategy.keeps_exemplars
         folder = self.out / f"seed_{seed}" / f"{old}_{new}" / (f"{method}_{round(100 * share)}" if keeps else method)
-        teacher, before = self.old_network(old, seed, strategy.cosine)
+        teacher, before = self.teacher(old, seed, strategy.cosine)
         start = file_digest(self._old_folder(old, seed, strategy.cosine) / NETWORK)
         key = self._key([old, new, method, seed, strategy.options.model_dump(), start])
         kept = self._read_result(folder, key)
@@ -187,22 +187,22 @@ class Experiment:
     def _measure(self, network: PaperNetwork, seed: int) -> Row:
         """The network's errors on both domains, on validation and test crops."""
 
-        def figures(source: CropSource) -> dict[str, float]:
+        def metrics(source: CropSource) -> dict[str, float]:
             outputs_n3 = predict(network, CropSet.all_of(source), self.device).outputs_n3
-            return mse_figures(outputs_n3, source.targets_n3, self.scale)
+            return mse_metrics(outputs_n3, source.targets_n3, self.scale)
 
         domains = [self.domain(name, seed) for name in self.config.domains]
-        return {domain.name: {split: figures(getattr(domain, split)) for split in SPLITS} for domain in domains}
+        return {domain.name: {split: metrics(getattr(domain, split)) for split in SPLITS} for domain in domains}
 
     def _constant(self, old: str, seed: int) -> Row:
         """The errors of always answering the mean of the old domain's training targets."""
         mean_3 = self.domain(old, seed).train.targets_n3.mean(axis=0)
 
-        def figures(source: CropSource) -> dict[str, float]:
-            return mse_figures(np.broadcast_to(mean_3, (len(source), 3)), source.targets_n3, self.scale)
+        def metrics(source: CropSource) -> dict[str, float]:
+            return mse_metrics(np.broadcast_to(mean_3, (len(source), 3)), source.targets_n3, self.scale)
 
         domains = [self.domain(name, seed) for name in self.config.domains]
-        return {domain.name: {split: figures(getattr(domain, split)) for split in SPLITS} for domain in domains}
+        return {domain.name: {split: metrics(getattr(domain, split)) for split in SPLITS} for domain in domains}
 
     def _old_folder(self, name: str, seed: int, cosine: bool) -> Path:
         return self.out / f"seed_{seed}" / f"{name}{'_cosine' if cosine else ''}"
@@ -250,7 +250,7 @@ def run_incremental(
     results, single = [], {name: {} for name in config.domains}
     for seed in config.seeds:
         for name in config.domains if config.both_ways else config.domains[:1]:
-            single[name][seed] = experiment.old_network(name, seed)[1]
+            single[name][seed] = experiment.teacher(name, seed)[1]
         for old, new in config.directions:
             for method in config.methods:
                 results.append(experiment.adapt(old, new, method, seed))
@@ -258,7 +258,7 @@ def run_incremental(
                 if "icarl" in config.methods and share == config.options.exemplar_share:
                     continue  # it is among the methods
                 results.append(experiment.adapt(old, new, "icarl", seed, share))
-        experiment.forget_seed(seed)
+        experiment.release_seed(seed)
     content = {"results": [result.to_json() for result in results], "single": single}
     replace_text(Path(out) / "results.json", json.dumps(content, indent=2) + "\n")
     return results, single

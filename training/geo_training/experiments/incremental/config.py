@@ -1,4 +1,4 @@
-"""What can be chosen when the paper's network learns one domain after another. Saved beside every result."""
+"""Options of continual learning with the paper's network. Saved beside every result."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import torch
 
 from geo_perception.runtime.device import half_precision
 from geo_training.calibration.data.crop_data import CropSet, CropSource
-from geo_training.calibration.paper import PaperNetwork, Prediction, TargetScale, mse_figures
+from geo_training.calibration.paper import PaperNetwork, Prediction, TargetScale, mse_metrics
 from geo_training.engine.loop import LoopConfig
 from geo_training.experiments.incremental.config import TrainingConfig
-from geo_training.experiments.incremental.strategies.base import Batch, Recorded, Strategy
+from geo_training.experiments.incremental.strategies.base import Batch, Predictions, Strategy
 
 WATCHED = "validation_umse"
 _PREDICTED_AT_ONCE = 64
@@ -31,7 +31,7 @@ def uses_half(device: torch.device) -> bool:
 
 
 @torch.no_grad()
-def predict(network: PaperNetwork, crops: CropSet, device: torch.device) -> Recorded:
+def predict(network: PaperNetwork, crops: CropSet, device: torch.device) -> Predictions:
     """The network's answers for every crop, in their order; the network is left in evaluation mode."""
     network = network.to(device).eval()
     half = half_precision(device) if uses_half(device) else None
@@ -41,7 +41,7 @@ def predict(network: PaperNetwork, crops: CropSet, device: torch.device) -> Reco
             prediction = network(to_image(crops.images(positions), device))
         outputs.append(prediction.outputs_b3.float().cpu().numpy())
         features.append(prediction.features_bc.float().cpu().numpy())
-    return Recorded(np.concatenate(outputs), np.concatenate(features))
+    return Predictions(np.concatenate(outputs), np.concatenate(features))
 
 
 class Teacher:
@@ -49,17 +49,17 @@ class Teacher:
 
     def __init__(self, network: PaperNetwork, device: torch.device):
         self.network, self._device = network, device
-        self._records: dict[CropSource, Recorded] = {}
+        self._records: dict[CropSource, Predictions] = {}
 
-    def record(self, source: CropSource) -> Recorded:
+    def record(self, source: CropSource) -> Predictions:
         if source not in self._records:
             self._records[source] = predict(self.network, CropSet.all_of(source), self._device)
         return self._records[source]
 
-    def record_set(self, crops: CropSet) -> Recorded:
+    def record_set(self, crops: CropSet) -> Predictions:
         """In the order of the set's positions."""
         records = [(self.record(source), rows) for source, rows in crops.parts]
-        return Recorded(
+        return Predictions(
             np.concatenate([old.outputs_n3[rows] for old, rows in records]),
             np.concatenate([old.features_nc[rows] for old, rows in records]),
         )
@@ -78,7 +78,7 @@ class RegressionTask:
         config: TrainingConfig,
         seed: int,
         device: torch.device,
-        record_set: Callable[[CropSet], Recorded] | None = None,
+        record_set: Callable[[CropSet], Predictions] | None = None,
         rank: int = 0,
         world: int = 1,
     ):
@@ -107,10 +107,10 @@ class RegressionTask:
         return self.strategy.losses(Prediction(*(tensor.float() for tensor in prediction)), rest)
 
     def evaluate(self, network) -> dict[str, float]:
-        figures = mse_figures(
+        metrics = mse_metrics(
             predict(network, self.validation, self._device).outputs_n3, self.validation.targets_n3, self.scale
         )
-        return {f"validation_{name}": value for name, value in figures.items()}
+        return {f"validation_{name}": value for name, value in metrics.items()}
 
 
 def loop_config(config: TrainingConfig, crops: int, seed: int, world: int = 1) -> LoopConfig:

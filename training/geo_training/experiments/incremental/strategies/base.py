@@ -36,7 +36,7 @@ class StrategyOptions(Strict):
 
 
 @dataclass(frozen=True)
-class Recorded:
+class Predictions:
     """A network's answers for every crop of a set: outputs float32 (N, 3), features float32 (N, C)."""
 
     outputs_n3: np.ndarray
@@ -66,7 +66,7 @@ class ContinualContext:
 
     old: CropSource
     new: CropSource
-    record: Callable[[CropSource], Recorded]
+    record: Callable[[CropSource], Predictions]
     rng: np.random.Generator
 
 
