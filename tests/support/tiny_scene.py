@@ -12,7 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap, Tracks
 from geo_training.mapping.visibility import compare_depth

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth.data.boundaries import boundary_path
 
 from geo_perception.geometry import Camera

@@ -16,7 +16,8 @@ from geo_training.datasets.check.poses import check_poses, find_jumps
 from geo_training.datasets.check.recording import check_cameras, check_stamps
 from geo_training.datasets.importers.source import DepthFile
 from geo_training.datasets.matching import Matches, agreement, epipolar_px, triangulated_depths
-from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter
+from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from scipy.spatial.transform import Rotation
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, pose_from_quaternion, pose_to_quaternion, so3_exp

@@ -14,7 +14,8 @@ from geo_training.datasets.check.lens import (
     still_distorted,
 )
 from geo_training.datasets.matching import Matches
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.undistort import Undistorter
 
 from geo_perception.geometry import Camera, make_pose, so3_exp

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geo_training.datasets.scene import SceneDataset, SceneWriter, camera_is_known
+from geo_training.datasets.scene import SceneDataset, camera_is_known
+from geo_training.datasets.scene_writer import SceneWriter
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose, so3_exp

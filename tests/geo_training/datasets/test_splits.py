@@ -7,7 +7,8 @@ import pytest
 from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.importers import ImportOptions, import_dataset
-from geo_training.datasets.scene import Frame, SceneDataset, SceneWriter
+from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.splits import every_nth_split, sequence_split, tail_split, time_block_split
 
 from geo_perception.errors import InputError

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.fit import HeadData, HeadTask, fit_head
 from geo_training.localization.views import scene_focal_px

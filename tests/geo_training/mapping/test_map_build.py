@@ -10,7 +10,8 @@ import pytest
 from board_walk import CAMERA, boards, poses_of_walk, render
 from command_line import invoke
 from geo_training.cli import train
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.mapping.align import KnownDistance
 from geo_training.mapping.build import MapOptions, build_map, choose_poses, mapping_frames, prior_sigma, save_map
 from geo_training.mapping.colmap_io import registered_poses

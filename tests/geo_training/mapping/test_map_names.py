@@ -7,7 +7,8 @@ import pytest
 from board_walk import CAMERA, boards, poses_of_walk, render
 from command_line import invoke
 from geo_training.cli import train
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.fit import HeadData
 from geo_training.mapping.colmap_io import read_model

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.cli import train
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 
 from geo_perception.geometry import Camera
 

@@ -1,4 +1,4 @@
-"""The one dataset layout. Every importer writes it with `SceneWriter`, everything else reads it with `SceneDataset`.
+"""The one dataset layout. Every importer writes it (scene_writer.py), everything else reads it with `SceneDataset`.
 
 dataset.json                      where it came from, axes, scale and how it is known, gravity
 cameras.json                      intrinsics by camera id; images are stored without lens distortion
@@ -15,8 +15,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -27,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, pose_from_quaternion, pose_to_quaternion
 from geo_perception.runtime.files import replace_text
-from geo_training.storage.folders import FolderKind, check_output, output_folder
-from geo_training.storage.images import copy_file, find_depth, read_depth, read_rgb, write_depth, write_image
+from geo_training.storage.folders import FolderKind
+from geo_training.storage.images import find_depth, read_depth, read_rgb
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test", "")
@@ -148,121 +146,6 @@ class SceneDataset:
         self.info = info
 
 
-class SceneWriter:
-    """Writes a dataset beside its place and moves it there when all is well, so that nothing half-made is left.
-
-        with SceneWriter(out, sources=[...]) as writer:
-            camera_id = writer.add_camera(camera)
-            writer.add_frame(sequence, stamp_ns, camera_id, image_rgb=image, T_world_camera=T)
-
-    `sources` names where the frames come from: paths, which `out` must not touch, or descriptions. Raises InputError
-    when `check_output` refuses `out`, before anything is done, or when no frame was added.
-    """
-
-    def __init__(self, out: str | Path, sources: Sequence[str | Path], overwrite: bool = False, jpeg_quality: int = 95):
-        self.out = Path(out)
-        paths = [source for source in sources if isinstance(source, Path)]
-        check_output(self.out, DATASET, paths, overwrite)
-        names = [source.resolve().name if isinstance(source, Path) else source for source in sources]
-        self.info = DatasetInfo(sources=names)
-        self.cameras: dict[str, Camera] = {}
-        self.camera_notes: dict[str, dict] = {}
-        self.frames: list[Frame] = []
-        self._stems: set[tuple[str, str]] = set()
-        self._jpeg_quality = jpeg_quality
-        self._folder = output_folder(self.out, DATASET, paths, overwrite)
-        self._stack = ExitStack()
-
-    def __enter__(self) -> SceneWriter:
-        self._work = self._stack.enter_context(self._folder)
-        (self._work / "images").mkdir(parents=True)
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is not None:
-            self._stack.__exit__(kind, error, trace)
-            return
-        with self._stack:
-            if not self.frames:
-                raise InputError(
-                    f"no frame to write to {self.out}: {'; '.join(self.info.notes) or 'the source is empty'}"
-                )
-            write_cameras(self._work, self.cameras, self.camera_notes)
-            write_frames(self._work, self.frames)
-            replace_text(self._work / "dataset.json", self.info.model_dump_json(indent=2) + "\n")
-
-    def add_camera(
-        self,
-        camera: Camera,
-        camera_id: str | None = None,
-        known: bool = True,
-        recorded: Camera | None = None,
-        rectified: bool = False,
-    ) -> str:
-        """Adds the camera of the stored (undistorted) images; `recorded` is the lens they were taken with, `rectified`
-        says that they came without its distortion.
-
-        `known=False` marks a guess that mapping has to refine. The same camera twice is stored once. Returns its id.
-        """
-        if camera.model != "pinhole":
-            raise InputError("images are stored without distortion; undistort them and give the pinhole camera")
-        note = {"known": known} | ({"recorded": camera_to_dict(recorded)} if recorded else {})
-        note |= {"rectified": True} if rectified else {}
-        for known_id, known_camera in self.cameras.items():
-            if known_camera == camera and self.camera_notes[known_id] == note and camera_id in (None, known_id):
-                return known_id
-        camera_id = camera_id or f"camera{len(self.cameras)}"
-        if camera_id in self.cameras:
-            camera_id = f"{camera_id}_{len(self.cameras)}"
-        self.cameras[camera_id], self.camera_notes[camera_id] = camera, note
-        return camera_id
-
-    def add_frame(
-        self,
-        sequence: str,
-        stamp_ns: int,
-        camera_id: str,
-        image_rgb: np.ndarray | None = None,
-        image_file: str | Path | None = None,
-        stem: str | None = None,
-        T_world_camera: np.ndarray | None = None,
-        depth_m: np.ndarray | None = None,
-        split: str = "",
-        mask_hw: np.ndarray | None = None,
-        lossless: bool = False,
-    ) -> Frame:
-        """Adds one image: pixels (encoded as JPEG, or `lossless` as PNG), or a file that is copied as it is. `mask_hw`
-        holds the number of the object at each pixel, 0 for none."""
-        stem = stem or f"{len(self.frames):06d}"
-        suffix = Path(image_file).suffix.lower() if image_file is not None else ".png" if lossless else ".jpg"
-        frame = Frame(f"{sequence}/{stem}{suffix}", sequence, int(stamp_ns), camera_id, split, T_world_camera)
-        if not _stays_inside(frame.name):
-            raise InputError(f"a frame named {frame.name} would lie outside the dataset; rename its file or folder")
-        path = self._work / "images" / frame.name
-        if (sequence, stem) in self._stems:  # whatever the suffix: depth and masks have their own
-            raise InputError(f"two frames are named {sequence}/{stem}; give each recording its own sequence name")
-        self._stems.add((sequence, stem))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if image_file is not None:
-            copy_file(image_file, path)
-        else:
-            write_image(path, image_rgb, self._jpeg_quality)
-        if depth_m is not None:
-            write_depth(self._work / "depth" / frame.name, depth_m)
-        if mask_hw is not None:
-            write_image((self._work / "masks" / frame.name).with_suffix(".png"), mask_hw.astype(np.uint16))
-        self.frames.append(frame)
-        return frame
-
-    def note(self, sentence: str) -> None:
-        """Keeps a sentence for dataset.json: what was left out, and why."""
-        self.info = self.info.model_copy(update={"notes": [*self.info.notes, sentence]})
-
-    def describe(self, **changes) -> None:
-        """Sets fields of dataset.json (scale, scale_source, gravity_world, ...)."""
-        self.info = DatasetInfo.model_validate(self.info.model_dump() | changes)
-
-
 def camera_to_dict(camera: Camera) -> dict:
     """A camera as it stands in cameras.json."""
     fields = {"width": camera.width_px, "height": camera.height_px, "fx": camera.fx_px, "fy": camera.fy_px}
@@ -327,7 +210,7 @@ DATASET = FolderKind(
 )  # fmt: skip
 
 
-def _stays_inside(name: str) -> bool:
+def stays_inside(name: str) -> bool:
     """Whether a frame's name leads to a file below the folders of a dataset, and nowhere else."""
     path = PurePosixPath(name)
     return len(path.parts) > 1 and not path.is_absolute() and ".." not in path.parts
@@ -366,7 +249,7 @@ def _read_frames(root: Path, camera_ids: set[str]) -> list[Frame]:
             frame = Frame(row["image"], row["sequence"], int(row["stamp_ns"]), row["camera"], row["split"])
         except (ValueError, TypeError):
             raise InputError(f"{root / 'frames.csv'} line {line} is not a frame; make the dataset again") from None
-        if not _stays_inside(frame.name):
+        if not stays_inside(frame.name):
             raise InputError(
                 f"{root / 'frames.csv'} line {line} names {frame.name}, outside the dataset; mend the line"
             )

@@ -21,7 +21,8 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, focal_px_from_fov, pose_error, so3_exp
 from geo_training.config import Strict
 from geo_training.console import SingleCommand, command_group, say
-from geo_training.datasets.scene import DATASET, SceneWriter
+from geo_training.datasets.scene import DATASET
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.options import OverwriteOption, SeedOption
 from geo_training.storage.folders import check_output, output_folder
 from geo_training.storage.images import encode_image

@@ -13,7 +13,8 @@ from geo_training.calibration.data.photographs import (
     recrop,
     render_recrop,
 )
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, attitude_from_up, make_pose, rotation_gravity_camera, up_from_attitude

@@ -10,7 +10,8 @@ from geo_training.cli import train
 from geo_training.datasets.recordings.bags import Recording, header_stamp_ns
 from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.recordings.to_bag import bag_from_dataset
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose, pose_from_quaternion, so3_exp

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.console import command_group
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth.boundary_commands import boundaries_command
 from geo_training.depth.data.boundaries import (
     boundary_map,
@@ -83,8 +84,8 @@ def test_an_object_looks_the_same_wherever_it_is():
 
 
 def test_every_frame_with_a_mask_gets_a_map(dataset):
-    figures = make_boundaries(dataset, _own(dataset))
-    assert figures.to_json() == {
+    metrics = make_boundaries(dataset, _own(dataset))
+    assert metrics.to_json() == {
         "frames": 3, "with_map": 2, "made": 2, "kept": 0, "objects": 2, "frames_without_object": 1,
         "objects_per_frame": 1.0,
     }  # fmt: skip
@@ -99,8 +100,8 @@ def test_every_frame_with_a_mask_gets_a_map(dataset):
 def test_the_same_call_again_keeps_what_is_there(dataset):
     make_boundaries(dataset, _own(dataset))
     boundary_path(dataset, dataset.frames[1]).unlink()  # as if it had been interrupted
-    figures = make_boundaries(dataset, _own(dataset))
-    assert (figures.made, figures.kept, figures.objects) == (1, 1, 2)
+    metrics = make_boundaries(dataset, _own(dataset))
+    assert (metrics.made, metrics.kept, metrics.objects) == (1, 1, 2)
 
 
 @pytest.mark.parametrize("age_s", [-3600, 3600])
@@ -109,8 +110,8 @@ def test_a_map_of_another_mask_is_made_again_however_old_that_is(dataset, age_s)
     path = dataset.root / "masks/a/000001.png"
     write_ids(path, _two_objects())
     os.utime(path, (path.stat().st_mtime - age_s,) * 2)  # as a copy keeps it
-    figures = make_boundaries(dataset, _own(dataset))
-    assert (figures.made, figures.objects) == (1, 4)
+    metrics = make_boundaries(dataset, _own(dataset))
+    assert (metrics.made, metrics.objects) == (1, 4)
     assert load_boundary(dataset, dataset.frames[1]).any()
 
 
@@ -186,8 +187,8 @@ def unmasked(dataset):
 def test_without_masks_the_network_makes_and_keeps_them(unmasked):
     source = choose_masks(unmasked, None, MaskNetwork(_network=_Detector()), ask_network=False)
     assert isinstance(source, DetectedMasks)
-    figures = make_boundaries(unmasked, source)
-    assert (figures.with_map, figures.objects) == (3, 3)
+    metrics = make_boundaries(unmasked, source)
+    assert (metrics.with_map, metrics.objects) == (3, 3)
     # Once all frames have a mask, those are taken, and no network is needed.
     again = choose_masks(unmasked, None, MaskNetwork(), ask_network=False)
     assert isinstance(again, MaskFolder)

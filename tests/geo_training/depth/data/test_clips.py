@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth.data.clips import ClipOptions, find_clips
 from geo_training.depth.data.image_motion import CACHE_NAME, ImageMotions
 from pydantic import ValidationError

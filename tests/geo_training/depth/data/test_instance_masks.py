@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth.data import instance_masks
 from geo_training.depth.data.instance_masks import (
     DetectedMasks,

@@ -11,7 +11,7 @@ from geo_training.calibration.data.crop_set import CropSetConfig
 from geo_training.calibration.data.crop_writer import write_crops
 from geo_training.calibration.data.crops import CropDistribution
 from geo_training.cli import evaluate
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.experiments.bench import BenchOptions, load_benchmark, run_benchmark
 from geo_training.experiments.benches import calibration_panoramas as bench
 from html_page import Page
@@ -138,12 +138,12 @@ def test_a_median_above_the_limit_is_exit_1(weights, panoramas):
 
 
 def test_one_answer_of_the_network_can_be_heard_alone(weights, panoramas, tmp_path):
-    figures = []
+    metrics = []
     for answers in ("both", "fields", "direct"):
         common = "calibration", weights, panoramas, "--held-out", "--count", 2, "--device", "cpu", "--answers", answers
         assert run(*common, "--json", tmp_path / "told.json").exit_code == 0
-        figures.append(json.loads((tmp_path / "told.json").read_text())["figures"]["pitch_median_deg"])
-    assert len(set(figures)) == 3
+        metrics.append(json.loads((tmp_path / "told.json").read_text())["figures"]["pitch_median_deg"])
+    assert len(set(metrics)) == 3
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_the_benchmark_gives_the_figures_asked_for(weights, panoramas, tmp_path,
     asked |= {f"{name}_median_deg" for name in ("roll", "pitch", "fov", "office_roll", "office_pitch", "office_vfov")}
     asked |= {"coverage_90", "frame_ms_p50", "weights_bytes"}
     benchmark = load_benchmark("calibration-panoramas")
-    assert set(benchmark.figures) >= asked
+    assert set(benchmark.metrics) >= asked
 
     office = panoramas.parent / "office"
     (office / "rgb").mkdir(parents=True)
@@ -209,17 +209,17 @@ def test_the_benchmark_gives_the_figures_asked_for(weights, panoramas, tmp_path,
     monkeypatch.setattr(bench, "held_out_names", lambda: HELD_OUT)
     monkeypatch.setattr(bench, "CROPS_PER_PANORAMA", 2)
     content, evaluation = run_benchmark(benchmark, panoramas.parent, tmp_path / "work", BenchOptions("cpu", 4))
-    figures = content["figures"]
-    assert figures["frames"] == 4
-    assert figures["office_frames"] == 2
-    assert figures["weights_bytes"] == weights.stat().st_size
-    assert figures["office_offset_deg"] == pytest.approx(np.degrees(np.arctan(0.1)))
-    assert figures["indoor_roll_auc_10"] >= 0
+    metrics = content["figures"]
+    assert metrics["frames"] == 4
+    assert metrics["office_frames"] == 2
+    assert metrics["weights_bytes"] == weights.stat().st_size
+    assert metrics["office_offset_deg"] == pytest.approx(np.degrees(np.arctan(0.1)))
+    assert metrics["indoor_roll_auc_10"] >= 0
     assert content["config"]["held_out"] == HELD_OUT
-    assert evaluation.by_domain["office"]["pitch_median_deg"] == figures["office_pitch_median_deg"]
+    assert evaluation.by_domain["office"]["pitch_median_deg"] == metrics["office_pitch_median_deg"]
     # Roll and pitch of the frames are 0, so the errors are those of the guess itself.
-    assert figures["office_roll_median_deg"] < 90
-    assert np.isfinite(figures["office_pitch_median_deg"])
+    assert metrics["office_roll_median_deg"] < 90
+    assert np.isfinite(metrics["office_pitch_median_deg"])
 
     monkeypatch.setattr(bench, "held_out_names", lambda: [*HELD_OUT, "vestibule"])
     with pytest.raises(InputError, match="'vestibule' was held out"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.cli import evaluate
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 from html_page import Page
 
 from geo_perception.depth import estimator
@@ -65,15 +65,15 @@ def test_a_dataset_is_measured_and_reported(weights, walk, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("5 frames; its own scale: abs_rel ")
     content = json.loads(out.read_text())
-    figures = content["figures"]
+    metrics = content["figures"]
     asked = {"abs_rel", "sq_rel", "rms", "log_rms", "d1", "d2", "d3", "abs_rel_one_scale", "abs_rel_unscaled", "scale",
              "scale_spread", "edge", "edge_precision", "edge_recall", "edge_width_px", "ause", "ause_random",
              "rank_correlation", "confidence", "confidence_actual", "ate5_m", "ate5_std_m", "ate_m", "rpe_m", "rpe_deg",
              "frame_ms_p50", "frame_ms_p99", "failed"}  # fmt: skip
-    assert asked <= set(figures)
+    assert asked <= set(metrics)
     # Depth is 3 m and 1.5 m; an untrained network is nearly flat.
-    assert 0 < figures["abs_rel"] < 0.5
-    assert figures["frames"] == len(content["frames"]) == figures["odometry_frames"] == 5
+    assert 0 < metrics["abs_rel"] < 0.5
+    assert metrics["frames"] == len(content["frames"]) == metrics["odometry_frames"] == 5
     assert content["config"] == {"preset": "indoor", "crop": "none", "cap_m": 10.0, "min_m": 0.001, "split": None}
     assert content["facts"]["weights"].startswith(str(weights))
     assert content["facts"]["data"] == f"{walk} (split test)"

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.evaluation.depth.set import find_queries, guess_preset
 
 from geo_perception.errors import InputError
@@ -45,8 +45,8 @@ def test_a_dataset_gives_the_frames_of_its_split(dataset):
     first = queries[0]
     depth_hw = first.load_depth_m()
     assert depth_hw.dtype == np.float32
-    # Unknown, and cut off at what the file can hold, are both unknown.
-    assert depth_hw[:, 0] == pytest.approx([0, 0, *[3.0] * 6])
+    # What is unknown stays so, and what millimetres in 16 bits cannot hold is kept in metres.
+    assert depth_hw[:, 0] == pytest.approx([0, 70, *[3.0] * 6])
     assert first.load_instances()[0, 0] == 300
     assert queries[1].load_instances is None
     assert first.camera == CAMERA

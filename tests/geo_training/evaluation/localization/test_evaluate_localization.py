@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.evaluation.localization.evaluate import evaluate_dataset, frames_of_split, true_poses
 
 from geo_perception.errors import InputError
@@ -57,9 +58,9 @@ def test_an_exact_estimator_is_right_everywhere(tmp_path):
     estimator = Exact()
     evaluation = evaluate_dataset(estimator, make_dataset(tmp_path / "a"), np.zeros((0, 3)))
     assert estimator.warmed == 1
-    assert evaluation.figures["frames"] == 2
-    assert evaluation.figures["recall_1cm_1deg"] == 1.0
-    assert evaluation.figures["coverage_90"] == 1.0
+    assert evaluation.metrics["frames"] == 2
+    assert evaluation.metrics["recall_1cm_1deg"] == 1.0
+    assert evaluation.metrics["coverage_90"] == 1.0
     assert evaluation.up_map_3 == pytest.approx([0, 0, 1])
     assert evaluation.facts["true poses"] == "poses.csv"
     assert evaluation.load_images([evaluation.outcomes[0].name])["walk/000002.jpg"].shape == (24, 32, 3)
@@ -82,13 +83,13 @@ def test_sixty_percent_unlocalized_is_no_median_of_two_centimetres(tmp_path):
             )
 
     dataset = make_dataset(tmp_path / "a", ("test",) * 5)
-    figures = evaluate_dataset(Half(), dataset, np.zeros((0, 3))).figures
-    assert figures["localized_share"] == pytest.approx(0.4)
-    assert figures["frames_missed"] == 3
-    assert figures["recall_2cm_2deg"] == pytest.approx(0.4)
-    assert figures["median_cm"] == figures["p90_cm"] == figures["ate_cm"] == figures["rpe_cm"] == np.inf
-    assert figures["localized_ate_cm"] == pytest.approx(2.0)
-    assert (figures["localized_frames"], figures["localized_pairs"], figures["coverage_frames"]) == (2, 1, 2)
+    metrics = evaluate_dataset(Half(), dataset, np.zeros((0, 3))).metrics
+    assert metrics["localized_share"] == pytest.approx(0.4)
+    assert metrics["frames_missed"] == 3
+    assert metrics["recall_2cm_2deg"] == pytest.approx(0.4)
+    assert metrics["median_cm"] == metrics["p90_cm"] == metrics["ate_cm"] == metrics["rpe_cm"] == np.inf
+    assert metrics["localized_ate_cm"] == pytest.approx(2.0)
+    assert (metrics["localized_frames"], metrics["localized_pairs"], metrics["coverage_frames"]) == (2, 1, 2)
 
 
 def test_without_poses_and_without_a_map_there_is_no_truth(tmp_path):

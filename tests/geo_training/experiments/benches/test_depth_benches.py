@@ -26,7 +26,7 @@ from geo_training.experiments.bench import (
     run_benchmark,
 )
 from geo_training.experiments.benches import depth_drive, depth_losses, depth_stages
-from geo_training.experiments.benches.depth_claims import CLAIMS, Claim, gain, named_figures
+from geo_training.experiments.benches.depth_claims import CLAIMS, Claim, gain, named_metrics
 from geo_training.experiments.benches.depth_losses import Plan, combined, plan_steps, variant_configs
 from geo_training.experiments.benches.depth_stages import (
     FEWEST_STEPS,
@@ -119,8 +119,8 @@ def fits(monkeypatch, tmp_path):
         pose_path = out.with_suffix(".pose.safetensors")
         shutil.copy(depth_path, out)
         shutil.copy(motion_path, pose_path)
-        figures = {"train_s": 0.01 * config.steps, "steps": config.steps}
-        return FitResult(out, out.parent, figures, [], (pose_path,))
+        metrics = {"train_s": 0.01 * config.steps, "steps": config.steps}
+        return FitResult(out, out.parent, metrics, [], (pose_path,))
 
     monkeypatch.setattr(fit_module, "fit_depth", fit)
     monkeypatch.setattr(depth_stages, "_PROBE_S", 0.01)
@@ -138,21 +138,21 @@ def test_the_losses_bench_gives_every_figure_of_every_variant(data, tmp_path, fi
         monkeypatch.setattr(depth_losses, name, value)
     benchmark, options = load_benchmark("depth-losses"), BenchOptions(device="cpu", seed=5, minutes=2)
     content, _ = run_benchmark(benchmark, data, tmp_path / "work", options)
-    figures = content["figures"]
+    metrics = content["figures"]
     asked_for = {f"{v}_{key}{end}" for v in VARIANTS for key in ("abs_rel", "d1", "edge") for end in ("", "_std")}
-    assert asked_for <= set(figures)
+    assert asked_for <= set(metrics)
     for name in asked_for:
-        assert math.isfinite(figures[name]), name
-    assert figures["baseline_abs_rel"] == pytest.approx(
-        (figures["baseline_rooms_abs_rel"] + figures["baseline_office_abs_rel"]) / 2
+        assert math.isfinite(metrics[name]), name
+    assert metrics["baseline_abs_rel"] == pytest.approx(
+        (metrics["baseline_rooms_abs_rel"] + metrics["baseline_office_abs_rel"]) / 2
     )
-    assert figures["seeds"] == 2
+    assert metrics["seeds"] == 2
     runs = trained(fits)
     assert [name for name, _ in runs] == [f"{name}.safetensors" for name in ("start", *VARIANTS) * 2]
     # All from one start, with the same number of steps, and with other clips than the start's.
     for name, config in runs:
         started = name == "start.safetensors"
-        assert config.steps == figures["start_steps" if started else "steps"]
+        assert config.steps == metrics["start_steps" if started else "steps"]
         assert (config.start_from is None) == started
     assert len({config.start_from for _, config in runs[1:6]}) == 1
     assert {config.seed for _, config in runs[1:6]} == {1005}
@@ -172,7 +172,7 @@ def test_the_losses_bench_gives_every_figure_of_every_variant(data, tmp_path, fi
     count = len(fits)
     again, _ = run_benchmark(benchmark, data, tmp_path / "work", options)
     assert len(fits) == count
-    assert again["figures"] == figures
+    assert again["figures"] == metrics
 
 
 def test_the_drive_bench_gives_every_figure(data, tmp_path, fits, monkeypatch):
@@ -181,15 +181,15 @@ def test_the_drive_bench_gives_every_figure(data, tmp_path, fits, monkeypatch):
     benchmark = load_benchmark("depth-drive")
     options = BenchOptions(device="cpu", minutes=2)
     content, evaluation = run_benchmark(benchmark, data, tmp_path / "work", options)
-    figures = content["figures"]
+    metrics = content["figures"]
     names = "abs_rel sq_rel rms log_rms d1 d2 d3 abs_rel_one_scale ate5_m office_abs_rel office_d1 steps train_s"
-    assert {*names.split(), "frame_ms_p50"} <= set(benchmark.figures) <= set(figures)
-    assert all(math.isfinite(figures[name]) for name in benchmark.figures)
-    assert figures["flat_abs_rel"] == pytest.approx(0)  # the sample's lidar is 20 m everywhere
+    assert {*names.split(), "frame_ms_p50"} <= set(benchmark.metrics) <= set(metrics)
+    assert all(math.isfinite(metrics[name]) for name in benchmark.metrics)
+    assert metrics["flat_abs_rel"] == pytest.approx(0)  # the sample's lidar is 20 m everywhere
     # A hundredth of a second a step: the time is split evenly, and nearly used up.
-    assert figures["train_s"] == pytest.approx(0.01 * figures["steps"])
-    assert 40 < figures["train_s"] < 57
-    assert figures["office_steps"] == pytest.approx(figures["steps"], rel=0.05)
+    assert metrics["train_s"] == pytest.approx(0.01 * metrics["steps"])
+    assert 40 < metrics["train_s"] < 57
+    assert metrics["office_steps"] == pytest.approx(metrics["steps"], rel=0.05)
     drive = SceneDataset(tmp_path / "work" / "drive")
     assert [frame.split for frame in drive.frames] == ["train"] * 8 + ["val"] * 2 + ["test"] * 6
     assert len(evaluation.paths[0].true_n44) == 6
@@ -309,13 +309,13 @@ def test_sharper_edges_are_a_gain_though_the_figure_rises():
 
 def test_the_deviation_of_one_seed_is_null_in_the_json(tmp_path, monkeypatch):
     keys = ("abs_rel", "d1", "edge", "rooms_abs_rel", "office_abs_rel", "rooms_d1", "office_d1", "object_edge")
-    figures = named_figures({"baseline": [dict.fromkeys(keys, 0.5)]})
-    assert math.isnan(figures["baseline_abs_rel_std"])
-    two = named_figures({"baseline": [dict.fromkeys(keys, 0.5), dict.fromkeys(keys, 0.7)]})
+    metrics = named_metrics({"baseline": [dict.fromkeys(keys, 0.5)]})
+    assert math.isnan(metrics["baseline_abs_rel_std"])
+    two = named_metrics({"baseline": [dict.fromkeys(keys, 0.5), dict.fromkeys(keys, 0.7)]})
     assert two["baseline_edge"] == pytest.approx(0.6)
     assert two["baseline_edge_std"] == pytest.approx(0.02**0.5)
     names = ("baseline_abs_rel", "baseline_abs_rel_std")
-    single = Benchmark("one", "", (), "", "", names, lambda *_: BenchResult(figures, {}), minutes=1.0)
+    single = Benchmark("one", "", (), "", "", names, lambda *_: BenchResult(metrics, {}), minutes=1.0)
     monkeypatch.setattr(bench_module, "load_benchmark", lambda name: single)
     written = tmp_path / "one.json"
     assert invoke(evaluate, "bench", "one", "--data", tmp_path, "--json", written).exit_code == 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.console import command_group
-from geo_training.datasets.scene import SceneDataset, SceneWriter
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.boundaries import choose_masks, make_boundaries
 from geo_training.depth.data.instance_masks import MaskNetwork
@@ -17,7 +18,7 @@ from geo_training.experiments.depth_papers.boundary_report import (
 )
 from geo_training.experiments.depth_papers.boundary_sweep import (
     CONTROL_ROW,
-    FIGURES,
+    METRICS,
     PAPER_BASELINE,
     PAPER_ROWS,
     over_seeds,
@@ -85,7 +86,7 @@ def test_the_table_is_the_papers():
     assert [row.paper["abs_rel"] for row in theirs] == [
         0.1978, 0.1935, 0.2956, 0.1970, 0.2220, 0.2126, 0.2079, 0.2071, 0.1851,
     ]  # fmt: skip
-    assert theirs[-1].paper == dict(zip(FIGURES, (0.1851, 1.8053, 6.4903, 0.2658, 0.7436, 0.9073, 0.9618), strict=True))
+    assert theirs[-1].paper == dict(zip(METRICS, (0.1851, 1.8053, 6.4903, 0.2658, 0.7436, 0.9073, 0.9618), strict=True))
     assert [row.boundary for row in PAPER_ROWS] == [0.4, 100, 7, 10, 10, 5, 2.5, 2.5]
     assert [row.smoothness for row in PAPER_ROWS] == [0.5, 0.5, 2, 0.5, 0.5, 0.75, 0.75, 0.75]
     assert [row.learning_rate for row in PAPER_ROWS] == [2e-4, 2e-4, 2e-4, 2e-4, 1e-4, 2e-4, 4e-4, 2e-4]
@@ -118,9 +119,9 @@ def _results(**abs_rel):
     """Made up figures for all rows; the paper's where none is given."""
     results = []
     for row in table_rows(WEIGHTS):
-        figures = dict(row.paper or dict(zip(FIGURES, PAPER_BASELINE, strict=True))) | {"edge": 0.1}
-        figures["abs_rel"] = abs_rel.get(row.name, figures["abs_rel"])
-        results.append(RowResult(row, (0,), (figures,), (1.0,)))
+        metrics = dict(row.paper or dict(zip(METRICS, PAPER_BASELINE, strict=True))) | {"edge": 0.1}
+        metrics["abs_rel"] = abs_rel.get(row.name, metrics["abs_rel"])
+        results.append(RowResult(row, (0,), (metrics,), (1.0,)))
     return results
 
 
@@ -186,7 +187,7 @@ def swept(recording, tmp_path_factory):
 def test_a_sweep_trains_and_measures_every_row(swept):
     out, results, heard = swept
     assert [result.row.name for result in results] == ["baseline", "w100", "longer"]
-    assert all(math.isfinite(result.mean(figure)) for result in results for figure in FIGURES)
+    assert all(math.isfinite(result.mean(figure)) for result in results for figure in METRICS)
     assert [len(so_far) for so_far in heard] == [1, 2, 3]
     assert (out / "baseline/seed_0/depth.safetensors").is_file()
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.console import command_group
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth import fit
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.experiments.depth_papers.commands import NAMES, keypoint_table_command
-from geo_training.experiments.depth_papers.experiment_report import DEPTH_COLUMNS, change_table, figure_table
+from geo_training.experiments.depth_papers.experiment_report import DEPTH_COLUMNS, change_table, metric_table
 from geo_training.experiments.depth_papers.experiment_table import (
     Row,
     RowResult,
@@ -218,7 +218,7 @@ def test_two_rows_of_one_name_are_refused(trained, recording, tmp_path):
 def test_tables_hold_our_figures_the_papers_and_the_changes(trained, recording, tmp_path):
     results = run_table(ROWS, small_config(datasets=(recording,)), tmp_path, rate, (0, 1))
     columns = [DEPTH_COLUMNS["abs_rel"]]
-    assert figure_table(results, columns) == (
+    assert metric_table(results, columns) == (
         ["row", "Abs Rel", "Abs Rel (paper)", "training (s)"],
         [["slow", "0.105 ± 0.007", "–", "2"], ["fast", "0.205 ± 0.007", "0.500", "2"]],
     )

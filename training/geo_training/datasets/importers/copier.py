@@ -34,7 +34,7 @@ from geo_training.datasets.pictures import (
     read_header,
     read_upright,
 )
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.undistort import Undistorter
 
 # Of the image's side: a view of 174 degrees, and one of half a degree. A K that is not in pixels lies beyond.

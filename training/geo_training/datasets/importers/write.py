@@ -12,7 +12,7 @@ from geo_training.console import track
 from geo_training.datasets.importers.account import NOT_READ, Account
 from geo_training.datasets.importers.copier import Copier
 from geo_training.datasets.importers.source import ImportOptions, Source, SourceFrame, leave_others, usable_frames
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 
 
 def write_source(source: Source, path: Path, out: Path, options: ImportOptions, overwrite: bool = False) -> dict:

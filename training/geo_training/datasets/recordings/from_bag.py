@@ -26,7 +26,7 @@ from geo_training.datasets.recordings.bag_topics import CameraTopics, choose_cam
 from geo_training.datasets.recordings.bags import Recording, StampClock, header_stamp_ns
 from geo_training.datasets.recordings.recorded_cameras import GivenK, RecordedCameras
 from geo_training.datasets.recordings.sharpness import SharpestPerInterval, TimedImage
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.tally import Tally
 
 # What `to-bag` writes into a bag's metadata: messages cannot say it.

@@ -12,7 +12,7 @@ from geo_training.console import progress_bar
 from geo_training.datasets.recordings.films import Film
 from geo_training.datasets.recordings.recorded_cameras import GivenK, RecordedCameras
 from geo_training.datasets.recordings.sharpness import SharpestPerInterval, TimedImage
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.tally import Tally
 
 _FEW_OF_PROMISED = 0.9

@@ -9,7 +9,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.datasets.importers.source import guessed_camera, read_K
-from geo_training.datasets.scene import SceneWriter
+from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.undistort import Undistorter, without_negligible_distortion
 
 
