@@ -153,7 +153,7 @@ def _reconstruct(
     sigma_m = prior_sigma(frames, dataset, options) if poses == "prior" else None
     recorded = [frame.T_world_camera.tolist() for frame in frames if sigma_m and frame.T_world_camera is not None]
     names = [frame.name for frame in frames]
-    key = digest_of(poses, options.mapper, sigma_m, recorded, names, pairs, store.signature, versions())
+    key = digest_of(poses, options.mapper, sigma_m, recorded, names, pairs, store.signature, versions())[:16]
     folder = store.folder / "models"
     if (folder / "key").is_file() and (folder / "key").read_text() == key:
         say("the models of the last run are used again")

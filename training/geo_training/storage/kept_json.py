@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+
+from geo_perception.runtime.files import replace_text
 
 _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -19,6 +22,21 @@ def to_kept_json(content) -> str:
 def from_kept_json(text: str):
     """What `to_kept_json` was given: the names are numbers again. Raises ValueError for what is no JSON."""
     return _numbers(json.loads(text))
+
+
+def write_kept_json(path: Path, content) -> None:
+    """Puts the content at `path` whole, as `to_kept_json` writes it; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, to_kept_json(content))
+
+
+def read_kept_json(path: Path) -> dict | None:
+    """What an earlier run kept; None where there is nothing, or nothing that can be read: then it is made again."""
+    try:
+        content = from_kept_json(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _named(value):

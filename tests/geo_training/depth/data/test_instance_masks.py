@@ -4,7 +4,6 @@ import pytest
 import torch
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
-from geo_training.depth.data import instance_masks
 from geo_training.depth.data.instance_masks import (
     DetectedMasks,
     MaskFolder,
@@ -14,6 +13,7 @@ from geo_training.depth.data.instance_masks import (
     read_ids,
     write_ids,
 )
+from geo_training.storage.kept_json import read_kept_json
 from PIL import Image
 
 from geo_perception.errors import InputError
@@ -88,7 +88,7 @@ def test_detected_masks_are_kept_and_made_once(dataset):
     assert np.array_equal(read_ids(dataset.root / "masks/a/000000.png"), first)
     assert np.array_equal(source.ids(dataset.frames[0]), first)
     assert len(source.network._network.images) == 1
-    assert instance_masks.read_facts(dataset.root / "masks/masks.json") == source.facts
+    assert read_kept_json(dataset.root / "masks/masks.json") == source.facts
 
 
 def test_a_newer_image_is_looked_at_again(dataset):

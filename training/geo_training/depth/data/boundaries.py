@@ -6,7 +6,6 @@ responses of the masks, and their l2 norm).
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.files import replace_text, replaced_file
+from geo_perception.runtime.files import replaced_file
 from geo_training.console import progress_bar
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.data import instance_masks
@@ -25,10 +24,10 @@ from geo_training.depth.data.instance_masks import (
     MaskFolder,
     MaskNetwork,
     MaskSource,
-    read_facts,
 )
 from geo_training.storage.folders import refuse_overlap
 from geo_training.storage.images import read_grey
+from geo_training.storage.kept_json import read_kept_json, write_kept_json
 
 FOLDER, FACTS = "boundaries", "boundaries.json"
 _SOBEL_SCALE = 0.25  # the 3 x 3 kernel answers 4 to a straight step of height 1
@@ -108,7 +107,7 @@ def choose_masks(
         refuse_overlap(dataset.root / FOLDER, [folder])
         return _existing(dataset, folder)
     own = dataset.root / instance_masks.FOLDER
-    facts = read_facts(own / instance_masks.FACTS)
+    facts = read_kept_json(own / instance_masks.FACTS)
     if facts is None and own.is_dir() and any(own.rglob("*.png")):
         if ask_network:
             raise InputError(f"{own} holds masks that no network made; leave out --weights, or move the folder away")
@@ -132,7 +131,7 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
     mask.
     """
     folder = dataset.root / FOLDER
-    made_from = read_facts(folder / FACTS)
+    made_from = read_kept_json(folder / FACTS)
     if made_from is None and folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} holds files that this command did not write; move the folder away")
     if made_from not in (None, masks.facts) and not overwrite:
@@ -152,8 +151,7 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
                 ids_hw = masks.ids(frame)
                 count, made = len(np.unique(ids_hw[ids_hw != 0])), made + 1
                 if not (folder / FACTS).is_file():
-                    folder.mkdir(parents=True, exist_ok=True)
-                    replace_text(folder / FACTS, json.dumps(masks.facts, indent=2) + "\n")
+                    write_kept_json(folder / FACTS, masks.facts)
                 _write_map(path, boundary_map(ids_hw), count, masks.version(frame) or version)
             objects.append(count)
             advance(note=f"{frame.name}: {count} objects")

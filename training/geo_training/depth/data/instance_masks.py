@@ -6,7 +6,6 @@ Masks are images of object ids beside the frames, `masks/<sequence>/<frame>.png`
 from __future__ import annotations
 
 import http.client
-import json
 import pickle
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,11 +16,12 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import same_shape
-from geo_perception.runtime.files import replace_bytes, replace_text
+from geo_perception.runtime.files import replace_bytes
 from geo_training.datasets.pictures import read_ids
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.storage.fingerprints import file_digest, sample_digest
 from geo_training.storage.images import encode_image
+from geo_training.storage.kept_json import read_kept_json, write_kept_json
 
 FOLDER, FACTS = "masks", "masks.json"
 MIN_SCORE = 0.7  # below this the network itself would rather not say
@@ -51,7 +51,7 @@ class MaskFolder:
     @property
     def facts(self) -> dict:
         own = self.folder == self.dataset.root / FOLDER  # goes where the dataset goes
-        return read_facts(self.folder / FACTS) or {"masks": FOLDER if own else str(self.folder.resolve())}
+        return read_kept_json(self.folder / FACTS) or {"masks": FOLDER if own else str(self.folder.resolve())}
 
     def version(self, frame: Frame) -> str | None:
         return sample_digest(mask_path(self.folder, frame)) or None
@@ -137,23 +137,13 @@ class DetectedMasks:
         if self._is_made(frame):
             return read_ids(path)
         ids_hw = self.network.ids(self.dataset.image(frame))
-        folder.mkdir(exist_ok=True)
-        replace_text(folder / FACTS, json.dumps(self.facts, indent=2) + "\n")
+        write_kept_json(folder / FACTS, self.facts)
         write_ids(path, ids_hw)
         return ids_hw
 
 
 def mask_path(folder: Path, frame: Frame) -> Path:
     return (folder / frame.name).with_suffix(".png")
-
-
-def read_facts(path: Path) -> dict | None:
-    """What masks or boundaries were made from, as saved beside them; None where nothing is saved."""
-    try:
-        facts = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return facts if isinstance(facts, dict) else None
 
 
 def write_ids(path: Path, ids_hw: np.ndarray) -> None:
