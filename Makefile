@@ -11,10 +11,10 @@ EXTRAS := training,ros,dev
 endif
 STAMP := $(VENV)/.set-up
 
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test coverage lint format lock clean
 help:
 	@echo "make demo   map a rendered room, train its scene, localize a second recording live, write a report"
-	@echo "make test   all tests"
+	@echo "make test   all tests;  make coverage  which lines they run"
 	@echo "make lint   ruff, and the licences of all packages;  make format  mends what ruff can"
 	@echo "make setup  only the environment in $(VENV);  make clean  removes it"
 
@@ -30,8 +30,15 @@ $(STAMP): setup.cfg setup.py pyproject.toml requirements.lock
 demo: setup
 	$(BIN)/python -m geo_training.demo --out demo
 
+# A worker for each core but no more than four: nodes that are tested need time of their own. Files stay whole, since
+# their tests share nodes.
+WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
 test: setup
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --durations=10 --durations-min=1
+
+# Line coverage of both packages, in node processes too.
+coverage: setup
+	$(BIN)/python -m pytest tests --cov --cov-report=term --durations=10 --durations-min=1
 
 lint: setup
 	$(BIN)/ruff check .

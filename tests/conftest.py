@@ -1,5 +1,6 @@
 """What tests of every room share."""
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -19,4 +20,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_scene(request) -> TinyScene:
     """A small scene file, trained for real, and the rendered dataset it was trained on."""
-    return make_tiny_scene(Path(request.config.cache.mkdir(f"tiny_scene_{fingerprint()}")))
+    folder = Path(request.config.cache.mkdir(f"tiny_scene_{fingerprint()}"))
+    with (folder / "lock").open("w") as lock:  # several test processes may ask for it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return make_tiny_scene(folder)
