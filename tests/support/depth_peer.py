@@ -145,6 +145,6 @@ class RobotPeer(NodePeer):
         orientation.x, orientation.y, orientation.z, orientation.w = q_4
         self.odometry.publish(message)
 
-    def told_camera(self) -> Camera:
+    def published_camera(self) -> Camera:
         """The newest camera that the node has published."""
         return camera_from_info(self.camera_infos[-1])

@@ -11,14 +11,14 @@ from geo_perception.ros.node_base import Outcome, PerceptionNode
 
 
 class SlowNode(PerceptionNode):
-    """Publishes the stamp of each image in seconds on `~/answer`, and hangs where it is told to."""
+    """Publishes the stamp of each image in seconds on `~/answer`, and hangs where it is asked to."""
 
     needs_camera = False
 
     def __init__(self, **kwargs):
         self.begun, self.go_on, self.load_hook = threading.Event(), threading.Event(), None
         self.go_on.set()
-        self.told: list[float] = []  # by this node itself, also what it publishes while not active
+        self.published: list[float] = []  # by this node itself, also what it publishes while not active
         super().__init__("slow_node", **kwargs)
 
     def load(self) -> None:
@@ -32,6 +32,6 @@ class SlowNode(PerceptionNode):
         return stamp_ns(frame.header.stamp) * 1e-9
 
     def publish(self, result, image_hw3, camera, frame) -> Outcome:
-        self.told.append(result)
+        self.published.append(result)
         self._answer_out.publish(Float64(data=result))
         return Outcome(True, "answered")

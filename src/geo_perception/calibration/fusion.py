@@ -14,14 +14,14 @@ from enum import Enum
 import numpy as np
 
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
-from geo_perception.calibration.turning import TurnMeasurement
+from geo_perception.calibration.rotation_calibration import RotationMeasurement
 from geo_perception.filtering.correlated_filter import CorrelatedFilter, CorrelatedMeasurement, GaussianState
 
 # The state x: the logarithm keeps the focal length positive, and its uncertainty a share of it.
 FOCAL, PITCH, ROLL = 0, 1, 2
 CLOCK_JUMP_S = 1.0  # stamps that go back by less belong to images that came out of order
 STALE_S = 1.0
-_DOUBTFUL_FRAMES = 2  # one image alone may be wrong
+_CONTRADICTING_FRAMES = 2  # one image alone may be wrong
 _OPEN_VARIANCE = np.pi**2  # says nothing about an angle
 _ENOUGH_TURNS = 2  # as good as `min_frames` images
 
@@ -52,7 +52,7 @@ class FusionState(str, Enum):
 
     NOTHING = "no usable image yet"
     STALE = "no usable image lately"
-    DOUBTFUL = "the last images contradict the estimate"
+    CONTRADICTED = "the last images contradict the estimate"
     SETTLING = "settling"
     SETTLED = "settled"
 
@@ -96,11 +96,11 @@ class CalibrationFusion:
         self._stamp_s = self._used_s = float("nan")
 
     def update(
-        self, calibration: Calibration, stamp_s: float, likeness: float = 0.0, turn: TurnMeasurement | None = None
+        self, calibration: Calibration, stamp_s: float, ncc: float = 0.0, turn: RotationMeasurement | None = None
     ) -> FusedCalibration:
-        """The estimate at this image's stamp. `likeness` is that of its view with the usable image before, 0 to 1
-        (`ViewChange`); 0 leaves it to the time between them. `turn` is what a turn of the camera tells
-        (`TurnTracker`); it is not wrong in the way that images of one place are, and so counts in full.
+        """The estimate at this image's stamp. `ncc` is the correlation of its view with the usable image before, 0 to 1
+        (`ViewChange`); 0 leaves it to the time between them. `turn` is a measurement from a turn of the camera
+        (`RotationSelfCalibration`); its error is not shared with the images', and so it counts in full.
 
         An image without a trusted answer changes nothing but the uncertainty, which grows. So does one whose answer, or
         whose stamp, is no number. Another image size, or a stamp more than a second back, starts anew; a stamp that is
@@ -116,7 +116,7 @@ class CalibrationFusion:
         self._size_px = calibration.width_px, calibration.height_px
         measurement = _measurement(calibration)
         # An image that shows nothing says nothing about how alike the next usable one is to the last.
-        self._advance(stamp_s, likeness if measurement else 1.0)
+        self._advance(stamp_s, ncc if measurement else 1.0)
         used = False
         if measurement:
             used, happened = self._take(*measurement)
@@ -126,7 +126,8 @@ class CalibrationFusion:
         return self._present(calibration, used, event)
 
     def _take_turn(self, log_focal: float, variance: float) -> str:
-        """One turn that contradicts the estimate may have been no turn; two that agree tell of another zoom."""
+        """Takes a rotation measurement. One that contradicts the estimate may have been no pure rotation; two that
+        agree mean another zoom."""
         turn, estimate = CorrelatedMeasurement(np.array([log_focal]), np.array([[variance]])), self._filter
         if estimate.state is None:
             estimate.state, self._turns, self._used_s = estimate.started(turn), 1, self._stamp_s
@@ -153,11 +154,11 @@ class CalibrationFusion:
             return f"the stamps went back by {self._stamp_s - stamp_s:.1f} s"
         return ""
 
-    def _advance(self, stamp_s: float, likeness: float) -> None:
+    def _advance(self, stamp_s: float, ncc: float) -> None:
         if self._filter.state is not None:
             seconds = stamp_s - self._stamp_s
             # Alike as long as either the view or the moment is: a fast turn does not leave the building.
-            rho = max(min(likeness, 1.0), float(np.exp(-seconds / self.options.correlation_s)))
+            rho = max(min(ncc, 1.0), float(np.exp(-seconds / self.options.correlation_s)))
             self._filter.predict(seconds, rho, self.options.walk_3)
         self._stamp_s = stamp_s
 
@@ -195,10 +196,10 @@ class CalibrationFusion:
         size_px, options = (calibration.width_px, calibration.height_px), self.options
         state = self._filter.state
         if state is None:
-            words = FusionState.NOTHING.value
+            label = FusionState.NOTHING.value
             # An answer that claims to be good and could not be used was none.
             verdict = CalibrationVerdict.TOO_UNCERTAIN if calibration.trusted else calibration.verdict
-            return FusedCalibration(verdict, words, *size_px, stamp_s=self._stamp_s, event=event)
+            return FusedCalibration(verdict, label, *size_px, stamp_s=self._stamp_s, event=event)
         x_3, covariance_33 = state.mean_n[:3], state.covariance_nn[:3, :3]
         sigma_3 = np.sqrt(np.diag(covariance_33))
         focal_px = float(np.exp(x_3[FOCAL]))
@@ -207,7 +208,7 @@ class CalibrationFusion:
         settled = (
             (self._frames >= options.min_frames or self._turns >= _ENOUGH_TURNS)
             and sigma_3[FOCAL] <= options.max_focal_sigma
-            and self._focal_contradictions < _DOUBTFUL_FRAMES
+            and self._focal_contradictions < _CONTRADICTING_FRAMES
         )
         fusion_state, detail = self._describe(settled, focal_px, sigma_3[FOCAL])
         return FusedCalibration(
@@ -229,8 +230,8 @@ class CalibrationFusion:
     def _describe(self, settled: bool, focal_px: float, focal_sigma: float) -> tuple[FusionState, str]:
         value = f"focal length {focal_px:.0f} px within {100 * focal_sigma:.1f} % after {_count(self._frames)}"
         silent_s = self._stamp_s - self._used_s
-        if self._contradictions >= _DOUBTFUL_FRAMES:
-            return FusionState.DOUBTFUL, f"the last {_count(self._contradictions)} contradict the estimate; {value}"
+        if self._contradictions >= _CONTRADICTING_FRAMES:
+            return FusionState.CONTRADICTED, f"the last {_count(self._contradictions)} contradict the estimate; {value}"
         if silent_s > STALE_S:
             return FusionState.STALE, f"no usable image for {silent_s:.1f} s; {value}"
         state = FusionState.SETTLED if settled else FusionState.SETTLING

@@ -19,7 +19,7 @@ from std_msgs.msg import Float64
 from geo_perception.calibration.fusion import CalibrationFusion, FusedCalibration, FusionOptions
 from geo_perception.calibration.overlay import describe, draw_calibration
 from geo_perception.calibration.result import Calibration
-from geo_perception.calibration.turning import TurnTracker
+from geo_perception.calibration.rotation_calibration import RotationSelfCalibration
 from geo_perception.calibration.view_change import ViewChange
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -77,11 +77,11 @@ class CalibrationNode(PerceptionNode):
 
     own_parameters = PARAMETERS
     needs_camera = False
-    hears_camera = True
+    optional_camera_info = True
 
     def __init__(self, **kwargs):
         self._calibrator = None
-        self._fusion, self._view, self._turns = CalibrationFusion(), ViewChange(), TurnTracker()
+        self._fusion, self._view, self._turns = CalibrationFusion(), ViewChange(), RotationSelfCalibration()
         self._lock = threading.Lock()  # a reset comes in the executor's thread, images in the worker's
         self._forget_all()
         super().__init__("calibration_node", **kwargs)
@@ -98,17 +98,17 @@ class CalibrationNode(PerceptionNode):
         self._numbers = [self.output(Float64, f"~/{name}") for name in ("focal_length", "pitch", "roll")]
         self._overlay = self.output(Image, "~/horizon")
 
-    def greet(self) -> None:
-        self.forget()  # another camera may have come while the node was not active
+    def on_activated(self) -> None:
+        self.reset_state()  # another camera may have come while the node was not active
 
-    def unload(self) -> None:
+    def release(self) -> None:
         self._calibrator = None
         self.hardware_id = "none"
 
-    def forget(self) -> None:
+    def reset_state(self) -> None:
         with self._lock:
             self._forget_all()
-        self.doubt = ""
+        self.inconsistency = ""
 
     def figures(self) -> dict[str, str]:
         figures, fused = {}, self._fused
@@ -144,8 +144,8 @@ class CalibrationNode(PerceptionNode):
         if fused.focal_settled:
             self._infos.publish(camera_info_message(header, fused.camera))
         self._compare_with_driver(fused, frame)
-        attitude_told = fused.used and fused.attitude_good
-        if attitude_told:
+        attitude_published = fused.used and fused.attitude_good
+        if attitude_published:
             frame_id = self.value("attitude_frame")
             angles = fused.pitch_rad, fused.roll_rad, fused.covariance_33
             self._attitude.publish(attitude_message(frame_id or header.frame_id, header.stamp, *angles, bool(frame_id)))
@@ -160,15 +160,15 @@ class CalibrationNode(PerceptionNode):
         if self._overlay.get_subscription_count() > 0:
             shown, caption = (fused, describe(fused)) if fused.used else (result, verdict)
             self._overlay.publish(fill_image(Image(header=header), draw_calibration(image_hw3, shown, caption)))
-        return Outcome(fused.used and (attitude_told or fused.focal_settled), verdict)
+        return Outcome(fused.used and (attitude_published or fused.focal_settled), verdict)
 
     def _fuse(self, result: Calibration, image_hw3: np.ndarray, frame: Frame) -> FusedCalibration:
         with self._lock:
             self.check_epoch(frame)
             self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
-            likeness = self._view.likeness(image_hw3) if result.trusted else 0.0
+            ncc = self._view.ncc(image_hw3) if result.trusted else 0.0
             turn = self._turns.update(image_hw3) if self.value("use_turns") else None
-            fused = self._fusion.update(result, frame.stamp_ns * 1e-9, likeness, turn)
+            fused = self._fusion.update(result, frame.stamp_ns * 1e-9, ncc, turn)
             self._turns_measured += turn is not None
             self._fused = fused
             self._outliers += result.trusted and not fused.used
@@ -186,10 +186,10 @@ class CalibrationNode(PerceptionNode):
         self._last_restart = self._driver = ""
 
     def _compare_with_driver(self, fused: FusedCalibration, frame: Frame) -> None:
-        """Notes what the driver's CameraInfo says, and doubts it when the images say otherwise."""
-        doubt = ""
+        """Compares the driver's CameraInfo with the estimate, and notes an inconsistency between them."""
+        inconsistency = ""
         try:
-            told = self.images.cameras.of(frame, fused.width_px, fused.height_px).camera
+            driver = self.images.cameras.of(frame, fused.width_px, fused.height_px).camera
         except NoCamera:
             self._driver = "none"
         except UncalibratedCamera:
@@ -197,17 +197,17 @@ class CalibrationNode(PerceptionNode):
         except InputError as error:
             self._driver = f"unusable: {error}"
         else:
-            told_px = float(np.sqrt(told.fx_px * told.fy_px))
-            self._driver = f"{told_px:.1f}"
+            driver_px = float(np.sqrt(driver.fx_px * driver.fy_px))
+            self._driver = f"{driver_px:.1f}"
             if fused.focal_settled:
                 sigma = fused.sigma_focal_px / fused.focal_px
                 allowed = max(self.value("disagreement_sigma") * sigma, self.value("disagreement_floor"))
-                if abs(np.log(told_px / fused.focal_px)) > allowed:
-                    doubt = (
-                        f"the driver's CameraInfo says a focal length of {told_px:.0f} px, the images "
+                if abs(np.log(driver_px / fused.focal_px)) > allowed:
+                    inconsistency = (
+                        f"the driver's CameraInfo says a focal length of {driver_px:.0f} px, the images "
                         f"{fused.focal_px:.0f} px within {fused.sigma_focal_px:.0f} px; check its calibration and zoom"
                     )
-        self.doubt = doubt
+        self.inconsistency = inconsistency
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

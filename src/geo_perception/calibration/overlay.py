@@ -16,7 +16,7 @@ SIGMA_90 = 1.645  # 90 % of a normal distribution lie within so many standard de
 
 def draw_calibration(image_hw3: np.ndarray, calibration: Calibration, caption: str | None = None) -> np.ndarray:
     """A copy of the image (RGB uint8, H x W x 3) with the horizon, thin lines between which it lies with 90 %
-    certainty, and one line of words; without a `caption`, the verdict and the figures.
+    certainty, and one line of text; without a `caption`, the verdict and the figures.
 
     A horizon outside the image is an arrow that points to it. Green means trusted.
     """
@@ -58,14 +58,14 @@ def describe(calibration: Calibration) -> str:
     """The verdict and the figures in one line."""
     if not np.isfinite(calibration.focal_px):
         return f"{calibration.verdict.value}: {calibration.detail}" if calibration.detail else calibration.verdict.value
-    words = f"f {calibration.focal_px:.0f} px, view {np.degrees(calibration.vfov_rad):.1f} deg high"
+    label = f"f {calibration.focal_px:.0f} px, view {np.degrees(calibration.vfov_rad):.1f} deg high"
     for name, value_rad, sigma_rad in (
         ("pitch", calibration.pitch_rad, calibration.sigma_pitch_rad),
         ("roll", calibration.roll_rad, calibration.sigma_roll_rad),
     ):
-        words += f", {name} {np.degrees(value_rad):.1f}"
-        words += f" +- {SIGMA_90 * np.degrees(sigma_rad):.1f} deg" if np.isfinite(sigma_rad) else " deg"
-    return words if calibration.trusted else f"{calibration.verdict.value}: {words}"
+        label += f", {name} {np.degrees(value_rad):.1f}"
+        label += f" +- {SIGMA_90 * np.degrees(sigma_rad):.1f} deg" if np.isfinite(sigma_rad) else " deg"
+    return label if calibration.trusted else f"{calibration.verdict.value}: {label}"
 
 
 def _pitch_bounds(calibration: Calibration) -> tuple[float, ...]:

@@ -111,7 +111,7 @@ def solve(
 
 
 def differentiable_step(solution: CameraSolution, seen: Observations):
-    """The solution again, as a function of what the network said.
+    """The solution again, as a function of what the network predicted.
 
     At the minimum one more Gauss-Newton step changes nothing, but its derivative by the observations is that of the
     minimum itself (the implicit function theorem, to first order). Returns log_focal_b, up_b3, information_b33.

@@ -1,4 +1,5 @@
-"""How alike two images of a sequence are: a camera that stands still shows the same error again and again."""
+"""How alike two images of a sequence are, by normalized cross-correlation (NCC): a camera that stands still repeats
+its errors."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ class ViewChange:
     def reset(self) -> None:
         self._thumbnail = None
 
-    def likeness(self, image_hw3: np.ndarray) -> float:
-        """The correlation of this image (RGB uint8, H x W x 3) with the one before, from 0 (nothing alike) to 1.
+    def ncc(self, image_hw3: np.ndarray) -> float:
+        """The NCC of this image (RGB uint8, H x W x 3) with the one before, from 0 (nothing alike) to 1.
 
         0 for the first image. Brightness and contrast do not matter.
         """

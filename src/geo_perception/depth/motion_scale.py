@@ -3,7 +3,7 @@ triangulated in metres.
 
 Corners of the view are followed back (Lucas and Kanade) into an earlier one that lies far enough away. With the motion
 T_past_now known, a point at depth z of the ray x projects to z R x + t: along one line. What was found off that line
-moves by itself or was followed wrongly; where on the line it lies tells z.
+moves by itself or was followed wrongly; where on the line it lies gives z.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from geo_perception.geometry import Camera, invert_pose, rotation_angle_rad
 
 MAX_FOCAL_CHANGE = 0.02  # more than this is another zoom
 MIN_CORNERS = 12
-MIN_FITTING = 0.5  # more than this share of the corners that moved must fit the motion that odometry tells
+MIN_FITTING = 0.5  # more than this share of the corners that moved must fit the motion by odometry
 _BORDER_PX = 3.0
 
 
@@ -36,12 +36,12 @@ class MotionOptions:
     views: int = 12  # how many earlier ones are kept, at least `min_baseline_m` apart
     max_age_s: float = 10.0  # odometry drifts; older views are forgotten
     wanted_parallax_px: float = 12.0  # the earlier view is chosen for this, of the median corner
-    min_parallax_px: float = 3.0  # a corner that moved less, the turn taken out, tells nothing
+    min_parallax_px: float = 3.0  # a corner that moved less, the turn taken out, measures nothing
     track_sigma_px: float = 0.4
     max_epipolar_px: float = 1.5
     max_corners: int = 300
-    baseline_sigma: float = 0.02  # of the way that odometry tells, as a share
-    turn_sigma_rad: float = 0.002  # of the turn that odometry tells
+    baseline_sigma: float = 0.02  # of the distance by odometry, as a share
+    turn_sigma_rad: float = 0.002  # of the rotation by odometry
 
     def __post_init__(self):
         if self.views < 1 or self.max_corners < MIN_CORNERS:
@@ -120,7 +120,7 @@ class MotionScale:
         corners_n2 = find_corners(now.grey_hw, self.options.max_corners, 5)
         if len(corners_n2) < MIN_CORNERS:
             return None
-        # The nearest view is easy to follow into; its parallax tells which of the others has the wanted one.
+        # The nearest view is easy to follow into; its parallax shows which of the others has the wanted one.
         pair = _Pair(views[0], now, corners_n2, self.options)
         if pair.parallax_px < self.options.wanted_parallax_px and len(views) > 1:
             ratio = self.options.wanted_parallax_px / max(pair.parallax_px, 0.1)
@@ -166,7 +166,7 @@ class _Pair:
             return None
         depth_m_n, sigma_n, fits_n = self._triangulate()
         good_n, moved_n = np.isfinite(depth_m_n), self._moved_n
-        # A motion that is told wrong fits some corners by chance, and those then agree on a scale.
+        # A wrong motion fits some corners by chance, and those then agree on a scale.
         if good_n.sum() < MIN_CORNERS or fits_n[moved_n >= options.min_parallax_px].mean() <= MIN_FITTING:
             return None
         found = scale_from_points(

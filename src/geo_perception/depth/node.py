@@ -39,7 +39,7 @@ from geo_perception.ros.worker import Frame
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the diagnostics tell of the last frame."""
+    """What the diagnostics hold of the last frame."""
 
     scale: Scale | None
     trusted: bool
@@ -80,15 +80,15 @@ class DepthNode(PerceptionNode):
         self._infos = self.output(CameraInfo, "~/camera_info")
         self._overlay = self.output(Image, "~/overlay")
 
-    def greet(self) -> None:
-        self.forget()  # the robot may have been carried elsewhere while the node was not active
+    def on_activated(self) -> None:
+        self.reset_state()  # the robot may have been carried elsewhere while the node was not active
 
-    def unload(self) -> None:
+    def release(self) -> None:
         self._estimator = None
         self.hardware_id = "none"
         self._inputs.close()
 
-    def forget(self) -> None:
+    def reset_state(self) -> None:
         # The tracker is reset by its own thread, which sees the new epoch.
         self._inputs.clear()
         self._seen = None
@@ -123,8 +123,8 @@ class DepthNode(PerceptionNode):
 
     def publish(self, result: RelativeDepth, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Outcome:
         tracker = self._fresh_tracker(frame)
-        for told in self._inputs.take(frame.epoch, frame.header.frame_id):
-            tracker.add(told)
+        for measurement in self._inputs.take(frame.epoch, frame.header.frame_id):
+            tracker.add(measurement)
         if not result.estimated:
             verdict = f"{result.verdict.value}: {result.detail}"
             self._seen = _Seen(tracker.scale(frame.stamp_ns), False, float("nan"), verdict)
@@ -169,8 +169,8 @@ class DepthNode(PerceptionNode):
     def _say(self, scale: Scale | None, trusted: bool) -> str:
         if scale is None:
             return "no scale, so no metres: neither landmarks nor odometry nor the floor tell it"
-        words = f"scale {scale.factor:.3g} within {100 * scale.sigma:.0f} % from {scale.source}"
-        return words if trusted else f"{words}, too uncertain for metres"
+        label = f"scale {scale.factor:.3g} within {100 * scale.sigma:.0f} % from {scale.source}"
+        return label if trusted else f"{label}, too uncertain for metres"
 
     def _publish_relative(self, result: RelativeDepth, confidence_hw, verdict: str, frame: Frame) -> None:
         header = frame.header
@@ -217,7 +217,7 @@ class DepthNode(PerceptionNode):
         try:
             image_hw3 = self.images.decode(missed.message)
             camera = self.images.camera_of(missed, *image_hw3.shape[1::-1])
-        except InputError:  # its like is told of where it is the newest image
+        except InputError:  # logged where it is the newest image
             return
         depth = self._estimator.estimate(image_hw3, camera)
         if depth.estimated and frame.epoch == self.epoch:

@@ -10,7 +10,7 @@ import torch
 @dataclass(frozen=True)
 class DepthOutput:
     """`disparity`: inverse depth (B, 1, h, w) in a unit of the network's own, the finest of the image's size first,
-    each next one of half the sides. `log_sigma_b1hw`: of the finest; None where the network does not tell."""
+    each next one of half the sides. `log_sigma_b1hw`: of the finest; None where the network has no uncertainty."""
 
     disparity: list[torch.Tensor]
     log_sigma_b1hw: torch.Tensor | None = None

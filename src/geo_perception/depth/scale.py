@@ -20,7 +20,7 @@ CLOCK_JUMP_S = 1.0  # stamps that go back by less belong to measurements that to
 
 @dataclass(frozen=True)
 class ScaleMeasurement:
-    """What one image tells of the scale, the standard error of that, and how many points agreed.
+    """The log scale measured on one image, its standard error, and how many points agreed.
 
     Raises InputError for a `source` that is none of SOURCES.
     """
@@ -77,7 +77,7 @@ class ScaleOptions:
 
 
 class ScaleFilter:
-    """Takes measurements as they come and tells the scale at a stamp. `options` may be changed at any time.
+    """Takes measurements as they come and estimates the scale at a stamp. `options` may be changed at any time.
 
     A measurement that is back in time by up to CLOCK_JUMP_S is taken as one of now, with what the scale may have
     wandered since as further uncertainty. One that is back by more starts anew: the clock was set, or a recording

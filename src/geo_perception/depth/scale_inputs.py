@@ -1,4 +1,4 @@
-"""What a robot tells about the scale, as ROS messages: landmarks, attitude, odometry; and the images they are about.
+"""Measurements of the scale as ROS messages: landmarks, attitude, odometry; and the images they are about.
 
 The callbacks run in the node's executor. What they take waits for the thread that works on the images.
 """
@@ -37,11 +37,11 @@ class ScaleInputs:
 
     def __init__(self, node):
         self._node = node
-        self._told: deque = deque(maxlen=_KEPT_MESSAGES)
+        self._measurements: deque = deque(maxlen=_KEPT_MESSAGES)
         self._lock = threading.Lock()
         self._frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
         self._landmarks_s = -np.inf  # when any came
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self._odometry_order: StampOrder[Odometry] = StampOrder()
         self._transforms: Transforms | None = None
         self._no_tf = ""
@@ -51,9 +51,9 @@ class ScaleInputs:
     def configure(self) -> None:
         """Announces the inputs. For the node's `load`."""
         resolve = self._node.resolve_topic_name
-        beside = self._node.images.beside
-        beside(PointCloud2, resolve("matched_landmarks"), self._on_landmarks, qos.BESIDE_IN)
-        beside(Imu, resolve("attitude"), self._on_attitude, qos.BESIDE_IN)
+        beside = self._node.images.add_side_input
+        beside(PointCloud2, resolve("matched_landmarks"), self._on_landmarks, qos.SIDE_INPUT_IN)
+        beside(Imu, resolve("attitude"), self._on_attitude, qos.SIDE_INPUT_IN)
         beside(Odometry, resolve("odometry"), self._on_odometry, qos.ODOMETRY_IN)
 
     def close(self) -> None:
@@ -64,10 +64,10 @@ class ScaleInputs:
 
     def clear(self) -> None:
         """Forgets all messages and images."""
-        self._told.clear()
+        self._measurements.clear()
         with self._lock:
             self._frames.clear()
-        self._said.clear()
+        self._warned.clear()
         self._odometry_order.clear()
         self.unusable = 0
         if self._transforms is not None:
@@ -78,18 +78,18 @@ class ScaleInputs:
         taken = []
         while True:
             try:
-                told_epoch, told_frame, told = self._told.popleft()
+                epoch_then, camera_frame, measurement = self._measurements.popleft()
             except IndexError:
                 return taken
-            if told_epoch != epoch:
+            if epoch_then != epoch:
                 continue
-            if told_frame is None or told_frame.lstrip("/") == frame_id.lstrip("/"):
-                taken.append(told)
+            if camera_frame is None or camera_frame.lstrip("/") == frame_id.lstrip("/"):
+                taken.append(measurement)
             else:
-                kind = type(told).__name__.lower()
-                self._say_once(
+                kind = type(measurement).__name__.lower()
+                self._warn_once(
                     f"frame of {kind}",
-                    f"{kind} of frame '{told_frame}' not used: the images are of '{frame_id}'; publish it for the "
+                    f"{kind} of frame '{camera_frame}' not used: the images are of '{frame_id}'; publish it for the "
                     "image's own optical frame",
                 )
 
@@ -140,7 +140,7 @@ class ScaleInputs:
             return
         z_n, u_n, v_n, sigma_n = values_4n[:, usable_n]
         stamp = stamp_ns(message.header.stamp)
-        self._tell(message.header.frame_id, Landmarks(stamp, np.stack([u_n, v_n], axis=1), z_n, sigma_n))
+        self._add(message.header.frame_id, Landmarks(stamp, np.stack([u_n, v_n], axis=1), z_n, sigma_n))
 
     def _on_attitude(self, message: Imu) -> None:
         try:
@@ -148,7 +148,7 @@ class ScaleInputs:
         except InputError as error:
             self._refuse("attitude", error)
             return
-        self._tell(message.header.frame_id, Attitude(stamp_ns(message.header.stamp), up_3, sigma_rad))
+        self._add(message.header.frame_id, Attitude(stamp_ns(message.header.stamp), up_3, sigma_rad))
 
     def _on_odometry(self, message: Odometry) -> None:
         passed = self._odometry_order.put(message, stamp_ns(message.header.stamp), time.monotonic())
@@ -159,7 +159,7 @@ class ScaleInputs:
 
     def _take_odometry(self, message: Odometry) -> None:
         if not any(self._node.value("odometry_camera_pose")) and not self._hears_tf():
-            self._say_once("odometry", f"odometry is not used: {self._no_tf}")
+            self._warn_once("odometry", f"odometry is not used: {self._no_tf}")
             return
         p, q = message.pose.pose.position, message.pose.pose.orientation
         try:
@@ -170,7 +170,7 @@ class ScaleInputs:
         # A pose in another frame of odometry is no continuation of the ones before.
         names = f"{message.header.frame_id} {message.child_frame_id}"
         pose = OdometryPose(stamp_ns(message.header.stamp), T_odom_base, message.child_frame_id, names)
-        self._tell(None, pose)
+        self._add(None, pose)
 
     def _hears_tf(self) -> bool:
         if self._transforms is None and not self._no_tf:
@@ -183,14 +183,14 @@ class ScaleInputs:
                 )
         return self._transforms is not None
 
-    def _tell(self, frame_id: str | None, told) -> None:
-        self._told.append((self._node.epoch, frame_id, told))
+    def _add(self, frame_id: str | None, measurement) -> None:
+        self._measurements.append((self._node.epoch, frame_id, measurement))
 
     def _refuse(self, topic: str, error: Exception) -> None:
         self.unusable += 1
         self._node.warn(f"unusable {topic}", f"a message on {topic} cannot be used: {error}")
 
-    def _say_once(self, kind: str, sentence: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
+    def _warn_once(self, kind: str, sentence: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
             self._node.get_logger().warning(sentence)

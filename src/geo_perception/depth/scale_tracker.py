@@ -1,6 +1,6 @@
-"""All that a robot can tell about the scale, brought together with the depth maps it belongs to. No ROS.
+"""All measurements of the scale, brought together with the depth maps they belong to. No ROS.
 
-What the robot tells comes with stamps of its own: landmarks later than their image, odometry before and after it, an
+What the robot measures comes with stamps of its own: landmarks later than their image, odometry before and after it, an
 attitude about then. Everything here happens in one thread.
 """
 
@@ -97,23 +97,26 @@ class ScaleTracker:
         self._poses: deque[OdometryPose] = deque(maxlen=KEPT_POSES)
         self._forget_maps()
 
-    def add(self, told: Landmarks | Attitude | OdometryPose) -> None:
-        """Keeps what the robot told until its depth map is there. What odometry told before it jumped back in time, or
-        of another frame, is forgotten."""
-        if isinstance(told, Landmarks):
+    def add(self, measurement: Landmarks | Attitude | OdometryPose) -> None:
+        """Keeps a measurement until its depth map is there. Odometry from before it jumped back in time, or of another
+        frame, is forgotten."""
+        if isinstance(measurement, Landmarks):
             if len(self._landmarks) == KEPT_LANDMARKS:
                 self.unmatched += 1
-            self._landmarks.append(told)
-        elif isinstance(told, Attitude):
-            self._attitudes.append(told)
+            self._landmarks.append(measurement)
+        elif isinstance(measurement, Attitude):
+            self._attitudes.append(measurement)
         else:
-            last = self._poses[-1] if self._poses else told
-            if told.stamp_ns < last.stamp_ns or (told.base_frame, told.source) != (last.base_frame, last.source):
+            last = self._poses[-1] if self._poses else measurement
+            if measurement.stamp_ns < last.stamp_ns or (measurement.base_frame, measurement.source) != (
+                last.base_frame,
+                last.source,
+            ):
                 self._poses.clear()
                 self._motion.reset()
                 self._to_pose.clear()
-            if not self._poses or told.stamp_ns > self._poses[-1].stamp_ns:
-                self._poses.append(told)
+            if not self._poses or measurement.stamp_ns > self._poses[-1].stamp_ns:
+                self._poses.append(measurement)
 
     def update(self, seen: SeenDepth, camera_on_base: Callable[[OdometryPose, int], np.ndarray | None]) -> None:
         """Measures the scale by all that is known when this map comes.

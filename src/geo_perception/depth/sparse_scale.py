@@ -25,12 +25,12 @@ from geo_perception.geometry import Camera
 EDGE_RATIO = 1.15  # neighbouring pixels whose depths differ by more lie on different things
 CORRELATION_SHARE = 0.2  # of the map's width
 PRIOR_POINTS = 2.0
-USUAL_SIGMA = 0.1  # of the log of a network's depth, where it tells none
+USUAL_SIGMA = 0.1  # of the log of a network's depth, where it gives none
 LEAST_SIGMA = 0.02  # of the same; a map is not better than this, whatever it says
 GATE_SIGMA = 3.0
 MAX_DEVIATION = float(np.log(2.0))  # a point further off agrees with nothing
 MIN_AGREEING = 0.5  # more than this share of the usable points
-RIVAL_SHARE = 0.7  # points for another scale, for each that agrees with the best: then nobody can tell
+ALTERNATIVE_SHARE = 0.7  # points for another scale, for each that agrees with the best: then neither is taken
 MAX_SPREAD = 0.15  # of the log ratios of points that agree, where their own standard deviations are not larger
 MAX_POINTS = 800  # more would tell hardly more; the cost of their correlations is the square of their number
 _NEAR_LOG = 0.01  # points this close agree, however well the others do
@@ -86,7 +86,7 @@ def scale_from_points(
     centre, reach_n = _consensus(log_n, sigma_n)
     agrees_n = np.abs(log_n - centre) <= reach_n
     support = int(agrees_n.sum())
-    if support < min_points or support <= MIN_AGREEING * len(chosen) or _has_rival(log_n, sigma_n, agrees_n):
+    if support < min_points or support <= MIN_AGREEING * len(chosen) or _has_alternative(log_n, sigma_n, agrees_n):
         return None
     length_px = CORRELATION_SHARE * depth.depth_hw.shape[1]
     deviation = float(np.mean((np.minimum(np.abs(log_n - centre), reach_n) / sigma_n) ** 2))
@@ -167,13 +167,13 @@ def _reach(sigma_n: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
     return spread_n, np.minimum(gate_n * spread_n, MAX_DEVIATION)
 
 
-def _has_rival(log_n: np.ndarray, sigma_n: np.ndarray, agrees_n: np.ndarray) -> bool:
+def _has_alternative(log_n: np.ndarray, sigma_n: np.ndarray, agrees_n: np.ndarray) -> bool:
     """Whether nearly as many points that do not agree with the best agree on another scale."""
     others = np.flatnonzero(~agrees_n)
-    if len(others) < RIVAL_SHARE * agrees_n.sum():
+    if len(others) < ALTERNATIVE_SHARE * agrees_n.sum():
         return False
     centre, reach_n = _consensus(log_n[others], sigma_n[others])
-    return bool((np.abs(log_n[others] - centre) <= reach_n).sum() >= RIVAL_SHARE * agrees_n.sum())
+    return bool((np.abs(log_n[others] - centre) <= reach_n).sum() >= ALTERNATIVE_SHARE * agrees_n.sum())
 
 
 def _standard_error(deviation: float, sigma_n: np.ndarray, pixels_n2: np.ndarray, length_px: float) -> float:

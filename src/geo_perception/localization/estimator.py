@@ -119,10 +119,15 @@ class Localizer:
         score_n = score_l[landmark_n]
         sigma_px_n = self.scene.noise.sigma_of(score_n)
         points_n3 = self.scene.landmarks_map_l3[landmark_n]
-        own_pixels_n2 = camera.project(network_camera.bearings(pixels_l2[landmark_n]))
-        to_own = camera.fx_px / network_camera.fx_px
+        image_pixels_n2 = camera.project(network_camera.bearings(pixels_l2[landmark_n]))
+        to_image_scale = camera.fx_px / network_camera.fx_px
         detections = Detections(
-            landmark_n, own_pixels_n2, points_n3, score_n, sigma_px_n * to_own, np.zeros(len(landmark_n), bool)
+            landmark_n,
+            image_pixels_n2,
+            points_n3,
+            score_n,
+            sigma_px_n * to_image_scale,
+            np.zeros(len(landmark_n), bool),
         )
         if len(landmark_n) < options.min_inliers:
             detail = f"{len(landmark_n)} landmarks seen, {options.min_inliers} are needed"
@@ -133,9 +138,9 @@ class Localizer:
                 Verdict.NO_CONSENSUS, f"no pose agrees with the {len(landmark_n)} landmarks seen", detections
             )
         detections = replace(detections, inlier_n=solution.inlier_n)
-        return self._judge(solution, detections, to_own)
+        return self._judge(solution, detections, to_image_scale)
 
-    def _judge(self, solution: PoseSolution, detections: Detections, to_own: float) -> Localization:
+    def _judge(self, solution: PoseSolution, detections: Detections, to_image_scale: float) -> Localization:
         options, noise = self.options, self.scene.noise
         inliers = int(solution.inlier_n.sum())
         covariance_66 = solution.covariance_66 * noise.covariance_scale
@@ -151,7 +156,7 @@ class Localizer:
             verdict = Verdict.TOO_UNCERTAIN
         if verdict is not Verdict.LOCALIZED:
             return Localization(verdict, detail, detections)
-        reprojection_px = float(np.median(solution.residual_px_n[solution.inlier_n]) * to_own)
+        reprojection_px = float(np.median(solution.residual_px_n[solution.inlier_n]) * to_image_scale)
         return Localization(verdict, detail, detections, solution.T_map_camera, covariance_66, reprojection_px)
 
     def _sigma_limit(self) -> float:

@@ -107,12 +107,12 @@ class LocalizationNode(PerceptionNode):
         self._matched = self.output(PointCloud2, "~/matched_landmarks", is_result=metric)
         self._landmarks = self.output(MarkerArray, "~/landmarks", qos.LATCHED_OUT, is_result=False)
 
-    def greet(self) -> None:
+    def on_activated(self) -> None:
         points_l3 = self._localizer.scene.landmarks_map_l3
         stamp = self.get_clock().now().to_msg()
         self._landmarks.publish(landmark_markers(self.map_frame, stamp, points_l3, landmark_diameter_m(points_l3)))
 
-    def unload(self) -> None:
+    def release(self) -> None:
         self._localizer = None
         self.hardware_id = "none"
         if self._map_odom is not None:
@@ -122,7 +122,7 @@ class LocalizationNode(PerceptionNode):
             self._transforms.close()
             self._transforms = None
 
-    def forget(self) -> None:
+    def reset_state(self) -> None:
         if self._transforms is not None:
             self._transforms.clear()
 

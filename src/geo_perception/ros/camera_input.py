@@ -25,8 +25,8 @@ class CameraInput:
     def __init__(self, node, on_message: Callable[[], None]):
         self._node, self._on_message = node, on_message
         self._infos = self._latched_infos = None
-        self._doubts: dict[str, str] = {}
-        self._said: set[str] = set()
+        self._inconsistencies: dict[str, str] = {}
+        self._warned: set[str] = set()
         self._rectified = ""
         self.source = CameraSource()
         self.topic = "camera_info"
@@ -43,7 +43,7 @@ class CameraInput:
                 "rectified says that the images have no distortion, camera.d gives one; set one of the two"
             )
         self.source = CameraSource(fixed, is_rectified(image_topic, rectified))
-        self._doubts, self._said = {}, set()
+        self._inconsistencies, self._warned = {}, set()
         self._rectified = "as camera.d says" if fixed is not None else str(self.source.rectified).lower()
         if fixed is None and (self.source.rectified or rectified != "auto"):
             self._node.get_logger().info(rectified_sentence(image_topic, rectified, "the parameter rectified"))
@@ -51,7 +51,7 @@ class CameraInput:
     def open(self) -> None:
         """Subscribes, where the node takes CameraInfo at all."""
         node = self._node
-        if self._infos is None and (node.needs_camera or node.hears_camera) and self.source.fixed is None:
+        if self._infos is None and (node.needs_camera or node.optional_camera_info) and self.source.fixed is None:
             self._infos = self._subscribe(self._on_info, qos.CAMERA_INFO_IN, node.health.on_incompatible(self.topic))
             self.look()
 
@@ -61,7 +61,7 @@ class CameraInput:
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
         self._infos = self._latched_infos = None
-        self.source, self._doubts = CameraSource(self.source.fixed, self.source.rectified), {}
+        self.source, self._inconsistencies = CameraSource(self.source.fixed, self.source.rectified), {}
 
     def look(self) -> None:
         """Subscribes a second time where a publisher latches its CameraInfo: only a subscription that asks for what was
@@ -76,26 +76,29 @@ class CameraInput:
     def clear(self, now_ns: int | None = None) -> None:
         """Forgets what will come again, as after a jump of the clock to `now_ns`."""
         self.source.clear(now_ns, published_once=self._node.value("camera_info_max_age_s") == 0)
-        self._doubts = {}
+        self._inconsistencies = {}
 
     def of(self, frame: Frame, width_px: int, height_px: int) -> ImageCamera:
-        """The camera that took this frame, for its size in pixels. What is doubtful about it is said once. Raises the
-        errors of `CameraSource.find`."""
+        """The camera that took this frame, for its size in pixels. Inconsistencies are logged once. Raises the errors
+        of `CameraSource.find`."""
         max_age_s = self._node.value("camera_info_max_age_s")
         header = frame.header
         found = self.source.find(
             frame.stamp_ns, frame.received_s, max_age_s, header.frame_id, width_px, height_px
         )  # fmt: skip
-        self._doubts = found.doubts
-        for sentence in found.doubts.values():
-            if sentence not in self._said:
-                self._said.add(sentence)
+        self._inconsistencies = found.inconsistencies
+        for sentence in found.inconsistencies.values():
+            if sentence not in self._warned:
+                self._warned.add(sentence)
                 self._node.get_logger().warning(sentence)
         return found
 
     def figures(self) -> dict[str, str]:
         """What is known about the camera, for the diagnostics."""
-        return {"images are rectified": self._rectified, "camera in doubt": "; ".join(self._doubts.values()) or "no"}
+        return {
+            "images are rectified": self._rectified,
+            "camera in doubt": "; ".join(self._inconsistencies.values()) or "no",
+        }
 
     def _subscribe(self, callback: Callable, profile, on_incompatible: Callable):
         node = self._node

@@ -23,10 +23,10 @@ class OtherCamera(InputError):  # noqa: N818
 
 @dataclass(frozen=True)
 class ImageCamera:
-    """The camera of an image, for its size in pixels, and what is doubtful about it: sentences by kind."""
+    """The camera of an image, for its size in pixels, and what is inconsistent about it: sentences by kind."""
 
     camera: Camera
-    doubts: dict[str, str] = field(default_factory=dict)
+    inconsistencies: dict[str, str] = field(default_factory=dict)
 
 
 class CameraSource:
@@ -103,11 +103,11 @@ class CameraSource:
 def camera_of_image(info, rectified: bool, frame_id: str, width_px: int, height_px: int) -> ImageCamera:
     """The camera that a CameraInfo gives an image of this frame and size; `rectified` says that the image is.
 
-    Frame ids that differ are told where the sizes are the same: many drivers are sloppy. Where the sizes differ, too,
+    Frame ids that differ are noted where the sizes are the same: many drivers are sloppy. Where the sizes differ, too,
     the CameraInfo is another camera's. Raises UncalibratedCamera, OtherCamera, SizeMismatch, or InputError for a
     CameraInfo that makes no sense.
     """
-    camera, doubts = camera_from_info(info, rectified), {}
+    camera, inconsistencies = camera_from_info(info, rectified), {}
     theirs, ours = bare_frame(info.header.frame_id), bare_frame(frame_id)
     if theirs and ours and theirs != ours:
         if (camera.width_px, camera.height_px) != (width_px, height_px):
@@ -115,14 +115,14 @@ def camera_of_image(info, rectified: bool, frame_id: str, width_px: int, height_
                 f"the CameraInfo is of frame '{theirs}' and {camera.width_px} x {camera.height_px} pixels, the image "
                 f"of frame '{ours}' and {width_px} x {height_px}: it is another camera's; give this camera's CameraInfo"
             )
-        doubts["frame"] = (
+        inconsistencies["frame"] = (
             f"the CameraInfo is of frame '{theirs}', the images of '{ours}'; they are taken as one camera's"
         )
     if rectified and has_lens(info) and lacks_projection(info):
-        doubts["projection"] = (
+        inconsistencies["projection"] = (
             "the images are rectified, and P of their CameraInfo is zero: K is taken without D; calibrate the camera"
         )
-    return _fitted(camera, width_px, height_px, doubts)
+    return _fitted(camera, width_px, height_px, inconsistencies)
 
 
 def bare_frame(frame_id: str) -> str:
@@ -130,13 +130,13 @@ def bare_frame(frame_id: str) -> str:
     return str(frame_id).strip().lstrip("/")
 
 
-def _fitted(camera: Camera, width_px: int, height_px: int, doubts: dict[str, str]) -> ImageCamera:
+def _fitted(camera: Camera, width_px: int, height_px: int, inconsistencies: dict[str, str]) -> ImageCamera:
     if (camera.width_px, camera.height_px) != (width_px, height_px):
-        doubts["size"] = (
+        inconsistencies["size"] = (
             f"the CameraInfo is for {camera.width_px} x {camera.height_px} pixels and the images are {width_px} x "
             f"{height_px}; K is scaled"
         )
-    return ImageCamera(camera.fitted(width_px, height_px), doubts)
+    return ImageCamera(camera.fitted(width_px, height_px), inconsistencies)
 
 
 def camera_from_parameters(k_9, width_px: int, height_px: int, model: str, d) -> Camera | None:

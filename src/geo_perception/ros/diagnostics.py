@@ -1,5 +1,5 @@
-"""How a node's health is judged and told. The judgement is a pure function of the figures; `status_message` makes it
-a diagnostic_msgs/DiagnosticStatus."""
+"""How a node's health is judged and reported. The judgement is a pure function of the figures; `status_message` makes
+it a diagnostic_msgs/DiagnosticStatus."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Level(IntEnum):
 class Condition(Enum):
     """Each state a node's diagnostics can be in: its level, when it is raised, what it means for the robot.
 
-    The table in docs/nodes.md is made from these. Where several hold, the first in this order is told first.
+    The table in docs/nodes.md is made from these. Where several hold, the first in this order is reported.
     """
 
     FAILED = (Level.ERROR, "a transition failed", "The node does nothing. The message says why and what mends it.")
@@ -97,7 +97,7 @@ class Health:
     incompatible_qos: str = ""  # the topics and policies
     input_topic: str = "image"
     published: str = ""  # what is published for an input that does not come
-    doubt: str = ""  # what the capability found wrong
+    inconsistency: str = ""  # what the capability found wrong
     resets: int = 0  # since the process started
     last_reset: str = ""  # why
     left_behind: bool = False  # an inference that was asked to stop has not ended
@@ -137,8 +137,8 @@ def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
     lost_s = health.active_s if frames.good_age_s is None else frames.good_age_s
     if frames.processed and lost_s > LOST_S:
         return Condition.NO_RESULT, f"no good result for {lost_s:.1f} s: {frames.last_verdict}"
-    if health.doubt:
-        return Condition.CAMERA_DISAGREES, health.doubt
+    if health.inconsistency:
+        return Condition.CAMERA_DISAGREES, health.inconsistency
     if frames.input_age_s is None:
         return Condition.WAITING, f"waiting for images on {health.input_topic}"
     return Condition.RUNNING, frames.last_verdict or "running"

@@ -57,7 +57,7 @@ class HealthReporter:
             clock_stands=now_s - self._clock_s > _CLOCK_STANDS_S,
             incompatible_qos=", ".join(f"{topic} ({policy})" for topic, policy in sorted(self._incompatible.items())),
             input_topic=node.images.topic,
-            doubt=node.doubt,
+            inconsistency=node.inconsistency,
             resets=node.resets,
             last_reset=node.last_reset,
             left_behind=node.left_behind,
@@ -84,16 +84,16 @@ class HealthReporter:
 
     def _what_is_published(self, condition: Condition, now_s: float) -> str:
         """Looked up once a second: the graph of a robot is large."""
-        asked, asked_s, said = self._published
+        asked, asked_s, explanation = self._published
         if asked is condition and now_s - asked_s < DIAGNOSTICS_S:
-            return said
+            return explanation
         node, images = self._node, self._node.images
         topic, kind, kinds, heard = images.topic, images.kind, (IMAGE, COMPRESSED), False
         if condition is Condition.UNCALIBRATED:
             topic, kind, kinds, heard = images.cameras.topic, CAMERA_INFO, (CAMERA_INFO,), images.cameras.source.ready()
-        said = explain_missing(topic, kind, publishers_of(node, topic), topics_of(node, kinds), heard)
-        self._published = condition, now_s, said
-        return said
+        explanation = explain_missing(topic, kind, publishers_of(node, topic), topics_of(node, kinds), heard)
+        self._published = condition, now_s, explanation
+        return explanation
 
     def _publish(self, health: Health, frames) -> None:
         node = self._node

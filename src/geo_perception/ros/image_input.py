@@ -47,11 +47,11 @@ class ImageInput:
         self._waiting: Frame | None = None  # came before any CameraInfo
         self._order: StampOrder[Frame] = StampOrder()
         self._next_s = 0.0
-        self._beside: list[tuple] = []
-        self._beside_open: list = []
+        self._side_inputs: list[tuple] = []
+        self._side_inputs_open: list = []
         self.cameras = CameraInput(node, self._on_camera_info)
         self.decoder = ImageDecoder()
-        self._bits_said = 0
+        self._bits_logged = 0
         self.topic = "image"
         self.on_frame: Callable[[Frame], None] | None = None
 
@@ -60,12 +60,12 @@ class ImageInput:
         value = self._node.value
         self.topic = image_topic(self._node, value("image_transport"))
         self.cameras.configure(self.topic)
-        self.decoder, self._bits_said = ImageDecoder(value("image_bits")), 0
-        self._beside.clear()
+        self.decoder, self._bits_logged = ImageDecoder(value("image_bits")), 0
+        self._side_inputs.clear()
 
-    def beside(self, kind, topic: str, callback: Callable, profile) -> None:
+    def add_side_input(self, kind, topic: str, callback: Callable, profile) -> None:
         """Another input, subscribed to while images are taken, from the next time on. For `load`."""
-        self._beside.append((kind, topic, callback, profile))
+        self._side_inputs.append((kind, topic, callback, profile))
 
     @property
     def is_open(self) -> bool:
@@ -80,16 +80,16 @@ class ImageInput:
         if self._images is None:
             kind = Image if self.kind == IMAGE else CompressedImage
             self._images = self._subscribe(kind, self.topic, self._on_image, qos.IMAGE_IN)
-            self._beside_open = [self._subscribe(*arguments) for arguments in self._beside]
+            self._side_inputs_open = [self._subscribe(*arguments) for arguments in self._side_inputs]
 
     def close(self) -> None:
         """Takes no more images."""
         if self._images is not None:
             self._node.destroy_subscription(self._images)
-            for subscription in self._beside_open:
+            for subscription in self._side_inputs_open:
                 self._node.destroy_subscription(subscription)
             self._images = self._waiting = None
-            self._beside_open = []
+            self._side_inputs_open = []
             self._node.statistics.pause_input()
 
     def clear(self, now_ns: int | None = None) -> None:
@@ -118,8 +118,8 @@ class ImageInput:
         """The pixels of an image message, RGB uint8 (H, W, 3). For the worker's thread. Raises InputError."""
         image_hw3 = self.decoder.decode(message)
         bits = self.decoder.bits
-        if bits > self._bits_said:
-            self._bits_said = bits
+        if bits > self._bits_logged:
+            self._bits_logged = bits
             why = "as image_bits says" if self._node.value("image_bits") else "so far; image_bits fixes it"
             self._node.get_logger().info(f"of 16 bits, the images on {self.topic} use {bits} ({why})")
         return image_hw3

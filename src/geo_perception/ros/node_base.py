@@ -54,12 +54,12 @@ class PerceptionNode(LifecycleNode, ABC):
 
     own_parameters: tuple[Spec, ...] = ()
     needs_camera = True
-    hears_camera = False  # takes CameraInfo where there is one, and works without
+    optional_camera_info = False  # takes CameraInfo where there is one, and works without
 
     def __init__(self, name: str, **kwargs):
         super().__init__(name, **kwargs)
         self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
-        self.epoch, self.doubt = 0, ""  # the doubt is a sentence about what a capability found wrong
+        self.epoch, self.inconsistency = 0, ""  # a sentence about what a capability found wrong
         self.resets, self.last_reset = 0, ""
         self.configuring = False  # for seconds, and hears nothing meanwhile
         specs = SHARED + self.own_parameters
@@ -82,13 +82,13 @@ class PerceptionNode(LifecycleNode, ABC):
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._autostart = self.create_timer(0.0, self.guard(self._on_autostart), clock=steady)
 
-    # What a capability says.
+    # Hooks: what a capability overrides.
 
     @abstractmethod
     def load(self) -> None:
         """Loads and warms up the estimator, and makes the publishers with `output`. Raises InputError."""
 
-    def greet(self) -> None:
+    def on_activated(self) -> None:
         """The node has become active: publish what is published once."""
 
     @abstractmethod
@@ -99,10 +99,10 @@ class PerceptionNode(LifecycleNode, ABC):
     def publish(self, result: Any, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Outcome:
         """Publishes a result. Runs in the worker thread. Raises Dropped when a transform it needs is missing."""
 
-    def unload(self) -> None:
+    def release(self) -> None:
         """Lets go of all that `load` made besides the publishers. Called after a failed load, too."""
 
-    def forget(self) -> None:
+    def reset_state(self) -> None:
         """Drops what was kept from earlier frames."""
 
     def demanded(self) -> bool:
@@ -194,7 +194,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self.images.clear(now_ns)
         self.statistics.reset(time.monotonic())
         self.health.open_since_s = time.monotonic()
-        self.forget()
+        self.reset_state()
         self.get_logger().info(f"reset: {why}")
 
     def _work(self, frame: Frame) -> None:
@@ -237,7 +237,7 @@ class PerceptionNode(LifecycleNode, ABC):
 
         self.configuring = True
         try:
-            return self._transition("configure", configure, "inactive", undo=self._unload)
+            return self._transition("configure", configure, "inactive", undo=self._release)
         finally:
             self.configuring = False
 
@@ -247,7 +247,7 @@ class PerceptionNode(LifecycleNode, ABC):
             LifecycleNode.on_activate(self, state)
             self.statistics.reset(time.monotonic())
             self._worker.start()
-            self.greet()
+            self.on_activated()
 
         result = self._transition("activate", activate, "active", undo=self._stop)
         self.guard(self.meet_demand)()
@@ -261,14 +261,14 @@ class PerceptionNode(LifecycleNode, ABC):
         return self._transition("deactivate", deactivate, "inactive")
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("clean up", self._unload, "unconfigured")
+        return self._transition("clean up", self._release, "unconfigured")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("shut down", self._stop_and_unload, "finalized")
+        return self._transition("shut down", self._stop_and_release, "finalized")
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         failure = self.failure
-        result = self._transition("recover", self._stop_and_unload, "unconfigured")
+        result = self._transition("recover", self._stop_and_release, "unconfigured")
         self.failure = failure or self.failure
         return result
 
@@ -293,20 +293,20 @@ class PerceptionNode(LifecycleNode, ABC):
         if not self._worker.stop(WORKER_STOP_S):
             self.get_logger().error(f"inference did not end within {WORKER_STOP_S:g} s and was left behind")
 
-    def _unload(self) -> None:
+    def _release(self) -> None:
         self.images.cameras.close()
         for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
         self._outputs.clear()
         self._results.clear()
         self.health.forget_incompatible()
-        self.unload()
+        self.release()
         gc.collect()
         free_gpu_memory()
 
-    def _stop_and_unload(self) -> None:
+    def _stop_and_release(self) -> None:
         self._stop()
-        self._unload()
+        self._release()
 
     def _on_autostart(self) -> None:
         self._autostart.cancel()

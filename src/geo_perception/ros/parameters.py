@@ -65,14 +65,14 @@ class Spec:
     @property
     def constraint(self) -> str:
         """The range in words."""
-        words = []
+        limits = []
         if self.choices:
-            words.append("one of " + ", ".join(f"`{choice}`" for choice in self.choices))
+            limits.append("one of " + ", ".join(f"`{choice}`" for choice in self.choices))
         if self.lengths:
-            words.append(f"{' or '.join(map(str, self.lengths))} numbers")
+            limits.append(f"{' or '.join(map(str, self.lengths))} numbers")
         if self.low is not None:
-            words.append(f"{self.low:g} to {self.high:g}")
-        return ", ".join(words)
+            limits.append(f"{self.low:g} to {self.high:g}")
+        return ", ".join(limits)
 
 
 def find_problem(specs: Sequence[Spec], values: Mapping[str, Any], state: str | None = None) -> str:

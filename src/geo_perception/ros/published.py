@@ -65,15 +65,17 @@ def explain_missing(
         return f"no publisher on {topic}; {nothing}: look at the driver, and at ROS_DOMAIN_ID"
     named = ", ".join(f"{name} ({other})" for name, other in elsewhere[:_NAMED])
     more = f" and {len(elsewhere) - _NAMED} more" if len(elsewhere) > _NAMED else ""
-    said = f"no publisher on {topic}; {'CameraInfo is' if camera_info else 'images are'} published on {named}{more}: "
+    sentence = (
+        f"no publisher on {topic}; {'CameraInfo is' if camera_info else 'images are'} published on {named}{more}: "
+    )
     if camera_info:
-        return said + "remap camera_info"
+        return sentence + "remap camera_info"
     here = [other for name, other in elsewhere if name in (f"{topic}/compressed", topic.removesuffix("/compressed"))]
     if here and here[0] != kind:
-        return said + f"set image_transport:={_TRANSPORTS[here[0]]}"
+        return sentence + f"set image_transport:={_TRANSPORTS[here[0]]}"
     if kind not in [other for _, other in elsewhere]:
-        return said + f"remap image, and set image_transport:={_TRANSPORTS[elsewhere[0][1]]}"
-    return said + "remap image"
+        return sentence + f"remap image, and set image_transport:={_TRANSPORTS[elsewhere[0][1]]}"
+    return sentence + "remap image"
 
 
 def _word(policy) -> str:

@@ -18,8 +18,8 @@ CAMERA_INFO_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT,
 LATCHED_CAMERA_INFO_IN = QoSProfile(
     depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
-# What comes beside the images and is looked up by its stamp.
-BESIDE_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+# Side inputs: what comes beside the images and is looked up by its stamp.
+SIDE_INPUT_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
 ODOMETRY_IN = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
 # Results: reliable connects to every subscriber.
 RESULT_OUT = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)

@@ -7,7 +7,7 @@ import pytest
 
 from geo_perception.calibration.fusion import CalibrationFusion, FusionOptions, FusionState
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
-from geo_perception.calibration.turning import TurnMeasurement
+from geo_perception.calibration.rotation_calibration import RotationMeasurement
 from geo_perception.geometry import wrap_rad
 
 STILL = FusionOptions(focal_walk=0.0, attitude_walk_rad=0.0, min_frames=1)
@@ -23,8 +23,8 @@ def seen(
     return Calibration(**(values | changes))
 
 
-def fuse(fusion: CalibrationFusion, calibrations, start_s=0.0, period_s=0.1, likeness=0.0) -> list:
-    return [fusion.update(one, start_s + i * period_s, likeness) for i, one in enumerate(calibrations)]
+def fuse(fusion: CalibrationFusion, calibrations, start_s=0.0, period_s=0.1, ncc=0.0) -> list:
+    return [fusion.update(one, start_s + i * period_s, ncc) for i, one in enumerate(calibrations)]
 
 
 def relative_variance(fused) -> float:
@@ -50,7 +50,7 @@ class TestHowCertain:
     def test_a_view_that_stands_still_never_gets_more_certain_than_its_shared_error(self, images, share):
         # n errors with a correlation of 0.8 average to R (1 + (n - 1) 0.8) / n.
         fusion = CalibrationFusion(replace(STILL, shared_error=0.8))
-        fused = fuse(fusion, [seen()] * images, likeness=1.0)[-1]
+        fused = fuse(fusion, [seen()] * images, ncc=1.0)[-1]
         assert relative_variance(fused) == pytest.approx(0.01 * share)
 
     def test_images_apart_by_the_time_that_halves_the_correlation(self):
@@ -94,7 +94,7 @@ class TestHowCertain:
 
     def test_an_attitude_that_wanders_is_never_known_better_than_the_error_its_images_share(self):
         fusion = CalibrationFusion(FusionOptions(shared_error=0.8))
-        fused = fuse(fusion, [seen()] * 300, likeness=1.0)[-1]
+        fused = fuse(fusion, [seen()] * 300, ncc=1.0)[-1]
         assert 0.04 * np.sqrt(0.8) * 0.99 < fused.sigma_pitch_rad < 0.04
 
 
@@ -133,10 +133,10 @@ class TestImagesThatCannotBeUsed:
     def test_a_covered_lens_does_not_make_the_same_view_news(self):
         options = replace(STILL, shared_error=0.8)
         straight, covered = CalibrationFusion(options), CalibrationFusion(options)
-        fuse(straight, [seen()] * 2, likeness=1.0)
+        fuse(straight, [seen()] * 2, ncc=1.0)
         covered.update(seen(), 0.0)
-        covered.update(COVERED, 50.0, likeness=0.0)
-        again = covered.update(seen(), 100.0, likeness=1.0)
+        covered.update(COVERED, 50.0, ncc=0.0)
+        again = covered.update(seen(), 100.0, ncc=1.0)
         assert relative_variance(again) == pytest.approx(0.9 * 0.01)
 
     def test_before_any_image_there_is_no_answer(self):
@@ -164,7 +164,7 @@ class TestOutliers:
         zoomed = fuse(fusion, [seen(1000.0)] * 6, start_s=2.0)
         assert [one.used for one in zoomed] == [False] * 4 + [True] * 2
         assert [one.focal_settled for one in zoomed[:4]] == [True, False, False, False]
-        assert zoomed[3].state is FusionState.DOUBTFUL
+        assert zoomed[3].state is FusionState.CONTRADICTED
         assert zoomed[3].detail.startswith("the last 4 images contradict the estimate")
         assert zoomed[3].focal_px == pytest.approx(500.0)
         assert zoomed[4].event == "the focal length changed from 500 to 1000 px"
@@ -180,7 +180,7 @@ class TestOutliers:
         fuse(fusion, [seen()] * 20)
         wild = fuse(fusion, [seen(focal) for focal in (1500.0, 150.0) * 10], start_s=2.0)
         assert not any(one.used or one.event for one in wild)
-        assert wild[-1].state is FusionState.DOUBTFUL
+        assert wild[-1].state is FusionState.CONTRADICTED
 
     def test_an_attitude_that_jumps_is_followed_after_three_images_and_the_focal_length_kept(self):
         fusion = CalibrationFusion()
@@ -254,8 +254,8 @@ class TestSettling:
 
     def test_uncertain_images_of_one_view_do_not_settle_and_many_views_do(self):
         options = FusionOptions(correlation_s=1.0)
-        one_view = fuse(CalibrationFusion(options), [seen(focal_sigma=0.2)] * 200, likeness=1.0)[-1]
-        many_views = fuse(CalibrationFusion(options), [seen(focal_sigma=0.2)] * 200, likeness=0.0)[-1]
+        one_view = fuse(CalibrationFusion(options), [seen(focal_sigma=0.2)] * 200, ncc=1.0)[-1]
+        many_views = fuse(CalibrationFusion(options), [seen(focal_sigma=0.2)] * 200, ncc=0.0)[-1]
         assert one_view.state is FusionState.SETTLING
         assert not one_view.focal_settled
         assert many_views.focal_settled
@@ -306,7 +306,7 @@ class TestNoNumbers:
     @pytest.mark.parametrize("measured", [(np.nan, 0.02), (500.0, np.nan), (np.inf, 0.02), (-1.0, 0.02)])
     def test_a_turn_that_measured_no_number_is_not_fused(self, measured):
         fusion = CalibrationFusion(STILL)
-        turn = TurnMeasurement(*measured, turn_rad=0.3)
+        turn = RotationMeasurement(*measured, turn_rad=0.3)
         assert fusion.update(COVERED, 0.0, turn=turn).state is FusionState.NOTHING
         fusion.update(seen(), 0.1)
         assert fusion.update(seen(), 0.2, turn=turn).focal_px == pytest.approx(500.0)

@@ -5,7 +5,7 @@ import pytest
 
 from geo_perception.calibration.fusion import CalibrationFusion, FusionOptions, FusionState
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
-from geo_perception.calibration.turning import TurnMeasurement
+from geo_perception.calibration.rotation_calibration import RotationMeasurement
 
 OPTIONS = FusionOptions(shared_error=0.5, focal_walk=0.0, attitude_walk_rad=0.0, min_frames=5)
 
@@ -19,7 +19,7 @@ DARK = Calibration(CalibrationVerdict.NO_STRUCTURE, "", 640, 480)
 
 
 def turn(focal_px, sigma=0.02):
-    return TurnMeasurement(focal_px, sigma, 0.3)
+    return RotationMeasurement(focal_px, sigma, 0.3)
 
 
 def test_a_turn_outweighs_a_look_by_its_variance():

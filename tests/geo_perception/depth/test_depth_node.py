@@ -87,7 +87,7 @@ class TestWithoutAScale:
         info = peer.camera_infos[-1]
         assert (stamp_ns(info.header.stamp), info.header.frame_id) == (peer.stamp_ns, FRAME)
         height, width = relative_hw.shape
-        assert peer.told_camera() == peer.camera.resized(width, height).without_distortion()
+        assert peer.published_camera() == peer.camera.resized(width, height).without_distortion()
 
 
 class TestLandmarks:
@@ -191,7 +191,7 @@ class TestOutputs:
         assert message.is_dense
         points_n = point_cloud_array(message)
         assert len(points_n) == (confidence_hw[::2, ::2] >= 0.5).sum()
-        pixels_n2 = peer.told_camera().project(np.stack([points_n[name] for name in "xyz"], axis=1))
+        pixels_n2 = peer.published_camera().project(np.stack([points_n[name] for name in "xyz"], axis=1))
         columns, rows = np.rint(pixels_n2).astype(int).T
         np.testing.assert_allclose(pixels_n2, np.stack([columns, rows], axis=1), atol=1e-2)
         np.testing.assert_allclose(points_n["z"], depth_m_hw[rows, columns], rtol=1e-6)
@@ -286,7 +286,7 @@ class TestWhatHappensToCameras:
         give_scale(peer)
         peer.camera = Camera(480, 160, 250.0, 250.0, 239.5, 79.5)
         relative_hw = peer.show_and_wait(random_patches(0, 480, 160))
-        assert peer.told_camera() == peer.camera.resized(*relative_hw.shape[::-1])
+        assert peer.published_camera() == peer.camera.resized(*relative_hw.shape[::-1])
         assert peer.newest(peer.depths) < peer.stamp_ns
 
     def test_another_zoom_forgets_the_scale_until_it_is_measured_again(self, peer):
@@ -399,7 +399,7 @@ class TestTheFloorAndOdometry:
         robot.tell_attitude(-np.pi / 2)
         robot.spin_for(0.2)
         relative_hw = robot.show_and_wait(random_patches(0))
-        flat = FLAT_DEPTH * robot.told_camera().fx_px / CANONICAL_FOCAL_PX
+        flat = FLAT_DEPTH * robot.published_camera().fx_px / CANONICAL_FOCAL_PX
         np.testing.assert_allclose(relative_hw, flat, rtol=0.01)
         assert robot.spin_until(lambda: bool(robot.depths), 5), robot.values()
         np.testing.assert_allclose(numbers(robot.depths[-1]), 1.5, rtol=0.02)

@@ -109,31 +109,31 @@ class TestCameraOfImage:
     def test_of_the_same_size_it_is_told(self):
         found = camera_of_image(info(500.0, "left"), False, "right", 640, 480)
         assert found.camera.fx_px == 500.0
-        assert "'left'" in found.doubts["frame"]
-        assert "'right'" in found.doubts["frame"]
+        assert "'left'" in found.inconsistencies["frame"]
+        assert "'right'" in found.inconsistencies["frame"]
 
     @pytest.mark.parametrize(("told", "image"), [("", "left"), ("left", ""), ("", ""), ("/left", "left"), ("a", " a ")])
     def test_a_frame_without_a_name_or_with_a_slash_is_no_other(self, told, image):
         found = camera_of_image(info(500.0, told), False, image, 320, 240)
         assert found.camera.fx_px == 250.0
-        assert list(found.doubts) == ["size"]
+        assert list(found.inconsistencies) == ["size"]
 
     def test_the_size_that_counts_is_that_after_region_and_binning(self):
         binned = info(500.0, "left", binning_x=2, binning_y=2)
         found = camera_of_image(binned, False, "right", 320, 240)
-        assert list(found.doubts) == ["frame"]
+        assert list(found.inconsistencies) == ["frame"]
         assert found.camera.fx_px == 250.0
 
     def test_p_of_zeros_is_told_where_there_is_a_lens(self):
         lens = info(500.0, d=[0.1, 0.0, 0.0, 0.0, 0.0], distortion_model="plumb_bob")
         found = camera_of_image(lens, True, "", 640, 480)
         assert found.camera == Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
-        assert "P of their CameraInfo is zero" in found.doubts["projection"]
-        assert camera_of_image(info(500.0), True, "", 640, 480).doubts == {}
+        assert "P of their CameraInfo is zero" in found.inconsistencies["projection"]
+        assert camera_of_image(info(500.0), True, "", 640, 480).inconsistencies == {}
         lens.p = [400.0, 0.0, 300.0, 0.0, 0.0, 400.0, 200.0, 0.0, 0.0, 0.0, 1.0, 0.0]
         found = camera_of_image(lens, True, "", 320, 240)
         assert found.camera == Camera(320, 240, 200.0, 200.0, 149.75, 99.75)
-        assert list(found.doubts) == ["size"]
+        assert list(found.inconsistencies) == ["size"]
 
 
 class TestTopics:

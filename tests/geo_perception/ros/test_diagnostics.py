@@ -164,11 +164,11 @@ class TestDoubt:
     DOUBT = "the driver's CameraInfo says 400 px, the images 250 px"
 
     def test_what_a_capability_found_wrong_is_a_warning_while_results_are_published(self):
-        condition, message = judge(replace(ACTIVE, doubt=self.DOUBT), RUNNING)
+        condition, message = judge(replace(ACTIVE, inconsistency=self.DOUBT), RUNNING)
         assert (condition, condition.level, message) == (Condition.CAMERA_DISAGREES, Level.WARN, self.DOUBT)
 
     def test_what_stops_results_is_told_first(self):
         lost = replace(RUNNING, good_age_s=5.0, last_verdict="dark")
-        condition, message = judge(replace(ACTIVE, doubt=self.DOUBT), lost)
+        condition, message = judge(replace(ACTIVE, inconsistency=self.DOUBT), lost)
         assert condition is Condition.NO_RESULT
         assert message == "no good result for 5.0 s: dark"

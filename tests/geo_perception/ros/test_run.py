@@ -24,7 +24,7 @@ from geo_perception.ros.run import run_nodes
 from slow_node import SlowNode
 
 class Loading(SlowNode):
-    def greet(self):
+    def on_activated(self):
         if self.get_namespace() == "/ready":
             print("ready", flush=True)
             for node in made[1:]:
@@ -57,7 +57,7 @@ from sensor_msgs.msg import Image
 from geo_perception.ros.codec import fill_image
 
 class Hanging(SlowNode):
-    def greet(self):
+    def on_activated(self):
         self.accept(Frame(fill_image(Image(), np.zeros((4, 4, 3), np.uint8)), 0.0, self.epoch))
     def compute(self, image_hw3, camera, frame):
         print("hanging", flush=True)

@@ -216,8 +216,8 @@ class _Reader:
         if not stream.infos:
             return None, None
         found = stream.infos.at(best.stamp_ns, stream.frame_id, width_px, height_px)
-        for doubt in found.inconsistencies.values():
-            self._warn(f"{stream.topics.info}: {doubt}.")
+        for sentence in found.inconsistencies.values():
+            self._warn(f"{stream.topics.info}: {sentence}.")
         return found.camera, stream.infos.lens_at(best.stamp_ns, width_px, height_px)
 
     def _store(self, stream: _Stream, best: TimedImage) -> None:

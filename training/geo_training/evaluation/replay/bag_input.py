@@ -72,7 +72,7 @@ class BagInput:
         """The camera of an image of this size. Raises InputError when its CameraInfo cannot be used for it."""
         info = self.info_at(stamp_ns)
         found = camera_of_image(info, self.rectified, self.image_frame, width_px, height_px)
-        self.doubts += [doubt for doubt in found.doubts.values() if doubt not in self.doubts]
+        self.doubts += [doubt for doubt in found.inconsistencies.values() if doubt not in self.doubts]
         return found.camera
 
     def true_pose(self, stamp_ns: int) -> np.ndarray | None:

@@ -1,9 +1,9 @@
-"""The focal length from a turn of the camera: geometry alone, no network.
+"""Rotation self-calibration: the focal length from a turn of the camera, by geometry alone, without a network.
 
 A camera that turns about its centre moves every point x of its image to K R K^-1 x, whatever the scene. A wide lens
-and a long one bend that motion differently, so tracked points tell the focal length and the rotation at once (Hartley,
+and a long one shape that motion differently, so tracked points give the focal length and the rotation at once (Hartley,
 "Self-calibration from multiple views with a rotating camera", 1994; here f alone is unknown, and f and R are fitted
-together). A camera that also moves sees near things pass far ones. No rotation fits that, and then nothing is said.
+together). A camera that also moves sees near things pass far ones. No rotation fits that, and nothing is measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from geo_perception.filtering.feature_tracker import find_corners, track_feature
 
 WIDTH_PX = 480  # images are tracked at this width
 MAX_POINTS, MIN_POINTS = 250, 40
-MIN_TURN_RAD = 0.10  # less bends the motion too little to be told from noise
+MIN_TURN_RAD = 0.10  # less changes the motion by less than noise
 MEASURE_AT = 0.22  # of the width: how far points have moved when a pair is measured
 MAX_RESIDUAL_PX, MIN_INLIERS = 0.8, 0.75
 MAX_SIGMA = 0.15  # of the log focal length
@@ -28,7 +28,7 @@ _STARTS = (0.5, 1.0, 2.0)  # focal lengths, in widths
 
 
 @dataclass(frozen=True)
-class TurnMeasurement:
+class RotationMeasurement:
     """The focal length in pixels of the image as it came, the standard deviation of its logarithm, and the turn."""
 
     focal_px: float
@@ -36,8 +36,8 @@ class TurnMeasurement:
     turn_rad: float
 
 
-class TurnTracker:
-    """Follows points from image to image, and measures when they have moved far enough."""
+class RotationSelfCalibration:
+    """Tracks points from image to image, and measures the focal length when a rotation has moved them far enough."""
 
     def __init__(self):
         self.reset()
@@ -47,8 +47,8 @@ class TurnTracker:
         self._size: tuple[int, int] | None = None
         self._first_n2 = self._now_n2 = np.zeros((0, 2), np.float32)
 
-    def update(self, image_hw3: np.ndarray) -> TurnMeasurement | None:
-        """The next image (RGB uint8); a measurement where a turn since an earlier one tells the focal length."""
+    def update(self, image_hw3: np.ndarray) -> RotationMeasurement | None:
+        """The next image (RGB uint8); a measurement where the rotation since an earlier one gives the focal length."""
         height_px, width_px = image_hw3.shape[:2]
         shrink = min(1.0, WIDTH_PX / width_px)
         size = max(round(width_px * shrink), 16), max(round(height_px * shrink), 16)
@@ -65,21 +65,23 @@ class TurnTracker:
         if moved_px < MEASURE_AT * size[0]:
             return None
         centre_2 = (np.array(size) - 1) / 2
-        found = focal_from_turn(self._first_n2 - centre_2, self._now_n2 - centre_2, size[0])
+        found = focal_from_rotation(self._first_n2 - centre_2, self._now_n2 - centre_2, size[0])
         self._begin(grey, size)
         if found is None:
             return None
         focal_px, sigma, turn_rad = found
-        return TurnMeasurement(focal_px * width_px / size[0], sigma, turn_rad)
+        return RotationMeasurement(focal_px * width_px / size[0], sigma, turn_rad)
 
     def _begin(self, grey: np.ndarray, size: tuple[int, int]) -> None:
         self._first_n2 = find_corners(grey, MAX_POINTS, 8)
         self._now_n2, self._grey, self._size = self._first_n2.copy(), grey, size
 
 
-def focal_from_turn(before_n2: np.ndarray, after_n2: np.ndarray, width_px: float) -> tuple[float, float, float] | None:
+def focal_from_rotation(
+    before_n2: np.ndarray, after_n2: np.ndarray, width_px: float
+) -> tuple[float, float, float] | None:
     """Focal length (pixels), standard deviation of its logarithm, and angle of the turn, from points (N, 2) relative to
-    the principal point before and after it. None where no turn explains them, or the turn tells too little."""
+    the principal point before and after it. None where no turn explains them, or the turn is too small."""
     fits = [_fit(before_n2, after_n2, start * width_px) for start in _STARTS]
     best = min(fits, key=lambda fit: fit.cost)
     residual_n2 = _residual(best.x, before_n2, after_n2).reshape(-1, 2)
