@@ -48,6 +48,18 @@ def read_raw(path: str | Path) -> np.ndarray:
     return _read(path, cv2.IMREAD_UNCHANGED)
 
 
+def read_exr(path: str | Path) -> dict[str, np.ndarray]:
+    """The channels (H, W) of an OpenEXR file, by name. Raises ImportError where OpenEXR is not installed, InputError
+    when the file cannot be read."""
+    import OpenEXR  # optional
+
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            return {name: channel.pixels for name, channel in file.channels().items()}
+    except (RuntimeError, TypeError, ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read as OpenEXR ({error}); make or copy it again") from None
+
+
 def encode_image(suffix: str, image_rgb: np.ndarray, jpeg_quality: int = 95, full_colour: bool = False) -> bytes:
     """RGB uint8 (H, W, 3), or one channel (H, W), as the bytes of a file with this suffix. `full_colour` keeps the
     full resolution of a JPEG's colours."""

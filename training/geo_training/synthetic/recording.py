@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import typer
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -82,8 +83,6 @@ def record(plan: RecordingPlan, out: str | Path, overwrite: bool = False) -> int
 
     Raises InputError as `check_output` does. Nothing half-written is left.
     """
-    from rosbags.rosbag2 import StoragePlugin, Writer
-
     check_output(out, MADE_BAG, overwrite=overwrite)
     way = plan.walk(_room(plan.room_seed))
     chosen = range(0, len(way), POSE_HZ // plan.image_hz)

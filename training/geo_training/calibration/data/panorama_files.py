@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_training.storage.images import decode_rgb
+from geo_training.storage.images import decode_rgb, read_exr
 
 LINEAR_SUFFIXES = (".hdr", ".exr")
 SUFFIXES = (".jpg", ".jpeg", ".png", *LINEAR_SUFFIXES)
@@ -128,14 +128,9 @@ def _read_linear(path: Path) -> np.ndarray:
 
 def _read_exr(path: Path) -> np.ndarray:
     try:
-        import OpenEXR
+        channels = read_exr(path)
     except ImportError:
         raise InputError(f"{path} is an OpenEXR file; `pip install 'OpenEXR>=3.3'` to read those") from None
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            channels = {name: channel.pixels for name, channel in file.channels().items()}
-    except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as OpenEXR ({error}); make or copy it again") from None
     names = ("R", "G", "B") if {"R", "G", "B"} <= set(channels) else ("Y", "Y", "Y")
     if names[0] not in channels:
         known = ", ".join(sorted(channels)) or "none"

@@ -12,7 +12,7 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_training.datasets.pictures import read_ids
-from geo_training.storage.images import read_raw
+from geo_training.storage.images import read_exr, read_raw
 
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".npy")
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
@@ -103,7 +103,7 @@ def unit_sentence(taken: str, median_m: float) -> str:
 
 def _read_values(path: Path) -> np.ndarray:
     if path.suffix.lower() == ".exr":
-        return _read_exr(path)
+        return _read_exr_depth(path)
     try:
         values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else read_raw(path)
     except (OSError, ValueError, EOFError):
@@ -113,16 +113,13 @@ def _read_values(path: Path) -> np.ndarray:
     return values
 
 
-def _read_exr(path: Path) -> np.ndarray:
+def _read_exr_depth(path: Path) -> np.ndarray:
     """The depth channel of an OpenEXR file: Z or Y, or the only one."""
     try:
-        import OpenEXR
+        channels = read_exr(path)
     except ImportError:
         raise InputError("OpenEXR files (`pip install 'OpenEXR>=3.3'` to read those)") from None
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            channels = {name: channel.pixels for name, channel in file.channels().items()}
-    except (RuntimeError, TypeError):
+    except InputError:
         raise InputError(NOT_DEPTH) from None
     for name in ("Z", "Y", "V", "depth.Z"):
         if name in channels:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from rosbags.interfaces import Nodetype
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
 from geo_perception.errors import InputError
 from geo_training.datasets.recordings.bag_salvage import Channel, zstd_module
 
@@ -32,8 +35,6 @@ class MessageTypes:
             return None
 
     def _store_with(self, channel: Channel):
-        from rosbags.typesys import Stores, get_typestore
-
         if self._typestore is None:
             self._typestore = get_typestore(Stores.EMPTY)
         store = self._typestore
@@ -55,8 +56,6 @@ class MessageTypes:
 
 
 def _standard(ros1: bool) -> dict:
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-
     if not ros1:
         return get_typestore(Stores.ROS2_JAZZY).fielddefs
     # Of Noetic rosbags has all that we read but TF, by both of its names.
@@ -68,8 +67,6 @@ def _standard(ros1: bool) -> dict:
 
 def _parsed(channel: Channel) -> tuple[dict, str]:
     """The types that a bag's own definition of a channel holds, or none and what is wrong with it."""
-    from rosbags.typesys import get_types_from_idl, get_types_from_msg
-
     if not channel.definition:
         return {}, "it has none"
     try:
@@ -96,7 +93,6 @@ def _counts(found: tuple, standard: tuple | None) -> bool:
 
 def _needed(types: dict, msgtype: str) -> set[str]:
     """The names of a type and of all that its fields are made of, as far as they are known."""
-    from rosbags.interfaces import Nodetype
 
     def names_in(node) -> list[str]:
         kind, value = node

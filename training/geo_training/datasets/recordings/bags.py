@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from rosbags.rosbag1 import Reader as Reader1
+from rosbags.rosbag2 import Reader as Reader2
 
 from geo_perception.errors import InputError
 from geo_training.datasets.recordings.bag_salvage import (
@@ -228,9 +230,6 @@ class _BagFile:
         return self._scan(self.path, self._report)
 
     def _opened(self, stack: contextlib.ExitStack):
-        from rosbags.rosbag1 import Reader as Reader1
-        from rosbags.rosbag2 import Reader as Reader2
-
         try:
             reader = (Reader1 if self.path.suffix == ".bag" else Reader2)(self.path)
             reader.open()

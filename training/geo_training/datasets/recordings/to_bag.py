@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, pose_to_quaternion, so3_log
@@ -123,8 +125,6 @@ def _refuse_late(frames: list[Frame], shift_ns: int) -> None:
 def _write(
     dataset: SceneDataset, frames: list[Frame], path: Path, shift_ns: int, compressed: bool, storage: str
 ) -> None:
-    from rosbags.rosbag2 import StoragePlugin, Writer
-
     messages = BagMessages(dataset.info.world_frame)
     writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
     gravity = dataset.info.gravity_world
@@ -184,8 +184,6 @@ class BagMessages:
     """Messages of ROS 2 for the parts of a recording, in the types of rosbags; poses are in `world_frame`."""
 
     def __init__(self, world_frame: str):
-        from rosbags.typesys import Stores, get_typestore
-
         self.store = get_typestore(Stores.ROS2_JAZZY)
         self._world_frame = world_frame
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import same_shape
+from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.files import replace_bytes
 from geo_training.datasets.pictures import read_ids
 from geo_training.datasets.scene import Frame, SceneDataset
@@ -90,16 +92,12 @@ class MaskNetwork:
 
     def get_ready(self) -> None:
         """Loads the weights, once. Raises InputError when there are none, or the device is not there."""
-        from geo_perception.runtime.device import pick_device
-
         if self._network is None:
             self._device = pick_device(self.device)
             self._network = load_mask_rcnn(self.weights, self.image_side_px).to(self._device)
 
     def ids(self, image_hw3: np.ndarray) -> np.ndarray:
         """Object ids (uint16, H x W) of an RGB uint8 image. Raises InputError when there are no weights to load."""
-        import torch
-
         self.get_ready()
         with torch.inference_mode():
             image_3hw = torch.from_numpy(np.ascontiguousarray(image_hw3)).permute(2, 0, 1).to(self._device) / 255
@@ -202,8 +200,6 @@ def _downloaded_state() -> dict:
 
 
 def _state_of(path: Path) -> dict:
-    import torch
-
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
