@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,23 +187,19 @@ class Experiment:
 
     def _measure(self, network: PaperNetwork, seed: int) -> Row:
         """The network's errors on both domains, on validation and test crops."""
-
-        def metrics(source: CropSource) -> dict[str, float]:
-            outputs_n3 = predict(network, CropSet.all_of(source), self.device).outputs_n3
-            return mse_metrics(outputs_n3, source.targets_n3, self.scale)
-
-        domains = [self.domain(name, seed) for name in self.config.domains]
-        return {domain.name: {split: metrics(getattr(domain, split)) for split in SPLITS} for domain in domains}
+        return self._row(seed, lambda source: predict(network, CropSet.all_of(source), self.device).outputs_n3)
 
     def _constant(self, old: str, seed: int) -> Row:
         """The errors of always answering the mean of the old domain's training targets."""
         mean_3 = self.domain(old, seed).train.targets_n3.mean(axis=0)
+        return self._row(seed, lambda source: np.broadcast_to(mean_3, (len(source), 3)))
 
-        def metrics(source: CropSource) -> dict[str, float]:
-            return mse_metrics(np.broadcast_to(mean_3, (len(source), 3)), source.targets_n3, self.scale)
-
-        domains = [self.domain(name, seed) for name in self.config.domains]
-        return {domain.name: {split: metrics(getattr(domain, split)) for split in SPLITS} for domain in domains}
+    def _row(self, seed: int, outputs_of: Callable[[CropSource], np.ndarray]) -> Row:
+        row: Row = {}
+        for name in self.config.domains:
+            sources = {split: getattr(self.domain(name, seed), split) for split in SPLITS}
+            row[name] = {s: mse_metrics(outputs_of(c), c.targets_n3, self.scale) for s, c in sources.items()}
+        return row
 
     def _old_folder(self, name: str, seed: int, cosine: bool) -> Path:
         return self.out / f"seed_{seed}" / f"{name}{'_cosine' if cosine else ''}"
