@@ -269,22 +269,23 @@ def _planar_to_rgb(rows_hb: np.ndarray, height: int, encoding: str) -> np.ndarra
 def _to_rgb(image: _PlainImage) -> np.ndarray:
     if image.encoding == "rgb8":
         return image.data.reshape(image.height, image.width, 3).copy()
-    return np.ascontiguousarray(_backend()(image))
+    return np.ascontiguousarray(rgb_converter()(image))
 
 
 @lru_cache(maxsize=1)
-def _backend() -> Callable[[_PlainImage], np.ndarray]:
-    """cv_bridge where there is one that works, else rosbags-image. Decided once a process."""
-    return _cv_bridge_backend() if _cv_bridge_works() else _rosbags_backend()
+def rgb_converter() -> Callable[[_PlainImage], np.ndarray]:
+    """What brings a checked image to RGB: cv_bridge where there is one that works, else rosbags-image. Decided once a
+    process; a node asks when it is configured, so that its first image does not wait for the check."""
+    return _cv_bridge_converter() if _cv_bridge_works() else _rosbags_converter()
 
 
-def _rosbags_backend() -> Callable[[_PlainImage], np.ndarray]:
+def _rosbags_converter() -> Callable[[_PlainImage], np.ndarray]:
     from rosbags.image import message_to_cvimage
 
     return lambda image: message_to_cvimage(image, "rgb8")
 
 
-def _cv_bridge_backend() -> Callable[[_PlainImage], np.ndarray]:
+def _cv_bridge_converter() -> Callable[[_PlainImage], np.ndarray]:
     from cv_bridge import CvBridge
 
     bridge = CvBridge()
@@ -304,7 +305,7 @@ def _cv_bridge_works() -> bool:
 
 def _probe() -> None:
     """Ends the process with an error unless cv_bridge gives the pixels that rosbags-image gives, in every layout."""
-    theirs, ours = _cv_bridge_backend(), _rosbags_backend()
+    theirs, ours = _cv_bridge_converter(), _rosbags_converter()
     samples_of = {layout: samples for layout, _, samples in _LAYOUTS.values()}
     for layout, samples in samples_of.items():
         data = np.random.default_rng(0).integers(0, 256, 8 * 8 * samples, np.uint8)

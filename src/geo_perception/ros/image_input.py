@@ -16,7 +16,7 @@ from geo_perception.ros import qos
 from geo_perception.ros.camera_info import UncalibratedCamera
 from geo_perception.ros.camera_input import CameraInput
 from geo_perception.ros.camera_source import NoCamera, OtherCamera
-from geo_perception.ros.codec import ImageDecoder
+from geo_perception.ros.codec import ImageDecoder, rgb_converter
 from geo_perception.ros.frame_statistics import Reason
 from geo_perception.ros.published import COMPRESSED, IMAGE
 from geo_perception.ros.stamp_order import Fault, Passed, StampOrder
@@ -61,6 +61,7 @@ class ImageInput:
         self.topic = image_topic(self._node, value("image_transport"))
         self.cameras.configure(self.topic)
         self.decoder, self._bits_logged = ImageDecoder(value("image_bits")), 0
+        rgb_converter()
         self._side_inputs.clear()
 
     def add_side_input(self, kind, topic: str, callback: Callable, profile) -> None:

@@ -345,9 +345,9 @@ def test_a_cv_bridge_that_does_not_work_is_left_alone(tmp_path, monkeypatch, bod
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
-    codec._backend.cache_clear()
+    codec.rgb_converter.cache_clear()
     try:
         assert codec._cv_bridge_works() is used
         assert np.array_equal(decode_image(raw(image_rgb[..., ::-1].copy(), 6, 8, "bgr8")), image_rgb)
     finally:
-        codec._backend.cache_clear()
+        codec.rgb_converter.cache_clear()

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/nodes.md from the declarations: `python -m geo_perception.ros.document docs/nodes.md`.
+"""Writes the tables of docs/nodes.md from the declarations: `python tools/document.py docs/nodes.md`.
 
 What stands between `<!-- NAME -->` and `<!-- /NAME -->` is replaced; the rest of the page is written by hand.
 """
@@ -33,9 +33,7 @@ def fill(page: str) -> str:
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
-        print(
-            f"usage: python -m geo_perception.ros.document PAGE.md; {len(arguments)} paths were given", file=sys.stderr
-        )
+        print(f"usage: python tools/document.py PAGE.md; {len(arguments)} paths were given", file=sys.stderr)
         return 2
     path = Path(arguments[0])
     try:
