@@ -12,7 +12,7 @@ from geo_training import demo
 from geo_perception.errors import InputError
 
 
-def figures(recall=0.97, live_recall=0.96, answered=70, dropped=5, rate=1.0):
+def metrics(recall=0.97, live_recall=0.96, answered=70, dropped=5, rate=1.0):
     """Those of a run whose second recording has 80 frames; None is what JSON has for no number."""
     in_process = {"recall_5cm_5deg": recall, "frame_ms_p50": 110.0}
     live = {
@@ -24,7 +24,7 @@ def figures(recall=0.97, live_recall=0.96, answered=70, dropped=5, rate=1.0):
 
 
 def test_the_last_line_is_exactly_as_promised(tmp_path):
-    assert demo.last_line(figures(0.9666, rate=0.25), tmp_path / "report.html") == (
+    assert demo.last_line(metrics(0.9666, rate=0.25), tmp_path / "report.html") == (
         "recall_5cm_5deg=0.967 latency_p50_ms=123.5 latency_p99_ms=200.0 live_recall=0.960 live_answered=70/80 "
         f"live_dropped=5 live_rate=0.25 report={tmp_path}/report.html"
     )
@@ -87,7 +87,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
     ],
 )
 def test_drops_do_not_count_and_wrong_poses_do(monkeypatch, tmp_path, changes, words):
-    monkeypatch.setattr(demo, "drive", lambda folder, seed: figures(**changes))
+    monkeypatch.setattr(demo, "drive", lambda folder, seed: metrics(**changes))
     result = invoke(demo.app, "--out", tmp_path / "demo", "--json", tmp_path / "r.json")
     assert result.exit_code == (0 if words is None else 1)
     assert result.stdout.splitlines()[-1].startswith("recall_5cm_5deg=")
@@ -104,7 +104,7 @@ def test_the_second_recording_is_measured_in_process_before_the_live_rate_is_cho
         pipeline.seconds[title] = 1.0
         if "--json" in command:
             live = "--live" in command
-            content = {"figures": figures()["live"] if live else {"recall_5cm_5deg": 0.98, "frame_ms_p50": 2000.0}}
+            content = {"figures": metrics()["live"] if live else {"recall_5cm_5deg": 0.98, "frame_ms_p50": 2000.0}}
             Path(command[command.index("--json") + 1]).write_text(json.dumps(content))
 
     monkeypatch.setattr(demo.Pipeline, "run", run)

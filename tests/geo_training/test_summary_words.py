@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from geo_training.calibration.commands import validation_summary
-from geo_training.calibration.uncertainty import ValidationErrors, validation_figures
+from geo_training.calibration.uncertainty import ValidationErrors, validation_metrics
 from geo_training.console import json_text
 from geo_training.depth.validation import validate
-from geo_training.experiments.bench import StageCache, figure_words
+from geo_training.experiments.bench import StageCache, format_metric
 from geo_training.experiments.benches.depth_claims import CLAIMS, gain
 from geo_training.localization.commands import held_out_summary
 from geo_training.mapping.report import MapReport, ScaleReport, readable
@@ -44,9 +44,9 @@ def test_held_out_frames_where_nothing_was_found_are_said_in_words():
 
 
 def test_held_out_frames_of_unknown_scale():
-    figures = held_out(held_out_median_scene_units=0.125)
-    del figures["held_out_recall_5cm_5deg"], figures["held_out_median_cm"]
-    assert "median 0.125 scene units (the scale is unknown) and 0.50 degrees" in held_out_summary(figures)
+    metrics = held_out(held_out_median_scene_units=0.125)
+    del metrics["held_out_recall_5cm_5deg"], metrics["held_out_median_cm"]
+    assert "median 0.125 scene units (the scale is unknown) and 0.50 degrees" in held_out_summary(metrics)
 
 
 def errors(*roll_rad):
@@ -56,16 +56,16 @@ def errors(*roll_rad):
 
 
 def test_validation_crops_without_an_answer_are_infinitely_wrong():
-    figures = validation_figures(errors(math.radians(1), math.radians(-3), math.nan))
-    assert figures["roll_median_deg"] == pytest.approx(3)  # 1, 3 and a miss
-    assert figures["vfov_median_deg"] == pytest.approx(math.degrees(0.03))
-    assert (figures["validation_crops"], figures["validation_missed"]) == (3, 1)
-    assert figures["raw_coverage_90_roll"] == pytest.approx(2 / 3)
-    assert validation_summary(figures) == (
+    metrics = validation_metrics(errors(math.radians(1), math.radians(-3), math.nan))
+    assert metrics["roll_median_deg"] == pytest.approx(3)  # 1, 3 and a miss
+    assert metrics["vfov_median_deg"] == pytest.approx(math.degrees(0.03))
+    assert (metrics["validation_crops"], metrics["validation_missed"]) == (3, 1)
+    assert metrics["raw_coverage_90_roll"] == pytest.approx(2 / 3)
+    assert validation_summary(metrics) == (
         "3 crops of the validation panoramas: 1 without an answer, median errors roll 3.00, pitch 1.15, vertical field "
         "of view 1.72 degrees"
     )
-    most = validation_figures(errors(0.1, math.nan, math.nan))
+    most = validation_metrics(errors(0.1, math.nan, math.nan))
     assert most["roll_median_deg"] == most["pitch_median_deg"] == most["vfov_median_deg"] == math.inf
     assert validation_summary(most) == (
         "3 crops of the validation panoramas: 2 without an answer, no median errors, since half of them or more have "
@@ -110,9 +110,9 @@ def test_a_map_without_points_says_so():
 
 
 def test_a_figure_of_a_benchmark_is_words_where_it_is_no_number():
-    assert figure_words(0.12345678) == "0.123457"
-    assert figure_words(math.nan) == "not known"
-    assert figure_words(math.inf) == "infinite: misses count as infinitely far off"
+    assert format_metric(0.12345678) == "0.123457"
+    assert format_metric(math.nan) == "not known"
+    assert format_metric(math.inf) == "infinite: misses count as infinitely far off"
 
 
 def test_a_stage_keeps_what_json_has_no_number_for(tmp_path):

@@ -111,7 +111,7 @@ def drive(folder: Path, seed: int) -> dict:
     )  # fmt: skip
     replay = "geo-eval", "replay", pipeline / SECOND, "--scene", pipeline / SCENE
     pipeline.run("Localize the second recording in process", *replay, "--json", pipeline / IN_PROCESS)
-    in_process = _figures(folder / IN_PROCESS)
+    in_process = _metrics(folder / IN_PROCESS)
     rate = live_rate(in_process.get("frame_ms_p50"), SECOND_HZ, SECOND_S * SECOND_HZ)
     pipeline.run(
         "Play it into the live node", *replay, "--live", "--rate", f"{rate:g}", "--report", pipeline / REPORT,
@@ -119,7 +119,7 @@ def drive(folder: Path, seed: int) -> dict:
     )  # fmt: skip
     say("\n" + "\n".join(f"{seconds:6.0f} s  {title}" for title, seconds in pipeline.seconds.items()))
     say(f"{sum(pipeline.seconds.values()):6.0f} s  in all\n")
-    return {"in_process": in_process, "live": _figures(folder / RESULT), "rate": rate, "seconds": pipeline.seconds}
+    return {"in_process": in_process, "live": _metrics(folder / RESULT), "rate": rate, "seconds": pipeline.seconds}
 
 
 def live_rate(frame_ms: float | None, recorded_hz: float, frames: int) -> float:
@@ -134,13 +134,13 @@ def live_rate(frame_ms: float | None, recorded_hz: float, frames: int) -> float:
     return float(f"{min(1.0, 1 / (recorded_hz * needed_s)):.3g}") if needed_s > 0 else 1.0
 
 
-def shortfall(figures: dict) -> str | None:
+def shortfall(metrics: dict) -> str | None:
     """Why the demo did not succeed, in a sentence; None when it did.
 
     In process every frame counts. Live, those that were answered: how many were dropped is the machine's doing.
     """
-    recall, live_recall = figures["in_process"].get(RECALL), figures["live"].get(f"answered_{RECALL}")
-    limits, answered = "within 5 cm and 5 degrees", figures["live"].get("answered_with_truth", 0)
+    recall, live_recall = metrics["in_process"].get(RECALL), metrics["live"].get(f"answered_{RECALL}")
+    limits, answered = "within 5 cm and 5 degrees", metrics["live"].get("answered_with_truth", 0)
     if recall is None:
         return "in process no frame of the second recording could be compared with its true pose"
     if recall < MIN_RECALL:
@@ -152,25 +152,25 @@ def shortfall(figures: dict) -> str | None:
     return None
 
 
-def last_line(figures: dict, report: Path) -> str:
+def last_line(metrics: dict, report: Path) -> str:
     """The one line that says it all: recall of every frame in process; live, latency, recall of the answered frames,
     and what became of the published ones."""
-    live = figures["live"]
+    live = metrics["live"]
     p50, p99 = (_number(live.get(f"frame_ms_p{percent}"), 1) for percent in (50, 99))
     parts = {
-        RECALL: _number(figures["in_process"].get(RECALL), 3),
+        RECALL: _number(metrics["in_process"].get(RECALL), 3),
         "latency_p50_ms": p50,
         "latency_p99_ms": p99,
         "live_recall": _number(live.get(f"answered_{RECALL}"), 3),
         "live_answered": f"{live.get('frames_answered', 0)}/{live.get('frames_published', 0)}",
         "live_dropped": live.get("frames_dropped", 0),
-        "live_rate": f"{figures['rate']:g}",
+        "live_rate": f"{metrics['rate']:g}",
         "report": report,
     }
     return " ".join(f"{key}={value}" for key, value in parts.items())
 
 
-def _figures(path: Path) -> dict:
+def _metrics(path: Path) -> dict:
     return json.loads(path.read_text())["figures"]
 
 
@@ -208,10 +208,10 @@ def main(
 
     Example: `python -m geo_training.demo --out demo --seed 3`
     """
-    figures = drive(out, seed)
-    write_json(json_path, figures)
-    print(last_line(figures, out / REPORT), flush=True)
-    problem = shortfall(figures)
+    metrics = drive(out, seed)
+    write_json(json_path, metrics)
+    print(last_line(metrics, out / REPORT), flush=True)
+    problem = shortfall(metrics)
     if problem is not None:
         raise NotGoodEnough(problem)
 

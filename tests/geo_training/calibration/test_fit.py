@@ -49,7 +49,7 @@ def test_the_weights_are_what_the_robot_loads(result):
     image = np.random.default_rng(0).integers(0, 256, (240, 320, 3)).astype(np.uint8)
     assert np.isfinite(calibrator.estimate(image).focal_px)
     assert min(calibrator.uncertainty.scale_3) > 0
-    assert result.figures["weights_bytes"] == result.path.stat().st_size
+    assert result.metrics["weights_bytes"] == result.path.stat().st_size
 
 
 def test_the_header_names_who_learned_and_who_was_held_out(result):

@@ -11,7 +11,7 @@ from geo_training.calibration.data.crops import (
     CropDistribution,
     CropSpec,
 )
-from geo_training.calibration.paper import CosineLayer, PaperNetwork, TargetScale, mse_figures, smooth_l1
+from geo_training.calibration.paper import CosineLayer, PaperNetwork, TargetScale, mse_metrics, smooth_l1
 from tiny_panoramas import TINY_BACKBONE
 
 from geo_perception.errors import InputError
@@ -52,13 +52,13 @@ def test_the_loss_is_summed_over_the_batch():
 
 def test_errors_are_of_the_normalized_targets_and_in_units():
     outputs_n3 = np.array([[0.1, 0.0, 0.0], [0.1, 0.2, 0.0]])
-    figures = mse_figures(outputs_n3, np.zeros((2, 3)), PAPER_SCALE)
-    assert figures["focal"] == pytest.approx(0.01)
-    assert figures["pitch"] == pytest.approx(0.02)
-    assert figures["roll"] == 0.0
-    assert figures["umse"] == pytest.approx(0.01)
-    assert figures["focal_rmse_px"] == pytest.approx(50.0)
-    assert figures["pitch_rmse_deg"] == pytest.approx(90 * math.sqrt(0.02))
+    metrics = mse_metrics(outputs_n3, np.zeros((2, 3)), PAPER_SCALE)
+    assert metrics["focal"] == pytest.approx(0.01)
+    assert metrics["pitch"] == pytest.approx(0.02)
+    assert metrics["roll"] == 0.0
+    assert metrics["umse"] == pytest.approx(0.01)
+    assert metrics["focal_rmse_px"] == pytest.approx(50.0)
+    assert metrics["pitch_rmse_deg"] == pytest.approx(90 * math.sqrt(0.02))
 
 
 def test_the_cosine_layer_by_hand():

@@ -10,7 +10,7 @@ from geo_training.calibration.uncertainty import (
     fit_uncertainty,
     validation_crops,
     validation_errors,
-    validation_figures,
+    validation_metrics,
 )
 from scipy.stats import norm
 from tiny_panoramas import make_tiny_panoramas
@@ -66,13 +66,13 @@ def test_figures_by_hand():
     """Four crops. A 90 % interval reaches to 1.645 standard deviations."""
     error_n3 = np.array([[0.1, 0.0, 0.02], [-0.2, 0.01, -0.04], [0.3, -0.03, 0.06], [-0.1, 0.05, 0.1]])
     sigma_n3 = np.array([[0.1, 1.0, 0.01]] * 4)
-    figures = validation_figures(ValidationErrors(error_n3, sigma_n3, np.radians([1.0, -2.0, 4.0, -8.0])))
-    assert figures["roll_median_deg"] == pytest.approx(np.degrees(0.05))
-    assert figures["pitch_median_deg"] == pytest.approx(np.degrees(0.02))
-    assert figures["vfov_median_deg"] == pytest.approx(3.0)
-    assert figures["raw_coverage_90_focal"] == 0.5  # 0.1 twice, within 0.1645
-    assert figures["raw_coverage_90_pitch"] == 1.0
-    assert figures["raw_coverage_90_roll"] == 0.0
+    metrics = validation_metrics(ValidationErrors(error_n3, sigma_n3, np.radians([1.0, -2.0, 4.0, -8.0])))
+    assert metrics["roll_median_deg"] == pytest.approx(np.degrees(0.05))
+    assert metrics["pitch_median_deg"] == pytest.approx(np.degrees(0.02))
+    assert metrics["vfov_median_deg"] == pytest.approx(3.0)
+    assert metrics["raw_coverage_90_focal"] == 0.5  # 0.1 twice, within 0.1645
+    assert metrics["raw_coverage_90_pitch"] == 1.0
+    assert metrics["raw_coverage_90_roll"] == 0.0
 
 
 @pytest.fixture(scope="module")

@@ -63,9 +63,9 @@ class TestDefault:
 
     def test_the_history_has_every_term_and_what_held_out_frames_say(self, first):
         assert [record["step"] for record in first.history] == [1, 2]
-        figures = {"val_abs_rel", "val_d1", "sigma_ratio", "sigma_rank"}
+        metrics = {"val_abs_rel", "val_d1", "sigma_ratio", "sigma_rank"}
         assert all(
-            set(record) == {"step", "seconds", "skipped_steps", "loss"} | TERMS | figures for record in first.history
+            set(record) == {"step", "seconds", "skipped_steps", "loss"} | TERMS | metrics for record in first.history
         )
         weights = DepthTrainingConfig().losses.weights
         for record in first.history:
@@ -87,8 +87,8 @@ class TestDefault:
         assert str(walk) not in json.dumps(header)
 
     def test_errors_are_stated_only_where_held_out_frames_showed_that_they_rank(self, first):
-        figures = first.figures
-        assert DepthEstimator.load(first.path, "cpu").sigma_scale == pytest.approx(checked_sigma_scale(figures))
+        metrics = first.metrics
+        assert DepthEstimator.load(first.path, "cpu").sigma_scale == pytest.approx(checked_sigma_scale(metrics))
         assert checked_sigma_scale({"sigma_ratio": 2.0, "sigma_rank": 0.3}) == 2.0 * NEW_PLACES_MARGIN
         assert checked_sigma_scale({"sigma_ratio": 2.0, "sigma_rank": -0.3}) is None
         assert checked_sigma_scale({}) is None
@@ -140,7 +140,7 @@ class TestGoingOn:
         result = fit_depth(config, tmp_path / "more.safetensors")
         _, moments = load_state(result.run_dir / fit.FINAL_NAME)
         assert {float(state["step"]) for state in moments.values()} == {3.0}
-        assert result.figures["steps"] == 1
+        assert result.metrics["steps"] == 1
 
     def test_what_the_first_run_did_not_have_begins_as_it_was_drawn(self, walk, first):
         losses = {"weights": {"photometric": 1.0, "mask": 0.2}, "explainability": True}

@@ -8,14 +8,14 @@ from geo_training.metrics.calibration import (
     CalibrationOutcome,
     TrueCamera,
     auc,
-    coverage_figures,
-    error_figures,
+    coverage_metrics,
+    error_metrics,
     horizon_error,
     horizon_in_image,
     median,
     reliability_table,
     summarize,
-    verdict_figures,
+    verdict_metrics,
 )
 
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
@@ -93,19 +93,19 @@ def test_gravity_is_off_less_than_the_roll_when_the_camera_looks_up():
 
 
 def test_a_frame_without_an_answer_is_infinitely_wrong_in_everything():
-    figures = error_figures([missed(), missed(CalibrationVerdict.NO_STRUCTURE)])
-    assert figures["roll_median_deg"] == figures["fov_median_deg"] == figures["focal_median_pct"] == math.inf
-    assert figures["horizon_median_pct"] == math.inf
-    assert figures["pitch_auc_10"] == 0.0
+    metrics = error_metrics([missed(), missed(CalibrationVerdict.NO_STRUCTURE)])
+    assert metrics["roll_median_deg"] == metrics["fov_median_deg"] == metrics["focal_median_pct"] == math.inf
+    assert metrics["horizon_median_pct"] == math.inf
+    assert metrics["pitch_auc_10"] == 0.0
 
 
 def test_figures_are_in_percent_and_degrees():
-    figures = error_figures([outcome(pitch_deg=0.5), outcome(pitch_deg=2), outcome(pitch_deg=20)])
-    assert figures["pitch_auc_1"] == pytest.approx(25.0)
-    assert figures["pitch_auc_5"] == pytest.approx(100 * 17 / 30)
-    assert figures["pitch_auc_10"] == pytest.approx(100 * 37 / 60)
-    assert figures["pitch_median_deg"] == pytest.approx(2)
-    assert figures["roll_auc_1"] == pytest.approx(100)
+    metrics = error_metrics([outcome(pitch_deg=0.5), outcome(pitch_deg=2), outcome(pitch_deg=20)])
+    assert metrics["pitch_auc_1"] == pytest.approx(25.0)
+    assert metrics["pitch_auc_5"] == pytest.approx(100 * 17 / 30)
+    assert metrics["pitch_auc_10"] == pytest.approx(100 * 37 / 60)
+    assert metrics["pitch_median_deg"] == pytest.approx(2)
+    assert metrics["roll_auc_1"] == pytest.approx(100)
 
 
 def test_a_wrong_pitch_shifts_the_horizon():
@@ -137,9 +137,9 @@ def test_the_horizon_is_only_measured_where_it_is_in_the_image():
     assert not horizon_in_image(camera(pitch_deg=-90))
     outside = outcome(pitch_deg=46, truth=camera(pitch_deg=46))
     assert math.isnan(outside.horizon_error)
-    figures = error_figures([outside, outcome(pitch_deg=10)])
-    assert figures["horizon_frames"] == 1
-    assert figures["horizon_median_pct"] == pytest.approx(50 * math.tan(math.radians(10)))
+    metrics = error_metrics([outside, outcome(pitch_deg=10)])
+    assert metrics["horizon_frames"] == 1
+    assert metrics["horizon_median_pct"] == pytest.approx(50 * math.tan(math.radians(10)))
 
 
 def test_the_horizon_of_a_shifted_principal_point_is_shifted():
@@ -151,13 +151,13 @@ def test_coverage_counts_errors_within_1_645_sigma():
     sigma_deg = math.degrees(0.1)
     near, far = 1.64 * sigma_deg, 1.65 * sigma_deg
     outcomes = [outcome(roll_deg=near), outcome(roll_deg=far), outcome(pitch_deg=far, roll_deg=far), outcome()]
-    figures = coverage_figures(outcomes)
-    assert figures["coverage_90_roll"] == 0.5
-    assert figures["coverage_90_pitch"] == 0.75
-    assert figures["coverage_90_focal"] == 1.0
-    assert figures["coverage_90"] == pytest.approx(0.75)
+    metrics = coverage_metrics(outcomes)
+    assert metrics["coverage_90_roll"] == 0.5
+    assert metrics["coverage_90_pitch"] == 0.75
+    assert metrics["coverage_90_focal"] == 1.0
+    assert metrics["coverage_90"] == pytest.approx(0.75)
     # 1.65^2 twice is 5.4, below the 6.25 of chi-square with three degrees of freedom.
-    assert figures["coverage_90_joint"] == 1.0
+    assert metrics["coverage_90_joint"] == 1.0
 
 
 def test_the_focal_length_is_held_by_its_logarithm():
@@ -177,13 +177,13 @@ def test_nees_heeds_correlation():
 
 
 def test_an_answer_without_a_valid_covariance_holds_nothing_and_none_at_all_is_left_out():
-    figures = coverage_figures([outcome(sigmas=None), outcome(), missed()])
-    assert figures["coverage_90"] == 0.5
-    assert figures["coverage_90_joint"] == 0.5
+    metrics = coverage_metrics([outcome(sigmas=None), outcome(), missed()])
+    assert metrics["coverage_90"] == 0.5
+    assert metrics["coverage_90_joint"] == 0.5
     singular = outcome(sigmas=(0.0, 0.1, 0.1)).normalized_squares
     assert singular["joint"] == math.inf
     assert singular["pitch"] == 0.0
-    assert math.isnan(coverage_figures([missed()])["coverage_90"])
+    assert math.isnan(coverage_metrics([missed()])["coverage_90"])
 
 
 def test_the_reliability_of_normal_errors_is_what_they_state():
@@ -197,18 +197,18 @@ def test_the_reliability_of_normal_errors_is_what_they_state():
     for row in rows:
         for part in ("focal", "pitch", "roll", "joint"):
             assert row[part] == pytest.approx(row["stated"], abs=0.05)
-    assert coverage_figures(fitted)["nees_median"] == pytest.approx(2.37, abs=0.25)
+    assert coverage_metrics(fitted)["nees_median"] == pytest.approx(2.37, abs=0.25)
 
 
 def test_the_verdict_is_judged_by_the_errors_on_either_side():
     doubted = CalibrationVerdict.TOO_UNCERTAIN
-    figures = verdict_figures(
+    metrics = verdict_metrics(
         [outcome(pitch_deg=1), outcome(pitch_deg=3), outcome(pitch_deg=30, verdict=doubted), missed()]
     )
-    assert figures["answered_share"] == 0.75
-    assert figures["trusted_share"] == 0.5
-    assert figures["trusted_pitch_median_deg"] == pytest.approx(2)
-    assert figures["doubted_pitch_median_deg"] == pytest.approx(30)
+    assert metrics["answered_share"] == 0.75
+    assert metrics["trusted_share"] == 0.5
+    assert metrics["trusted_pitch_median_deg"] == pytest.approx(2)
+    assert metrics["doubted_pitch_median_deg"] == pytest.approx(30)
 
 
 def test_a_summary_of_nothing_has_the_same_keys():

@@ -13,7 +13,7 @@ from geo_training.metrics.depth import (
     evaluate_image,
     median_scale,
     resize_depth,
-    scale_figures,
+    scale_metrics,
     summarize,
 )
 
@@ -96,10 +96,10 @@ def test_figures_are_means_over_images_that_have_them():
 
 
 def test_one_scale_is_the_median_and_its_spread_is_relative():
-    found = scale_figures([1.0, 2.0, 3.0, math.nan])
+    found = scale_metrics([1.0, 2.0, 3.0, math.nan])
     assert found["scale"] == 2.0
     assert found["scale_spread"] == pytest.approx(math.sqrt(2 / 3) / 2)
-    assert math.isnan(scale_figures([math.nan])["scale_spread"])
+    assert math.isnan(scale_metrics([math.nan])["scale_spread"])
 
 
 def test_options_are_laid_over_a_preset():
@@ -130,8 +130,8 @@ def test_uncertainty_is_judged_by_its_order():
     predicted_n = 2 * np.exp(np.linspace(0.001, 0.5, 1000))
     doubt_n = np.linspace(0, 1, 1000)
     stated_n = np.full(1000, 0.5)
-    right = confidence.confidence_figures(true_n, predicted_n, doubt_n, stated_n)
-    wrong = confidence.confidence_figures(true_n, predicted_n, -doubt_n, stated_n)
+    right = confidence.confidence_metrics(true_n, predicted_n, doubt_n, stated_n)
+    wrong = confidence.confidence_metrics(true_n, predicted_n, -doubt_n, stated_n)
     assert right["ause"] == pytest.approx(0, abs=1e-12)
     assert right["rank_correlation"] == pytest.approx(1)
     assert wrong["rank_correlation"] == pytest.approx(-1)
@@ -142,10 +142,10 @@ def test_uncertainty_is_judged_by_its_order():
 
 
 def test_a_constant_uncertainty_ranks_nothing():
-    found = confidence.confidence_figures(np.ones(9), np.linspace(1, 2, 9), np.ones(9), np.ones(9))
+    found = confidence.confidence_metrics(np.ones(9), np.linspace(1, 2, 9), np.ones(9), np.ones(9))
     assert math.isnan(found["rank_correlation"])
     assert found["ause"] == pytest.approx(found["ause_random"])
-    empty = confidence.confidence_figures(*[np.zeros(0)] * 4)
+    empty = confidence.confidence_metrics(*[np.zeros(0)] * 4)
     assert all(math.isnan(value) for value in empty.values())
 
 

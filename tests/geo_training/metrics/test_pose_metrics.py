@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from geo_training.metrics.pose import (
     FrameOutcome,
-    Ruler,
+    LengthUnit,
     by_sequence,
-    latency_figures,
+    latency_metrics,
     percentile,
-    pose_figures,
+    pose_metrics,
     recall,
     scene_depth,
 )
@@ -20,7 +20,7 @@ from geo_training.metrics.trajectory import (
     align_positions,
     neighbour_runs,
     relative_errors,
-    trajectory_figures,
+    trajectory_metrics,
 )
 
 from geo_perception.geometry import make_pose, so3_exp
@@ -50,36 +50,36 @@ TEN = [
 
 
 def test_recall_counts_frames_without_a_pose_as_misses():
-    figures = pose_figures(TEN, Ruler())
-    assert figures["recall_1cm_1deg"] == pytest.approx(0.1)
-    assert figures["recall_2cm_2deg"] == pytest.approx(0.3)
-    assert figures["recall_5cm_5deg"] == pytest.approx(0.4)
-    assert figures["recall_10cm_5deg"] == pytest.approx(0.5)
-    assert figures["recall_10cm_10deg"] == pytest.approx(0.7)
-    assert figures["localized_share"] == pytest.approx(0.8)
-    assert figures["frames"] == 10
+    metrics = pose_metrics(TEN, LengthUnit())
+    assert metrics["recall_1cm_1deg"] == pytest.approx(0.1)
+    assert metrics["recall_2cm_2deg"] == pytest.approx(0.3)
+    assert metrics["recall_5cm_5deg"] == pytest.approx(0.4)
+    assert metrics["recall_10cm_5deg"] == pytest.approx(0.5)
+    assert metrics["recall_10cm_10deg"] == pytest.approx(0.7)
+    assert metrics["localized_share"] == pytest.approx(0.8)
+    assert metrics["frames"] == 10
 
 
 def test_a_miss_is_infinitely_far_in_medians_and_percentiles():
-    figures = pose_figures(TEN, Ruler())
+    metrics = pose_metrics(TEN, LengthUnit())
     # Of 0.5, 1.5, 1.5, 4, 4, 9, 9, 50 cm and two misses, the middle lies between the fifth and the sixth.
-    assert figures["median_cm"] == pytest.approx((4 + 9) / 2)
-    assert figures["median_deg"] == pytest.approx((3 + 4) / 2)  # 0.5, 0.5, 1, 1.5, 3, 4, 6, 8
-    assert figures["p90_cm"] == figures["p90_deg"] == math.inf  # the tenth and the ninth are misses
-    assert (figures["frames_with_truth"], figures["frames_missed"]) == (10, 2)
-    assert figures["median_inliers"] == pytest.approx((12 + 13) / 2)  # two misses without any, then 10 to 17
+    assert metrics["median_cm"] == pytest.approx((4 + 9) / 2)
+    assert metrics["median_deg"] == pytest.approx((3 + 4) / 2)  # 0.5, 0.5, 1, 1.5, 3, 4, 6, 8
+    assert metrics["p90_cm"] == metrics["p90_deg"] == math.inf  # the tenth and the ninth are misses
+    assert (metrics["frames_with_truth"], metrics["frames_missed"]) == (10, 2)
+    assert metrics["median_inliers"] == pytest.approx((12 + 13) / 2)  # two misses without any, then 10 to 17
 
 
 def test_with_more_than_half_missed_there_is_no_finite_median():
-    figures = pose_figures([outcome(i, 0.02, found=i < 4) for i in range(10)], Ruler())
-    assert figures["median_cm"] == figures["median_deg"] == math.inf
-    assert figures["localized_share"] == 0.4
-    assert figures["frames_missed"] == 6
-    assert figures["recall_2cm_2deg"] == pytest.approx(0.4)
+    metrics = pose_metrics([outcome(i, 0.02, found=i < 4) for i in range(10)], LengthUnit())
+    assert metrics["median_cm"] == metrics["median_deg"] == math.inf
+    assert metrics["localized_share"] == 0.4
+    assert metrics["frames_missed"] == 6
+    assert metrics["recall_2cm_2deg"] == pytest.approx(0.4)
 
 
 def test_exactly_half_missed_is_not_a_finite_median():
-    assert pose_figures([outcome(0, 0.02), outcome(1, found=False)], Ruler())["median_cm"] == math.inf
+    assert pose_metrics([outcome(0, 0.02), outcome(1, found=False)], LengthUnit())["median_cm"] == math.inf
 
 
 def test_a_percentile_counts_infinite_values_and_leaves_out_unknown_ones():
@@ -95,13 +95,13 @@ def test_a_percentile_counts_infinite_values_and_leaves_out_unknown_ones():
 
 def test_a_pose_that_is_no_number_is_a_miss():
     broken = replace(outcome(0), T_estimated=np.full((4, 4), np.nan))
-    assert pose_figures([broken], Ruler())["median_cm"] == math.inf
+    assert pose_metrics([broken], LengthUnit())["median_cm"] == math.inf
     assert recall([broken, outcome(1)], 0.05, 5.0) == 0.5
 
 
 def test_inliers_of_live_frames_are_not_known():
     live = [replace(outcome(i), inliers=0) for i in range(3)]
-    assert math.isnan(pose_figures(live, Ruler())["median_inliers"])
+    assert math.isnan(pose_metrics(live, LengthUnit())["median_inliers"])
 
 
 def test_a_limit_itself_is_within():
@@ -110,10 +110,10 @@ def test_a_limit_itself_is_within():
 
 def test_frames_without_truth_count_in_latency_but_not_in_recall():
     blind = FrameOutcome("x", "a", 0, "localized", None, np.eye(4), latency_s=0.3)
-    figures = pose_figures([outcome(0), blind], Ruler())
-    assert figures["recall_1cm_1deg"] == 1.0
-    assert figures["frames_with_truth"] == 1
-    assert latency_figures([outcome(0), blind])["frame_ms_p50"] == pytest.approx(200)
+    metrics = pose_metrics([outcome(0), blind], LengthUnit())
+    assert metrics["recall_1cm_1deg"] == 1.0
+    assert metrics["frames_with_truth"] == 1
+    assert latency_metrics([outcome(0), blind])["frame_ms_p50"] == pytest.approx(200)
 
 
 def test_without_any_truth_recall_is_unknown_not_zero():
@@ -121,13 +121,13 @@ def test_without_any_truth_recall_is_unknown_not_zero():
 
 
 def test_a_scene_of_unknown_scale_is_measured_in_percent_of_its_depth():
-    ruler = Ruler(metric=False, scene_depth=4.0)
-    figures = pose_figures([outcome(0, 0.02, 1), outcome(1, 0.06, 1)], ruler)  # 0.5 % and 1.5 % of 4 units
-    assert figures["recall_1pct_5deg"] == pytest.approx(0.5)
-    assert figures["recall_2pct_5deg"] == pytest.approx(1.0)
-    assert figures["recall_0p5pct_2deg"] == pytest.approx(0.5)
-    assert figures["median_pct"] == pytest.approx(1.0)
-    assert "median_cm" not in figures
+    length_unit = LengthUnit(metric=False, scene_depth=4.0)
+    metrics = pose_metrics([outcome(0, 0.02, 1), outcome(1, 0.06, 1)], length_unit)  # 0.5 % and 1.5 % of 4 units
+    assert metrics["recall_1pct_5deg"] == pytest.approx(0.5)
+    assert metrics["recall_2pct_5deg"] == pytest.approx(1.0)
+    assert metrics["recall_0p5pct_2deg"] == pytest.approx(0.5)
+    assert metrics["median_pct"] == pytest.approx(1.0)
+    assert "median_cm" not in metrics
 
 
 def test_scene_depth_looks_only_ahead():
@@ -138,10 +138,10 @@ def test_scene_depth_looks_only_ahead():
 
 def test_latency_percentiles_are_interpolated_and_ignore_frames_never_answered():
     outcomes = [outcome(i, latency_s=(i + 1) / 100) for i in range(5)] + [outcome(5, latency_s=float("nan"))]
-    figures = latency_figures(outcomes)
-    assert figures["frame_ms_p50"] == pytest.approx(30)
-    assert figures["frame_ms_p99"] == pytest.approx(49.6)
-    assert figures["timed_frames"] == 5
+    metrics = latency_metrics(outcomes)
+    assert metrics["frame_ms_p50"] == pytest.approx(30)
+    assert metrics["frame_ms_p99"] == pytest.approx(49.6)
+    assert metrics["timed_frames"] == 5
 
 
 def test_ate_is_the_plain_distance_and_alignment_takes_a_shift_away():
@@ -153,15 +153,15 @@ def test_ate_is_the_plain_distance_and_alignment_takes_a_shift_away():
     ]  # fmt: skip
     assert absolute_errors(shifted) == pytest.approx([0.05] * 4)
     assert absolute_errors(shifted, align=True) == pytest.approx([0] * 4, abs=1e-9)
-    figures = trajectory_figures(shifted, Ruler())
-    assert figures["ate_cm"] == pytest.approx(5.0)
-    assert figures["ate_aligned_cm"] == pytest.approx(0.0, abs=1e-6)
-    assert figures["rpe_cm"] == pytest.approx(0.0, abs=1e-9)
+    metrics = trajectory_metrics(shifted, LengthUnit())
+    assert metrics["ate_cm"] == pytest.approx(5.0)
+    assert metrics["ate_aligned_cm"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["rpe_cm"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_ate_is_a_root_mean_square_over_all_sequences():
     outcomes = [outcome(0, 0.03), outcome(1, 0.03), outcome(0, 0.04, sequence="b"), outcome(1, 0.04, sequence="b")]
-    assert trajectory_figures(outcomes, Ruler())["ate_cm"] == pytest.approx(math.sqrt((9 + 16) / 2))
+    assert trajectory_metrics(outcomes, LengthUnit())["ate_cm"] == pytest.approx(math.sqrt((9 + 16) / 2))
 
 
 def test_rpe_is_the_error_of_the_motion_between_neighbours():
@@ -178,32 +178,32 @@ def test_rpe_does_not_reach_over_missing_frames():
 
 
 def test_alignment_of_a_straight_line_has_no_single_answer_and_is_not_given():
-    figures = trajectory_figures([outcome(i, 0.01) for i in range(4)], Ruler())
-    assert figures["ate_cm"] == pytest.approx(1.0)
-    assert math.isnan(figures["ate_aligned_cm"]) or figures["ate_aligned_cm"] == pytest.approx(0.0, abs=1e-6)
+    metrics = trajectory_metrics([outcome(i, 0.01) for i in range(4)], LengthUnit())
+    assert metrics["ate_cm"] == pytest.approx(1.0)
+    assert math.isnan(metrics["ate_aligned_cm"]) or metrics["ate_aligned_cm"] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_one_miss_makes_the_trajectory_error_infinite_and_the_rest_is_told_apart():
-    figures = trajectory_figures([outcome(0, 0.03), outcome(1, 0.04), outcome(2, found=False)], Ruler())
-    assert figures["ate_cm"] == figures["ate_aligned_cm"] == figures["rpe_cm"] == figures["rpe_deg"] == math.inf
-    assert figures["localized_ate_cm"] == pytest.approx(math.sqrt((9 + 16) / 2))
-    assert figures["localized_rpe_cm"] == pytest.approx(1.0)
-    assert (figures["localized_frames"], figures["localized_pairs"]) == (2, 1)
+    metrics = trajectory_metrics([outcome(0, 0.03), outcome(1, 0.04), outcome(2, found=False)], LengthUnit())
+    assert metrics["ate_cm"] == metrics["ate_aligned_cm"] == metrics["rpe_cm"] == metrics["rpe_deg"] == math.inf
+    assert metrics["localized_ate_cm"] == pytest.approx(math.sqrt((9 + 16) / 2))
+    assert metrics["localized_rpe_cm"] == pytest.approx(1.0)
+    assert (metrics["localized_frames"], metrics["localized_pairs"]) == (2, 1)
 
 
 def test_without_a_miss_both_trajectory_errors_agree():
-    figures = trajectory_figures([outcome(0, 0.03), outcome(1, 0.04)], Ruler())
-    assert figures["ate_cm"] == figures["localized_ate_cm"] == pytest.approx(math.sqrt((9 + 16) / 2))
-    assert figures["rpe_cm"] == figures["localized_rpe_cm"] == pytest.approx(1.0)
+    metrics = trajectory_metrics([outcome(0, 0.03), outcome(1, 0.04)], LengthUnit())
+    assert metrics["ate_cm"] == metrics["localized_ate_cm"] == pytest.approx(math.sqrt((9 + 16) / 2))
+    assert metrics["rpe_cm"] == metrics["localized_rpe_cm"] == pytest.approx(1.0)
 
 
 def test_no_localized_frame_is_infinitely_far_and_no_truth_is_unknown():
-    figures = trajectory_figures([outcome(0, found=False), outcome(1, found=False)], Ruler())
-    assert figures["ate_cm"] == figures["rpe_cm"] == figures["rpe_deg"] == math.inf
-    assert math.isnan(figures["localized_ate_cm"])
-    assert figures["localized_frames"] == 0
+    metrics = trajectory_metrics([outcome(0, found=False), outcome(1, found=False)], LengthUnit())
+    assert metrics["ate_cm"] == metrics["rpe_cm"] == metrics["rpe_deg"] == math.inf
+    assert math.isnan(metrics["localized_ate_cm"])
+    assert metrics["localized_frames"] == 0
     blind = FrameOutcome("x", "a", 0, "localized", None, np.eye(4))
-    assert math.isnan(trajectory_figures([blind], Ruler())["ate_cm"])
+    assert math.isnan(trajectory_metrics([blind], LengthUnit())["ate_cm"])
 
 
 def test_a_turned_path_is_aligned_by_the_turn():
@@ -251,4 +251,4 @@ def test_rpe_is_of_the_motion_and_not_of_the_place():
 def test_many_sequences_are_grouped_in_one_pass():
     frames = [outcome(i, 0.01, sequence=f"s{i}") for i in range(5000)]
     assert list(by_sequence(frames)) == [f"s{i}" for i in range(5000)]
-    assert trajectory_figures(frames[:50], Ruler())["ate_cm"] == pytest.approx(1.0)
+    assert trajectory_metrics(frames[:50], LengthUnit())["ate_cm"] == pytest.approx(1.0)

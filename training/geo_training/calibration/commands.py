@@ -69,17 +69,17 @@ def fit(
         rendered = resolved.synthetic.model_copy(update={"folder": synthetic})
         resolved = resolved.model_copy(update={"synthetic": rendered})
     result = fit_calibration(resolved, out, overwrite)
-    figures = result.figures
-    content = {"weights": str(result.path), "figures": figures, "config": resolved.model_dump(mode="json")}
+    metrics = result.metrics
+    content = {"weights": str(result.path), "figures": metrics, "config": resolved.model_dump(mode="json")}
     write_json(json_path, content)
-    say(f"{result.path}: {figures['weights_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
-    say(validation_summary(figures))
+    say(f"{result.path}: {metrics['weights_bytes'] / 1e6:.2f} MB after {metrics['train_s']:.0f} s")
+    say(validation_summary(metrics))
 
 
-def validation_summary(figures: dict[str, float]) -> str:
+def validation_summary(metrics: dict[str, float]) -> str:
     """What the crops of the validation panoramas say, in a sentence. One without an answer is infinitely wrong."""
-    crops, missed = figures["validation_crops"], figures["validation_missed"]
-    medians = [figures[f"{name}_median_deg"] for name in ("roll", "pitch", "vfov")]
+    crops, missed = metrics["validation_crops"], metrics["validation_missed"]
+    medians = [metrics[f"{name}_median_deg"] for name in ("roll", "pitch", "vfov")]
     summary = f"{crops} crops of the validation panoramas: "
     summary += f"{missed} without an answer, " if missed else ""
     if not all(map(math.isfinite, medians)):

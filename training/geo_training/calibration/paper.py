@@ -173,7 +173,7 @@ def smooth_l1(outputs_b3: torch.Tensor, targets_b3: torch.Tensor, weights_b3: to
     return (terms_b3 if weights_b3 is None else weights_b3 * terms_b3).sum() / outputs_b3.shape[1]
 
 
-def mse_figures(outputs_n3: np.ndarray, targets_n3: np.ndarray, scale: TargetScale) -> dict[str, float]:
+def mse_metrics(outputs_n3: np.ndarray, targets_n3: np.ndarray, scale: TargetScale) -> dict[str, float]:
     """Mean squared errors of N crops.
 
     `focal`, `pitch`, `roll` and their mean `umse` are of the normalized targets, without a unit: the paper gives no
@@ -181,6 +181,6 @@ def mse_figures(outputs_n3: np.ndarray, targets_n3: np.ndarray, scale: TargetSca
     than always answering zero). `focal_rmse_px`, `pitch_rmse_deg`, `roll_rmse_deg` are the roots in px and degrees.
     """
     squared_3 = ((np.asarray(outputs_n3, float) - np.asarray(targets_n3, float)) ** 2).mean(axis=0)
-    figures = dict(zip(PARAMETERS, map(float, squared_3), strict=True)) | {"umse": float(squared_3.mean())}
+    metrics = dict(zip(PARAMETERS, map(float, squared_3), strict=True)) | {"umse": float(squared_3.mean())}
     names = ("focal_rmse_px", "pitch_rmse_deg", "roll_rmse_deg")
-    return figures | dict(zip(names, map(float, np.sqrt(squared_3) * scale.as_array), strict=True))
+    return metrics | dict(zip(names, map(float, np.sqrt(squared_3) * scale.as_array), strict=True))

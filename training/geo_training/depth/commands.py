@@ -72,13 +72,13 @@ def fit(
     resolved = DepthTrainingConfig.load(config_path(config, NAMES, CONFIGS), **changes)
     result = fit_depth(resolved, out, overwrite)
     content = {"weights": str(result.path), "pose_weights": str(result.beside[0]) if result.beside else None}
-    write_json(json_path, {**content, "figures": result.figures, "config": resolved.model_dump(mode="json")})
-    figures = result.figures
-    say(f"{result.path}: {figures['weights_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
-    if "val_abs_rel" in figures:
+    write_json(json_path, {**content, "figures": result.metrics, "config": resolved.model_dump(mode="json")})
+    metrics = result.metrics
+    say(f"{result.path}: {metrics['weights_bytes'] / 1e6:.2f} MB after {metrics['train_s']:.0f} s")
+    if "val_abs_rel" in metrics:
         say(
-            f"validation frames, each with its own scale: absolute relative error {figures['val_abs_rel']:.3f}, "
-            f"{figures['val_d1']:.1%} within 25 %"
+            f"validation frames, each with its own scale: absolute relative error {metrics['val_abs_rel']:.3f}, "
+            f"{metrics['val_d1']:.1%} within 25 %"
         )
 
 

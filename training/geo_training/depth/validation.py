@@ -55,15 +55,15 @@ def validate(estimator: DepthEstimator, frames: Sequence[tuple[SceneDataset, Fra
     if not rows:
         return {}
     abs_rel, d1 = np.mean(rows, axis=0)
-    figures = {"val_abs_rel": float(abs_rel), "val_d1": float(d1)}
+    metrics = {"val_abs_rel": float(abs_rel), "val_d1": float(d1)}
     if not ratios:
-        return figures
-    return figures | {"sigma_ratio": float(np.mean(ratios)), "sigma_rank": float(np.mean(np.nan_to_num(ranks)))}
+        return metrics
+    return metrics | {"sigma_ratio": float(np.mean(ratios)), "sigma_rank": float(np.mean(np.nan_to_num(ranks)))}
 
 
-def checked_sigma_scale(figures: dict[str, float]) -> float | None:
+def checked_sigma_scale(metrics: dict[str, float]) -> float | None:
     """The factor on the stated errors, with a margin; None where no validation frame showed that they rank errors: an
     error that was learned from the agreement of two views may be small just where both are wrong."""
-    if figures.get("sigma_rank", 0.0) <= 0:
+    if metrics.get("sigma_rank", 0.0) <= 0:
         return None
-    return fit_mean_scale(figures["sigma_ratio"], NEW_PLACES_MARGIN)
+    return fit_mean_scale(metrics["sigma_ratio"], NEW_PLACES_MARGIN)

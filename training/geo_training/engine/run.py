@@ -31,7 +31,7 @@ class FitResult:
 
     path: Path
     run_dir: Path
-    figures: dict[str, float]
+    metrics: dict[str, float]
     history: list[dict]
     beside: tuple[Path, ...] = ()
 
@@ -82,10 +82,10 @@ def run_fit(
         task.prepare(checkpoint.metadata["place"][0] if checkpoint else 0)
     moments = getattr(task, "moments", None)
     result = run_loop(task, _loop_config(config), run_dir, accelerator, fingerprint, moments, overwrite)
-    figures = task.save(out, result)
+    metrics = task.save(out, result)
     write_curves(run_dir / "curves.html", result.history, f"Training of {out.name}")
     (run_dir / CHECKPOINT_NAME).unlink(missing_ok=True)
-    return FitResult(out, run_dir, figures, result.history, tuple(beside))
+    return FitResult(out, run_dir, metrics, result.history, tuple(beside))
 
 
 def run_folder(out: str | Path) -> Path:
@@ -112,9 +112,9 @@ def check_training_output(out: str | Path, overwrite: bool, beside: Sequence[Pat
     return folder
 
 
-def finite(figures: dict[str, float]) -> dict[str, float]:
+def finite(metrics: dict[str, float]) -> dict[str, float]:
     """Those that a header can hold: JSON has neither NaN nor infinity."""
-    return {name: value for name, value in figures.items() if math.isfinite(value)}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _save_config(path: Path, config: Strict) -> None:

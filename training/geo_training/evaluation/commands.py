@@ -195,12 +195,12 @@ def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall:
     if report is not None:
         write_evaluation(evaluation, report)
     if min_recall is not None:
-        middle = evaluation.ruler.thresholds[2]
-        reached = evaluation.figures[middle.key]
-        if not evaluation.figures["frames_with_truth"]:
+        middle = evaluation.length_unit.thresholds[2]
+        reached = evaluation.metrics[middle.key]
+        if not evaluation.metrics["frames_with_truth"]:
             raise NotGoodEnough("there are no true poses, so --min-recall cannot be checked")
         if not reached >= min_recall:
-            raise NotGoodEnough(f"{reached:.1%} of the frames are within {middle.words}, below {min_recall:.1%}")
+            raise NotGoodEnough(f"{reached:.1%} of the frames are within {middle.label}, below {min_recall:.1%}")
 
 
 def _choose(option: str, value, allowed: tuple) -> None:

@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.files import replace_text
 from geo_training.console import say
 from geo_training.evaluation.localization.summary import Evaluation
 from geo_training.experiments.benches import NAMES
 from geo_training.report.machine import describe_machine, describe_versions, sha256_of_code, sha256_of_data
-from geo_training.storage.kept_json import from_kept_json, to_kept_json
+from geo_training.storage.kept_json import read_kept_json, write_kept_json
 
 
 @dataclass(frozen=True)
@@ -33,16 +32,16 @@ class BenchOptions:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """`figures` is flat: name to number. `config` is everything that was set. `evaluation` is for the report."""
+    """`metrics` is flat: name to number. `config` is everything that was set. `evaluation` is for the report."""
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     config: dict
     evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark. `data` are the folders below the data root that it reads; `figures` the names that it gives;
+    """One benchmark. `data` are the folders below the data root that it reads; `metrics` the names that it gives;
     `minutes` how long it takes unless another time is asked for, None where that cannot be chosen."""
 
     name: str
@@ -50,7 +49,7 @@ class Benchmark:
     data: tuple[str, ...]
     needs: str
     duration: str
-    figures: tuple[str, ...]
+    metrics: tuple[str, ...]
     run: Callable[[Path, StageCache, BenchOptions], BenchResult] = field(repr=False)
     minutes: float | None = None
 
@@ -65,7 +64,7 @@ class StageCache:
         self.folder = Path(folder)
         self._path = self.folder / "stages.json"
         self._key = json.loads(json.dumps(key, sort_keys=True, default=str))
-        kept = _read_json(self._path)
+        kept = read_kept_json(self._path)
         if kept is None or kept.get("key") != self._key:
             if self.folder.is_dir() and any(self.folder.iterdir()):
                 if kept is None:
@@ -73,7 +72,6 @@ class StageCache:
                 say(f"{self.folder} is of another run (data, versions or options differ); it is begun anew")
                 shutil.rmtree(self.folder)
             kept = {"key": self._key, "stages": {}}
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._stages: dict[str, dict] = kept["stages"]
         self._save()
 
@@ -89,7 +87,7 @@ class StageCache:
         return self._stages[name]
 
     def _save(self) -> None:
-        replace_text(self._path, to_kept_json({"key": self._key, "stages": self._stages}))
+        write_kept_json(self._path, {"key": self._key, "stages": self._stages})
 
 
 def load_benchmark(name: str) -> Benchmark:
@@ -122,12 +120,12 @@ def run_benchmark(
     key = {"benchmark": benchmark.name, "data_sha256": sha256, "versions": versions, "options": chosen}
     key["code_sha256"] = sha256_of_code()
     result = benchmark.run(data_root, StageCache(work_folder, key), options)
-    missing = [name for name in benchmark.figures if name not in result.figures]
+    missing = [name for name in benchmark.metrics if name not in result.metrics]
     if missing:
         raise RuntimeError(f"{benchmark.name} did not give {', '.join(missing)}")
     content = {
         "name": benchmark.name,
-        "figures": {name: float(value) for name, value in result.figures.items()},
+        "figures": {name: float(value) for name, value in result.metrics.items()},
         "machine": describe_machine(),
         "versions": versions,
         "data_sha256": sha256,
@@ -136,15 +134,8 @@ def run_benchmark(
     return content, result.evaluation
 
 
-def figure_words(value: float) -> str:
+def format_metric(value: float) -> str:
     """A figure as it is printed, in words where it is no number."""
     if np.isnan(value):
         return "not known"
     return "infinite: misses count as infinitely far off" if np.isinf(value) else f"{value:.6g}"
-
-
-def _read_json(path: Path) -> dict | None:
-    try:
-        return from_kept_json(path.read_text())
-    except (OSError, ValueError):
-        return None

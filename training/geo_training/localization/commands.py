@@ -59,23 +59,23 @@ def head(
         device=device, seed=seed,
     )  # fmt: skip
     result = fit_head(dataset, out, resolved, embed_backbone, overwrite)
-    figures = result.figures
-    write_json(json_path, {"scene": str(result.path), "figures": figures, "config": resolved.model_dump(mode="json")})
-    say(f"{result.path}: {figures['scene_bytes'] / 1e6:.2f} MB after {figures['train_s']:.0f} s")
-    if "held_out_px" in figures:
-        say(held_out_summary(figures))
+    metrics = result.metrics
+    write_json(json_path, {"scene": str(result.path), "figures": metrics, "config": resolved.model_dump(mode="json")})
+    say(f"{result.path}: {metrics['scene_bytes'] / 1e6:.2f} MB after {metrics['train_s']:.0f} s")
+    if "held_out_px" in metrics:
+        say(held_out_summary(metrics))
 
 
-def held_out_summary(figures: dict[str, float]) -> str:
+def held_out_summary(metrics: dict[str, float]) -> str:
     """What the held-out frames say, in a sentence, also where there is little to say. A frame that does not localize is
     infinitely far off."""
-    parts = [f"{figures['held_out_localized']:.0%} of {figures['held_out_frames']} held-out frames localize"]
-    if "held_out_recall_5cm_5deg" in figures:
-        parts.append(f"{figures['held_out_recall_5cm_5deg']:.0%} within 5 cm and 5 degrees")
-        off = f"{figures['held_out_median_cm']:.1f} cm"
+    parts = [f"{metrics['held_out_localized']:.0%} of {metrics['held_out_frames']} held-out frames localize"]
+    if "held_out_recall_5cm_5deg" in metrics:
+        parts.append(f"{metrics['held_out_recall_5cm_5deg']:.0%} within 5 cm and 5 degrees")
+        off = f"{metrics['held_out_median_cm']:.1f} cm"
     else:
-        off = f"{figures['held_out_median_scene_units']:.3g} scene units (the scale is unknown)"
-    angle_deg, pixels = figures["held_out_median_deg"], figures["held_out_px"]
+        off = f"{metrics['held_out_median_scene_units']:.3g} scene units (the scale is unknown)"
+    angle_deg, pixels = metrics["held_out_median_deg"], metrics["held_out_px"]
     if math.isfinite(angle_deg):
         parts.append(f"median {off} and {angle_deg:.2f} degrees")
     else:

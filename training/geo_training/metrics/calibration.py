@@ -15,7 +15,7 @@ import numpy as np
 from geo_perception.calibration.result import Calibration
 from geo_perception.geometry import fov_rad, horizon_line, up_from_attitude, wrap_rad
 from geo_training.metrics.consistency import LEVELS, coverage, normalized_error_squared
-from geo_training.metrics.pose import latency_figures, percentile
+from geo_training.metrics.pose import latency_metrics, percentile
 
 AUC_THRESHOLDS_DEG = (1, 5, 10)
 ANGLES = ("roll", "pitch", "fov", "gravity")
@@ -177,21 +177,21 @@ def median(values) -> float:
     return percentile(values, 50)
 
 
-def error_figures(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
+def error_metrics(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
     """AUC in percent and medians of every error. The horizon counts where the true one is in the image."""
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     errors = [outcome.errors_deg for outcome in outcomes]
     for name in ANGLES:
         values = [error[name] for error in errors]
-        figures |= {f"{name}_auc_{limit}": 100 * auc(values, limit) for limit in AUC_THRESHOLDS_DEG}
-        figures[f"{name}_median_deg"] = median(values)
-    figures["focal_median_pct"] = 100 * median([outcome.focal_error for outcome in outcomes])
+        metrics |= {f"{name}_auc_{limit}": 100 * auc(values, limit) for limit in AUC_THRESHOLDS_DEG}
+        metrics[f"{name}_median_deg"] = median(values)
+    metrics["focal_median_pct"] = 100 * median([outcome.focal_error for outcome in outcomes])
     horizon = np.array([outcome.horizon_error for outcome in outcomes], np.float64)
     horizon = horizon[~np.isnan(horizon)]
-    figures["horizon_frames"] = len(horizon)
-    figures["horizon_median_pct"] = 100 * median(horizon)
-    figures[f"horizon_auc_{100 * HORIZON_LIMIT:.0f}"] = 100 * auc(horizon, HORIZON_LIMIT)
-    return figures
+    metrics["horizon_frames"] = len(horizon)
+    metrics["horizon_median_pct"] = 100 * median(horizon)
+    metrics[f"horizon_auc_{100 * HORIZON_LIMIT:.0f}"] = 100 * auc(horizon, HORIZON_LIMIT)
+    return metrics
 
 
 def normalized_squares(outcomes: Sequence[CalibrationOutcome]) -> dict[str, np.ndarray]:
@@ -215,7 +215,7 @@ def reliability_table(outcomes: Sequence[CalibrationOutcome], levels: Sequence[f
     ]
 
 
-def coverage_figures(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
+def coverage_metrics(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
     """Whether the stated covariances are true, over the answered frames (`coverage_frames` of them): an image without
     an answer states nothing. An answer without a covariance counts as infinite.
 
@@ -224,23 +224,23 @@ def coverage_figures(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]
     """
     squares = normalized_squares(outcomes)
     held = {part: coverage(squares_n, 0.90, freedom(part)) for part, squares_n in squares.items()}
-    figures = {
+    metrics = {
         "coverage_frames": len(squares["joint"]),
         "coverage_90": float(np.mean([held[name] for name in PARAMETERS])),
     }
-    figures |= {f"coverage_90_{part}": share for part, share in held.items()}
-    figures["nees_median"] = percentile(squares["joint"], 50)
-    figures["nees_mean"] = float(squares["joint"].mean()) if len(squares["joint"]) else float("nan")
-    return figures
+    metrics |= {f"coverage_90_{part}": share for part, share in held.items()}
+    metrics["nees_median"] = percentile(squares["joint"], 50)
+    metrics["nees_mean"] = float(squares["joint"].mean()) if len(squares["joint"]) else float("nan")
+    return metrics
 
 
-def verdict_figures(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
+def verdict_metrics(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
     """How many frames are answered and trusted, and the median errors of the trusted and of the answered others, with
     how many those are (`trusted_frames`, `doubted_frames`)."""
     count = len(outcomes)
     trusted = [outcome for outcome in outcomes if outcome.result.trusted]
     doubted = [outcome for outcome in outcomes if outcome.answered and not outcome.result.trusted]
-    figures = {
+    metrics = {
         "frames_missed": count - sum(outcome.answered for outcome in outcomes),
         "trusted_frames": len(trusted),
         "doubted_frames": len(doubted),
@@ -249,16 +249,16 @@ def verdict_figures(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
     }
     for name in ("roll", "pitch", "fov"):
         for kind, group in (("trusted", trusted), ("doubted", doubted)):
-            figures[f"{kind}_{name}_median_deg"] = median([outcome.errors_deg[name] for outcome in group])
-    return figures
+            metrics[f"{kind}_{name}_median_deg"] = median([outcome.errors_deg[name] for outcome in group])
+    return metrics
 
 
 def summarize(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
     """All figures of a set of images, flat."""
     return {
         "frames": len(outcomes),
-        **error_figures(outcomes),
-        **coverage_figures(outcomes),
-        **verdict_figures(outcomes),
-        **latency_figures(outcomes),
+        **error_metrics(outcomes),
+        **coverage_metrics(outcomes),
+        **verdict_metrics(outcomes),
+        **latency_metrics(outcomes),
     }

@@ -68,19 +68,19 @@ def coverage_table(outcomes: Sequence[FrameOutcome]) -> list[dict[str, float]]:
     ]
 
 
-def calibration_figures(outcomes: Sequence[FrameOutcome]) -> dict[str, float]:
+def calibration_metrics(outcomes: Sequence[FrameOutcome]) -> dict[str, float]:
     """`coverage_90` and the NEES over the localized frames with a true pose, and how many those are
     (`coverage_frames`): a miss states nothing. A pose without a covariance counts as infinite.
 
     The median NEES of a calibrated pose is 5.35, of its translation 2.37.
     """
-    figures: dict[str, float] = {"coverage_frames": len(nees(outcomes))}
+    metrics: dict[str, float] = {"coverage_frames": len(nees(outcomes))}
     for part in PARTS:
         nees_n, tail = nees(outcomes, part), "" if part == "pose" else f"_{part}"
-        figures[f"coverage_90{tail}"] = coverage(nees_n, 0.90, _freedom(part))
-        figures[f"nees_median{tail}"] = percentile(nees_n, 50)
-        figures[f"nees_mean{tail}"] = float(nees_n.mean()) if len(nees_n) else float("nan")
-    return figures
+        metrics[f"coverage_90{tail}"] = coverage(nees_n, 0.90, _freedom(part))
+        metrics[f"nees_median{tail}"] = percentile(nees_n, 50)
+        metrics[f"nees_mean{tail}"] = float(nees_n.mean()) if len(nees_n) else float("nan")
+    return metrics
 
 
 def _freedom(part: str) -> int:

@@ -141,7 +141,7 @@ def summarize(rows: Sequence[dict[str, float]], keys: Sequence[str] = METRICS, e
     return {f"{key}{ending}": mean_of(row.get(key, float("nan")) for row in rows) for key in keys}
 
 
-def scale_figures(scales: Sequence[float]) -> dict[str, float]:
+def scale_metrics(scales: Sequence[float]) -> dict[str, float]:
     """The `one_scale` factor, and how far the images disagree about it: `scale_spread`, the standard deviation of the
     factors of the images divided by their median."""
     values = np.array([scale for scale in scales if np.isfinite(scale)], np.float64)

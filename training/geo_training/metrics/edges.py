@@ -34,10 +34,10 @@ LEAST_EDGES_PX = 20  # true edge pixels, below which a share of them says nothin
 _WIDTH_RATIO = 1.15  # of the true edges whose width is measured
 _WIDTH_REACH_PX = 8
 _LEAST_RISE = np.log(1.05)  # of the prediction across a true edge, below which there is no transition to measure
-_FIGURES = ("edge", "edge_precision", "edge_recall", "edge_width_px")
+_METRICS = ("edge", "edge_precision", "edge_recall", "edge_width_px")
 
 
-def edge_figures(
+def edge_metrics(
     true_hw: np.ndarray, predicted_hw: np.ndarray, instances_hw: np.ndarray | None = None
 ) -> dict[str, float]:
     """`edge` (mean F1 over RATIOS), `edge_precision`, `edge_recall` and `edge_width_px` of one image.
@@ -51,7 +51,7 @@ def edge_figures(
         true_hw = cv2.resize(true_hw.astype(np.float32), (width_px, height_px), interpolation=cv2.INTER_NEAREST)
         true_hw = np.where(np.isfinite(true_hw) & (true_hw > 0), true_hw, np.float32(np.nan))
         if np.isfinite(true_hw).mean() < LEAST_KNOWN:
-            return dict.fromkeys(_FIGURES, float("nan"))
+            return dict.fromkeys(_METRICS, float("nan"))
         true_hw = _fill_rims(true_hw)
         jump_2hw, steep_2hw = _jumps(true_hw)
         predicted_hw = resize_depth(predicted_hw, height_px, width_px)
@@ -68,13 +68,13 @@ def edge_figures(
             ignored_hw = _grow(over_2hw.any(0) & ~true_edge_hw) | ~known_hw
             scores.append(_compare(true_edge_hw, found_hw > np.log(ratio), ignored_hw))
     if not scores:
-        return dict.fromkeys(_FIGURES, float("nan"))
+        return dict.fromkeys(_METRICS, float("nan"))
     f1, precision, recall = np.mean(scores, axis=0)
     wide_2hw = (np.nan_to_num(jump_2hw) > np.log(_WIDTH_RATIO)) & ~steep_2hw
     if border_hw is not None:
         wide_2hw &= border_hw
     width_px = _transition_width(wide_2hw, true_hw, predicted_hw)
-    return dict(zip(_FIGURES, (float(f1), float(precision), float(recall), width_px), strict=True))
+    return dict(zip(_METRICS, (float(f1), float(precision), float(recall), width_px), strict=True))
 
 
 def evaluation_size(height_px: int, width_px: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ RELATIVE_THRESHOLDS = ((0.002, 1.0), (0.005, 2.0), (0.01, 5.0), (0.02, 5.0), (0.
 
 
 @dataclass(frozen=True)
-class Ruler:
+class LengthUnit:
     """What lengths of a scene are measured in.
 
     A metric scene is measured in centimetres. A scene of unknown scale is measured in percent of its median depth,
@@ -31,17 +31,17 @@ class Ruler:
     scene_depth: float = 1.0
 
     @property
-    def unit(self) -> str:
+    def key(self) -> str:
         """The unit as it stands in the keys of the figures: `cm`, or `pct` (of the median scene depth)."""
         return "cm" if self.metric else "pct"
 
     @property
-    def unit_words(self) -> str:
+    def label(self) -> str:
         return "cm" if self.metric else "% of scene depth"
 
     @property
     def factor(self) -> float:
-        """From the scene's own units to `unit`."""
+        """From the scene's own units to the unit."""
         return 100.0 if self.metric else 100.0 / self.scene_depth
 
     @property
@@ -55,8 +55,8 @@ class Ruler:
     def threshold(self, distance: float, degrees: float) -> Threshold:
         """The threshold at a distance in scene units and an angle in degrees."""
         number = f"{distance * self.factor:.6g}"
-        key = f"recall_{number.replace('.', 'p')}{self.unit}_{degrees:g}deg"
-        return Threshold(key, f"{number} {self.unit_words} and {degrees:g}°", distance, degrees)
+        key = f"recall_{number.replace('.', 'p')}{self.key}_{degrees:g}deg"
+        return Threshold(key, f"{number} {self.label} and {degrees:g}°", distance, degrees)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Threshold:
     """A pose is right where it is off by at most `distance` (scene units) and at most `degrees`."""
 
     key: str
-    words: str
+    label: str
     distance: float
     degrees: float
 
@@ -149,29 +149,29 @@ def root_mean_square(values) -> float:
     return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
 
 
-def pose_figures(outcomes: Sequence[FrameOutcome], ruler: Ruler) -> dict[str, float]:
+def pose_metrics(outcomes: Sequence[FrameOutcome], length_unit: LengthUnit) -> dict[str, float]:
     """Recall, medians and 90th percentiles over all frames with a true pose: a frame without an estimate is infinitely
     far off, so that a median is infinite where half of them or more are missed (`frames_missed`).
 
     `median_inliers` is over all frames, a miss having none; NaN where the answers do not tell their inliers (live).
     """
     distance_n, degrees_n = errors(outcomes)
-    figures: dict[str, float] = {
+    metrics: dict[str, float] = {
         "frames": len(outcomes),
         "frames_with_truth": len(distance_n),
         "frames_missed": int(np.isinf(distance_n).sum()),
         "localized_share": float(np.mean([o.localized for o in outcomes])) if outcomes else float("nan"),
     }
-    figures |= {t.key: recall(outcomes, t.distance, t.degrees) for t in ruler.thresholds}
+    metrics |= {t.key: recall(outcomes, t.distance, t.degrees) for t in length_unit.thresholds}
     for name, percent in (("median", 50), ("p90", 90)):
-        figures[f"{name}_{ruler.unit}"] = percentile(distance_n, percent) * ruler.factor
-        figures[f"{name}_deg"] = percentile(degrees_n, percent)
+        metrics[f"{name}_{length_unit.key}"] = percentile(distance_n, percent) * length_unit.factor
+        metrics[f"{name}_deg"] = percentile(degrees_n, percent)
     inliers = [o.inliers if o.localized else 0 for o in outcomes]
-    figures["median_inliers"] = percentile(inliers, 50) if any(inliers) else float("nan")
-    return figures
+    metrics["median_inliers"] = percentile(inliers, 50) if any(inliers) else float("nan")
+    return metrics
 
 
-def latency_figures(outcomes: Sequence[FrameOutcome]) -> dict[str, float]:
+def latency_metrics(outcomes: Sequence[FrameOutcome]) -> dict[str, float]:
     """Milliseconds a frame over the answered frames, localized or not, and how many those are (`timed_frames`): how
     long an answer takes that never comes is not known."""
     latency_s = [o.latency_s for o in outcomes]

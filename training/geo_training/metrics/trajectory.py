@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from geo_perception.geometry import invert_pose, pose_error
-from geo_training.metrics.pose import FrameOutcome, Ruler, by_sequence, root_mean_square
+from geo_training.metrics.pose import FrameOutcome, LengthUnit, by_sequence, root_mean_square
 from geo_training.metrics.similarity import Similarity, umeyama
 
 # A pair of frames further apart than this many median intervals is not "one frame to the next".
@@ -21,7 +21,7 @@ _GAP_INTERVALS = 2.5
 _ON_A_LINE = 1e-9
 
 
-def trajectory_figures(outcomes: Sequence[FrameOutcome], ruler: Ruler) -> dict[str, float]:
+def trajectory_metrics(outcomes: Sequence[FrameOutcome], length_unit: LengthUnit) -> dict[str, float]:
     """RMSE of ATE (plain and aligned) and of RPE from one frame to the next, over the frames with a true pose.
 
     A miss is infinitely far off, and so is any motion to or from it: with one miss the RMSE is infinite. The same over
@@ -46,17 +46,17 @@ def trajectory_figures(outcomes: Sequence[FrameOutcome], ruler: Ruler) -> dict[s
             turns.append(turn_n)
             pairs += len(step_n)
         missed_pairs += sum(len(run) - 1 for run in neighbour_runs(ordered, localized=False)) - pairs
-    figures = {}
+    metrics = {}
     for name, parts, lost, factor in (
-        (f"ate_{ruler.unit}", plain, missed, ruler.factor),
-        (f"ate_aligned_{ruler.unit}", aligned, missed, ruler.factor),
-        (f"rpe_{ruler.unit}", steps, missed_pairs, ruler.factor),
+        (f"ate_{length_unit.key}", plain, missed, length_unit.factor),
+        (f"ate_aligned_{length_unit.key}", aligned, missed, length_unit.factor),
+        (f"rpe_{length_unit.key}", steps, missed_pairs, length_unit.factor),
         ("rpe_deg", turns, missed_pairs, 1.0),
     ):
         found = root_mean_square(np.concatenate([np.zeros(0), *parts])) * factor
-        figures |= {name: float("inf") if lost else found, f"localized_{name}": found}
+        metrics |= {name: float("inf") if lost else found, f"localized_{name}": found}
     counts = {"localized_frames": sum(map(len, plain)), "localized_pairs": sum(map(len, steps))}
-    return figures | counts
+    return metrics | counts
 
 
 def absolute_errors(outcomes: Sequence[FrameOutcome], align: bool = False) -> np.ndarray:

@@ -60,13 +60,13 @@ def test_a_run_gives_figures_of_all_and_of_each_domain(evaluation):
     estimator = Off()
     again = evaluate_calibrator(estimator, QUERIES)
     assert estimator.warmed == 1
-    assert again.figures["frames"] == 13
-    assert evaluation.figures["pitch_median_deg"] == pytest.approx(7)  # the black one is infinitely wrong
+    assert again.metrics["frames"] == 13
+    assert evaluation.metrics["pitch_median_deg"] == pytest.approx(7)  # the black one is infinitely wrong
     assert evaluation.by_domain["indoor"]["frames"] == 10
     assert evaluation.by_domain["indoor"]["pitch_median_deg"] == pytest.approx(5.5)
     assert evaluation.by_domain["outdoor"]["pitch_median_deg"] == pytest.approx(11)
-    assert evaluation.figures["trusted_share"] == pytest.approx(11 / 13)
-    assert evaluation.figures["coverage_90"] == 1.0
+    assert evaluation.metrics["trusted_share"] == pytest.approx(11 / 13)
+    assert evaluation.metrics["coverage_90"] == 1.0
     assert "principal point" not in evaluation.facts
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from geo_training.metrics.consistency import (
-    calibration_figures,
+    calibration_metrics,
     coverage,
     coverage_table,
     map_error_6,
@@ -48,12 +48,12 @@ def test_nees_of_one_error_by_hand():
 
 def test_true_covariances_cover_what_they_state():
     outcomes = gaussian_outcomes(3000)
-    figures = calibration_figures(outcomes)
+    metrics = calibration_metrics(outcomes)
     # three standard deviations of a share of 3000
-    assert figures["coverage_90"] == pytest.approx(0.90, abs=0.017)
-    assert figures["nees_mean"] == pytest.approx(6.0, abs=0.2)
-    assert figures["nees_median"] == pytest.approx(5.348, abs=0.2)
-    assert figures["nees_mean_translation"] == pytest.approx(3.0, abs=0.15)
+    assert metrics["coverage_90"] == pytest.approx(0.90, abs=0.017)
+    assert metrics["nees_mean"] == pytest.approx(6.0, abs=0.2)
+    assert metrics["nees_median"] == pytest.approx(5.348, abs=0.2)
+    assert metrics["nees_mean_translation"] == pytest.approx(3.0, abs=0.15)
     for row in coverage_table(outcomes):
         for part in ("pose", "translation", "rotation"):
             assert row[part] == pytest.approx(row["stated"], abs=0.03)
@@ -61,9 +61,9 @@ def test_true_covariances_cover_what_they_state():
 
 def test_overconfident_covariances_cover_less():
     # Stated at a quarter of the true variance: 90 % becomes P(chi2_6 <= 10.645 / 4) = 0.150.
-    figures = calibration_figures(gaussian_outcomes(3000, stated_factor=0.25))
-    assert figures["coverage_90"] == pytest.approx(0.150, abs=0.02)
-    assert figures["nees_mean"] == pytest.approx(24.0, abs=0.8)
+    metrics = calibration_metrics(gaussian_outcomes(3000, stated_factor=0.25))
+    assert metrics["coverage_90"] == pytest.approx(0.150, abs=0.02)
+    assert metrics["nees_mean"] == pytest.approx(24.0, abs=0.8)
 
 
 def test_only_localized_frames_with_truth_count():
@@ -81,4 +81,4 @@ def test_a_covariance_that_is_none_holds_nothing():
 
 
 def test_no_frame_has_no_coverage():
-    assert np.isnan(calibration_figures([])["coverage_90"])
+    assert np.isnan(calibration_metrics([])["coverage_90"])

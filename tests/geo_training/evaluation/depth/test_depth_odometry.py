@@ -11,7 +11,7 @@ from geo_training.evaluation.depth.odometry import (
     chain_motions,
     estimate_motions,
     estimate_paths,
-    odometry_figures,
+    odometry_metrics,
     snippet_errors_m,
     unbroken_runs,
 )
@@ -66,10 +66,10 @@ def test_a_perfect_path_in_another_unit_has_no_error(factor):
     estimated_n44 = elsewhere(true_n44, factor)
     assert snippet_errors_m(true_n44, estimated_n44) == pytest.approx(np.zeros(8), abs=1e-9)
     assert align_path(true_n44, estimated_n44) == pytest.approx(true_n44, abs=1e-9)
-    figures = odometry_figures([OdometryPath("walk", true_n44, estimated_n44)])
+    metrics = odometry_metrics([OdometryPath("walk", true_n44, estimated_n44)])
     for name in ("ate5_m", "ate5_std_m", "ate_m", "rpe_m", "rpe_deg"):
-        assert figures[name] == pytest.approx(0, abs=1e-5)
-    assert figures["odometry_frames"] == 12
+        assert metrics[name] == pytest.approx(0, abs=1e-5)
+    assert metrics["odometry_frames"] == 12
 
 
 def test_the_error_of_a_snippet_is_that_of_sfmlearner():
@@ -95,9 +95,9 @@ def test_one_wrong_step_shows_once_from_frame_to_frame():
     turn_rad = 0.02
     estimated_n44[:, :3, :3] = so3_exp(np.array([0, 0, turn_rad]))  # the same for all: no relative turn
     estimated_n44[15:, :3, :3] = np.eye(3)
-    figures = odometry_figures([OdometryPath("walk", true_n44, estimated_n44)])
-    assert figures["rpe_deg"] == pytest.approx(math.degrees(turn_rad) / math.sqrt(30), rel=1e-6)
-    assert figures["ate_m"] == pytest.approx(0, abs=1e-6)
+    metrics = odometry_metrics([OdometryPath("walk", true_n44, estimated_n44)])
+    assert metrics["rpe_deg"] == pytest.approx(math.degrees(turn_rad) / math.sqrt(30), rel=1e-6)
+    assert metrics["ate_m"] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_path_along_a_line_is_scaled_from_its_start():
@@ -108,14 +108,14 @@ def test_a_path_along_a_line_is_scaled_from_its_start():
 
 def test_a_path_that_stands_still_does_not_divide_by_zero():
     true_n44, still_n44 = curve(6), np.tile(np.eye(4), (6, 1, 1))
-    figures = odometry_figures([OdometryPath("walk", true_n44, still_n44)])
-    assert figures["ate5_m"] > 0
-    assert figures["ate_m"] > 0
+    metrics = odometry_metrics([OdometryPath("walk", true_n44, still_n44)])
+    assert metrics["ate5_m"] > 0
+    assert metrics["ate_m"] > 0
 
 
 def test_nothing_long_enough_is_no_number():
-    figures = odometry_figures([])
-    assert all(math.isnan(figures[name]) for name in ("ate5_m", "ate5_std_m", "ate_m", "rpe_m", "rpe_deg"))
+    metrics = odometry_metrics([])
+    assert all(math.isnan(metrics[name]) for name in ("ate5_m", "ate5_std_m", "ate_m", "rpe_m", "rpe_deg"))
 
 
 @pytest.mark.parametrize("views", [2, 3, 5])
@@ -145,7 +145,7 @@ def test_paths_are_estimated_for_every_run():
     true_n44 = curve(10)
     paths = estimate_paths(Exact(true_n44, 3), queries(true_n44))
     assert [path.sequence for path in paths] == ["walk"]
-    assert odometry_figures(paths)["ate_m"] == pytest.approx(0, abs=1e-6)
+    assert odometry_metrics(paths)["ate_m"] == pytest.approx(0, abs=1e-6)
     assert paths[0].length_m == pytest.approx(np.linalg.norm(np.diff(true_n44[:, :3, 3], axis=0), axis=1).sum())
     with pytest.raises(InputError, match="no 5 frames in a row with true poses"):
         estimate_paths(Exact(true_n44, 3), queries(true_n44[:4]))
@@ -155,10 +155,10 @@ def test_a_pose_that_is_no_number_is_infinitely_far_off():
     true_n44 = curve(6)
     broken_n44 = true_n44.copy()
     broken_n44[4] = np.nan
-    figures = odometry_figures([OdometryPath("walk", true_n44, true_n44), OdometryPath("walk", true_n44, broken_n44)])
+    metrics = odometry_metrics([OdometryPath("walk", true_n44, true_n44), OdometryPath("walk", true_n44, broken_n44)])
     for name in ("ate5_m", "ate_m", "rpe_m", "rpe_deg"):
-        assert figures[name] == math.inf
-    assert (figures["ate5_snippets"], figures["odometry_frames"]) == (4, 12)
+        assert metrics[name] == math.inf
+    assert (metrics["ate5_snippets"], metrics["odometry_frames"]) == (4, 12)
     aligned_n44 = align_path(true_n44, broken_n44)
     assert np.isnan(aligned_n44[4]).all()
     assert np.delete(aligned_n44, 4, axis=0) == pytest.approx(np.delete(true_n44, 4, axis=0))
@@ -172,9 +172,9 @@ def test_what_is_left_after_alignment_is_worked_out_by_hand():
     true_n44, estimated_n44 = (np.stack([make_pose(np.eye(3), p) for p in points]) for points in (tips, bent))
     aligned_n44 = align_path(true_n44, estimated_n44)
     assert aligned_n44[0, :3, 3] == pytest.approx([16 / 17, 0, 4 / 17])
-    figures = odometry_figures([OdometryPath("cross", true_n44, estimated_n44)])
-    assert figures["ate_m"] == pytest.approx(math.hypot(1 / 17, 4 / 17))
+    metrics = odometry_metrics([OdometryPath("cross", true_n44, estimated_n44)])
+    assert metrics["ate_m"] == pytest.approx(math.hypot(1 / 17, 4 / 17))
     # From tip 1 to tip 2: 2 m against 32 / 17; from 2 to 3 (-1, 1, 0) against (-16, 16, -8) / 17; then as the first.
     errors = [2 / 17, math.sqrt(1 + 1 + 64) / 17, 2 / 17]
-    assert figures["rpe_m"] == pytest.approx(math.sqrt(sum(e * e for e in errors) / 3))
-    assert figures["rpe_deg"] == pytest.approx(0, abs=1e-6)
+    assert metrics["rpe_m"] == pytest.approx(math.sqrt(sum(e * e for e in errors) / 3))
+    assert metrics["rpe_deg"] == pytest.approx(0, abs=1e-6)

@@ -88,8 +88,8 @@ def text(evaluation):
 
 
 def test_the_three_scalings_are_told_apart(evaluation):
-    figures, rows = evaluation.figures, {row["name"]: row for row in evaluation.rows}
-    assert figures["frames"] == figures["frames_with_truth"] == 6
+    metrics, rows = evaluation.metrics, {row["name"]: row for row in evaluation.rows}
+    assert metrics["frames"] == metrics["frames_with_truth"] == 6
     # Half of the pixels are 4 m away, half 2 m: medians are 3 m and (2 + 1.1) / 2.
     scale = 3 / 1.55
     assert rows["room/0"]["scale"] == pytest.approx(scale)
@@ -97,23 +97,23 @@ def test_the_three_scalings_are_told_apart(evaluation):
     assert rows["room/0"]["abs_rel"] == pytest.approx(np.mean(errors))
     for index in (1, 2, 4, 5):
         assert rows[f"room/{index}"]["abs_rel"] == pytest.approx(rows["room/0"]["abs_rel"], rel=1e-5)
-    assert figures["scale"] == pytest.approx(scale)
+    assert metrics["scale"] == pytest.approx(scale)
     scales = scale / np.array([1.0, 0.8, 1.25, 0.5, 1.0])
-    assert figures["scale_spread"] == pytest.approx(scales.std() / scale)
+    assert metrics["scale_spread"] == pytest.approx(scales.std() / scale)
     assert rows["room/4"]["abs_rel_one_scale"] == pytest.approx(np.mean([1 - scale / 4, 1 - 0.55 * scale / 2]))
     assert rows["room/0"]["abs_rel_unscaled"] == pytest.approx((0.5 + 0.45) / 2)
 
 
 def test_an_image_without_an_answer_counts_as_a_flat_map(evaluation):
     row = next(row for row in evaluation.rows if row["name"] == "room/3")
-    assert evaluation.figures["failed"] == 1
+    assert evaluation.metrics["failed"] == 1
     assert row["verdict"] == DepthVerdict.NO_STRUCTURE.value
     assert math.isnan(row["scale"])
     assert row["abs_rel"] == pytest.approx((1 / 4 + 1 / 2) / 2)  # 3 m everywhere
     assert row["edge"] == 0.0
     assert row["coverage"] == 0.0
-    assert evaluation.figures["coverage"] == pytest.approx(5 / 6)
-    counted = [evaluation.figures[f"{name}_frames"] for name in ("scaled", "edge", "confidence", "timed")]
+    assert evaluation.metrics["coverage"] == pytest.approx(5 / 6)
+    counted = [evaluation.metrics[f"{name}_frames"] for name in ("scaled", "edge", "confidence", "timed")]
     assert counted == [5, 6, 5, 6]
     # By one scale the flat map stands at the usual depth of the others.
     usual = np.median([1.55 * factor for index, factor in enumerate(FACTORS) if index != 3])
@@ -150,13 +150,13 @@ def test_the_line_says_what_could_not_be_measured_without_a_nan():
 def test_frames_in_runs_too_short_for_a_path_are_counted():
     alone = replace(query(5), name="room/late", stamp_s=50.0)
     found = evaluate_depth(Half(), [*(query(index) for index in range(6)), alone], OPTIONS, Turned())
-    assert (found.figures["odometry_frames"], found.figures["odometry_left_out"]) == (6, 1)
+    assert (found.metrics["odometry_frames"], found.metrics["odometry_left_out"]) == (6, 1)
     assert "(1 frames are in runs too short)" in headline(found)
 
 
 def test_a_path_that_is_no_number_is_said_in_words():
-    figures = {"ate5_m": math.inf, "ate5_std_m": math.nan, "ate_m": math.inf, "path_m": 3.0, "ate5_snippets": 2}
-    assert depth.path_words(figures) == "the path holds motions that are no numbers, so it has no error"
+    metrics = {"ate5_m": math.inf, "ate5_std_m": math.nan, "ate_m": math.inf, "path_m": 3.0, "ate5_snippets": 2}
+    assert depth.path_label(metrics) == "the path holds motions that are no numbers, so it has no error"
 
 
 def test_a_depth_without_any_error_has_a_page():
@@ -166,21 +166,21 @@ def test_a_depth_without_any_error_has_a_page():
             return RelativeDepth(DepthVerdict.ESTIMATED, "", camera, depth_hw, np.full_like(depth_hw, 0.1), image_hw3)
 
     found = evaluate_depth(Exact(), [query(0)], OPTIONS)
-    assert found.figures["abs_rel"] == found.figures["ause_random"] == 0.0
+    assert found.metrics["abs_rel"] == found.metrics["ause_random"] == 0.0
     assert "0.000" in render_depth_report(found)
 
 
 def test_edges_confidence_time_and_motion_are_measured(evaluation):
-    figures = evaluation.figures
-    assert figures["edge"] == pytest.approx(5 / 6)
-    assert "object_edge" not in figures
-    assert figures["ause"] < figures["ause_random"]
+    metrics = evaluation.metrics
+    assert metrics["edge"] == pytest.approx(5 / 6)
+    assert "object_edge" not in metrics
+    assert metrics["ause"] < metrics["ause_random"]
     stated = np.mean([1 - math.exp(-math.log(1.25) / sigma) for sigma in (0.02, 0.2)])
-    assert figures["confidence"] == pytest.approx(stated, abs=1e-3)
-    assert figures["confidence_actual"] == 1.0
-    assert figures["frame_ms_p99"] >= figures["frame_ms_p50"] > 0
-    assert figures["ate_m"] == pytest.approx(0, abs=1e-6)
-    assert figures["ate5_m"] == pytest.approx(0, abs=1e-6)
+    assert metrics["confidence"] == pytest.approx(stated, abs=1e-3)
+    assert metrics["confidence_actual"] == 1.0
+    assert metrics["frame_ms_p99"] >= metrics["frame_ms_p50"] > 0
+    assert metrics["ate_m"] == pytest.approx(0, abs=1e-6)
+    assert metrics["ate5_m"] == pytest.approx(0, abs=1e-6)
     assert [row["pixels"] for row in evaluation.distance_rows] == [5 * 57 * 40] * 2
     assert evaluation.curves["best"][-1] <= evaluation.curves["by_stated"][-1]
 
@@ -188,13 +188,13 @@ def test_edges_confidence_time_and_motion_are_measured(evaluation):
 def test_masks_add_the_borders_of_objects():
     ids_hw = np.zeros((60, 80), np.uint16)
     ids_hw[:, 40:] = 1
-    figures = evaluate_depth(Half(), [query(0, load_instances=lambda: ids_hw)], OPTIONS).figures
-    assert figures["object_edge"] == figures["edge"] == 1.0
+    metrics = evaluate_depth(Half(), [query(0, load_instances=lambda: ids_hw)], OPTIONS).metrics
+    assert metrics["object_edge"] == metrics["edge"] == 1.0
 
 
 def test_edges_can_be_left_out():
     evaluation = evaluate_depth(Half(), [query(0)], DepthOptions(OPTIONS.protocol, edges=False))
-    assert "edge" not in evaluation.figures
+    assert "edge" not in evaluation.metrics
     assert "edges" not in headline(evaluation)
 
 
@@ -206,16 +206,16 @@ def test_the_estimator_is_warmed_up_once_and_not_timed():
 
 def test_no_answer_at_all_is_still_a_result():
     evaluation = evaluate_depth(Half(), [query(3)], OPTIONS)
-    assert evaluation.figures["abs_rel"] == pytest.approx(0.375)
-    assert math.isnan(evaluation.figures["scale"])
+    assert evaluation.metrics["abs_rel"] == pytest.approx(0.375)
+    assert math.isnan(evaluation.metrics["scale"])
     assert Page(render_depth_report(evaluation)).open == []
 
 
 def test_truth_out_of_range_leaves_no_figures_but_a_row():
     evaluation = evaluate_depth(Half(), [query(0)], DepthOptions(DepthProtocol("near", 1.0)))
-    assert evaluation.figures["frames"] == 1
-    assert evaluation.figures["frames_with_truth"] == 0
-    assert math.isnan(evaluation.figures["abs_rel"])
+    assert evaluation.metrics["frames"] == 1
+    assert evaluation.metrics["frames_with_truth"] == 0
+    assert math.isnan(evaluation.metrics["abs_rel"])
     assert Page(render_depth_report(evaluation)).open == []
 
 
@@ -229,7 +229,7 @@ def test_motion_can_be_measured_without_depth():
     queries = [DepthQuery(q.name, q.camera, q.load_image, None, None, q.T_world_camera, q.sequence, q.stamp_s)
                for q in map(query, range(6))]  # fmt: skip
     evaluation = evaluate_depth(Half(), queries, OPTIONS, Turned())
-    assert evaluation.figures["ate_m"] == pytest.approx(0, abs=1e-6)
+    assert evaluation.metrics["ate_m"] == pytest.approx(0, abs=1e-6)
     assert headline(evaluation).startswith("ATE of 5 frames 0.000")
     assert Page(render_depth_report(evaluation)).images == 0
 

@@ -11,7 +11,7 @@ from geo_training.console import write_json
 from geo_training.evaluation.localization.pictures import BAD_RGB, GOOD_RGB, draw_detections, worst_frames
 from geo_training.evaluation.localization.report import render_report, write_report
 from geo_training.evaluation.localization.summary import headline, make_evaluation
-from geo_training.metrics.pose import FrameOutcome, Ruler
+from geo_training.metrics.pose import FrameOutcome, LengthUnit
 from html_page import Page
 
 from geo_perception.geometry import Camera, invert_pose, make_pose
@@ -33,10 +33,10 @@ def outcome(index, offset_m, found=True, sequence="walk"):
                         np.eye(6) * 4e-4 if found else None, 2 if found else 0, "", 0.1, CAMERA, result)  # fmt: skip
 
 
-def evaluation(outcomes=None, ruler=Ruler(), title="Office & <kitchen>", landmarks=LANDMARKS):
+def evaluation(outcomes=None, length_unit=LengthUnit(), title="Office & <kitchen>", landmarks=LANDMARKS):
     outcomes = outcomes or [outcome(i, 0.01 * i, found=i != 3) for i in range(8)]
     return make_evaluation(
-        title, outcomes, ruler, landmarks, facts={"scene": "office.safetensors"}, config={"seed": 7},
+        title, outcomes, length_unit, landmarks, facts={"scene": "office.safetensors"}, config={"seed": 7},
         load_images=lambda names: {name: np.full((48, 64, 3), 90, np.uint8) for name in names},
     )  # fmt: skip
 
@@ -114,7 +114,7 @@ def test_a_recording_without_truth_and_without_landmarks_still_has_a_report():
 
 
 def test_unknown_scale_is_said_in_words():
-    words = " ".join(Page(render_report(evaluation(ruler=Ruler(False, 2.0)))).words)
+    words = " ".join(Page(render_report(evaluation(length_unit=LengthUnit(False, 2.0)))).words)
     assert "scale of this scene is unknown" in words
     assert "% of scene depth" in words
     assert " cm" not in words

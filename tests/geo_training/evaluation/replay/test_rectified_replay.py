@@ -112,9 +112,9 @@ def test_both_give_the_same_poses_within_their_noise(bag, replay):
         assert distance_m < np.sqrt(np.trace(variance_66[:3, :3]))
         assert angle_rad < np.sqrt(np.trace(variance_66[3:, 3:]))
     for evaluation in (raw, rectified):
-        assert evaluation.figures["recall_2cm_2deg"] == 1.0
-        assert evaluation.figures["coverage_90"] > 0.9
-    assert rectified.figures["median_cm"] < raw.figures["median_cm"] + 0.7  # of 2 cm that are stated
+        assert evaluation.metrics["recall_2cm_2deg"] == 1.0
+        assert evaluation.metrics["coverage_90"] > 0.9
+    assert rectified.metrics["median_cm"] < raw.metrics["median_cm"] + 0.7  # of 2 cm that are stated
     assert "are rectified, as its name says" in rectified.facts["taken"]
     assert "taken" not in raw.facts
 
@@ -122,9 +122,9 @@ def test_both_give_the_same_poses_within_their_noise(bag, replay):
 def test_undistorted_twice_the_same_images_are_worth_nothing(bag, replay):
     """This is what the check above must be able to see."""
     twice = replay(bag, "image_rect", "false")
-    assert twice.figures["median_cm"] > 8
-    assert twice.figures["recall_5cm_5deg"] == 0.0
-    assert twice.figures["coverage_90"] == 0.0
+    assert twice.metrics["median_cm"] > 8
+    assert twice.metrics["recall_5cm_5deg"] == 0.0
+    assert twice.metrics["coverage_90"] == 0.0
 
 
 def test_the_camera_of_a_frame_is_p_by_name_or_option(bag):

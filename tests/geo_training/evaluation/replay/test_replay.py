@@ -8,10 +8,10 @@ from geo_training.datasets.recordings.bag_poses import PoseOptions
 from geo_training.evaluation.localization.summary import headline
 from geo_training.evaluation.replay.bag_input import open_bag
 from geo_training.evaluation.replay.config import load_replay_config
-from geo_training.evaluation.replay.live import NO_ANSWER, LiveRun, live_figures, live_outcomes
+from geo_training.evaluation.replay.live import NO_ANSWER, LiveRun, live_metrics, live_outcomes
 from geo_training.evaluation.replay.live_publisher import Pace
 from geo_training.evaluation.replay.replay import evaluation_of, explain, replay_bag
-from geo_training.metrics.pose import Ruler
+from geo_training.metrics.pose import LengthUnit
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -95,16 +95,16 @@ LANDMARKS = np.array([[0.0, 0.0, 2.0]])
 
 def test_every_frame_is_measured_against_the_interpolated_truth(tmp_path):
     evaluation = replay_bag(GreyLevelEstimator(), open_bag(write_bag(tmp_path / "walk")), LANDMARKS)
-    figures = evaluation.figures
+    metrics = evaluation.metrics
     assert [o.name for o in evaluation.outcomes] == [f"walk/{i:06d}" for i in range(FRAMES)]
     assert [o.stamp_ns for o in evaluation.outcomes] == [START_NS + i * STEP_NS for i in range(FRAMES)]
     for i, outcome in enumerate(evaluation.outcomes):
         assert outcome.T_true[:3, 3] == pytest.approx([0.1 * i, 0, 0], abs=1e-6)
-    assert figures["localized_share"] == pytest.approx(5 / 6)
-    assert figures["recall_5cm_5deg"] == pytest.approx(5 / 6)
-    assert figures["recall_1cm_1deg"] == 0.0
-    assert figures["median_cm"] == pytest.approx(2.0, abs=0.05)
-    assert figures["coverage_90"] == 1.0
+    assert metrics["localized_share"] == pytest.approx(5 / 6)
+    assert metrics["recall_5cm_5deg"] == pytest.approx(5 / 6)
+    assert metrics["recall_1cm_1deg"] == 0.0
+    assert metrics["median_cm"] == pytest.approx(2.0, abs=0.05)
+    assert metrics["coverage_90"] == 1.0
     assert "/ground_truth/pose" in evaluation.facts["true poses"]
 
 
@@ -124,14 +124,14 @@ def test_an_image_that_cannot_be_decoded_is_a_miss_with_a_reason(tmp_path):
     bad = evaluation.outcomes[2]
     assert bad.verdict == Verdict.BAD_IMAGE.value
     assert bad.detail
-    assert evaluation.figures["recall_5cm_5deg"] == pytest.approx(4 / 6)
+    assert evaluation.metrics["recall_5cm_5deg"] == pytest.approx(4 / 6)
 
 
 def test_a_recording_without_truth_is_replayed_and_says_so(tmp_path, capsys):
     evaluation = replay_bag(GreyLevelEstimator(), open_bag(write_bag(tmp_path / "walk", poses=False)), LANDMARKS)
-    assert evaluation.figures["frames_with_truth"] == 0
-    assert np.isnan(evaluation.figures["recall_5cm_5deg"])
-    assert evaluation.figures["localized_share"] == pytest.approx(5 / 6)
+    assert evaluation.metrics["frames_with_truth"] == 0
+    assert np.isnan(evaluation.metrics["recall_5cm_5deg"])
+    assert evaluation.metrics["localized_share"] == pytest.approx(5 / 6)
     assert "no true poses" in capsys.readouterr().err
 
 
@@ -165,7 +165,7 @@ def test_another_cameras_info_is_refused_before_anything_is_replayed(tmp_path):
 def test_another_frame_of_the_same_size_is_told_once(tmp_path, capsys):
     bag = open_bag(write_bag(tmp_path / "walk", info_frame="left"))
     evaluation = replay_bag(GreyLevelEstimator(), bag, LANDMARKS)
-    assert evaluation.figures["localized_share"] == pytest.approx(5 / 6)
+    assert evaluation.metrics["localized_share"] == pytest.approx(5 / 6)
     assert capsys.readouterr().err.count("taken as one camera's") == 1
     assert "'left'" in evaluation.facts["taken"]
 
@@ -219,23 +219,23 @@ def test_live_answers_are_matched_by_stamp(tmp_path):
 def test_live_recall_counts_what_was_published_and_apart_what_was_taken(tmp_path):
     run = live_run()
     outcomes = live_outcomes(open_bag(write_bag(tmp_path / "walk")), run)
-    figures = live_figures(run, outcomes, Ruler())
-    assert figures["frames_published"] == 6
-    assert figures["frames_replaced"] == 1
-    assert figures["answered_share"] == pytest.approx(4 / 6)
-    assert figures["published_hz"] == pytest.approx(10.0)
-    assert figures["taken_recall_5cm_5deg"] == pytest.approx(3 / 5)
-    assert figures["answered_recall_5cm_5deg"] == pytest.approx(3 / 4)
-    assert figures["answered_with_truth"] == 4
-    assert figures["frames_dropped"] == 1
+    metrics = live_metrics(run, outcomes, LengthUnit())
+    assert metrics["frames_published"] == 6
+    assert metrics["frames_replaced"] == 1
+    assert metrics["answered_share"] == pytest.approx(4 / 6)
+    assert metrics["published_hz"] == pytest.approx(10.0)
+    assert metrics["taken_recall_5cm_5deg"] == pytest.approx(3 / 5)
+    assert metrics["answered_recall_5cm_5deg"] == pytest.approx(3 / 4)
+    assert metrics["answered_with_truth"] == 4
+    assert metrics["frames_dropped"] == 1
 
 
 def test_frames_that_were_lost_on_the_way_are_dropped_too(tmp_path):
     run = live_run()
     run.counts = {"received": 4, "processed": 3, "replaced by a newer frame": 1, "rejected": 0}  # an old count
-    figures = live_figures(run, live_outcomes(open_bag(write_bag(tmp_path / "walk")), run), Ruler())
-    assert figures["frames_processed"] == 4  # as many as poses came
-    assert figures["frames_dropped"] == 2
+    metrics = live_metrics(run, live_outcomes(open_bag(write_bag(tmp_path / "walk")), run), LengthUnit())
+    assert metrics["frames_processed"] == 4  # as many as poses came
+    assert metrics["frames_dropped"] == 2
 
 
 def test_a_live_run_without_an_answer_has_no_recall_of_the_answered(tmp_path):
@@ -244,11 +244,11 @@ def test_a_live_run_without_an_answer_has_no_recall_of_the_answered(tmp_path):
     run.received_s.clear()
     bag = open_bag(write_bag(tmp_path / "walk"))
     outcomes = live_outcomes(bag, run)
-    figures = live_figures(run, outcomes, Ruler())
-    assert np.isnan(figures["answered_recall_5cm_5deg"])
-    assert figures["taken_recall_5cm_5deg"] == 0.0
+    metrics = live_metrics(run, outcomes, LengthUnit())
+    assert np.isnan(metrics["answered_recall_5cm_5deg"])
+    assert metrics["taken_recall_5cm_5deg"] == 0.0
     evaluation = evaluation_of(bag, outcomes, LANDMARKS, True, "Live", None, {})
-    evaluation.figures.update(figures)
+    evaluation.metrics.update(metrics)
     line = headline(evaluation)
     assert "0 of 6 published frames answered, 1 dropped" in line
     assert "no frame was answered, so no time is known" in line
@@ -262,8 +262,8 @@ def test_most_frames_dropped_leaves_no_median(tmp_path):
     evaluation = evaluation_of(
         bag := open_bag(write_bag(tmp_path / "walk")), live_outcomes(bag, run), LANDMARKS, True, "Live", None, {}
     )
-    assert evaluation.figures["median_cm"] == np.inf
-    assert evaluation.figures["frames_missed"] == 5
+    assert evaluation.metrics["median_cm"] == np.inf
+    assert evaluation.metrics["frames_missed"] == 5
 
 
 def test_images_are_due_as_they_were_recorded():

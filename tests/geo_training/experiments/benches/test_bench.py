@@ -107,11 +107,11 @@ def test_every_registered_benchmark_says_what_it_needs():
         assert benchmark.name == name
         assert benchmark.needs
         assert benchmark.duration
-        assert benchmark.figures
+        assert benchmark.metrics
 
 
 def test_the_office_gives_the_figures_asked_for():
-    assert set(load_benchmark("localization-office").figures) >= {
+    assert set(load_benchmark("localization-office").metrics) >= {
         "recall_5cm_5deg", "recall_10cm_5deg", "median_cm", "median_deg", "map_s", "train_s", "frame_ms_p50",
         "frame_ms_p99", "scene_bytes", "sift_recall_5cm_5deg", "sift_frame_ms_p50", "sift_bytes", "coverage_90",
     }  # fmt: skip

@@ -22,7 +22,7 @@ def test_it_gives_every_methods_errors_over_seeds(tmp_path, monkeypatch):
     content, _ = run_benchmark(benchmark, tmp_path / "data", tmp_path / "work", BenchOptions(device="cpu"))
     names = [f"{m}_{end}" for m in METHODS for end in ("old_mse", "new_mse", "old_mse_before")]
     assert (
-        set(content["figures"]) == set(benchmark.figures) == {f"{name}{end}" for name in names for end in ("", "_std")}
+        set(content["figures"]) == set(benchmark.metrics) == {f"{name}{end}" for name in names for end in ("", "_std")}
     )
     assert all(value > 0 for value in content["figures"].values())
     assert {"finetune_forgets_most", "bic_is_best"} <= set(content["config"]["order"])

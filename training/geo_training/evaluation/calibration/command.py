@@ -125,7 +125,7 @@ def calibration(
     if report is not None:
         write_evaluation(evaluation, report)
     if max_median_deg is not None:
-        _check_medians(evaluation.figures, max_median_deg)
+        _check_medians(evaluation.metrics, max_median_deg)
 
 
 _WORDS = {"panoramas": "panoramas", "crops": "crops on disk", "photographs": "a dataset of photographs"}
@@ -185,12 +185,12 @@ def _warn_of_learned(names: set[str], header: dict) -> None:
         warn(f"the weights were trained on {len(learned)} of these {len(names)} panoramas; the figures flatter them")
 
 
-def _check_medians(figures: dict[str, float], largest_deg: float) -> None:
+def _check_medians(metrics: dict[str, float], largest_deg: float) -> None:
     for name, words in (("roll", "roll"), ("pitch", "pitch"), ("fov", "vertical field of view")):
-        median_deg = figures[f"{name}_median_deg"]
+        median_deg = metrics[f"{name}_median_deg"]
         if not median_deg < float("inf"):
             raise NotGoodEnough(
-                f"there is no median error of the {words}: {figures['frames_missed']} of {figures['frames']} images "
+                f"there is no median error of the {words}: {metrics['frames_missed']} of {metrics['frames']} images "
                 "have no answer"
             )
         if not median_deg <= largest_deg:

@@ -13,7 +13,7 @@ from geo_perception.calibration.result import Calibration
 from geo_perception.errors import InputError
 from geo_training.console import track
 from geo_training.evaluation.calibration.set import CalibrationQuery, largest_offset_deg
-from geo_training.evaluation.localization.summary import latency_words
+from geo_training.evaluation.localization.summary import latency_label
 from geo_training.metrics.calibration import (
     AUC_THRESHOLDS_DEG,
     CalibrationOutcome,
@@ -32,13 +32,13 @@ class Estimator(Protocol):
 class CalibrationEvaluation:
     """Everything a report shows.
 
-    `figures` is flat; `by_domain` holds the same for each domain. `load_images` gives the RGB images of the named
+    `metrics` is flat; `by_domain` holds the same for each domain. `load_images` gives the RGB images of the named
     frames, for pictures. `facts` are lines for the reader: the weights, the data.
     """
 
     title: str
     outcomes: list[CalibrationOutcome]
-    figures: dict[str, float]
+    metrics: dict[str, float]
     by_domain: dict[str, dict[str, float]]
     reliability_rows: list[dict[str, float]]
     facts: dict[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class CalibrationEvaluation:
         """
         return {
             "title": self.title,
-            "figures": self.figures,
+            "figures": self.metrics,
             "by_domain": self.by_domain,
             "reliability": self.reliability_rows,
             "facts": self.facts,
@@ -139,26 +139,26 @@ def frame_row(outcome: CalibrationOutcome) -> dict:
 
 def headline(evaluation: CalibrationEvaluation) -> str:
     """The result in one line for a terminal."""
-    figures = evaluation.figures
-    areas = ", ".join(f"{words} {auc_words(figures, name)}" for name, words in _NAMES)
-    parts = [f"{figures['frames']} frames", f"{figures['trusted_share']:.1%} trusted"]
-    if figures["frames_missed"]:
-        parts.append(f"{figures['frames_missed']} without an answer")
-    if np.isfinite(figures["roll_median_deg"]):
-        medians = ", ".join(f"{words} {figures[f'{name}_median_deg']:.2f}°" for name, words in _NAMES)
+    metrics = evaluation.metrics
+    areas = ", ".join(f"{words} {auc_label(metrics, name)}" for name, words in _NAMES)
+    parts = [f"{metrics['frames']} frames", f"{metrics['trusted_share']:.1%} trusted"]
+    if metrics["frames_missed"]:
+        parts.append(f"{metrics['frames_missed']} without an answer")
+    if np.isfinite(metrics["roll_median_deg"]):
+        medians = ", ".join(f"{words} {metrics[f'{name}_median_deg']:.2f}°" for name, words in _NAMES)
         parts.append(f"median error: {medians}")
     else:
         parts.append("no median error, since half of the frames or more have no answer")
     parts.append(f"AUC at 1/5/10°: {areas}")
-    held = f"{figures['coverage_90']:.1%} of {figures['coverage_frames']} inside the stated 90 % interval"
-    parts.append(held if figures["coverage_frames"] else "no answer whose stated interval could be checked")
-    parts.append(latency_words(figures))
+    held = f"{metrics['coverage_90']:.1%} of {metrics['coverage_frames']} inside the stated 90 % interval"
+    parts.append(held if metrics["coverage_frames"] else "no answer whose stated interval could be checked")
+    parts.append(latency_label(metrics))
     return "; ".join(parts)
 
 
-def auc_words(figures: dict[str, float], name: str) -> str:
+def auc_label(metrics: dict[str, float], name: str) -> str:
     """The AUC of one angle at all limits, in percent: 34.1/64.0/79.2."""
-    return "/".join(f"{figures[f'{name}_auc_{limit}']:.1f}" for limit in AUC_THRESHOLDS_DEG)
+    return "/".join(f"{metrics[f'{name}_auc_{limit}']:.1f}" for limit in AUC_THRESHOLDS_DEG)
 
 
 _NAMES = (("roll", "roll"), ("pitch", "pitch"), ("fov", "vertical fov"))

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from geo_training.evaluation.calibration.charts import calibration_charts
-from geo_training.evaluation.calibration.evaluate import CalibrationEvaluation, auc_words
+from geo_training.evaluation.calibration.evaluate import CalibrationEvaluation, auc_label
 from geo_training.evaluation.calibration.pictures import chosen_frames, draw_horizons
 from geo_training.metrics.calibration import HORIZON_LIMIT, CalibrationOutcome, TrueCamera, horizon_in_image
 from geo_training.report.numbers import count, number, percent, two
@@ -84,7 +84,7 @@ def render_calibration_report(evaluation: CalibrationEvaluation, command: str = 
         chart_section(charts, "values", _CHART_TEXTS),
         *_pictures(evaluation),
         pair(chart_section(charts, "trust", _CHART_TEXTS), verdict_table(verdicts, _VERDICT_NOTE)),
-        _figures_table(evaluation),
+        _metrics_table(evaluation),
         _reliability(evaluation),
         chart_section(charts, "latency", _CHART_TEXTS),
         provenance(evaluation.facts, evaluation.config, command),
@@ -93,17 +93,17 @@ def render_calibration_report(evaluation: CalibrationEvaluation, command: str = 
 
 
 def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
-    figures = evaluation.figures
-    trusted = Markup("<b>{:.1%}</b>").format(figures["trusted_share"])
-    sentences = [Markup("{} images, {} of the answers are trusted.").format(figures["frames"], trusted)]
-    if np.isfinite(figures["roll_median_deg"]):
+    metrics = evaluation.metrics
+    trusted = Markup("<b>{:.1%}</b>").format(metrics["trusted_share"])
+    sentences = [Markup("{} images, {} of the answers are trusted.").format(metrics["frames"], trusted)]
+    if np.isfinite(metrics["roll_median_deg"]):
         sentences.append(
-            f"Half of the images are told more closely than {figures['roll_median_deg']:.2f}° in roll, "
-            f"{two(figures['pitch_median_deg'])}° in pitch and {two(figures['fov_median_deg'])}° in the vertical field "
+            f"Half of the images are told more closely than {metrics['roll_median_deg']:.2f}° in roll, "
+            f"{two(metrics['pitch_median_deg'])}° in pitch and {two(metrics['fov_median_deg'])}° in the vertical field "
             "of view."
         )
     else:
-        share = "Less than" if figures["answered_share"] < 0.5 else "Only"
+        share = "Less than" if metrics["answered_share"] < 0.5 else "Only"
         sentences.append(f"{share} half of the images are answered, so there is no median error.")
     if "principal point" in evaluation.facts:
         sentences.append(f"The principal point lies {evaluation.facts['principal point']}.")
@@ -111,23 +111,23 @@ def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
 
 
 def _tile_entries(evaluation: CalibrationEvaluation) -> list[tuple[str, str, str]]:
-    figures = evaluation.figures
-    held, (low, high) = figures["coverage_90"], _COVERED_WELL
-    enough = figures["coverage_frames"] >= _ENOUGH_FRAMES
+    metrics = evaluation.metrics
+    held, (low, high) = metrics["coverage_90"], _COVERED_WELL
+    enough = metrics["coverage_frames"] >= _ENOUGH_FRAMES
     tone = "" if not enough else "good" if low <= held <= high else "bad"
     return [
-        (number(figures["roll_median_deg"], 2, "°"), "median roll error", ""),
-        (number(figures["pitch_median_deg"], 2, "°"), "median pitch error", ""),
-        (number(figures["fov_median_deg"], 2, "°"), "median error of the vertical field of view", ""),
-        (number(figures["focal_median_pct"], 1, " %"), "median error of the focal length", ""),
-        (number(figures["horizon_median_pct"], 1, " %"), "median horizon error, of the image's height", ""),
+        (number(metrics["roll_median_deg"], 2, "°"), "median roll error", ""),
+        (number(metrics["pitch_median_deg"], 2, "°"), "median pitch error", ""),
+        (number(metrics["fov_median_deg"], 2, "°"), "median error of the vertical field of view", ""),
+        (number(metrics["focal_median_pct"], 1, " %"), "median error of the focal length", ""),
+        (number(metrics["horizon_median_pct"], 1, " %"), "median horizon error, of the image's height", ""),
         (
             percent(held),
-            f"of true values inside the 90 % intervals that {figures['coverage_frames']} answers state",
+            f"of true values inside the 90 % intervals that {metrics['coverage_frames']} answers state",
             tone,
         ),
-        (percent(figures["trusted_share"]), "of answers trusted", ""),
-        (number(figures["frame_ms_p50"], 0, " ms"), "an image (median)", ""),
+        (percent(metrics["trusted_share"]), "of answers trusted", ""),
+        (number(metrics["frame_ms_p50"], 0, " ms"), "an image (median)", ""),
     ]
 
 
@@ -164,14 +164,14 @@ def _camera_words(camera: TrueCamera) -> str:
     return words
 
 
-def _figures_table(evaluation: CalibrationEvaluation) -> Markup:
-    columns = {"all": evaluation.figures}
+def _metrics_table(evaluation: CalibrationEvaluation) -> Markup:
+    columns = {"all": evaluation.metrics}
     if len(evaluation.by_domain) > 1:
         columns |= evaluation.by_domain
     angles = {"roll": "roll", "pitch": "pitch", "fov": "vertical field of view", "gravity": "direction of gravity"}
     rows = [["images", *(count(c["frames"]) for c in columns.values())]]
     for name, words in angles.items():
-        rows.append([f"{words}: AUC at 1/5/10° (%)", *(auc_words(c, name) for c in columns.values())])
+        rows.append([f"{words}: AUC at 1/5/10° (%)", *(auc_label(c, name) for c in columns.values())])
         rows.append([f"{words}: median error (°)", *(two(c[f"{name}_median_deg"]) for c in columns.values())])
     limit_pct = f"{100 * HORIZON_LIMIT:.0f}"
     lines = [

@@ -67,7 +67,7 @@ def error_by_distance(evaluation: DepthEvaluation) -> go.Figure:
 def scale_by_frame(evaluation: DepthEvaluation) -> go.Figure:
     """The factor of each image over the median factor, in the order of the images."""
     rows = [row for row in evaluation.rows if np.isfinite(row["scale"])]
-    middle = evaluation.figures["scale"]
+    middle = evaluation.metrics["scale"]
     ratio = [row["scale"] / middle for row in rows]
     shown = {"text": [row["name"] for row in rows], "showlegend": False, "marker_opacity": 0.75}
     dots = points(range(len(rows)), ratio, "an image", ACCENT, "%{text}<br>%{y:.2f} times the median", **shown)

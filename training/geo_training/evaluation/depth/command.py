@@ -109,11 +109,11 @@ def depth(
     if report is not None:
         write_evaluation(evaluation, report)
     if max_abs_rel is not None:
-        _check_error(evaluation.figures, max_abs_rel)
+        _check_error(evaluation.metrics, max_abs_rel)
 
 
-def _check_error(figures: dict[str, float], largest: float) -> None:
-    if not figures["frames_with_truth"]:
+def _check_error(metrics: dict[str, float], largest: float) -> None:
+    if not metrics["frames_with_truth"]:
         raise NotGoodEnough("no image has true depth in range, so --max-abs-rel cannot be checked")
-    if not figures["abs_rel"] <= largest:
-        raise NotGoodEnough(f"abs_rel is {figures['abs_rel']:.3f}, above {largest:g}")
+    if not metrics["abs_rel"] <= largest:
+        raise NotGoodEnough(f"abs_rel is {metrics['abs_rel']:.3f}, above {largest:g}")

@@ -18,10 +18,10 @@ from geo_training.evaluation.depth.odometry import (
     MotionEstimator,
     OdometryPath,
     estimate_paths,
-    odometry_figures,
+    odometry_metrics,
 )
 from geo_training.evaluation.depth.set import DepthQuery
-from geo_training.evaluation.localization.summary import latency_words
+from geo_training.evaluation.localization.summary import latency_label
 from geo_training.metrics import confidence as confidence
 from geo_training.metrics.depth import (
     METRICS,
@@ -32,10 +32,10 @@ from geo_training.metrics.depth import (
     evaluate_image,
     median_scale,
     resize_depth,
-    scale_figures,
+    scale_metrics,
     summarize,
 )
-from geo_training.metrics.edges import edge_figures
+from geo_training.metrics.edges import edge_metrics
 from geo_training.metrics.pose import percentile
 
 DISTANCE_BINS = 16
@@ -72,7 +72,7 @@ class DepthAnswer:
 class DepthEvaluation:
     """Everything a report shows.
 
-    `figures` is flat; `rows` has one entry for each image. `distance_rows` and `reliability_rows` are of all pixels
+    `metrics` is flat; `rows` has one entry for each image. `distance_rows` and `reliability_rows` are of all pixels
     together, `curves` the mean sparsification curves. `answers` hold the depth maps, for pictures. `facts` are lines
     for the reader: the weights, the data.
     """
@@ -80,7 +80,7 @@ class DepthEvaluation:
     title: str
     options: DepthOptions
     rows: list[dict]
-    figures: dict[str, float]
+    metrics: dict[str, float]
     distance_rows: list[dict[str, float]]
     reliability_rows: list[dict[str, float]]
     curves: dict[str, list[float]]
@@ -93,7 +93,7 @@ class DepthEvaluation:
         """The result for `--json`."""
         return {
             "title": self.title,
-            "figures": self.figures,
+            "figures": self.metrics,
             "by_distance": self.distance_rows,
             "reliability": self.reliability_rows,
             "sparsification": self.curves,
@@ -123,32 +123,32 @@ def evaluate_depth(
     if not deep and motion is None:
         raise InputError("no image has true depth; give a dataset with depth/, or --odometry to measure ego-motion")
     answers = run_queries(estimator, deep, options.protocol)
-    one_scale = scale_figures([answer.scale for answer in answers])
+    one_scale = scale_metrics([answer.scale for answer in answers])
     sums, usual_depth = _Sums(options.protocol), _usual_depth(answers)
     rows = [_measure(answer, options, one_scale["scale"], usual_depth, sums) for answer in track(answers, "comparing")]
-    figures = {
+    metrics = {
         "frames": len(rows),
         "frames_with_truth": int(sum(np.isfinite(row["abs_rel"]) for row in rows)),
         "failed": sum(not answer.result.estimated for answer in answers),
     }
     for ending in SCALINGS.values():
-        figures |= summarize(rows, [f"{name}{ending}" for name in METRICS])
-    figures |= one_scale | summarize(rows, ("coverage",))
+        metrics |= summarize(rows, [f"{name}{ending}" for name in METRICS])
+    metrics |= one_scale | summarize(rows, ("coverage",))
     extra = [f"object_{key}" for key in EDGE_KEYS if any(f"object_{key}" in row for row in rows)]
-    figures |= summarize(rows, (*EDGE_KEYS, *extra) if options.edges else ()) | summarize(rows, CONFIDENCE_KEYS)
+    metrics |= summarize(rows, (*EDGE_KEYS, *extra) if options.edges else ()) | summarize(rows, CONFIDENCE_KEYS)
     for name, key in _COUNTED:
-        figures[f"{name}_frames"] = sum(bool(np.isfinite(row.get(key, np.nan))) for row in rows)
-    figures |= {f"frame_ms_p{p}": percentile([row["latency_ms"] for row in rows], p) for p in (50, 99)}
-    figures["timed_frames"] = len(rows)
+        metrics[f"{name}_frames"] = sum(bool(np.isfinite(row.get(key, np.nan))) for row in rows)
+    metrics |= {f"frame_ms_p{p}": percentile([row["latency_ms"] for row in rows], p) for p in (50, 99)}
+    metrics["timed_frames"] = len(rows)
     paths = estimate_paths(motion, queries) if motion is not None else []
     if paths:
-        figures |= odometry_figures(paths)
+        metrics |= odometry_metrics(paths)
         posed = sum(query.T_world_camera is not None for query in queries)
-        figures["odometry_left_out"] = posed - figures["odometry_frames"]
+        metrics["odometry_left_out"] = posed - metrics["odometry_frames"]
     shown = {"facts": dict(facts or {}), "config": dict(config or {})}
     by_name = {answer.query.name: answer for answer in answers}
     tables = sums.distance_rows(), sums.reliability_rows(), sums.mean_curves()
-    return DepthEvaluation(title, options, rows, figures, *tables, paths, **shown, answers=by_name)
+    return DepthEvaluation(title, options, rows, metrics, *tables, paths, **shown, answers=by_name)
 
 
 def run_queries(estimator: Estimator, queries: Sequence[DepthQuery], protocol: DepthProtocol) -> list[DepthAnswer]:
@@ -172,44 +172,44 @@ def run_queries(estimator: Estimator, queries: Sequence[DepthQuery], protocol: D
 
 def headline(evaluation: DepthEvaluation) -> str:
     """The result in one line for a terminal."""
-    figures, parts = evaluation.figures, []
-    if figures["frames"]:
-        parts.append(f"{figures['frames']} frames")
-        if figures["failed"]:
-            parts.append(f"{figures['failed']} without an answer")
-        parts += _error_words(figures)
-        if figures["edge_frames"]:
-            few = f" over {figures['edge_frames']}" if figures["edge_frames"] < figures["frames"] else ""
-            parts.append(f"edges {figures['edge']:.3f}{few}")
-        parts.append(latency_words(figures))
+    metrics, parts = evaluation.metrics, []
+    if metrics["frames"]:
+        parts.append(f"{metrics['frames']} frames")
+        if metrics["failed"]:
+            parts.append(f"{metrics['failed']} without an answer")
+        parts += _error_words(metrics)
+        if metrics["edge_frames"]:
+            few = f" over {metrics['edge_frames']}" if metrics["edge_frames"] < metrics["frames"] else ""
+            parts.append(f"edges {metrics['edge']:.3f}{few}")
+        parts.append(latency_label(metrics))
     if evaluation.paths:
-        parts.append(path_words(figures))
+        parts.append(path_label(metrics))
     return "; ".join(parts)
 
 
-def _error_words(figures: dict[str, float]) -> list[str]:
-    if not figures["frames_with_truth"]:
+def _error_words(metrics: dict[str, float]) -> list[str]:
+    if not metrics["frames_with_truth"]:
         return ["no image has true depth in the range that is compared, so there is no error"]
     parts = []
-    if figures["frames_with_truth"] < figures["frames"]:
-        parts.append(f"of {figures['frames_with_truth']} with true depth in range")
+    if metrics["frames_with_truth"] < metrics["frames"]:
+        parts.append(f"of {metrics['frames_with_truth']} with true depth in range")
     for ending, words in (("", "its own scale"), ("_one_scale", "one scale"), ("_unscaled", "unscaled")):
-        if np.isfinite(figures[f"abs_rel{ending}"]):
-            parts.append(f"{words}: abs_rel {figures[f'abs_rel{ending}']:.3f}, d1 {figures[f'd1{ending}']:.3f}")
-    if not figures["scaled_frames"]:
+        if np.isfinite(metrics[f"abs_rel{ending}"]):
+            parts.append(f"{words}: abs_rel {metrics[f'abs_rel{ending}']:.3f}, d1 {metrics[f'd1{ending}']:.3f}")
+    if not metrics["scaled_frames"]:
         return [*parts, "no image has a scale"]
-    few = f" over {figures['scaled_frames']}" if figures["scaled_frames"] < figures["frames"] else ""
-    return [*parts, f"scales spread by {figures['scale_spread']:.0%}{few}"]
+    few = f" over {metrics['scaled_frames']}" if metrics["scaled_frames"] < metrics["frames"] else ""
+    return [*parts, f"scales spread by {metrics['scale_spread']:.0%}{few}"]
 
 
-def path_words(figures: dict[str, float]) -> str:
+def path_label(metrics: dict[str, float]) -> str:
     """The errors of the camera's path in words, also where there are none."""
-    if not np.isfinite([figures["ate5_m"], figures["ate_m"]]).all():
+    if not np.isfinite([metrics["ate5_m"], metrics["ate_m"]]).all():
         return "the path holds motions that are no numbers, so it has no error"
-    snippets = f"{figures['ate5_m']:.3f} ± {figures['ate5_std_m']:.3f} m over {figures['ate5_snippets']}"
-    left_out = figures.get("odometry_left_out", 0)
+    snippets = f"{metrics['ate5_m']:.3f} ± {metrics['ate5_std_m']:.3f} m over {metrics['ate5_snippets']}"
+    left_out = metrics.get("odometry_left_out", 0)
     few = f" ({left_out} frames are in runs too short)" if left_out else ""
-    return f"ATE of 5 frames {snippets}, of the whole path ({figures['path_m']:.3g} m) {figures['ate_m']:.3g} m{few}"
+    return f"ATE of 5 frames {snippets}, of the whole path ({metrics['path_m']:.3g} m) {metrics['ate_m']:.3g} m{few}"
 
 
 class _Sums:
@@ -274,9 +274,9 @@ def _measure(
     if not np.isfinite(median["abs_rel"]):
         return row
     if options.edges:
-        row |= edge_figures(true_hw, predicted_hw)
+        row |= edge_metrics(true_hw, predicted_hw)
         if query.load_instances is not None:
-            found = edge_figures(true_hw, predicted_hw, query.load_instances())
+            found = edge_metrics(true_hw, predicted_hw, query.load_instances())
             row |= {f"object_{key}": value for key, value in found.items()}
     if result.estimated:
         sums.distance_b3 += distance_sums(true_hw, predicted_hw, protocol, median["scale"], sums.edges_m)
@@ -295,4 +295,4 @@ def _measure_confidence(true_hw, predicted_hw, result: RelativeDepth, protocol, 
     )
     sums.curves.append(confidence.sparsification_curves(true_n, predicted_n, sigma_n))
     sums.reliability_b3 += confidence.reliability_sums(true_n, predicted_n, confidence_n)
-    return confidence.confidence_figures(true_n, predicted_n, sigma_n, confidence_n)
+    return confidence.confidence_metrics(true_n, predicted_n, sigma_n, confidence_n)

@@ -149,7 +149,7 @@ def align_path(true_n44: np.ndarray, estimated_n44: np.ndarray) -> np.ndarray:
     return _align_first(true_n44, estimated_n44) if alignment is None else alignment.poses(estimated_n44)
 
 
-def odometry_figures(paths: Sequence[OdometryPath]) -> dict[str, float]:
+def odometry_metrics(paths: Sequence[OdometryPath]) -> dict[str, float]:
     """All figures, over the snippets and frames of all paths, and over how many of both (`ate5_snippets`,
     `odometry_frames`). A path with a pose that is no number is infinitely far off.
 

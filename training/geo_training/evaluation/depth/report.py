@@ -81,7 +81,7 @@ def render_depth_report(evaluation: DepthEvaluation, command: str = "") -> str:
     """The whole page as text."""
     charts = depth_charts(evaluation)
     verdicts = [row["verdict"] for row in evaluation.rows]
-    answered = bool(verdicts) and evaluation.figures["failed"] == 0
+    answered = bool(verdicts) and evaluation.metrics["failed"] == 0
     sections = (
         header(evaluation.title, _sentences(evaluation)),
         tiles(_tile_entries(evaluation)),
@@ -101,63 +101,63 @@ def render_depth_report(evaluation: DepthEvaluation, command: str = "") -> str:
 
 
 def _sentences(evaluation: DepthEvaluation) -> list[str]:
-    figures, protocol = evaluation.figures, evaluation.options.protocol
-    if not figures["frames"]:
+    metrics, protocol = evaluation.metrics, evaluation.options.protocol
+    if not metrics["frames"]:
         return ["No image has true depth; only the motion of the camera was measured."]
     crop = ", in the part of the image that lidar reaches (Garg's crop)" if protocol.crop == "garg" else ""
-    if not figures["frames_with_truth"]:
+    if not metrics["frames_with_truth"]:
         return ["No image has true depth in the range that is compared, so there is no error."]
     sentences = [
-        f"{figures['frames_with_truth']} images with true depth, compared from {protocol.min_m:g} to "
+        f"{metrics['frames_with_truth']} images with true depth, compared from {protocol.min_m:g} to "
         f"{protocol.cap_m:g} m{crop}.",
         Markup(
             "A depth is off by <b>{}</b> on average when each image is scaled by its own truth, by {} with one scale "
             "for all."
-        ).format(percent(figures["abs_rel"]), percent(figures["abs_rel_one_scale"])),
+        ).format(percent(metrics["abs_rel"]), percent(metrics["abs_rel_one_scale"])),
     ]
-    if figures["failed"]:
-        sentences.append(f"{figures['failed']} images got no answer; they count as a flat map.")
+    if metrics["failed"]:
+        sentences.append(f"{metrics['failed']} images got no answer; they count as a flat map.")
     return sentences
 
 
 def _tile_entries(evaluation: DepthEvaluation) -> list[tuple[str, str, str]]:
-    figures, entries = evaluation.figures, []
-    if figures["frames"]:
+    metrics, entries = evaluation.metrics, []
+    if metrics["frames"]:
         entries += [
-            (number(figures["abs_rel"], 3), "abs_rel, each image by its own scale", ""),
-            (number(figures["abs_rel_one_scale"], 3), "abs_rel, one scale for all", ""),
-            (percent(figures["d1"]), "of pixels within 25 %", ""),
-            (number(100 * figures["scale_spread"], 0, " %"), "spread of the scales of the images", ""),
+            (number(metrics["abs_rel"], 3), "abs_rel, each image by its own scale", ""),
+            (number(metrics["abs_rel_one_scale"], 3), "abs_rel, one scale for all", ""),
+            (percent(metrics["d1"]), "of pixels within 25 %", ""),
+            (number(100 * metrics["scale_spread"], 0, " %"), "spread of the scales of the images", ""),
         ]
-        if np.isfinite(figures.get("edge", np.nan)):
-            entries.append((number(figures["edge"], 3), "edges: F1 against the true ones", ""))
-        if figures["ause_random"] > 0:  # no number without confidence, 0 where every depth is right
-            gain = 1 - figures["ause"] / figures["ause_random"]
+        if np.isfinite(metrics.get("edge", np.nan)):
+            entries.append((number(metrics["edge"], 3), "edges: F1 against the true ones", ""))
+        if metrics["ause_random"] > 0:  # no number without confidence, 0 where every depth is right
+            gain = 1 - metrics["ause"] / metrics["ause_random"]
             tone = "good" if gain > 0 else "bad"
             entries.append((number(100 * gain, 0, " %"), "of the best possible order of errors is known", tone))
-        entries.append((number(figures["frame_ms_p50"], 0, " ms"), "an image (median)", ""))
+        entries.append((number(metrics["frame_ms_p50"], 0, " ms"), "an image (median)", ""))
     if evaluation.paths:
-        entries.append((number(figures["ate5_m"], 3, " m"), "ATE of 5 frames", ""))
-        entries.append((number(figures["ate_m"], 2, " m"), f"ATE of {figures['path_m']:.3g} m of path", ""))
+        entries.append((number(metrics["ate5_m"], 3, " m"), "ATE of 5 frames", ""))
+        entries.append((number(metrics["ate_m"], 2, " m"), f"ATE of {metrics['path_m']:.3g} m of path", ""))
     return entries
 
 
 def _scalings_table(evaluation: DepthEvaluation) -> Markup:
-    figures = evaluation.figures
+    metrics = evaluation.metrics
     rows = [
-        [words, *(number(figures[f"{name}{SCALINGS[key]}"], 3) for name in METRICS)]
+        [words, *(number(metrics[f"{name}{SCALINGS[key]}"], 3) for name in METRICS)]
         for key, words in _SCALING_WORDS.items()
     ]
     note = (
         "Means over images. abs_rel, sq_rel and both rms are better when small, δ (the share of pixels within a "
         "factor) when large. Papers report the first row; a robot lives with the second, once it has found the scale. "
-        f"The scale is {number(figures['scale'], 3)} (median of {figures['scaled_frames']})."
+        f"The scale is {number(metrics['scale'], 3)} (median of {metrics['scaled_frames']})."
     )
     return section("Depth", note, table(["scaled by", *_METRIC_WORDS.values()], rows))
 
 
 def _others_table(evaluation: DepthEvaluation) -> Markup:
-    figures = evaluation.figures
+    metrics = evaluation.metrics
     lines = [
         ("images with true depth", "frames_with_truth", count),
         ("images without an answer", "failed", count),
@@ -176,7 +176,7 @@ def _others_table(evaluation: DepthEvaluation) -> Markup:
         ("ms an image, p50", "frame_ms_p50", two),
         ("ms an image, p99", "frame_ms_p99", two),
     ]
-    rows = [[words, form(figures[key])] for words, key, form in lines if np.isfinite(figures.get(key, np.nan))]
+    rows = [[words, form(metrics[key])] for words, key, form in lines if np.isfinite(metrics.get(key, np.nan))]
     note = (
         "Edges are where depth jumps by more than a ratio; they are right within "
         f"{TOLERANCE_PX} pixel of a true one, with the image {EVALUATION_PX} pixels large. They are not known where "
@@ -222,17 +222,17 @@ def _caption(row: dict) -> Markup:
 def _paths(evaluation: DepthEvaluation, charts: dict[str, go.Figure]) -> list[Markup]:
     if not evaluation.paths:
         return []
-    figures = evaluation.figures
+    metrics = evaluation.metrics
     rows = [
-        ["frames", count(figures["odometry_frames"])],
-        ["frames with a true pose in runs too short, left out", count(figures["odometry_left_out"])],
-        ["length of the true paths (m)", number(figures["path_m"], 1)],
-        ["snippets of 5 frames", count(figures["ate5_snippets"])],
-        ["ATE of 5 frames, mean (m)", number(figures["ate5_m"], 4)],
-        ["ATE of 5 frames, standard deviation (m)", number(figures["ate5_std_m"], 4)],
-        ["ATE of the whole path (m)", number(figures["ate_m"], 3)],
-        ["from one frame to the next: RPE (m)", number(figures["rpe_m"], 4)],
-        ["from one frame to the next: RPE (°)", number(figures["rpe_deg"], 3)],
+        ["frames", count(metrics["odometry_frames"])],
+        ["frames with a true pose in runs too short, left out", count(metrics["odometry_left_out"])],
+        ["length of the true paths (m)", number(metrics["path_m"], 1)],
+        ["snippets of 5 frames", count(metrics["ate5_snippets"])],
+        ["ATE of 5 frames, mean (m)", number(metrics["ate5_m"], 4)],
+        ["ATE of 5 frames, standard deviation (m)", number(metrics["ate5_std_m"], 4)],
+        ["ATE of the whole path (m)", number(metrics["ate_m"], 3)],
+        ["from one frame to the next: RPE (m)", number(metrics["rpe_m"], 4)],
+        ["from one frame to the next: RPE (°)", number(metrics["rpe_deg"], 3)],
     ]
     note = (
         "Snippets of 5 frames are laid on each other at their first frame, with one factor each; the ATE of one is the "

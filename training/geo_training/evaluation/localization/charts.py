@@ -69,7 +69,7 @@ def from_above(evaluation: Evaluation) -> go.Figure:
     """True and estimated positions seen from above, errors as lines and colours, misses as crosses."""
     right_3, forward_3, _ = ground_axes(evaluation)
     plane_23 = np.stack([right_3, forward_3])
-    unit = "m" if evaluation.ruler.metric else "scene units"
+    unit = "m" if evaluation.length_unit.metric else "scene units"
     traces = []
     if len(evaluation.landmarks_map_l3):
         flat_2l = plane_23 @ evaluation.landmarks_map_l3.T
@@ -107,13 +107,13 @@ def from_above(evaluation: Evaluation) -> go.Figure:
 
 def error_over_time(evaluation: Evaluation) -> go.Figure:
     """Distance and angle of every frame along the recording, logarithmic; misses along the top."""
-    ruler = evaluation.ruler
+    length_unit = evaluation.length_unit
     start_s = min(o.stamp_s for o in evaluation.outcomes)
     found = [o for o in evaluation.outcomes if o.T_true is not None and o.localized]
     missed = [o for o in evaluation.outcomes if o.T_true is not None and not o.localized]
     found_s, missed_s = ([o.stamp_s - start_s for o in group] for group in (found, missed))
     traces = []
-    for yaxis, index, name, factor, color in (("y", 0, f"distance ({ruler.unit_words})", ruler.factor, ACCENT),
+    for yaxis, index, name, factor, color in (("y", 0, f"distance ({length_unit.label})", length_unit.factor, ACCENT),
                                               ("y2", 1, "angle (°)", 1.0, THIRD)):  # fmt: skip
         values = [max(o.error[index] * factor, 1e-3) for o in found]
         hover, names = "%{text}<br>%{y:.3g}", [o.name for o in found]
@@ -123,7 +123,7 @@ def error_over_time(evaluation: Evaluation) -> go.Figure:
             shown = {"text": [f"{o.name}: {o.verdict}" for o in missed], "showlegend": index == 0}
             traces.append(points(missed_s, top, "not localized", BAD, "%{text}", 7, marker_symbol="x", yaxis=yaxis,
                                  **shown))  # fmt: skip
-    upper = axis(f"distance ({ruler.unit_words})", domain=[0.55, 1.0], **_LOG)
+    upper = axis(f"distance ({length_unit.label})", domain=[0.55, 1.0], **_LOG)
     lower = axis("angle (°)", domain=[0.0, 0.43], **_LOG)
     seconds = axis("seconds since the first frame", anchor="y2")
     return make_chart(traces, xaxis=seconds, yaxis=upper, yaxis2=lower, height=460)
@@ -131,16 +131,16 @@ def error_over_time(evaluation: Evaluation) -> go.Figure:
 
 def recall_curve(evaluation: Evaluation) -> go.Figure:
     """For every limit, the share of all frames that are right within it: by distance, and by angle."""
-    ruler = evaluation.ruler
+    length_unit = evaluation.length_unit
     truths = [o for o in evaluation.outcomes if o.T_true is not None]
-    limit_scene, limit_deg = ruler.thresholds[-1].distance * 2, 10.0
+    limit_scene, limit_deg = length_unit.thresholds[-1].distance * 2, 10.0
     traces, hover = [], "%{y:.1f} % within %{x:.2f}"
     for xaxis, index, name, factor, limit, color in (
-        ("x", 0, "by distance", ruler.factor, limit_scene, ACCENT), ("x2", 1, "by angle", 1.0, limit_deg, THIRD)
+        ("x", 0, "by distance", length_unit.factor, limit_scene, ACCENT), ("x2", 1, "by angle", 1.0, limit_deg, THIRD)
     ):  # fmt: skip
         steps, share = recall_steps([o.error[index] for o in truths], limit)
         traces.append(line(steps * factor, 100 * share, name, color, hover, line_shape="hv", xaxis=xaxis))
-    left = axis(f"limit ({ruler.unit_words})", domain=[0.0, 0.47])
+    left = axis(f"limit ({length_unit.label})", domain=[0.0, 0.47])
     right = axis("limit (°)", domain=[0.53, 1.0])
     return make_chart(traces, xaxis=left, xaxis2=right, yaxis=axis("frames within the limit (%)", range=[0, 101]))
 
@@ -187,12 +187,13 @@ def _times_used(evaluation: Evaluation, count: int) -> np.ndarray:
 
 
 def _error_markers(evaluation: Evaluation, outcomes: list[FrameOutcome], xy_n2: np.ndarray) -> go.Scatter:
-    ruler = evaluation.ruler
-    error_n = np.array([o.error[0] for o in outcomes]) * ruler.factor
-    texts = [f"{o.name}<br>{e:.2f} {ruler.unit_words}, {o.error[1]:.2f}°"
+    length_unit = evaluation.length_unit
+    error_n = np.array([o.error[0] for o in outcomes]) * length_unit.factor
+    texts = [f"{o.name}<br>{e:.2f} {length_unit.label}, {o.error[1]:.2f}°"
              for o, e in zip(outcomes, error_n, strict=True)]  # fmt: skip
-    colorbar = {"title": {"text": ruler.unit_words}, "thickness": 10, "len": 0.6}
-    marker = {"size": 7, "color": rounded(error_n), "cmin": 0, "cmax": ruler.thresholds[-1].distance * ruler.factor,
+    colorbar = {"title": {"text": length_unit.label}, "thickness": 10, "len": 0.6}
+    largest = length_unit.thresholds[-1].distance * length_unit.factor
+    marker = {"size": 7, "color": rounded(error_n), "cmin": 0, "cmax": largest,
               "colorscale": _ERROR_SCALE, "showscale": True, "colorbar": colorbar}  # fmt: skip
     return points(*xy_n2.T, "estimated", ACCENT, "%{text}", text=texts, marker=marker)
 

@@ -15,7 +15,7 @@ from geo_perception.localization.result import Localization
 from geo_training.console import track
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known
 from geo_training.evaluation.localization.summary import Evaluation, make_evaluation
-from geo_training.metrics.pose import FrameOutcome, Ruler, scene_depth
+from geo_training.metrics.pose import FrameOutcome, LengthUnit, scene_depth
 
 Truth = Literal["auto", "poses", "map"]
 
@@ -158,7 +158,7 @@ def evaluate_dataset(
     if not any(frame.name in poses for frame in frames):
         raise InputError(f"no frame of {dataset.root} ({split_words}) has a true pose in {truth_words}")
     queries = dataset_queries(dataset, frames, poses, cameras)
-    ruler = make_ruler(metric, [q.T_true for q in queries if q.T_true is not None], landmarks_map_l3)
+    length_unit = make_ruler(metric, [q.T_true for q in queries if q.T_true is not None], landmarks_map_l3)
     warm_up = getattr(estimator, "warm_up", None)
     if warm_up is not None:
         warm_up()
@@ -168,17 +168,17 @@ def evaluate_dataset(
     gravity = dataset.info.gravity_world
     config = {"split": split_words, "truth": truth, "seed": seed}
     return make_evaluation(
-        title, outcomes, ruler, landmarks_map_l3, facts=facts, config=config,
+        title, outcomes, length_unit, landmarks_map_l3, facts=facts, config=config,
         up_map_3=None if gravity is None else -np.asarray(gravity),
         load_images=lambda names: {name: dataset.image(by_name[name]) for name in names},
     )  # fmt: skip
 
 
-def make_ruler(metric: bool, true_poses_T: list[np.ndarray], landmarks_map_l3: np.ndarray) -> Ruler:
+def make_ruler(metric: bool, true_poses_T: list[np.ndarray], landmarks_map_l3: np.ndarray) -> LengthUnit:
     """Centimetres for a metric scene, else percent of the median distance from the cameras to the landmarks."""
     if metric:
-        return Ruler()
+        return LengthUnit()
     depth = scene_depth(true_poses_T, np.asarray(landmarks_map_l3, np.float64).reshape(-1, 3))
     if not (np.isfinite(depth) and depth > 0):
         raise InputError("the scale of this scene is unknown and no camera sees a landmark, so nothing can be measured")
-    return Ruler(metric=False, scene_depth=depth)
+    return LengthUnit(metric=False, scene_depth=depth)

@@ -21,7 +21,7 @@ def worst_frames(evaluation: Evaluation, count: int = 6) -> list[FrameOutcome]:
 
     An error is measured against the middle threshold, so that centimetres and degrees can be compared.
     """
-    limit = evaluation.ruler.thresholds[2]
+    limit = evaluation.length_unit.thresholds[2]
     truths = [o for o in evaluation.outcomes if o.T_true is not None]
     missed = [o for o in truths if not o.localized]
     if not truths:

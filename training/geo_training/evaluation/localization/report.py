@@ -88,51 +88,51 @@ def render_report(evaluation: Evaluation, command: str = "") -> str:
 
 
 def _header(evaluation: Evaluation) -> Markup:
-    figures, ruler = evaluation.figures, evaluation.ruler
-    middle = ruler.thresholds[2]
-    sentences = [f"{figures['localized_share']:.1%} of {figures['frames']} frames were localized."]
-    if figures["frames_with_truth"]:
+    metrics, length_unit = evaluation.metrics, evaluation.length_unit
+    middle = length_unit.thresholds[2]
+    sentences = [f"{metrics['localized_share']:.1%} of {metrics['frames']} frames were localized."]
+    if metrics["frames_with_truth"]:
         right = Markup("<b>{:.1%}</b> are right within {}.")
-        sentences.append(right.format(figures[middle.key], middle.words))
-    if figures["frames_missed"]:
-        sentences.append(f"{figures['frames_missed']} have no pose and count as infinitely far off.")
-    if np.isfinite(figures["median_deg"]):
+        sentences.append(right.format(metrics[middle.key], middle.label))
+    if metrics["frames_missed"]:
+        sentences.append(f"{metrics['frames_missed']} have no pose and count as infinitely far off.")
+    if np.isfinite(metrics["median_deg"]):
         sentences.append(
-            f"Half of the frames are closer than {figures[f'median_{ruler.unit}']:.2f} {ruler.unit_words} and "
-            f"{figures['median_deg']:.2f}° to the truth."
+            f"Half of the frames are closer than {metrics[f'median_{length_unit.key}']:.2f} {length_unit.label} and "
+            f"{metrics['median_deg']:.2f}° to the truth."
         )
-    elif figures["frames_with_truth"]:
+    elif metrics["frames_with_truth"]:
         sentences.append("Half of them or more have no pose, so there is no median error.")
-    if not figures["frames_with_truth"]:
+    if not metrics["frames_with_truth"]:
         sentences.append("The recording holds no true poses, so errors cannot be given.")
-    if not ruler.metric:
+    if not length_unit.metric:
         sentences.append(
             "The scale of this scene is unknown: lengths are given in percent of its median depth, the median distance "
-            f"from a camera to the landmarks before it ({ruler.scene_depth:.3g} scene units)."
+            f"from a camera to the landmarks before it ({length_unit.scene_depth:.3g} scene units)."
         )
     return header(evaluation.title, sentences)
 
 
 def _tiles(evaluation: Evaluation) -> Markup:
-    figures, ruler = evaluation.figures, evaluation.ruler
+    metrics, length_unit = evaluation.metrics, evaluation.length_unit
     entries = []
-    if figures["frames_with_truth"]:
-        middle = ruler.thresholds[2]
-        entries.append((percent(figures[middle.key]), f"recall at {middle.words}", ""))
-        unit, of = (" cm", "") if ruler.metric else (" %", " (share of scene depth)")
-        entries.append((number(figures[f"median_{ruler.unit}"], 2, unit), f"median distance{of}", ""))
-        entries.append((number(figures["median_deg"], 2, "°"), "median angle", ""))
-        held = figures["coverage_90"]
-        poses = figures["coverage_frames"]
+    if metrics["frames_with_truth"]:
+        middle = length_unit.thresholds[2]
+        entries.append((percent(metrics[middle.key]), f"recall at {middle.label}", ""))
+        unit, of = (" cm", "") if length_unit.metric else (" %", " (share of scene depth)")
+        entries.append((number(metrics[f"median_{length_unit.key}"], 2, unit), f"median distance{of}", ""))
+        entries.append((number(metrics["median_deg"], 2, "°"), "median angle", ""))
+        held = metrics["coverage_90"]
+        poses = metrics["coverage_frames"]
         enough = poses >= _ENOUGH_FRAMES
         tone = "" if not enough else "good" if 0.8 <= held <= 0.97 else "bad"
         entries.append((percent(held), f"of {poses} true poses inside the stated 90 % ellipsoid", tone))
-    entries.append((percent(figures["localized_share"]), "of frames localized", ""))
-    entries.append((number(figures["frame_ms_p50"], 0, " ms"), "a frame (median)", ""))
-    entries.append((number(figures["frame_ms_p99"], 0, " ms"), "a frame (p99)", ""))
-    if "frames_published" in figures:
-        entries.append((percent(figures["answered_share"]), "of published frames answered", ""))
-        entries.append((count(figures["frames_dropped"]), "of them dropped: no answer was begun", ""))
+    entries.append((percent(metrics["localized_share"]), "of frames localized", ""))
+    entries.append((number(metrics["frame_ms_p50"], 0, " ms"), "a frame (median)", ""))
+    entries.append((number(metrics["frame_ms_p99"], 0, " ms"), "a frame (p99)", ""))
+    if "frames_published" in metrics:
+        entries.append((percent(metrics["answered_share"]), "of published frames answered", ""))
+        entries.append((count(metrics["frames_dropped"]), "of them dropped: no answer was begun", ""))
     return tiles(entries)
 
 
@@ -155,11 +155,11 @@ def _worst(evaluation: Evaluation) -> Markup:
 
 
 def _caption(outcome: FrameOutcome, evaluation: Evaluation) -> Markup:
-    ruler = evaluation.ruler
+    length_unit = evaluation.length_unit
     parts = []
     distance, degrees = outcome.error
     if np.isfinite(distance):
-        parts.append(f"off by {distance * ruler.factor:.1f} {ruler.unit_words} and {degrees:.1f}°")
+        parts.append(f"off by {distance * length_unit.factor:.1f} {length_unit.label} and {degrees:.1f}°")
     if not outcome.localized:
         parts.append(outcome.verdict + (f" ({outcome.detail})" if outcome.detail else ""))
     if outcome.localization is not None:
@@ -175,25 +175,25 @@ def _verdicts(evaluation: Evaluation) -> list[str]:
 
 
 def _tables(evaluation: Evaluation) -> Markup:
-    ruler, unit = evaluation.ruler, evaluation.ruler.unit
-    columns = {"all": evaluation.figures}
+    length_unit, unit = evaluation.length_unit, evaluation.length_unit.key
+    columns = {"all": evaluation.metrics}
     if len(evaluation.by_sequence) > 1:
         columns |= evaluation.by_sequence
     lines = [
         ("frames", "frames", count), ("with a true pose", "frames_with_truth", count),
         ("of them without an estimate", "frames_missed", count), ("localized", "localized_share", percent),
-        *((f"within {t.words}", t.key, percent) for t in ruler.thresholds),
-        (f"median distance ({ruler.unit_words})", f"median_{unit}", two), ("median angle (°)", "median_deg", two),
-        (f"90th percentile distance ({ruler.unit_words})", f"p90_{unit}", two),
+        *((f"within {t.label}", t.key, percent) for t in length_unit.thresholds),
+        (f"median distance ({length_unit.label})", f"median_{unit}", two), ("median angle (°)", "median_deg", two),
+        (f"90th percentile distance ({length_unit.label})", f"p90_{unit}", two),
         ("90th percentile angle (°)", "p90_deg", two),
-        (f"ATE ({ruler.unit_words})", f"ate_{unit}", two),
-        (f"ATE after alignment ({ruler.unit_words})", f"ate_aligned_{unit}", two),
-        (f"RPE, frame to frame ({ruler.unit_words})", f"rpe_{unit}", two),
+        (f"ATE ({length_unit.label})", f"ate_{unit}", two),
+        (f"ATE after alignment ({length_unit.label})", f"ate_aligned_{unit}", two),
+        (f"RPE, frame to frame ({length_unit.label})", f"rpe_{unit}", two),
         ("RPE, frame to frame (°)", "rpe_deg", two),
         ("localized frames", "localized_frames", count), ("and motions between two of them", "localized_pairs", count),
-        (f"ATE of the localized ({ruler.unit_words})", f"localized_ate_{unit}", two),
-        (f"ATE of the localized after alignment ({ruler.unit_words})", f"localized_ate_aligned_{unit}", two),
-        (f"RPE of the localized ({ruler.unit_words})", f"localized_rpe_{unit}", two),
+        (f"ATE of the localized ({length_unit.label})", f"localized_ate_{unit}", two),
+        (f"ATE of the localized after alignment ({length_unit.label})", f"localized_ate_aligned_{unit}", two),
+        (f"RPE of the localized ({length_unit.label})", f"localized_rpe_{unit}", two),
         ("RPE of the localized (°)", "localized_rpe_deg", two),
         ("median inliers", "median_inliers", count),
         ("poses whose ellipsoid was checked", "coverage_frames", count),
@@ -205,14 +205,14 @@ def _tables(evaluation: Evaluation) -> Markup:
     ]  # fmt: skip
     shown = {key for _, key, _ in lines}
     rows = [[words, *(form(c.get(key, np.nan)) for c in columns.values())] for words, key, form in lines]
-    extra = [key for key in evaluation.figures if key not in shown and not _is_detail(key)]
-    rows += [[key.replace("_", " "), short(evaluation.figures[key])] + [""] * (len(columns) - 1)
+    extra = [key for key in evaluation.metrics if key not in shown and not _is_detail(key)]
+    rows += [[key.replace("_", " "), short(evaluation.metrics[key])] + [""] * (len(columns) - 1)
              for key in extra]  # fmt: skip
     coverage_rows = [
         [f"{row['stated']:.0%}", *(percent(row[part]) for part in ("pose", "translation", "rotation"))]
         for row in evaluation.coverage_rows
     ]
-    figures_note = (
+    metrics_note = (
         "ATE, the absolute trajectory error, is the root mean square distance to the true path; RPE, the relative pose "
         "error, that of the motion from one frame to the next. A frame without a pose is infinitely far off (∞); what "
         "is said of the localized leaves such frames out. NEES is the squared error in units of the stated "
@@ -222,7 +222,7 @@ def _tables(evaluation: Evaluation) -> Markup:
         "How often the true pose (or only its translation or rotation) lies inside the ellipsoid that is stated to "
         "hold it."
     )
-    return section("All figures", figures_note, table(["", *columns], rows)) + section(
+    return section("All figures", metrics_note, table(["", *columns], rows)) + section(
         "Stated and actual probability",
         coverage_note,
         table(["stated", "pose", "translation", "rotation"], coverage_rows),

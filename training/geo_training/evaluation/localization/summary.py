@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from geo_training.metrics.consistency import calibration_figures, coverage_table
-from geo_training.metrics.pose import FrameOutcome, Ruler, by_sequence, latency_figures, pose_figures
-from geo_training.metrics.trajectory import trajectory_figures
+from geo_training.metrics.consistency import calibration_metrics, coverage_table
+from geo_training.metrics.pose import FrameOutcome, LengthUnit, by_sequence, latency_metrics, pose_metrics
+from geo_training.metrics.trajectory import trajectory_metrics
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Everything a report shows.
 
-    `figures` is flat; `by_sequence` holds the same for each sequence. `landmarks_map_l3` are the scene's landmarks.
+    `metrics` is flat; `by_sequence` holds the same for each sequence. `landmarks_map_l3` are the scene's landmarks.
     `up_map_3` points away from gravity, where that is known. `load_images` gives the RGB images of the named frames,
     for pictures. `facts` are lines for the reader: the scene, the data, the command.
     """
 
     title: str
     outcomes: list[FrameOutcome]
-    ruler: Ruler
-    figures: dict[str, float]
+    length_unit: LengthUnit
+    metrics: dict[str, float]
     by_sequence: dict[str, dict[str, float]]
     coverage_rows: list[dict[str, float]]
     landmarks_map_l3: np.ndarray
@@ -42,42 +42,42 @@ class Evaluation:
         """
         return {
             "title": self.title,
-            "unit": self.ruler.unit_words,
-            "figures": self.figures,
+            "unit": self.length_unit.label,
+            "figures": self.metrics,
             "by_sequence": self.by_sequence,
             "coverage": self.coverage_rows,
             "facts": self.facts,
             "config": self.config,
-            "frames": [frame_row(outcome, self.ruler) for outcome in self.outcomes],
+            "frames": [frame_row(outcome, self.length_unit) for outcome in self.outcomes],
         }
 
 
-def summarize(outcomes: Sequence[FrameOutcome], ruler: Ruler) -> dict[str, float]:
+def summarize(outcomes: Sequence[FrameOutcome], length_unit: LengthUnit) -> dict[str, float]:
     """All figures of a set of frames, flat."""
     return {
-        **pose_figures(outcomes, ruler),
-        **trajectory_figures(outcomes, ruler),
-        **calibration_figures(outcomes),
-        **latency_figures(outcomes),
+        **pose_metrics(outcomes, length_unit),
+        **trajectory_metrics(outcomes, length_unit),
+        **calibration_metrics(outcomes),
+        **latency_metrics(outcomes),
     }
 
 
 def make_evaluation(
     title: str,
     outcomes: Sequence[FrameOutcome],
-    ruler: Ruler,
+    length_unit: LengthUnit,
     landmarks_map_l3: np.ndarray,
     **shown,
 ) -> Evaluation:
     """An `Evaluation` with its figures made from the outcomes; `shown` are its other fields."""
     outcomes = list(outcomes)
-    own = {name: summarize(members, ruler) for name, members in by_sequence(outcomes).items()}
-    figures = summarize(outcomes, ruler)
+    own = {name: summarize(members, length_unit) for name, members in by_sequence(outcomes).items()}
+    metrics = summarize(outcomes, length_unit)
     rows = coverage_table(outcomes)
-    return Evaluation(title, outcomes, ruler, figures, own, rows, landmarks_map_l3, **shown)
+    return Evaluation(title, outcomes, length_unit, metrics, own, rows, landmarks_map_l3, **shown)
 
 
-def frame_row(outcome: FrameOutcome, ruler: Ruler) -> dict:
+def frame_row(outcome: FrameOutcome, length_unit: LengthUnit) -> dict:
     """One frame as a row of the JSON."""
     distance, degrees = outcome.error
     return {
@@ -86,7 +86,7 @@ def frame_row(outcome: FrameOutcome, ruler: Ruler) -> dict:
         "stamp_s": outcome.stamp_s,
         "verdict": outcome.verdict,
         "localized": outcome.localized,
-        f"error_{ruler.unit}": distance * ruler.factor,
+        f"error_{length_unit.key}": distance * length_unit.factor,
         "error_deg": degrees,
         "inliers": outcome.inliers,
         "latency_ms": 1e3 * outcome.latency_s,
@@ -95,41 +95,41 @@ def frame_row(outcome: FrameOutcome, ruler: Ruler) -> dict:
 
 def headline(evaluation: Evaluation) -> str:
     """The result in one line for a terminal."""
-    figures, ruler = evaluation.figures, evaluation.ruler
-    middle = ruler.thresholds[2]
-    parts = [f"{figures['frames']} frames", f"{figures['localized_share']:.1%} localized"]
-    if "frames_published" in figures:
-        parts.append(live_words(figures))
-    if not figures["frames_with_truth"]:
+    metrics, length_unit = evaluation.metrics, evaluation.length_unit
+    middle = length_unit.thresholds[2]
+    parts = [f"{metrics['frames']} frames", f"{metrics['localized_share']:.1%} localized"]
+    if "frames_published" in metrics:
+        parts.append(live_label(metrics))
+    if not metrics["frames_with_truth"]:
         parts.append("no true poses to compare with")
     else:
-        if figures["frames_with_truth"] < figures["frames"]:
-            parts.append(f"of {figures['frames_with_truth']} with a true pose")
-        parts.append(f"{figures[middle.key]:.1%} within {middle.words}")
-        parts.append(median_words(figures, ruler))
-        held = f"{figures['coverage_90']:.1%} of {figures['coverage_frames']} poses inside the stated 90 % ellipsoid"
-        parts.append(held if figures["coverage_frames"] else "no pose whose stated ellipsoid could be checked")
-    parts.append(latency_words(figures))
+        if metrics["frames_with_truth"] < metrics["frames"]:
+            parts.append(f"of {metrics['frames_with_truth']} with a true pose")
+        parts.append(f"{metrics[middle.key]:.1%} within {middle.label}")
+        parts.append(median_label(metrics, length_unit))
+        held = f"{metrics['coverage_90']:.1%} of {metrics['coverage_frames']} poses inside the stated 90 % ellipsoid"
+        parts.append(held if metrics["coverage_frames"] else "no pose whose stated ellipsoid could be checked")
+    parts.append(latency_label(metrics))
     return "; ".join(parts)
 
 
-def median_words(figures: dict[str, float], ruler: Ruler) -> str:
+def median_label(metrics: dict[str, float], length_unit: LengthUnit) -> str:
     """The median errors in words, also where there is none."""
-    if not np.isfinite(figures["median_deg"]):
+    if not np.isfinite(metrics["median_deg"]):
         return "no median error, since half of the frames or more have no pose"
-    return f"median {figures[f'median_{ruler.unit}']:.2f} {ruler.unit_words}, {figures['median_deg']:.2f}°"
+    return f"median {metrics[f'median_{length_unit.key}']:.2f} {length_unit.label}, {metrics['median_deg']:.2f}°"
 
 
-def latency_words(figures: dict[str, float], what: str = "frame") -> str:
+def latency_label(metrics: dict[str, float], what: str = "frame") -> str:
     """How long an answer took, and of how many that is where they are few."""
-    timed = figures["timed_frames"]
+    timed = metrics["timed_frames"]
     if not timed:
         return f"no {what} was answered, so no time is known"
-    few = f" over {timed} answers" if timed < figures["frames"] else ""
-    return f"{figures['frame_ms_p50']:.0f} ms a {what} (p99 {figures['frame_ms_p99']:.0f}){few}"
+    few = f" over {timed} answers" if timed < metrics["frames"] else ""
+    return f"{metrics['frame_ms_p50']:.0f} ms a {what} (p99 {metrics['frame_ms_p99']:.0f}){few}"
 
 
-def live_words(figures: dict[str, float]) -> str:
+def live_label(metrics: dict[str, float]) -> str:
     """What became of the published frames of a live run."""
-    published, answered = figures["frames_published"], figures["frames_answered"]
-    return f"{answered} of {published} published frames answered, {figures['frames_dropped']} dropped"
+    published, answered = metrics["frames_published"], metrics["frames_answered"]
+    return f"{answered} of {published} published frames answered, {metrics['frames_dropped']} dropped"

@@ -29,7 +29,7 @@ from geo_training.evaluation.replay.bag_input import BagInput
 from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.patience import Deadline
 from geo_training.evaluation.replay.replay import evaluation_of, explain
-from geo_training.metrics.pose import FrameOutcome, Ruler
+from geo_training.metrics.pose import FrameOutcome, LengthUnit
 
 NODE = "localization_node"
 NO_ANSWER = "no pose came: not localized, or replaced by a newer frame"
@@ -86,10 +86,10 @@ def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_facts: d
     title = f"Live replay of {bag.sequence}"
     parts = bag, outcomes, scene.landmarks_map_l3, scene.metric, title, extra_facts, settings
     evaluation = evaluation_of(*parts)
-    figures = live_figures(run, outcomes, evaluation.ruler)
+    metrics = live_metrics(run, outcomes, evaluation.length_unit)
     explained = {o.name: o for o in explain(localizer, bag, worst_frames(evaluation), config.seed)}
     shown = [explained.get(o.name, o) for o in outcomes]
-    return replace(evaluation, outcomes=shown, figures=evaluation.figures | figures)
+    return replace(evaluation, outcomes=shown, metrics=evaluation.metrics | metrics)
 
 
 def live_outcomes(bag: BagInput, run: LiveRun) -> list[FrameOutcome]:
@@ -110,7 +110,7 @@ def live_outcomes(bag: BagInput, run: LiveRun) -> list[FrameOutcome]:
     return outcomes
 
 
-def live_figures(run: LiveRun, outcomes: list[FrameOutcome], ruler: Ruler) -> dict[str, float]:
+def live_metrics(run: LiveRun, outcomes: list[FrameOutcome], length_unit: LengthUnit) -> dict[str, float]:
     """Published, taken, answered and dropped frames, and the recall among the frames that the node worked on.
 
     A dropped frame was never looked at: a newer one replaced it, or it was lost on the way. It is a miss in the plain
@@ -119,7 +119,7 @@ def live_figures(run: LiveRun, outcomes: list[FrameOutcome], ruler: Ruler) -> di
     """
     published = len(run.published_s)
     processed = max(run.counts.get("processed", 0), len(run.poses))  # the newest count may lag behind the poses
-    figures: dict[str, float] = {
+    metrics: dict[str, float] = {
         "frames_published": published,
         "frames_received": run.counts.get("received", 0),
         "frames_processed": processed,
@@ -132,15 +132,15 @@ def live_figures(run: LiveRun, outcomes: list[FrameOutcome], ruler: Ruler) -> di
     }
     stamps_s = sorted(run.published_s.values())
     if len(stamps_s) > 1:
-        figures["published_hz"] = (len(stamps_s) - 1) / (stamps_s[-1] - stamps_s[0])
+        metrics["published_hz"] = (len(stamps_s) - 1) / (stamps_s[-1] - stamps_s[0])
     truths = [o for o in outcomes if o.T_true is not None]
     share = len(truths) / len(outcomes) if outcomes else 0.0  # frames without truth cannot be right or wrong
-    figures["answered_with_truth"] = answered = sum(o.localized for o in truths)
-    for threshold in ruler.thresholds:
+    metrics["answered_with_truth"] = answered = sum(o.localized for o in truths)
+    for threshold in length_unit.thresholds:
         right = sum(o.error[0] <= threshold.distance and o.error[1] <= threshold.degrees for o in truths)
-        figures[f"taken_{threshold.key}"] = min(1.0, right / (processed * share)) if processed * share else float("nan")
-        figures[f"answered_{threshold.key}"] = right / answered if answered else float("nan")
-    return figures
+        metrics[f"taken_{threshold.key}"] = min(1.0, right / (processed * share)) if processed * share else float("nan")
+        metrics[f"answered_{threshold.key}"] = right / answered if answered else float("nan")
+    return metrics
 
 
 def _gather(client: _Client, node: Process, publisher: Process, bag: BagInput, config: ReplayConfig) -> LiveRun:

@@ -19,7 +19,7 @@ from geo_training.evaluation.localization.evaluate import (
 )
 from geo_training.evaluation.localization.summary import Evaluation, make_evaluation
 from geo_training.evaluation.replay.bag_input import BagInput
-from geo_training.metrics.pose import FrameOutcome, Ruler
+from geo_training.metrics.pose import FrameOutcome, LengthUnit
 
 
 def replay_bag(
@@ -64,12 +64,12 @@ def evaluation_of(
     placed = truths or [o.T_estimated for o in outcomes if o.T_estimated is not None]
     if not truths:
         warn(f"{bag.path} holds no true poses, so errors are not given; record them, or name their topic with --pose")
-    ruler = make_ruler(metric, placed, landmarks_map_l3) if metric or placed else Ruler(False, 1.0)
+    length_unit = make_ruler(metric, placed, landmarks_map_l3) if metric or placed else LengthUnit(False, 1.0)
     facts = {"recording": str(bag.path), "images": bag.image_topic.name, "true poses": bag.truth_words}
     facts |= {"taken": "; ".join([*bag.image_words, *bag.doubts])} if bag.image_words or bag.doubts else {}
     facts |= {"lost": "; ".join(bag.losses)} if bag.losses else {}
     return make_evaluation(
-        title, outcomes, ruler, landmarks_map_l3, facts=facts | (extra_facts or {}), config=config,
+        title, outcomes, length_unit, landmarks_map_l3, facts=facts | (extra_facts or {}), config=config,
         load_images=bag.images,
     )  # fmt: skip
 

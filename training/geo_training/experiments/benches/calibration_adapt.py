@@ -10,7 +10,7 @@ from geo_training.experiments.incremental.config import load_adapt_config
 from geo_training.experiments.incremental.matrix import AdaptResult, order_found, over_seeds
 
 METHODS = ("joint", "finetune", "lwf", "icarl", "lucir", "bic")
-FIGURES = ("old_mse", "new_mse", "old_mse_before")
+METRICS = ("old_mse", "new_mse", "old_mse_before")
 
 
 def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
@@ -29,16 +29,16 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         return {"results": [vars(result) for result in results]}
 
     results = [AdaptResult(**fields) for fields in stages.stage("learn", learn)["results"]]
-    figures = {}
+    metrics = {}
     for method in METHODS:
         own = [result for result in results if result.method == method]
         readings = ((1, 0), (1, 1), (0, 0))  # time, domain
-        for name, (time, domain) in zip(FIGURES, readings, strict=True):
+        for name, (time, domain) in zip(METRICS, readings, strict=True):
             mean, deviation = over_seeds(own, lambda r, t=time, d=domain: r.matrix().error_td[t][d])
-            figures |= {f"{method}_{name}": mean, f"{method}_{name}_std": deviation}
+            metrics |= {f"{method}_{name}": mean, f"{method}_{name}_std": deviation}
     matrix = [result.to_json() for result in results]
     content = {"adapt": config.model_dump(mode="json"), "order": order_found(results), "results": matrix}
-    return BenchResult(figures, content)
+    return BenchResult(metrics, content)
 
 
 BENCHMARK = Benchmark(
@@ -47,6 +47,6 @@ BENCHMARK = Benchmark(
     data=("panoramas",),
     needs="panoramas/ (equirectangular images, index.csv with their domains)",
     duration="about 20 minutes on 2 cores",
-    figures=tuple(f"{method}_{name}{end}" for method in METHODS for name in FIGURES for end in ("", "_std")),
+    metrics=tuple(f"{method}_{name}{end}" for method in METHODS for name in METRICS for end in ("", "_std")),
     run=run,
 )

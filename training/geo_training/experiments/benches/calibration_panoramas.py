@@ -46,28 +46,28 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     office = evaluate_calibrator(calibrator, photographs(frames, OFFICE))
     cut = evaluate_calibrator(calibrator, photographs([centred(frame) for frame in frames], OFFICE))
     # The page is about the crops; the office stands beside them in its table.
-    evaluation = replace(unseen, by_domain={**unseen.by_domain, OFFICE: office.figures})
+    evaluation = replace(unseen, by_domain={**unseen.by_domain, OFFICE: office.metrics})
     config = {
         "held_out": names,
         "crops_per_panorama": CROPS_PER_PANORAMA,
         "crops": ROBOT_DISTRIBUTION.model_dump(mode="json"),
         "weights": {key: calibrator.header[key] for key in _HEADER_KEYS if key in calibrator.header},
     }
-    figures = named_figures(unseen.figures, unseen.by_domain, office.figures)
-    figures |= {f"{OFFICE}_centred_{key}": cut.figures[key] for key in ("pitch_median_deg", "roll_median_deg")}
-    figures["office_offset_deg"] = largest_offset_deg(photographs(frames))
-    return BenchResult({**figures, "weights_bytes": calibrator.size_bytes}, config, evaluation)
+    metrics = named_metrics(unseen.metrics, unseen.by_domain, office.metrics)
+    metrics |= {f"{OFFICE}_centred_{key}": cut.metrics[key] for key in ("pitch_median_deg", "roll_median_deg")}
+    metrics["office_offset_deg"] = largest_offset_deg(photographs(frames))
+    return BenchResult({**metrics, "weights_bytes": calibrator.size_bytes}, config, evaluation)
 
 
-def named_figures(crops: dict, by_domain: dict[str, dict], office: dict) -> dict[str, float]:
+def named_metrics(crops: dict, by_domain: dict[str, dict], office: dict) -> dict[str, float]:
     """The figures by their names in the benchmark: those of the crops plainly, those of a domain of crops and of the
     office behind its name. The field of view of the office is called vfov."""
-    figures = dict(crops)
+    metrics = dict(crops)
     for domain, own in by_domain.items():
-        figures |= {f"{domain}_{key}": own[key] for key in _DETAIL_KEYS}
+        metrics |= {f"{domain}_{key}": own[key] for key in _DETAIL_KEYS}
     for key in _DETAIL_KEYS:
-        figures[f"{OFFICE}_{key.replace('fov_', 'vfov_', 1) if key.startswith('fov_') else key}"] = office[key]
-    return figures
+        metrics[f"{OFFICE}_{key.replace('fov_', 'vfov_', 1) if key.startswith('fov_') else key}"] = office[key]
+    return metrics
 
 
 def held_out_names() -> list[str]:
@@ -103,7 +103,7 @@ BENCHMARK = Benchmark(
     data=("panoramas", OFFICE),
     needs="panoramas/ (index.csv and the six that were held out), office/ (rgb/, K.txt, poses.txt)",
     duration="2 minutes on 2 cores; nothing is trained",
-    figures=(
+    metrics=(
         *(key for key in _ANGLE_KEYS if "_auc_" in key),
         "roll_median_deg",
         "pitch_median_deg",

@@ -59,8 +59,8 @@ def bench_command(
     if report is not None and evaluation is None:
         warn(f"{name} has no report to show, so nothing was written to {report}; its figures go to --json")
     write_json(json_path, content)
-    for key in benchmark.figures:
-        typer.echo(f"{key} = {bench.figure_words(content['figures'][key])}")
+    for key in benchmark.metrics:
+        typer.echo(f"{key} = {bench.format_metric(content['figures'][key])}")
 
 
 def _list_benchmarks(json_path: Path | None) -> None:
@@ -69,6 +69,9 @@ def _list_benchmarks(json_path: Path | None) -> None:
         typer.echo(f"{benchmark.name}: {benchmark.summary}")
         typer.echo(f"    needs   {benchmark.needs}")
         typer.echo(f"    takes   {benchmark.duration}")
-        typer.echo(f"    figures {', '.join(benchmark.figures)}")
-    fields = ("name", "summary", "needs", "duration", "figures")
-    write_json(json_path, {"benchmarks": [{key: getattr(b, key) for key in fields} for b in found]})
+        typer.echo(f"    figures {', '.join(benchmark.metrics)}")
+    rows = [
+        {"name": b.name, "summary": b.summary, "needs": b.needs, "duration": b.duration, "figures": b.metrics}
+        for b in found
+    ]
+    write_json(json_path, {"benchmarks": rows})

@@ -17,7 +17,7 @@ TITLES = {
     "default": "our default",
     "default_both": "our default with both",
 }
-FIGURES = ("abs_rel", "d1", "edge")
+METRICS = ("abs_rel", "d1", "edge")
 DETAILS = ("rooms_abs_rel", "office_abs_rel", "rooms_d1", "office_d1", "object_edge")
 
 
@@ -40,14 +40,14 @@ CLAIMS = (
 )
 
 
-def named_figures(by_name: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+def named_metrics(by_name: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     """`<variant>_<figure>` and its `_std` over the seeds (that of a sample; NaN for one seed)."""
-    figures = {}
+    metrics = {}
     for name, own in by_name.items():
-        for key in (*FIGURES, *DETAILS):
+        for key in (*METRICS, *DETAILS):
             mean, deviation = mean_and_std([found[key] for found in own])
-            figures |= {f"{name}_{key}": mean, f"{name}_{key}_std": deviation}
-    return figures
+            metrics |= {f"{name}_{key}": mean, f"{name}_{key}_std": deviation}
+    return metrics
 
 
 def gain(claim: Claim, by_seed: dict[str, list[dict[str, float]]]) -> dict:
@@ -75,7 +75,7 @@ def gain(claim: Claim, by_seed: dict[str, list[dict[str, float]]]) -> dict:
 def write_results(
     results: dict[str, list[dict]], words: list[str], seeds: tuple[int, ...], configs: dict, out: Path
 ) -> None:
-    """table.md, table.json and table.html, with the sentences `words` above them. `results` has `figures` and `train_s`
+    """table.md, table.json and table.html, with the sentences `words` above them. `results` has `metrics` and `train_s`
     of every seed, by the name of the variant."""
     from geo_training.experiments.depth_papers.experiment_report import Column, TableReport, write_table
 

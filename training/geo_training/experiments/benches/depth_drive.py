@@ -58,7 +58,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         configs[name] = config.model_copy(update={"steps": steps})
         weights = stages.folder / f"{name}.safetensors"
         trained[name] = stages.stage(
-            f"train {name}", lambda c=configs[name], w=weights: fit.fit_depth(c, w, overwrite=True).figures
+            f"train {name}", lambda c=configs[name], w=weights: fit.fit_depth(c, w, overwrite=True).metrics
         )
 
     datasets = {name: SceneDataset(root) for name, root in roots.items()}
@@ -80,22 +80,22 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     office = evaluate_depth(
         DepthEstimator.load(stages.folder / f"{OFFICE}.safetensors", options.device), held_out[OFFICE], indoor
     )
-    flat = evaluate_depth(FlatDepth(), samples, outdoor).figures
-    office_flat = evaluate_depth(FlatDepth(), held_out[OFFICE], indoor).figures
+    flat = evaluate_depth(FlatDepth(), samples, outdoor).metrics
+    office_flat = evaluate_depth(FlatDepth(), held_out[OFFICE], indoor).metrics
     odometry = ("ate5_m", "ate5_std_m", "ate_m", "rpe_m", "rpe_deg", "path_m")
-    figures = {key: evaluation.figures[key] for key in (*METRICS, "abs_rel_one_scale", "scale_spread", *odometry)}
-    figures |= {f"office_{key}": office.figures[key] for key in (*METRICS, "abs_rel_one_scale", "edge")}
-    figures |= {"flat_abs_rel": flat["abs_rel"], "flat_d1": flat["d1"]}
-    figures |= {"office_flat_abs_rel": office_flat["abs_rel"], "office_flat_d1": office_flat["d1"]}
+    metrics = {key: evaluation.metrics[key] for key in (*METRICS, "abs_rel_one_scale", "scale_spread", *odometry)}
+    metrics |= {f"office_{key}": office.metrics[key] for key in (*METRICS, "abs_rel_one_scale", "edge")}
+    metrics |= {"flat_abs_rel": flat["abs_rel"], "flat_d1": flat["d1"]}
+    metrics |= {"office_flat_abs_rel": office_flat["abs_rel"], "office_flat_d1": office_flat["d1"]}
     for name, start in ((DRIVE, ""), (OFFICE, "office_")):
-        figures |= {
+        metrics |= {
             f"{start}steps": configs[name].steps,
             f"{start}train_s": trained[name]["train_s"],
             f"{start}step_s": paces[name].step_s,
         }
-    figures["frame_ms_p50"] = frame_ms(estimator, held_out[DRIVE])
+    metrics["frame_ms_p50"] = frame_ms(estimator, held_out[DRIVE])
     settings = {name: config.model_dump(mode="json") for name, config in configs.items()}
-    return BenchResult(figures, settings, evaluation)
+    return BenchResult(metrics, settings, evaluation)
 
 
 def training_config(root: Path, options: BenchOptions):
@@ -122,7 +122,7 @@ BENCHMARK = Benchmark(
     needs="drive/ (grey/, K.txt, poses.txt), office/ (rgb/, depth/, K.txt, poses.txt), depth_samples/kitti/ "
     "(test_annotations.json, rgb/, depth/)",
     duration=f"as long as --minutes says, {MINUTES:g} unless it does; more steps with a GPU",
-    figures=(
+    metrics=(
         "abs_rel", "sq_rel", "rms", "log_rms", "d1", "d2", "d3", "abs_rel_one_scale", "ate5_m", "office_abs_rel",
         "office_d1", "steps", "train_s", "frame_ms_p50", "ate5_std_m", "ate_m", "flat_abs_rel", "office_flat_abs_rel",
         "office_steps", "office_train_s",

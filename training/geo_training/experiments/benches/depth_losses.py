@@ -18,7 +18,7 @@ from geo_training.depth.data.instance_masks import FOLDER, MaskFolder
 from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
 from geo_training.evaluation.depth.set import dataset_queries
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
-from geo_training.experiments.benches.depth_claims import CLAIMS, FIGURES, gain, named_figures, write_results
+from geo_training.experiments.benches.depth_claims import CLAIMS, METRICS, gain, named_metrics, write_results
 from geo_training.experiments.benches.depth_stages import (
     FEWEST_STEPS,
     FlatDepth,
@@ -136,9 +136,9 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
             own = config.model_copy(update=changes)
             results[name].append(train_stage(stages, name, own, folder / f"{name}.safetensors", held_out))
     by_seed = {name: [result["figures"] for result in own] for name, own in results.items()}
-    figures = named_figures(by_seed)
-    figures |= {f"flat_{key}": value for key, value in facts_of(flat).items()}
-    figures |= {f"{name}_step_s": pace.step_s for name, pace in paces.items()} | vars(plan)
+    metrics = named_metrics(by_seed)
+    metrics |= {f"flat_{key}": value for key, value in facts_of(flat).items()}
+    metrics |= {f"{name}_step_s": pace.step_s for name, pace in paces.items()} | vars(plan)
     gains = [gain(claim, by_seed) for claim in CLAIMS]
     words = [f"{found['words']}." for found in gains]
     for sentence in words:
@@ -155,15 +155,15 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         "by_seed": by_seed,
         "measured_frames": held_out.counts,
     }
-    return BenchResult(figures, config)
+    return BenchResult(metrics, config)
 
 
 def train_stage(stages: StageCache, name: str, config, weights: Path, held_out: HeldOutFrames) -> dict:
-    """Trains and measures; `figures` and `train_s`."""
+    """Trains and measures; `metrics` and `train_s`."""
 
     def learn() -> dict:
         fitted = fit.fit_depth(config, weights, overwrite=True)
-        return {"figures": held_out.measure_file(fitted.path), "train_s": fitted.figures["train_s"]}
+        return {"figures": held_out.measure_file(fitted.path), "train_s": fitted.metrics["train_s"]}
 
     return stages.stage(f"{name}, seed {config.seed}", learn)
 
@@ -187,21 +187,21 @@ class HeldOutFrames:
         return self.measure(DepthEstimator.load(path, self.device))
 
     def measure(self, estimator) -> dict[str, float]:
-        """FIGURES and DETAILS."""
+        """METRICS and DETAILS."""
         found = {
             # A depth camera leaves the rims of objects empty, so edges are those of the rooms.
-            name: evaluate_depth(estimator, queries, DepthOptions(PRESETS["indoor"], edges=name == ROOMS)).figures
+            name: evaluate_depth(estimator, queries, DepthOptions(PRESETS["indoor"], edges=name == ROOMS)).metrics
             for name, queries in self.queries.items()
         }
         return combined(found[ROOMS], found[OFFICE])
 
 
 def combined(rooms: dict, office: dict) -> dict[str, float]:
-    """FIGURES and DETAILS of one training. Both sets weigh the same, however many frames they have."""
-    figures = {key: (rooms[key] + office[key]) / 2 for key in ("abs_rel", "d1")}
-    figures |= {"edge": rooms["edge"], "object_edge": rooms["object_edge"]}
+    """METRICS and DETAILS of one training. Both sets weigh the same, however many frames they have."""
+    metrics = {key: (rooms[key] + office[key]) / 2 for key in ("abs_rel", "d1")}
+    metrics |= {"edge": rooms["edge"], "object_edge": rooms["object_edge"]}
     sets = ((ROOMS, rooms), (OFFICE, office))
-    return figures | {f"{name}_{key}": own[key] for name, own in sets for key in ("abs_rel", "d1")}
+    return metrics | {f"{name}_{key}": own[key] for name, own in sets for key in ("abs_rel", "d1")}
 
 
 def rooms_stage(stages: StageCache) -> tuple[Path, dict]:
@@ -258,7 +258,7 @@ BENCHMARK = Benchmark(
     data=(OFFICE,),
     needs="office/ (rgb/, depth/, K.txt, poses.txt); rooms are rendered",
     duration=f"as long as --minutes says, {MINUTES:g} unless it does; three seeds where time allows",
-    figures=(*(f"{name}_{key}{end}" for name in LOSSES for key in FIGURES for end in ("", "_std")), "seeds", "steps",
+    metrics=(*(f"{name}_{key}{end}" for name in LOSSES for key in METRICS for end in ("", "_std")), "seeds", "steps",
              "start_steps"),
     run=run,
     minutes=MINUTES,

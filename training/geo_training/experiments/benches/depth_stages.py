@@ -95,7 +95,7 @@ def _measure_pace(config: DepthTrainingConfig, folder: Path) -> dict:
             started_s = time.perf_counter()
             result = fit.fit_depth(probe, folder / f"steps_{steps}.safetensors")
             walls.append(time.perf_counter() - started_s)
-            trains.append(result.figures["train_s"])
+            trains.append(result.metrics["train_s"])
         more_s = trains[1] - trains[0]
         if more_s >= _PROBE_S or few >= _MAX_PROBE_STEPS:
             step_s = max(more_s / (2 * few), 1e-4)

@@ -33,16 +33,16 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         seed=options.seed,
         title="Localization around the fox",
     )
-    figures = {
-        **evaluation.figures,
+    metrics = {
+        **evaluation.metrics,
         "images_registered": mapped["registered"],
         "map_s": mapped["wall_s"],
         "train_s": trained["wall_s"],
         "scene_bytes": scene_path.stat().st_size,
-        "scene_depth": evaluation.ruler.scene_depth,
+        "scene_depth": evaluation.length_unit.scene_depth,
     }
     config = {"split": {"each": EACH, **counts}, "landmarks": chosen["options"], "head": trained["config"]}
-    return BenchResult(figures, config, evaluation)
+    return BenchResult(metrics, config, evaluation)
 
 
 BENCHMARK = Benchmark(
@@ -51,7 +51,7 @@ BENCHMARK = Benchmark(
     data=("fox",),
     needs="fox/ (images/, transforms.json)",
     duration="10 minutes on 2 cores, less with a GPU",
-    figures=(
+    metrics=(
         "recall_1pct_5deg",
         "recall_2pct_5deg",
         "median_pct",

@@ -35,14 +35,14 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     )
     sift_map = SiftMap.from_dataset(root)
     sift = evaluate_dataset(SiftLocalizer(sift_map), dataset, sift_map.points_map_p3, seed=options.seed)
-    figures = {
-        **evaluation.figures,
+    metrics = {
+        **evaluation.metrics,
         "map_s": mapped["wall_s"],
         "landmarks_s": chosen["wall_s"],
         "train_s": trained["wall_s"],
         "map_to_scene_s": chosen["wall_s"] + trained["wall_s"],
         "scene_bytes": scene_path.stat().st_size,
-        **{f"sift_{key}": sift.figures[key] for key in _SIFT_FIGURES},
+        **{f"sift_{key}": sift.metrics[key] for key in _SIFT_METRICS},
         "sift_bytes": sift_map.size_bytes,
         "sift_descriptor_bytes": sift_map.descriptor_bytes,
     }
@@ -53,10 +53,10 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         "sift": {"ratio": RATIO, "max_error_px": MAX_ERROR_PX, "max_features": sift_map.max_features,
                  "sift_bytes_are": "128 a descriptor of a triangulated observation, 4 for its point, 12 a point"},
     }  # fmt: skip
-    return BenchResult(figures, config, evaluation)
+    return BenchResult(metrics, config, evaluation)
 
 
-_SIFT_FIGURES = ("recall_5cm_5deg", "recall_10cm_5deg", "median_cm", "median_deg", "frames_missed", "localized_share",
+_SIFT_METRICS = ("recall_5cm_5deg", "recall_10cm_5deg", "median_cm", "median_deg", "frames_missed", "localized_share",
                  "frame_ms_p50", "frame_ms_p99")  # fmt: skip
 
 BENCHMARK = Benchmark(
@@ -65,7 +65,7 @@ BENCHMARK = Benchmark(
     data=("office",),
     needs="office/ (rgb/, K.txt, poses.txt)",
     duration="12 minutes on 2 cores, less with a GPU",
-    figures=(
+    metrics=(
         "recall_5cm_5deg",
         "recall_10cm_5deg",
         "median_cm",

@@ -72,6 +72,6 @@ def head_stage(stages: StageCache, root: Path, options: BenchOptions) -> tuple[P
     def make() -> dict:
         config = HeadTrainingConfig.load(None, device=options.device, seed=options.seed)
         result = fit_head(root, scene, config, overwrite=True)
-        return {"figures": result.figures, "config": config.model_dump(mode="json")}
+        return {"figures": result.metrics, "config": config.model_dump(mode="json")}
 
     return scene, stages.stage("head", make)

@@ -17,7 +17,7 @@ from geo_training.depth.data.clip_data import clip_sources
 from geo_training.experiments.depth_papers.experiment_table import (
     WEIGHTS,
     Evaluate,
-    Figures,
+    Metrics,
     Row,
     RowResult,
     changed_config,
@@ -26,13 +26,13 @@ from geo_training.experiments.depth_papers.experiment_table import (
 
 FINETUNE_STEPS = 35_000  # the paper's
 BASELINE, CONTROL = "baseline", "longer"
-FIGURES = ("abs_rel", "sq_rel", "rms", "log_rms", "d1", "d2", "d3")
+METRICS = ("abs_rel", "sq_rel", "rms", "log_rms", "d1", "d2", "d3")
 
 
 @dataclass(frozen=True)
 class SweepRow:
     """A fine-tuning: weights of the boundary and the smoothness term, learning rate, whether Adam's momentum was
-    restarted, the order of the disparity's gradient, and the paper's figures in the order of FIGURES."""
+    restarted, the order of the disparity's gradient, and the paper's metrics in the order of METRICS."""
 
     name: str
     boundary: float
@@ -72,10 +72,10 @@ def table_rows(
 
     `baseline_weights` is the file that the baseline's training writes; the others start from it.
     """
-    rows = [Row(BASELINE, "0 (baseline)", {}, _paper_figures(PAPER_BASELINE))]
+    rows = [Row(BASELINE, "0 (baseline)", {}, _paper_metrics(PAPER_BASELINE))]
     for row in (*sweep, CONTROL_ROW):
         title = f"{row.title} (ours)" if row.paper is None else row.title
-        rows.append(Row(row.name, title, _changes(row, baseline_weights, finetune_steps), _paper_figures(row.paper)))
+        rows.append(Row(row.name, title, _changes(row, baseline_weights, finetune_steps), _paper_metrics(row.paper)))
     return rows
 
 
@@ -111,7 +111,7 @@ def over_seeds(earlier: Sequence[RowResult], found: Sequence[RowResult]) -> list
         old = by_name.get(new.row.name)
         if old is not None:
             new = replace(
-                old, seeds=old.seeds + new.seeds, figures=old.figures + new.figures, train_s=old.train_s + new.train_s
+                old, seeds=old.seeds + new.seeds, metrics=old.metrics + new.metrics, train_s=old.train_s + new.train_s
             )
         by_name[new.row.name] = new
     return list(by_name.values())
@@ -128,5 +128,5 @@ def _changes(row: SweepRow, baseline_weights: Path, steps: int) -> dict[str, Any
     }
 
 
-def _paper_figures(values: tuple[float, ...] | None) -> Figures | None:
-    return None if values is None else dict(zip(FIGURES, values, strict=True))
+def _paper_metrics(values: tuple[float, ...] | None) -> Metrics | None:
+    return None if values is None else dict(zip(METRICS, values, strict=True))

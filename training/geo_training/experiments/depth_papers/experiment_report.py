@@ -25,14 +25,14 @@ from geo_training.report.tables import Table, TableSection, markdown_document
 class Column:
     """A figure of the table: its key, its heading, its digits after the point, and which way is better."""
 
-    figure: str
+    metric: str
     title: str
     digits: int = 3
     better: Literal["lower", "higher"] = "lower"
 
 
 DEPTH_COLUMNS = {
-    column.figure: column
+    column.metric: column
     for column in (
         Column("abs_rel", "Abs Rel"),
         Column("sq_rel", "Sq Rel"),
@@ -75,7 +75,7 @@ def write_table(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     paths = WrittenTable(out / "table.md", out / "table.json", out / "table.html")
-    sections = [TableSection("Figures", _seeds_note(results), figure_table(results, report.columns))]
+    sections = [TableSection("Figures", _seeds_note(results), metric_table(results, report.columns))]
     reference = find_result(results, report.reference)
     if reference is not None and len(results) > 1:
         table = change_table(results, reference, report.columns)
@@ -93,14 +93,14 @@ def find_result(results: Sequence[RowResult], name: str) -> RowResult | None:
     return next((result for result in results if result.row.name == name), None)
 
 
-def figure_table(results: Sequence[RowResult], columns: Sequence[Column]) -> Table:
+def metric_table(results: Sequence[RowResult], columns: Sequence[Column]) -> Table:
     """A line for each row: our figures, then the paper's, then how long a training took."""
     has_paper = any(result.row.paper for result in results)
     header = ["row", *(column.title for column in columns)]
     header += [f"{column.title} (paper)" for column in columns] if has_paper else []
     lines = []
     for result in results:
-        cells = [number(result.mean(c.figure), c.digits, deviation=result.deviation(c.figure)) for c in columns]
+        cells = [number(result.mean(c.metric), c.digits, deviation=result.deviation(c.metric)) for c in columns]
         paper = [number(_paper(result, c), c.digits) for c in columns] if has_paper else []
         lines.append([result.row.title, *cells, *paper, number(float(np.mean(result.train_s)), 0)])
     return [*header, "training (s)"], lines
@@ -115,7 +115,7 @@ def change_table(results: Sequence[RowResult], reference: RowResult, columns: Se
     for result in results:
         if result is reference:
             continue
-        cells = [signed(result.mean(c.figure) - reference.mean(c.figure), c.digits) for c in columns]
+        cells = [signed(result.mean(c.metric) - reference.mean(c.metric), c.digits) for c in columns]
         paper = [signed(_paper(result, c) - _paper(reference, c), c.digits) for c in columns] if has_paper else []
         lines.append([result.row.title, *cells, *paper])
     return header, lines
@@ -124,8 +124,8 @@ def change_table(results: Sequence[RowResult], reference: RowResult, columns: Se
 def column_chart(results: Sequence[RowResult], column: Column) -> go.Figure:
     """A bar for each row, ours and the paper's, with the deviation over seeds where there is one."""
     titles = [result.row.title for result in results]
-    ours = go.Bar(name="ours", x=titles, y=rounded(r.mean(column.figure) for r in results), marker_color=ACCENT)
-    deviations = rounded(result.deviation(column.figure) for result in results)
+    ours = go.Bar(name="ours", x=titles, y=rounded(r.mean(column.metric) for r in results), marker_color=ACCENT)
+    deviations = rounded(result.deviation(column.metric) for result in results)
     if any(deviation is not None for deviation in deviations):
         ours.error_y = {"type": "data", "array": deviations}
     bars = [ours]
@@ -137,7 +137,7 @@ def column_chart(results: Sequence[RowResult], column: Column) -> go.Figure:
 
 
 def _paper(result: RowResult, column: Column) -> float:
-    return (result.row.paper or {}).get(column.figure, math.nan)
+    return (result.row.paper or {}).get(column.metric, math.nan)
 
 
 def _seeds_note(results: Sequence[RowResult]) -> str:

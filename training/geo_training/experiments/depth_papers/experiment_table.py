@@ -11,7 +11,6 @@ from typing import Any
 
 from geo_perception.depth.estimator import DepthEstimator
 from geo_perception.errors import InputError
-from geo_perception.runtime.files import replace_text
 from geo_training.console import say
 from geo_training.depth import fit
 from geo_training.depth.config import DepthTrainingConfig
@@ -22,13 +21,13 @@ from geo_training.evaluation.depth.set import DepthQuery, find_queries, guess_pr
 from geo_training.metrics.depth import choose_protocol
 from geo_training.report.tables import mean_and_std
 from geo_training.storage.fingerprints import digest_of
-from geo_training.storage.kept_json import from_kept_json, to_kept_json
+from geo_training.storage.kept_json import from_kept_json, write_kept_json
 from geo_training.storage.output_file import check_folder_takes_files
 
 RESULT, WEIGHTS = "result.json", "depth.safetensors"
-Figures = dict[str, float]
+Metrics = dict[str, float]
 # Of weights that a config made. What the figures depend on besides is told by its `key`, where it has one.
-Evaluate = Callable[[Path, DepthTrainingConfig], Figures]
+Evaluate = Callable[[Path, DepthTrainingConfig], Metrics]
 TABLE_VERSION = 2  # of how a row is measured; one of another version is not taken
 
 
@@ -40,7 +39,7 @@ class Row:
     name: str
     title: str
     changes: dict[str, Any] = field(default_factory=dict)
-    paper: Figures | None = None
+    paper: Metrics | None = None
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,19 @@ class RowResult:
 
     row: Row
     seeds: tuple[int, ...]
-    figures: tuple[Figures, ...]
+    metrics: tuple[Metrics, ...]
     train_s: tuple[float, ...]
 
-    def mean(self, figure: str) -> float:
+    def mean(self, metric: str) -> float:
         """Over the seeds; NaN where it was not measured."""
-        return self._over_seeds(figure)[0]
+        return self._over_seeds(metric)[0]
 
-    def deviation(self, figure: str) -> float:
+    def deviation(self, metric: str) -> float:
         """Of the seeds, that of a sample (n - 1); NaN for a single seed."""
-        return self._over_seeds(figure)[1]
+        return self._over_seeds(metric)[1]
 
-    def _over_seeds(self, figure: str) -> tuple[float, float]:
-        return mean_and_std([figures.get(figure, math.nan) for figures in self.figures])
+    def _over_seeds(self, metric: str) -> tuple[float, float]:
+        return mean_and_std([metrics.get(metric, math.nan) for metrics in self.metrics])
 
 
 def changed_config(base: DepthTrainingConfig, changes: dict[str, Any]) -> DepthTrainingConfig:
@@ -90,8 +89,8 @@ class DepthMeasure:
     queries: tuple[DepthQuery, ...]
     options: DepthOptions
 
-    def __call__(self, weights: Path, config: DepthTrainingConfig) -> Figures:
-        return evaluate_depth(DepthEstimator.load(weights, config.device), self.queries, self.options).figures
+    def __call__(self, weights: Path, config: DepthTrainingConfig) -> Metrics:
+        return evaluate_depth(DepthEstimator.load(weights, config.device), self.queries, self.options).metrics
 
     @cached_property
     def key(self) -> str:
@@ -129,13 +128,13 @@ def run_table(
     out.mkdir(parents=True, exist_ok=True)
     results = []
     for number, (row, own) in enumerate(configs, 1):
-        figures, train_s = [], []
+        metrics, train_s = [], []
         for config in own:
             say(f"row {number} of {len(rows)}: {row.title} (seed {config.seed})")
             kept = _run_row(config, out / row.name / f"seed_{config.seed}", evaluate)
-            figures.append(kept["figures"])
+            metrics.append(kept["figures"])
             train_s.append(kept["train_s"])
-        results.append(RowResult(row, seeds, tuple(figures), tuple(train_s)))
+        results.append(RowResult(row, seeds, tuple(metrics), tuple(train_s)))
         if after_row is not None:
             after_row(results)
     return results
@@ -145,10 +144,11 @@ def table_content(results: Sequence[RowResult], base_config: DepthTrainingConfig
     """All of a table: figures of every seed, their means and deviations, and the paper's."""
     rows = []
     for result in results:
-        names = list(dict.fromkeys(name for figures in result.figures for name in figures))
+        names = list(dict.fromkeys(name for metrics in result.metrics for name in metrics))
         means = {name: result.mean(name) for name in names}
         deviations = {name: result.deviation(name) for name in names}
-        rows.append(asdict(result) | {"mean": means, "deviation": deviations})
+        own = {"row": asdict(result.row), "seeds": result.seeds, "figures": result.metrics, "train_s": result.train_s}
+        rows.append(own | {"mean": means, "deviation": deviations})
     return {"rows": rows, "config": base_config.model_dump(mode="json")}
 
 
@@ -173,10 +173,10 @@ def _run_row(config: DepthTrainingConfig, folder: Path, evaluate: Evaluate) -> d
     folder.mkdir(parents=True, exist_ok=True)
     # Without result.json the weights are of a row that was cut while it was measured.
     fitted = fit.fit_depth(config, folder / WEIGHTS, overwrite=True)
-    figures = {name: float(value) for name, value in evaluate(Path(fitted.path), config).items()}
-    train_s = float(fitted.figures.get("train_s", math.nan))
-    kept = {"figures": figures, "train_s": train_s, "config": facts, "made_of": made_of}
-    replace_text(path, to_kept_json(kept))
+    metrics = {name: float(value) for name, value in evaluate(Path(fitted.path), config).items()}
+    train_s = float(fitted.metrics.get("train_s", math.nan))
+    kept = {"figures": metrics, "train_s": train_s, "config": facts, "made_of": made_of}
+    write_kept_json(path, kept)
     return kept
 
 

@@ -20,9 +20,9 @@ from geo_training.experiments.depth_papers.keypoint_table import (
     CONTROL,
     DET,
     DET_EXPL,
-    FIGURES,
     KNOWN,
     LEARNED,
+    METRICS,
     MULTI,
     NO_DET,
     NO_DET_EXPL,
@@ -94,6 +94,6 @@ def finding_sentences(results: Sequence[RowResult]) -> list[str]:
 
 def write_keypoint_report(results: Sequence[RowResult], base: DepthTrainingConfig, out: str | Path) -> WrittenTable:
     """Writes table.md, table.json and table.html into `out`, with the paper's figures beside ours."""
-    columns = [DEPTH_COLUMNS[name] for name in FIGURES]
+    columns = [DEPTH_COLUMNS[name] for name in METRICS]
     sentences = (*_HOW, *finding_sentences(results))
     return write_table(results, TableReport(TITLE, sentences, columns, SFMLEARNER), base, out)

@@ -14,11 +14,11 @@ from pathlib import Path
 from geo_perception.errors import InputError
 from geo_training.datasets.scene import SceneDataset
 from geo_training.depth.config import DepthTrainingConfig
-from geo_training.experiments.depth_papers.experiment_table import Evaluate, Figures, Row, RowResult, run_table
+from geo_training.experiments.depth_papers.experiment_table import Evaluate, Metrics, Row, RowResult, run_table
 
 NO_DET_EXPL, DET_EXPL, NO_DET, DET, SFMLEARNER = "no_det_expl", "det_expl", "no_det", "det", "sfmlearner"
 CONTROL, MULTI, KNOWN, LEARNED = "no_keypoints", "det_multi", "det_known", "learned"
-FIGURES = ("abs_rel", "sq_rel", "d1", "d2", "d3")
+METRICS = ("abs_rel", "sq_rel", "d1", "d2", "d3")
 PAPER = {
     NO_DET_EXPL: (0.309, 3.813, 0.603, 0.818, 0.912),
     DET_EXPL: (0.284, 3.275, 0.620, 0.822, 0.914),
@@ -67,7 +67,7 @@ def table_rows(base: DepthTrainingConfig, known_motion: bool) -> list[Row]:
             Row(KNOWN, "det + no expl, true motion (ours)", {**known, "losses": plain}),
             Row(LEARNED, "learned descriptors, true motion (ours)", {**known, "losses": {**plain, "weights": learned}}),
         ]
-    return [Row(row.name, row.title, row.changes, _paper_figures(row.name)) for row in rows]
+    return [Row(row.name, row.title, row.changes, _paper_metrics(row.name)) for row in rows]
 
 
 def has_poses(config: DepthTrainingConfig) -> bool:
@@ -96,5 +96,5 @@ def run_keypoint_table(
     return run_table([row for row in rows if not names or row.name in names], base, out, evaluate, seeds, after_row)
 
 
-def _paper_figures(name: str) -> Figures | None:
-    return dict(zip(FIGURES, PAPER[name], strict=True)) if name in PAPER else None
+def _paper_metrics(name: str) -> Metrics | None:
+    return dict(zip(METRICS, PAPER[name], strict=True)) if name in PAPER else None
