@@ -1,5 +1,7 @@
 """Pictures whose distortion was taken out twice, or never, are recognized; those in order are not blamed."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -11,12 +13,11 @@ from geo_training.datasets.check.lens import (
     check_lens,
     compare,
     distorted_by,
-    still_distorted,
 )
 from geo_training.datasets.matching import Matches
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
-from geo_training.datasets.undistort import Undistorter
+from geo_training.datasets.undistort import Undistorter, undistort_pixels
 
 from geo_perception.geometry import Camera, make_pose, so3_exp
 
@@ -65,15 +66,15 @@ def test_exact_matches_tell_once_from_twice(lens, posed):
 
 @pytest.mark.parametrize(("lens", "posed"), CASES)
 def test_exact_matches_tell_rectified_from_raw(lens, posed):
-    moved = still_distorted(lens)
+    moved = partial(undistort_pixels, lens)
     assert clear(*compare(matched(lens.project, posed), RECTIFIED, moved))
     assert not clear(*compare(matched(RECTIFIED.project, posed), RECTIFIED, moved))
 
 
 def test_too_few_pairs_tell_nothing():
     pairs = matched(RECTIFIED.project, True)[:3]
-    assert compare(pairs, RECTIFIED, still_distorted(STRONG)) == (0.0, float("inf"))
-    assert compare([], RECTIFIED, still_distorted(STRONG)) == (0.0, float("inf"))
+    assert compare(pairs, RECTIFIED, partial(undistort_pixels, STRONG)) == (0.0, float("inf"))
+    assert compare([], RECTIFIED, partial(undistort_pixels, STRONG)) == (0.0, float("inf"))
 
 
 def write(root, source, change, camera, lens, rectified):

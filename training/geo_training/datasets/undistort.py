@@ -47,6 +47,11 @@ class Undistorter:
         return self._resampler.nearest(depth_m) if self.is_distorted else depth_m
 
 
+def undistort_pixels(camera: Camera, pixels_n2: np.ndarray) -> np.ndarray:
+    """Pixels (N, 2) of a distorted image to where a pinhole with the camera's K has them."""
+    return camera.normalize(pixels_n2) @ camera.K[:2, :2].T + camera.K[:2, 2]
+
+
 def without_negligible_distortion(camera: Camera) -> Camera:
     """The camera without its distortion where that moves no pixel by a twentieth of a pixel, else as it is."""
     if camera.model in ("pinhole", "equidistant"):
@@ -54,7 +59,7 @@ def without_negligible_distortion(camera: Camera) -> Camera:
     right_px, bottom_px = camera.width_px - 1.0, camera.height_px - 1.0
     rim_n2 = np.array([(x, y) for x in np.linspace(0, right_px, 9) for y in np.linspace(0, bottom_px, 9)])
     plain = replace(camera, model="pinhole", distortion=())
-    moved_px = np.abs(plain.project(camera.bearings(rim_n2)) - rim_n2)
+    moved_px = np.abs(undistort_pixels(camera, rim_n2) - rim_n2)
     return plain if np.nanmax(moved_px) < NEGLIGIBLE_PX else camera
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from geo_training.datasets.matching import (
     putative_matches,
 )
 from geo_training.datasets.scene import Frame, SceneDataset, recorded_lens
+from geo_training.datasets.undistort import undistort_pixels
 
 PAIRS, PAIRS_LEAST, MATCHES_LEAST = 20, 6, 40
 OFFSETS, MOVED_SHARE = (1, 2, 4, 8), 0.06  # pairs so far apart that features moved by this share of the width
@@ -46,7 +48,7 @@ def check_lens(dataset: SceneDataset, frames: list[Frame]) -> list[Finding]:
         if lens is None or _largest_shift_px(lens) < DISTORTED_SHARE * lens.width_px:
             continue
         pairs = _pairs([frame for frame in frames if frame.camera_id == camera_id], dataset)
-        moved = still_distorted(lens) if rectified else distorted_by(lens, camera)
+        moved = partial(undistort_pixels, lens) if rectified else distorted_by(lens, camera)
         gain, sigma = compare(pairs, camera, moved)
         if gain < CLEARLY or gain < CLEARLY_SIGMA * sigma:
             continue
@@ -59,11 +61,6 @@ def check_lens(dataset: SceneDataset, frames: list[Frame]) -> list[Finding]:
             remedy = "they were rectified before: make the dataset again with --rectified true"
         findings.append(Finding("lens", Severity.ERROR, message, remedy, figures=figures))
     return findings
-
-
-def still_distorted(lens: Camera) -> Callable[[np.ndarray], np.ndarray]:
-    """Pixels (N, 2) of raw images to where a pinhole with the lens's K would have them."""
-    return lambda pixels_n2: lens.normalize(pixels_n2) @ lens.K[:2, :2].T + lens.K[:2, 2]
 
 
 def distorted_by(lens: Camera, stored: Camera) -> Callable[[np.ndarray], np.ndarray]:
@@ -122,7 +119,7 @@ def _spread(*pixels: np.ndarray) -> float:
 def _largest_shift_px(lens: Camera) -> float:
     """How far the lens moves a pixel at most, from where a pinhole with its K would have it."""
     rim_n2 = np.array([(x, y) for x in np.linspace(0, lens.width_px - 1, 9) for y in (0, lens.height_px - 1)])
-    return float(np.nanmax(np.linalg.norm(still_distorted(lens)(rim_n2) - rim_n2, axis=1)))
+    return float(np.nanmax(np.linalg.norm(undistort_pixels(lens, rim_n2) - rim_n2, axis=1)))
 
 
 def _pairs(frames: list[Frame], dataset: SceneDataset) -> list[Pair]:
