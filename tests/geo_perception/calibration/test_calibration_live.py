@@ -9,7 +9,8 @@ import pytest
 import yaml
 from calibration_peer import CameraPeer, check_attitude
 from geo_training.calibration.data.crops import CropSpec, render_crop
-from geo_training.calibration.data.panoramas import list_panoramas, load_panorama, split_panoramas
+from geo_training.calibration.data.panorama_files import load_panorama
+from geo_training.calibration.data.panoramas import list_panoramas, split_panoramas
 from ros_support import node_process
 
 from geo_perception.calibration.estimator import reference_weights

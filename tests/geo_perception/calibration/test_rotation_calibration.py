@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.calibration.data.crops import CropSpec, render_crop
-from geo_training.calibration.data.panoramas import list_panoramas, load_panorama, split_panoramas
+from geo_training.calibration.data.panorama_files import load_panorama
+from geo_training.calibration.data.panoramas import list_panoramas, split_panoramas
 from geo_training.experiments.benches.calibration_panoramas import held_out_names
 from scipy.spatial.transform import Rotation
 

@@ -7,7 +7,8 @@ import pytest
 from geo_training.calibration.data import crop_data
 from geo_training.calibration.data.crop_data import CropSet, CropSource
 from geo_training.calibration.data.crops import ROBOT_DISTRIBUTION, CropDistribution, render_crop
-from geo_training.calibration.data.panoramas import list_panoramas, load_panorama
+from geo_training.calibration.data.panorama_files import load_panorama
+from geo_training.calibration.data.panoramas import list_panoramas
 from tiny_panoramas import TINY_CROP, make_tiny_panoramas
 
 from geo_perception.errors import InputError

@@ -19,7 +19,9 @@ from geo_training.calibration.data.crop_set import (
 )
 from geo_training.calibration.data.crop_writer import write_crops
 from geo_training.calibration.data.crops import CropDistribution, render_crop
-from geo_training.calibration.data.panoramas import Panorama, load_panorama
+from geo_training.calibration.data.panorama_files import load_panorama
+from geo_training.calibration.data.panoramas import Panorama
+from tiny_panoramas import write_panoramas
 
 from geo_perception.errors import InputError
 
@@ -31,15 +33,10 @@ def config(**changes):
 
 
 def make_panoramas(folder, domains=("indoor",) * 5):
-    folder.mkdir()
     rng = np.random.default_rng(0)
-    rows = []
-    for number, domain in enumerate(domains):
-        coarse = rng.integers(0, 255, (8, 16, 3), np.uint8)
-        cv2.imwrite(str(folder / f"p{number}.png"), cv2.resize(coarse, (64, 32)))
-        rows.append(f"p{number}.png,{domain}\n")
-    (folder / "index.csv").write_text("file,domain\n" + "".join(rows))
-    return folder
+    coarse = [cv2.resize(rng.integers(0, 255, (8, 16, 3), np.uint8), (64, 32)) for _ in domains]
+    named = {f"p{number}.png": each for number, each in enumerate(zip(domains, coarse, strict=True))}
+    return write_panoramas(folder, named)
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.calibration.data import panorama_files, panoramas
-from geo_training.calibration.data.panorama_files import BORDER_PX, bordered, tone_map, with_border
+from geo_training.calibration.data.panorama_files import BORDER_PX, bordered, load_panorama, tone_map, with_border
 from geo_training.calibration.data.panoramas import (
     Panorama,
     cached_panorama,
     list_panoramas,
-    load_panorama,
     random_split,
     split_panoramas,
     with_domain,

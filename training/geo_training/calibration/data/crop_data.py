@@ -1,7 +1,7 @@
 """Crops of panoramas as arrays: images and the regression targets of the paper's network.
 
 Crop i of a source is always the same one, drawn by the source's seed and i, whether it is rendered when asked for or
-kept in memory or on disk. So what a network once said of it can be kept, too.
+kept in memory or on disk. So a network's answers for it can be kept, too.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ from geo_training.calibration.data.crop_set import (
     split_by_panorama,
 )
 from geo_training.calibration.data.crops import render_crop
-from geo_training.calibration.data.panoramas import Panorama, list_panoramas, load_panorama
+from geo_training.calibration.data.panorama_files import load_panorama
+from geo_training.calibration.data.panoramas import Panorama, list_panoramas
 from geo_training.console import progress_bar, say, warn
 from geo_training.storage.folders import refuse_overlap
 from geo_training.storage.images import encode_image
@@ -214,4 +215,4 @@ def _mapper(jobs: int) -> Iterator[Callable]:
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and lets each worker finish its task
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent takes it, and lets each worker finish its task

@@ -15,22 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_training.calibration.data.panorama_files import SUFFIXES, load_panorama, tone_map
+from geo_training.calibration.data.panorama_files import SUFFIXES, load_panorama
 from geo_training.engine.loader import MemoryCache
 from geo_training.storage.fingerprints import file_version
-
-__all__ = [
-    "INDEX",
-    "SUFFIXES",
-    "Panorama",
-    "cached_panorama",
-    "list_panoramas",
-    "load_panorama",
-    "random_split",
-    "split_panoramas",
-    "tone_map",
-    "with_domain",
-]
 
 INDEX = "index.csv"
 CACHE_BYTES = 3 << 30
@@ -38,7 +25,7 @@ CACHE_BYTES = 3 << 30
 
 @dataclass(frozen=True)
 class Panorama:
-    """One panorama on disk. `domain` is free text (indoor, outdoor, ...), empty where nobody said."""
+    """One panorama on disk. `domain` is free text (indoor, outdoor, ...), or empty."""
 
     name: str
     path: Path
