@@ -92,8 +92,8 @@ def from_bag_command(
 
     Example: `geo-train dataset from-bag monday tuesday --image /front/image_raw --pose /tf --out floor2`
     """
-    from geo_training.datasets.recordings.bag_poses import PoseOptions
     from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
+    from geo_training.datasets.recordings.pose_options import PoseOptions
     from geo_training.datasets.recordings.recorded_cameras import parse_K
 
     poses = PoseOptions(

@@ -3,18 +3,16 @@
 import cv2
 import numpy as np
 import pytest
+from bag_maker import STEP_NS, T0_NS, convert
 from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.recordings.bag_topics import choose_cameras
 from geo_training.datasets.recordings.bags import Recording
-from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset, recorded_lens
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 
-T0_NS = 1_700_000_000 * 10**9
-STEP_NS = 250_000_000
 D_5 = (-0.3, 0.1, 0.0, 0.0, 0.0)
 LENS = Camera(64, 48, 60, 60, 31.5, 23.5, "plumb_bob", D_5)
 P_12 = (52.0, 0, 30.5, 0, 0, 53.0, 22.5, 0, 0, 0, 1, 0)
@@ -22,11 +20,6 @@ RIGHT_P_12 = (52.0, 0, 30.5, -5.2, 0, 53.0, 22.5, 0, 0, 0, 1, 0)
 RECTIFIED = Camera(64, 48, 52, 53, 30.5, 22.5)
 GREY = np.random.default_rng(0).integers(0, 256, (6, 8, 1), np.uint8)
 PICTURE = GREY.repeat(8, axis=0).repeat(8, axis=1).repeat(3, axis=2)  # whole blocks of JPEG
-
-
-def convert(bag, tmp_path, **options):
-    result = dataset_from_bags([bag], tmp_path / "out", BagOptions(**options), overwrite=True)
-    return SceneDataset(tmp_path / "out"), result
 
 
 def record(maker, image="/camera/image_rect", picture=PICTURE, **info):

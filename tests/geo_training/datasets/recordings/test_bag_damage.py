@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bag_maker import T0_NS
 from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.recordings.bags import Recording
@@ -10,7 +11,6 @@ from geo_training.datasets.scene import SceneDataset
 
 from geo_perception.errors import InputError
 
-T0_NS = 1_700_000_000 * 10**9
 FRAMES = 20
 
 

@@ -4,17 +4,16 @@ import re
 
 import numpy as np
 import pytest
+from bag_maker import STEP_NS, T0_NS
 from command_line import invoke
 from geo_training.cli import train
-from geo_training.datasets.recordings.bag_poses import PoseOptions
 from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
+from geo_training.datasets.recordings.pose_options import PoseOptions
 from geo_training.datasets.scene import SceneDataset
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import make_pose, pose_to_quaternion, so3_exp
 
-T0_NS = 1_700_000_000 * 10**9
-STEP_NS = 250_000_000
 FRAMES = 6
 IMAGE = np.full((48, 64, 3), 90, np.uint8)
 # The camera looks along the robot's x axis, 20 cm before its centre and 50 cm above.

@@ -2,25 +2,11 @@
 
 import numpy as np
 import yaml
+from bag_maker import STEP_NS, T0_NS, convert, pose_at
 from command_line import invoke
 from film_maker import picture
 from geo_training.cli import train
-from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset
-
-from geo_perception.geometry import make_pose, so3_exp
-
-T0_NS = 1_700_000_000 * 10**9
-STEP_NS = 250_000_000
-
-
-def pose_at(i):
-    return make_pose(so3_exp([0.02 * i, -0.1 * i, 0.05]), [0.1 * i, 2.0, -0.3 * i])
-
-
-def convert(bag, tmp_path, **options):
-    result = dataset_from_bags([bag], tmp_path / "out", BagOptions(**options))
-    return SceneDataset(tmp_path / "out"), result
 
 
 def test_a_zero_stamp_on_another_clock_is_left_out(bag_maker, tmp_path):

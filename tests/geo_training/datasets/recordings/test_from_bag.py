@@ -7,28 +7,20 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from bag_maker import STEP_NS, T0_NS, convert, pose_at
 from command_line import invoke
 from geo_training.cli import train
-from geo_training.datasets.recordings.bag_poses import PoseOptions
 from geo_training.datasets.recordings.bags import Recording
-from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
 from geo_training.datasets.scene import SceneDataset
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose, pose_error, so3_exp
-
-T0_NS = 1_700_000_000 * 10**9
-STEP_NS = 250_000_000
 
 
 def textured(seed):
     """Squares of grey, 64 x 48: sharp, and not changed much by JPEG."""
     coarse = np.random.default_rng(seed).integers(0, 256, (12, 16), np.uint8)
     return np.repeat(cv2.resize(coarse, (64, 48), interpolation=cv2.INTER_NEAREST)[..., None], 3, axis=2)
-
-
-def pose_at(i):
-    return make_pose(so3_exp([0.02 * i, -0.1 * i, 0.05]), [0.1 * i, 2.0, -0.3 * i])
 
 
 def fill(maker, frames=6):
@@ -39,13 +31,6 @@ def fill(maker, frames=6):
         maker.image(stamp_ns, textured(i))
         maker.pose(stamp_ns, pose_at(i))
     return maker
-
-
-def convert(bags, tmp_path, **options):
-    bags = bags if isinstance(bags, list) else [bags]
-    poses = {key: options.pop(key) for key in list(options) if key in PoseOptions.__dataclass_fields__}
-    result = dataset_from_bags(bags, tmp_path / "out", BagOptions(poses=PoseOptions(**poses), **options), True)
-    return SceneDataset(tmp_path / "out"), result
 
 
 def assert_is_the_walk(dataset, frames=6):

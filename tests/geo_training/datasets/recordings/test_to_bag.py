@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from bag_maker import T0_NS
 from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.recordings.bags import Recording, header_stamp_ns
@@ -16,7 +17,6 @@ from geo_training.datasets.scene_writer import SceneWriter
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose, make_pose, pose_from_quaternion, so3_exp
 
-T0_NS = 1_700_000_000 * 10**9
 CAMERA = Camera(64, 48, 60.125, 61.5, 31.75, 23.25)
 
 

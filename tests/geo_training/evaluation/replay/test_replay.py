@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.cli import evaluate
-from geo_training.datasets.recordings.bag_poses import PoseOptions
+from geo_training.datasets.recordings.pose_options import PoseOptions
 from geo_training.evaluation.localization.summary import headline
 from geo_training.evaluation.replay.bag_input import open_bag
 from geo_training.evaluation.replay.config import load_replay_config
@@ -105,7 +105,7 @@ def test_every_frame_is_measured_against_the_interpolated_truth(tmp_path):
     assert metrics["recall_1cm_1deg"] == 0.0
     assert metrics["median_cm"] == pytest.approx(2.0, abs=0.05)
     assert metrics["coverage_90"] == 1.0
-    assert "/ground_truth/pose" in evaluation.facts["true poses"]
+    assert "/ground_truth/pose" in evaluation.metadata["true poses"]
 
 
 def test_a_replay_gives_the_same_answer_twice(tmp_path):
@@ -167,7 +167,7 @@ def test_another_frame_of_the_same_size_is_told_once(tmp_path, capsys):
     evaluation = replay_bag(GreyLevelEstimator(), bag, LANDMARKS)
     assert evaluation.metrics["localized_share"] == pytest.approx(5 / 6)
     assert capsys.readouterr().err.count("taken as one camera's") == 1
-    assert "'left'" in evaluation.facts["taken"]
+    assert "'left'" in evaluation.metadata["taken"]
 
 
 def test_16_bit_images_are_read_at_the_depth_of_the_whole_recording(tmp_path):

@@ -10,6 +10,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import pose_from_quaternion
 from geo_perception.ros.camera_source import bare_frame
 from geo_training.datasets.recordings.bags import Recording, Topic, header_stamp_ns
+from geo_training.datasets.recordings.pose_options import NO_POSES, PoseOptions
 from geo_training.datasets.recordings.transform_tree import PoseTrack, TransformTree
 
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
@@ -22,50 +23,8 @@ POSE_TYPES = (
 )
 WORLD_FRAMES = ("map", "world", "odom")
 BODY_FRAMES = ("base_link", "base_footprint")
-NO_POSES = "none"
-MAX_GAP_S = 0.5
 # Commands to the robot, not measurements of it.
 _NOT_MEASURED = ("goal", "initialpose", "initial_pose", "setpoint", "target")
-
-
-@dataclass(frozen=True)
-class PoseOptions:
-    """What the user said about poses; None leaves the choice to what is found.
-
-    `T_pose_camera` is the camera's optical frame in the frame that the pose messages are about; for TF, in
-    `pose_frame`. Raises InputError when one option leaves another without effect.
-    """
-
-    topic: str | None = None
-    map_frame: str | None = None
-    camera_frame: str | None = None
-    pose_frame: str | None = None
-    T_pose_camera: np.ndarray | None = None
-    max_gap_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.topic == NO_POSES and self.given:
-            raise InputError(f"--pose none takes no poses, so {self.given} would have no effect; leave out one of them")
-        if self.T_pose_camera is not None and self.camera_frame is not None:
-            raise InputError(
-                "--pose-camera says where the camera is, so --camera-frame would have no effect; leave out one of them"
-            )
-
-    @property
-    def given(self) -> str:
-        """The options that were given about poses, other than the topic; empty where there is none."""
-        values = {
-            "--map-frame": self.map_frame,
-            "--camera-frame": self.camera_frame,
-            "--pose-frame": self.pose_frame,
-            "--pose-camera": self.T_pose_camera,
-            "--max-gap": self.max_gap_s,
-        }
-        return ", ".join(name for name, value in values.items() if value is not None)
-
-    @property
-    def gap_s(self) -> float:
-        return MAX_GAP_S if self.max_gap_s is None else self.max_gap_s
 
 
 @dataclass

@@ -10,29 +10,19 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.ros.codec import ImageDecoder
 from geo_perception.ros.topics import is_rectified, rectified_sentence
 from geo_training.console import progress_bar
 from geo_training.datasets.recordings.bag_cameras import RecordedInfos, bits_sentence, image_decoder
-from geo_training.datasets.recordings.bag_poses import (
-    NO_POSES,
-    CameraPoses,
-    PoseOptions,
-    RecordedPoses,
-    choose_poses,
-    pose_topics,
-)
+from geo_training.datasets.recordings.bag_poses import RecordedPoses, choose_poses, pose_topics
 from geo_training.datasets.recordings.bag_topics import CameraTopics, choose_cameras
-from geo_training.datasets.recordings.bags import Recording, StampClock, header_stamp_ns
+from geo_training.datasets.recordings.bags import Recording, header_stamp_ns
+from geo_training.datasets.recordings.image_stream import ImageStream
+from geo_training.datasets.recordings.pose_options import NO_POSES, PoseOptions
 from geo_training.datasets.recordings.recorded_cameras import GivenK, RecordedCameras
-from geo_training.datasets.recordings.sharpness import SharpestPerInterval, TimedImage
+from geo_training.datasets.recordings.recorded_world import POSE_FRAME_KEY, RecordedWorld
+from geo_training.datasets.recordings.sharpness import TimedImage
 from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.tally import Tally
-
-# What `to-bag` writes into a bag's metadata: messages cannot say it.
-GRAVITY_KEY, SCALE_KEY = "geo_perception.gravity_world", "geo_perception.scale"
-POSE_FRAME_KEY = "geo_perception.pose_frame"
-GRAVITY_Z_UP = (0.0, 0.0, -1.0)
 
 
 @dataclass(frozen=True)
@@ -94,7 +84,7 @@ class _Reader:
         self.warnings: list[str] = []
         self.tallies: list[Tally] = []
         self._given = None if options.K_33 is None else GivenK(options.K_33)
-        self._worlds: list[_World] = []
+        self._worlds: list[RecordedWorld] = []
 
     def read(self, recording: Recording) -> None:
         cameras = choose_cameras(recording, self.options.images, self.options.camera_infos)
@@ -103,7 +93,7 @@ class _Reader:
             poses.child_frame = recording.custom_data.get(POSE_FRAME_KEY, "")
         infos = self._read_infos_and_poses(recording, cameras, poses)
         streams = {
-            topics.image: _Stream(
+            topics.image: ImageStream(
                 topics,
                 self._sequence_name(recording, topics, len(cameras)),
                 self.options.fps,
@@ -184,7 +174,7 @@ class _Reader:
                     poses.add(wanted[topic], receive_ns, message)
         return infos
 
-    def _begin(self, stream: _Stream, recording: Recording, poses, message) -> None:
+    def _begin(self, stream: ImageStream, recording: Recording, poses, message) -> None:
         stream.frame_id = str(message.header.frame_id)
         self._describe_images(stream)
         if poses is None:
@@ -195,9 +185,9 @@ class _Reader:
             return
         how = stream.poses.how[0].upper() + stream.poses.how[1:]
         (self._warn if stream.poses.assumed else self.writer.note)(f"{how}.")
-        stream.world = _World.of(stream.poses, recording)
+        stream.world = RecordedWorld.of(stream.poses, recording)
 
-    def _describe_images(self, stream: _Stream) -> None:
+    def _describe_images(self, stream: ImageStream) -> None:
         """Says what is taken of the images of a topic."""
         if stream.infos is not None:
             if not stream.infos:
@@ -207,7 +197,7 @@ class _Reader:
         if sentence := bits_sentence(stream.topics.image, stream.decoder, self.options.image_bits):
             self._note(sentence)
 
-    def _camera(self, stream: _Stream, best: TimedImage) -> tuple[Camera | None, Camera | None]:
+    def _camera(self, stream: ImageStream, best: TimedImage) -> tuple[Camera | None, Camera | None]:
         """The camera of an image, None where it is not known, and the lens that a rectified one was taken with. Raises
         InputError when its CameraInfo is another camera's."""
         if self._given is not None:
@@ -220,7 +210,7 @@ class _Reader:
             self._warn(f"{stream.topics.info}: {sentence}.")
         return found.camera, stream.infos.lens_at(best.stamp_ns, width_px, height_px)
 
-    def _store(self, stream: _Stream, best: TimedImage) -> None:
+    def _store(self, stream: ImageStream, best: TimedImage) -> None:
         camera, rectified_lens = self._camera(stream, best)
         image_rgb, camera_id = self.cameras.undistorted(best.image_rgb, camera, rectified_lens)
         T_world_camera = stream.poses.at(best.stamp_ns) if stream.poses else None
@@ -236,7 +226,7 @@ class _Reader:
             T_world_camera=T_world_camera,
         )
 
-    def _sum_up(self, stream: _Stream, recording: Recording, poses: RecordedPoses | None) -> None:
+    def _sum_up(self, stream: ImageStream, recording: Recording, poses: RecordedPoses | None) -> None:
         self.sequences[stream.sequence] = stream.stored
         self._count_up(stream, recording.damaged.get(stream.topics.image, 0), recording.path.name)
         if stream.undecodable:
@@ -255,7 +245,7 @@ class _Reader:
                 "poses may be."
             )
 
-    def _count_up(self, stream: _Stream, damaged: int, recording: str) -> None:
+    def _count_up(self, stream: ImageStream, damaged: int, recording: str) -> None:
         tally = Tally(f"{recording} {stream.topics.image}", found=stream.received + damaged, used=stream.stored)
         decoded = stream.received - stream.undecodable - stream.timeless
         tally.leave_out(f"for the rate of {self.options.fps:g} a second", decoded - stream.stored)
@@ -291,59 +281,3 @@ class _Reader:
     @staticmethod
     def _count(recording: Recording, topics) -> int:
         return sum(recording.topics[topic].count for topic in topics)
-
-
-@dataclass(frozen=True)
-class _World:
-    recording: Path
-    frame: str
-    topic: str
-    scale: str
-    gravity: tuple[float, float, float] | None
-
-    @classmethod
-    def of(cls, poses: CameraPoses, recording: Recording) -> _World:
-        """ROS worlds have z up (REP 103) and metres; a bag made from a dataset says what its world has instead."""
-        gravity, custom_data = GRAVITY_Z_UP, recording.custom_data
-        if GRAVITY_KEY in custom_data:
-            try:
-                x, y, z = (float(word) for word in custom_data[GRAVITY_KEY].split())
-                gravity = (x, y, z)
-            except ValueError:
-                gravity = None
-        scale = custom_data.get(SCALE_KEY, "metric")
-        return cls(recording.path, poses.world_frame, poses.source.topic, scale, gravity)
-
-
-class _Stream:
-    """The images of one camera while they are read."""
-
-    def __init__(
-        self, topics: CameraTopics, sequence: str, fps: float, decoder: ImageDecoder, infos: RecordedInfos | None
-    ):
-        self.topics, self.sequence, self.decoder, self.infos = topics, sequence, decoder, infos
-        self.selector = SharpestPerInterval(fps)
-        self.frame_id = ""
-        self.poses: CameraPoses | None = None
-        self.world: _World | None = None
-        self.received = self.stored = self.posed = self.uncalibrated = 0
-        self.undecodable = self.timeless = self.jumps = 0
-        self.problem = ""
-        self._clock = StampClock()
-        self._last_ns: int | None = None
-
-    def offer(self, message, receive_ns: int) -> TimedImage | None:
-        self.received += 1
-        stamp_ns = self._clock.stamp_ns(message, receive_ns)
-        if stamp_ns is None:
-            self.timeless += 1
-            return None
-        self.jumps += self._last_ns is not None and stamp_ns < self._last_ns
-        self._last_ns = stamp_ns
-        try:
-            image_rgb = self.decoder.decode(message)
-        except InputError as error:
-            self.undecodable += 1
-            self.problem = self.problem or str(error)
-            return None
-        return self.selector.offer(stamp_ns, image_rgb)

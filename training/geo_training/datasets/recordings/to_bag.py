@@ -27,7 +27,7 @@ from geo_perception.ros.camera_info import info_fields
 from geo_perception.ros.codec import encode_image, encode_jpeg
 from geo_training.console import track
 from geo_training.datasets.recordings.bags import LAST_STAMP_NS, read_metadata
-from geo_training.datasets.recordings.from_bag import GRAVITY_KEY, POSE_FRAME_KEY, SCALE_KEY
+from geo_training.datasets.recordings.recorded_world import GRAVITY_KEY, POSE_FRAME_KEY, SCALE_KEY
 from geo_training.datasets.scene import PRODUCER, Frame, SceneDataset
 from geo_training.storage.folders import FolderKind, check_output, output_folder
 

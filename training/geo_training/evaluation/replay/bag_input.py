@@ -15,10 +15,11 @@ from geo_perception.ros.camera_source import OtherCamera, camera_of_image
 from geo_perception.ros.codec import ImageDecoder
 from geo_perception.ros.topics import is_rectified, rectified_sentence
 from geo_training.datasets.recordings.bag_cameras import bits_sentence, image_decoder
-from geo_training.datasets.recordings.bag_poses import CameraPoses, PoseOptions, choose_poses, pose_topics
+from geo_training.datasets.recordings.bag_poses import CameraPoses, choose_poses, pose_topics
 from geo_training.datasets.recordings.bag_topics import INFO_TYPES, choose_cameras
 from geo_training.datasets.recordings.bags import Recording, Topic, header_stamp_ns
-from geo_training.datasets.recordings.from_bag import POSE_FRAME_KEY
+from geo_training.datasets.recordings.pose_options import PoseOptions
+from geo_training.datasets.recordings.recorded_world import POSE_FRAME_KEY
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 
@@ -28,7 +29,7 @@ class BagInput:
     """One camera of a recording. Make it with `open_bag`; messages are read again from disk on every pass.
 
     `infos` are CameraInfo messages by stamp (ascending), `poses` says how true poses are found, None where there are
-    none. `rectified` says that the images are, `image_words` what else is taken of them. `losses` are sentences about
+    none. `rectified` says that the images are, `image_notes` what else is taken of them. `losses` are sentences about
     what could not be read, `doubts` about cameras that were used.
     """
 
@@ -41,7 +42,7 @@ class BagInput:
     losses: list[str] = field(default_factory=list)
     rectified: bool = False
     image_frame: str = ""
-    image_words: list[str] = field(default_factory=list)
+    image_notes: list[str] = field(default_factory=list)
     decoder: ImageDecoder = field(default_factory=ImageDecoder)
     doubts: list[str] = field(default_factory=list)
 
@@ -54,7 +55,7 @@ class BagInput:
         return self.path.stem
 
     @property
-    def truth_words(self) -> str:
+    def truth_label(self) -> str:
         return "none in the recording" if self.poses is None else f"{self.poses.source.topic} ({self.poses.how})"
 
     def messages(self) -> Iterator[tuple[str, int, object]]:
