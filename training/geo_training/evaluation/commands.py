@@ -11,7 +11,7 @@ import typer
 from geo_perception.errors import InputError
 from geo_training.console import NotGoodEnough, command_group, say, write_json
 from geo_training.datasets.recording_commands import Rectified
-from geo_training.datasets.recordings.bag_poses import PoseOptions
+from geo_training.datasets.recordings.pose_options import PoseOptions
 from geo_training.datasets.scene import SceneDataset
 from geo_training.evaluation.calibration.command import calibration
 from geo_training.evaluation.depth.command import depth
@@ -80,7 +80,7 @@ def localization(
         truth,
         seed,
         title=f"Localization in {scene.stem}",
-        extra_facts=_scene_facts(scene, localizer),
+        extra_metadata=_scene_metadata(scene, localizer),
     )
     _finish(evaluation, report, json_path, min_recall)
 
@@ -158,19 +158,19 @@ def replay(
     poses = PoseOptions(topic=resolved.pose, max_gap_s=resolved.max_gap_s)
     choices = resolved.rectified, resolved.image_bits
     recording = open_bag(bag, resolved.image, resolved.camera_info, poses, *choices)
-    for words in recording.image_words:
+    for words in recording.image_notes:
         say(words)
     localizer = _load(Path(resolved.scene), resolved.device)
-    facts = _scene_facts(Path(resolved.scene), localizer)
+    metadata = _scene_metadata(Path(resolved.scene), localizer)
     settings = resolved.model_dump(mode="json")
     if live:
         from geo_training.evaluation.replay.live import evaluate_live
 
-        evaluation = evaluate_live(localizer, recording, resolved, facts)
+        evaluation = evaluate_live(localizer, recording, resolved, metadata)
     else:
         scene_parts = localizer.scene.landmarks_map_l3, localizer.scene.metric
         title = f"Replay of {recording.sequence}"
-        evaluation = replay_bag(localizer, recording, *scene_parts, resolved.seed, title, facts, settings)
+        evaluation = replay_bag(localizer, recording, *scene_parts, resolved.seed, title, metadata, settings)
     _finish(evaluation, report, json_path, min_recall)
 
 
@@ -180,7 +180,7 @@ def _load(scene: Path, device: str):
     return Localizer.load(scene, device)
 
 
-def _scene_facts(scene: Path, localizer) -> dict[str, str]:
+def _scene_metadata(scene: Path, localizer) -> dict[str, str]:
     return {
         "scene": f"{scene} ({localizer.size_bytes / 1e6:.2f} MB)",
         "landmarks": str(len(localizer.scene.landmarks_map_l3)),

@@ -7,10 +7,11 @@ asks whether the covariances of poses are true, and whose tests of covariances a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from geo_perception.calibration.result import Calibration
 from geo_perception.geometry import fov_rad, horizon_line, up_from_attitude, wrap_rad
@@ -157,22 +158,22 @@ def horizon_error(truth: TrueCamera, estimated: TrueCamera) -> float:
     return float(np.abs(found_2 - true_2).max() / truth.height_px)
 
 
-def auc(errors, threshold: float) -> float:
+def auc(errors: ArrayLike, threshold: float) -> float:
     """Area under the recall curve from 0 to `threshold`, divided by it; NaN for no error at all.
 
     The curve joins (0, 0) and the points (i-th smallest error, i / N) by straight lines, and is level from the last one
     below the threshold on, as the AUC of pose errors is commonly taken.
     """
-    errors = np.sort(np.asarray(errors, np.float64))
-    if not len(errors):
+    ascending = np.sort(np.asarray(errors, np.float64))
+    if not len(ascending):
         return float("nan")
-    below = errors[: np.searchsorted(errors, threshold)]
-    share = np.arange(len(below) + 1) / len(errors)
+    below = ascending[: np.searchsorted(ascending, threshold)]
+    share = np.arange(len(below) + 1) / len(ascending)
     x, y = np.concatenate([[0.0], below, [threshold]]), np.append(share, share[-1])
     return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2) / threshold)
 
 
-def median(values) -> float:
+def median(values: Iterable[float]) -> float:
     """The median of all values, infinite ones among them; NaN where there is none."""
     return percentile(values, 50)
 
@@ -205,7 +206,9 @@ def freedom(part: str) -> int:
     return len(PARAMETERS) if part == "joint" else 1
 
 
-def reliability_table(outcomes: Sequence[CalibrationOutcome], levels: Sequence[float] = LEVELS) -> list[dict]:
+def reliability_table(
+    outcomes: Sequence[CalibrationOutcome], levels: Sequence[float] = LEVELS
+) -> list[dict[str, float]]:
     """Rows of {stated, focal, pitch, roll, joint}: the stated probability, and how often the truth lay inside the
     interval (or, `joint`, the ellipsoid) that is stated to hold it."""
     squares = normalized_squares(outcomes)

@@ -11,7 +11,9 @@ _STEPS = 50
 _MOST_PIXELS = 20_000  # of one image; a rank correlation does not need more
 
 
-def confidence_metrics(true_n: np.ndarray, predicted_n: np.ndarray, sigma_n: np.ndarray, confidence_n: np.ndarray):
+def confidence_metrics(
+    true_n: np.ndarray, predicted_n: np.ndarray, sigma_n: np.ndarray, confidence_n: np.ndarray
+) -> dict[str, float]:
     """The figures of the stated uncertainty of one image, from the pixels that count (each (N,); `predicted_n` is in
     metres).
 

@@ -11,9 +11,9 @@ means over images. Three ways to bring it to metres are told apart, since a robo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ class DepthProtocol:
     min_m: float = 1e-3
     crop: Literal["garg", "none"] = "none"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.crop not in CROPS:
             raise InputError(f"there is no crop '{self.crop}'; choose {' or '.join(CROPS)}")
         if not 0 < self.min_m < self.cap_m:
@@ -68,7 +68,7 @@ def choose_protocol(preset: str, crop: str | None = None, cap_m: float | None = 
     """A preset, with what is given laid over it. Raises InputError for what cannot be."""
     if preset not in PRESETS:
         raise InputError(f"there is no preset '{preset}'; choose {' or '.join(PRESETS)}")
-    changes = {"crop": crop, "cap_m": cap_m}
+    changes: dict[str, Any] = {"crop": crop, "cap_m": cap_m}
     return replace(PRESETS[preset], **{key: value for key, value in changes.items() if value is not None})
 
 
@@ -120,9 +120,9 @@ def evaluate_image(
     scale = median_scale(true_hw, predicted_hw, protocol) if scale is None else float(scale)
     mask_hw, true_n, predicted_n = counted_pixels(true_hw, predicted_hw, protocol, scale)
     wanted = int(protocol.mask(true_hw).sum())
-    facts = {"scale": scale, "coverage": mask_hw.sum() / wanted if wanted else float("nan")}
+    scale_and_coverage = {"scale": scale, "coverage": mask_hw.sum() / wanted if wanted else float("nan")}
     if len(true_n) == 0:
-        return {name: float("nan") for name in METRICS} | facts
+        return {name: float("nan") for name in METRICS} | scale_and_coverage
     ratio_n = np.maximum(true_n / predicted_n, predicted_n / true_n)
     error_n = predicted_n - true_n
     return {
@@ -131,7 +131,7 @@ def evaluate_image(
         "rms": float(np.sqrt(np.mean(error_n**2))),
         "log_rms": float(np.sqrt(np.mean(np.log(predicted_n / true_n) ** 2))),
         **{f"d{power}": float(np.mean(ratio_n < CONFIDENT_RATIO**power)) for power in (1, 2, 3)},
-        **facts,
+        **scale_and_coverage,
     }
 
 
@@ -160,7 +160,7 @@ def distance_sums(
     return np.stack([np.histogram(true_n, edges_m, weights=weight_n)[0] for weight_n in weights], 1)
 
 
-def mean_of(values) -> float:
+def mean_of(values: Iterable[float]) -> float:
     """The mean of the finite values; NaN where there is none."""
     finite = [value for value in values if np.isfinite(value)]
     return float(np.mean(finite)) if finite else float("nan")

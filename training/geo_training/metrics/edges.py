@@ -73,8 +73,8 @@ def edge_metrics(
     wide_2hw = (np.nan_to_num(jump_2hw) > np.log(_WIDTH_RATIO)) & ~steep_2hw
     if border_hw is not None:
         wide_2hw &= border_hw
-    width_px = _transition_width(wide_2hw, true_hw, predicted_hw)
-    return dict(zip(_METRICS, (float(f1), float(precision), float(recall), width_px), strict=True))
+    edge_width_px = _transition_width(wide_2hw, true_hw, predicted_hw)
+    return dict(zip(_METRICS, (float(f1), float(precision), float(recall), edge_width_px), strict=True))
 
 
 def evaluation_size(height_px: int, width_px: int) -> tuple[int, int]:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from geo_perception.geometry import Camera, pose_error
 from geo_perception.localization.result import Localization
 
-Sequenced = TypeVar("Sequenced")
+
+class InSequence(Protocol):
+    """What belongs to a sequence of frames."""
+
+    @property
+    def sequence(self) -> str: ...
+
+
+class Timed(Protocol):
+    """An answer that took `latency_s`; NaN where there was none."""
+
+    @property
+    def latency_s(self) -> float: ...
+
+
+Sequenced = TypeVar("Sequenced", bound=InSequence)
 
 # (metres, degrees) of the recall table of a metric scene.
 METRIC_THRESHOLDS = ((0.01, 1.0), (0.02, 2.0), (0.05, 5.0), (0.10, 5.0), (0.10, 10.0))
@@ -91,7 +107,7 @@ class FrameOutcome:
     camera: Camera | None = None
     localization: Localization | None = field(default=None, repr=False, compare=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.T_estimated is not None and not np.isfinite(self.T_estimated).all():
             object.__setattr__(self, "T_estimated", None)
 
@@ -128,22 +144,22 @@ def recall(outcomes: Sequence[FrameOutcome], distance: float, degrees: float) ->
     return float(((distance_n <= distance) & (degrees_n <= degrees)).mean())
 
 
-def percentile(values, percent: float) -> float:
+def percentile(values: Iterable[float], percent: float) -> float:
     """The percentile of all values, interpolated; infinite ones (misses) count, NaN (not known) does not.
 
     Infinite where it lies between a finite value and an infinite one; NaN where nothing is known.
     """
-    values = np.sort([value for value in values if not np.isnan(value)])
-    if not len(values):
+    known = np.sort([value for value in values if not np.isnan(value)])
+    if not len(known):
         return float("nan")
-    place = round((len(values) - 1) * percent / 100, 9)
+    place = round((len(known) - 1) * percent / 100, 9)
     low, share = int(place), place - int(place)
-    if share == 0 or not np.isfinite(values[low]):  # nothing times infinity is no number
-        return float(values[low])
-    return float(values[low] + share * (values[low + 1] - values[low]))
+    if share == 0 or not np.isfinite(known[low]):  # nothing times infinity is no number
+        return float(known[low])
+    return float(known[low] + share * (known[low + 1] - known[low]))
 
 
-def root_mean_square(values) -> float:
+def root_mean_square(values: ArrayLike) -> float:
     """Infinite where one value is; NaN where there is none."""
     values = np.asarray(values, np.float64)
     return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
@@ -171,7 +187,7 @@ def pose_metrics(outcomes: Sequence[FrameOutcome], length_unit: LengthUnit) -> d
     return metrics
 
 
-def latency_metrics(outcomes: Sequence[FrameOutcome]) -> dict[str, float]:
+def latency_metrics(outcomes: Sequence[Timed]) -> dict[str, float]:
     """Milliseconds a frame over the answered frames, localized or not, and how many those are (`timed_frames`): how
     long an answer takes that never comes is not known."""
     latency_s = [o.latency_s for o in outcomes]

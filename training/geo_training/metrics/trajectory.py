@@ -7,6 +7,7 @@ no scale) shows what is left when that is taken away.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,7 @@ def trajectory_metrics(outcomes: Sequence[FrameOutcome], length_unit: LengthUnit
             turns.append(turn_n)
             pairs += len(step_n)
         missed_pairs += sum(len(run) - 1 for run in neighbour_runs(ordered, localized=False)) - pairs
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name, parts, lost, factor in (
         (f"ate_{length_unit.key}", plain, missed, length_unit.factor),
         (f"ate_aligned_{length_unit.key}", aligned, missed, length_unit.factor),
@@ -63,7 +64,7 @@ def absolute_errors(outcomes: Sequence[FrameOutcome], align: bool = False) -> np
     """Distance (scene units) of each estimated position to the true one, (N,); aligned first by a rigid motion where
     asked (empty with fewer than three frames, or where they stand on one line and alignment has no single answer)."""
     true_n3, estimated_n3 = (
-        np.array([T[:3, 3] for T in poses], np.float64).reshape(-1, 3)
+        np.array([T[:3, 3] for T in poses if T is not None], np.float64).reshape(-1, 3)
         for poses in ([o.T_true for o in outcomes], [o.T_estimated for o in outcomes])
     )
     if align:
@@ -109,7 +110,7 @@ def neighbour_runs(ordered: Sequence[FrameOutcome], localized: bool = True) -> l
     intervals_s = np.diff([o.stamp_s for o in ordered])
     limit_s = _GAP_INTERVALS * float(np.median(intervals_s)) if len(intervals_s) else 0.0
     runs: list[list[FrameOutcome]] = [[]]
-    before_s = None
+    before_s = math.inf
     for outcome in ordered:
         usable = outcome.T_true is not None and (outcome.T_estimated is not None or not localized)
         if runs[-1] and (not usable or outcome.stamp_s - before_s > limit_s):

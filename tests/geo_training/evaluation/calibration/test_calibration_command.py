@@ -15,6 +15,7 @@ from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.experiments.bench import BenchOptions, load_benchmark, run_benchmark
 from geo_training.experiments.benches import calibration_panoramas as bench
 from html_page import Page
+from tiny_panoramas import write_panoramas
 
 from geo_perception.calibration import estimator
 from geo_perception.errors import InputError
@@ -33,23 +34,18 @@ def weights(tmp_path_factory):
     torch.manual_seed(0)
     network = CalibrationNetwork(NetworkConfig("test_efficientnet", width=16, context_width=48, context_layers=0))
     path = tmp_path_factory.mktemp("weights") / "blank.safetensors"
-    facts = {"held_out": HELD_OUT, "learned": ["vestibule"], "validation": []}
-    estimator.Calibrator(network, device="cpu").save(path, facts)
+    metadata = {"held_out": HELD_OUT, "learned": ["vestibule"], "validation": []}
+    estimator.Calibrator(network, device="cpu").save(path, metadata)
     return path
 
 
 @pytest.fixture(scope="module")
 def panoramas(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "panoramas"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for name in (*HELD_OUT, "vestibule"):
+    rng, panoramas = np.random.default_rng(0), {}
+    for name, domain in zip((*HELD_OUT, "vestibule"), ("indoor", "outdoor", "indoor"), strict=True):
         image = cv2.resize(rng.integers(0, 255, (16, 32, 3), np.uint8), (256, 128), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f"{name}.jpg"), image)
-    (folder / "index.csv").write_text(
-        "file,domain\nempty_warehouse_01.jpg,indoor\nnoon_grass.jpg,outdoor\nvestibule.jpg,indoor\n"
-    )
-    return folder
+        panoramas[f"{name}.jpg"] = domain, image
+    return write_panoramas(tmp_path_factory.mktemp("data") / "panoramas", panoramas)
 
 
 run = partial(invoke, evaluate)

@@ -67,12 +67,12 @@ def test_a_run_gives_figures_of_all_and_of_each_domain(evaluation):
     assert evaluation.by_domain["outdoor"]["pitch_median_deg"] == pytest.approx(11)
     assert evaluation.metrics["trusted_share"] == pytest.approx(11 / 13)
     assert evaluation.metrics["coverage_90"] == 1.0
-    assert "principal point" not in evaluation.facts
+    assert "principal point" not in evaluation.metadata
 
 
 def test_an_offset_of_the_principal_point_is_told():
     told = evaluate_calibrator(Off(), [query(1, cy_px=23.5 + 5)])
-    assert told.facts["principal point"].startswith("up to 5.71° from the image's centre")
+    assert told.metadata["principal point"].startswith("up to 5.71° from the image's centre")
 
 
 def test_nothing_to_measure_on_is_refused():

@@ -14,6 +14,7 @@ from geo_training.evaluation.calibration.set import (
     panorama_crops,
     photographs,
 )
+from tiny_panoramas import write_panoramas
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -26,15 +27,10 @@ CROPS = CropDistribution(
 @pytest.fixture
 def folder(tmp_path):
     """Four panoramas, white above the horizon and dark below it."""
-    folder = tmp_path / "panoramas"
-    folder.mkdir()
     image = np.full((128, 256, 3), 30, np.uint8)
     image[:64] = 220
-    for name in "abcd":
-        cv2.imwrite(str(folder / f"{name}.png"), image)
-    rows = ["file,domain", "a.png,indoor", "b.png,outdoor", "c.png,indoor", "d.png,outdoor"]
-    (folder / "index.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    domains = {"a": "indoor", "b": "outdoor", "c": "indoor", "d": "outdoor"}
+    return write_panoramas(tmp_path / "panoramas", {f"{name}.png": (domains[name], image) for name in domains})
 
 
 def test_every_panorama_gives_the_same_number_of_crops(folder):

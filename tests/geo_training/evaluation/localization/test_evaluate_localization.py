@@ -62,7 +62,7 @@ def test_an_exact_estimator_is_right_everywhere(tmp_path):
     assert evaluation.metrics["recall_1cm_1deg"] == 1.0
     assert evaluation.metrics["coverage_90"] == 1.0
     assert evaluation.up_map_3 == pytest.approx([0, 0, 1])
-    assert evaluation.facts["true poses"] == "poses.csv"
+    assert evaluation.metadata["true poses"] == "poses.csv"
     assert evaluation.load_images([evaluation.outcomes[0].name])["walk/000002.jpg"].shape == (24, 32, 3)
     row = evaluation.as_json()["frames"][0]
     assert row["name"] == "walk/000002.jpg"

@@ -36,7 +36,7 @@ def outcome(index, offset_m, found=True, sequence="walk"):
 def evaluation(outcomes=None, length_unit=LengthUnit(), title="Office & <kitchen>", landmarks=LANDMARKS):
     outcomes = outcomes or [outcome(i, 0.01 * i, found=i != 3) for i in range(8)]
     return make_evaluation(
-        title, outcomes, length_unit, landmarks, facts={"scene": "office.safetensors"}, config={"seed": 7},
+        title, outcomes, length_unit, landmarks, metadata={"scene": "office.safetensors"}, config={"seed": 7},
         load_images=lambda names: {name: np.full((48, 64, 3), 90, np.uint8) for name in names},
     )  # fmt: skip
 

@@ -115,8 +115,8 @@ def test_both_give_the_same_poses_within_their_noise(bag, replay):
         assert evaluation.metrics["recall_2cm_2deg"] == 1.0
         assert evaluation.metrics["coverage_90"] > 0.9
     assert rectified.metrics["median_cm"] < raw.metrics["median_cm"] + 0.7  # of 2 cm that are stated
-    assert "are rectified, as its name says" in rectified.facts["taken"]
-    assert "taken" not in raw.facts
+    assert "are rectified, as its name says" in rectified.metadata["taken"]
+    assert "taken" not in raw.metadata
 
 
 def test_undistorted_twice_the_same_images_are_worth_nothing(bag, replay):

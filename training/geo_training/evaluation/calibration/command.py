@@ -111,15 +111,17 @@ def calibration(
     calibrator = Calibrator.load(None if model == REFERENCE else model, device)
     calibrator.fields, calibrator.direct = answers != "direct", answers != "fields"
     if kind == "panoramas":
-        queries, facts, settings = _panoramas(folder, calibrator.header, config, count or DEFAULT_COUNT, seed, held_out)
+        queries, metadata, settings = _panoramas(
+            folder, calibrator.header, config, count or DEFAULT_COUNT, seed, held_out
+        )
     elif kind == "crops":
-        queries, facts, settings = _crops(folder, calibrator.header, split)
+        queries, metadata, settings = _crops(folder, calibrator.header, split)
     else:
-        queries, facts, settings = _photographs(folder, down_3, centred)
+        queries, metadata, settings = _photographs(folder, down_3, centred)
     weights = "the reference weights" if model == REFERENCE else model
-    facts = {"weights": f"{weights} ({calibrator.size_bytes / 1e6:.2f} MB)", "answers": answers, **facts}
+    metadata = {"weights": f"{weights} ({calibrator.size_bytes / 1e6:.2f} MB)", "answers": answers, **metadata}
     title = f"Calibration from one image: {folder.resolve().name}"
-    evaluation = evaluate_calibrator(calibrator, queries, title, facts, {**settings, "answers": answers})
+    evaluation = evaluate_calibrator(calibrator, queries, title, metadata, {**settings, "answers": answers})
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())
     if report is not None:
@@ -149,9 +151,9 @@ def _panoramas(folder: Path, header: dict, config_path: Path | None, count: int,
     if not panoramas:
         raise InputError(f"{folder} has no panorama of those asked for; leave out --held-out, or mend the config")
     _warn_of_learned({panorama.name for panorama in panoramas}, header)
-    facts = {"data": f"{folder}: {count} crops of each of {len(panoramas)} panoramas, seed {config.seed}"}
+    metadata = {"data": f"{folder}: {count} crops of each of {len(panoramas)} panoramas, seed {config.seed}"}
     settings = {"crops": config.crops.model_dump(mode="json"), "count": count, "seed": config.seed}
-    return panorama_crops(panoramas, config.crops, count, config.seed), facts, settings
+    return panorama_crops(panoramas, config.crops, count, config.seed), metadata, settings
 
 
 def _crops(folder: Path, header: dict, split: str | None):
@@ -167,15 +169,15 @@ def _photographs(folder: Path, down_3: tuple[float, float, float] | None, cut: b
     found = examples(dataset, down_3)
     queries = photographs([centred(example) for example in found] if cut else found)
     down = dataset.info.gravity_world if down_3 is None else down_3
-    facts = {"data": f"{folder}: {len(queries)} photographs with known camera and gravity"}
-    return queries, facts, {"gravity_world": down, "centred": cut}
+    metadata = {"data": f"{folder}: {len(queries)} photographs with known camera and gravity"}
+    return queries, metadata, {"gravity_world": down, "centred": cut}
 
 
-def _direction(words: str) -> tuple[float, float, float]:
+def _direction(text: str) -> tuple[float, float, float]:
     try:
-        x, y, z = (float(word) for word in words.split(","))
+        x, y, z = (float(word) for word in text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"'{words}' is not three numbers X,Y,Z", param_hint="--gravity") from None
+        raise typer.BadParameter(f"'{text}' is not three numbers X,Y,Z", param_hint="--gravity") from None
     return x, y, z
 
 
@@ -186,12 +188,12 @@ def _warn_of_learned(names: set[str], header: dict) -> None:
 
 
 def _check_medians(metrics: dict[str, float], largest_deg: float) -> None:
-    for name, words in (("roll", "roll"), ("pitch", "pitch"), ("fov", "vertical field of view")):
+    for name, label in (("roll", "roll"), ("pitch", "pitch"), ("fov", "vertical field of view")):
         median_deg = metrics[f"{name}_median_deg"]
         if not median_deg < float("inf"):
             raise NotGoodEnough(
-                f"there is no median error of the {words}: {metrics['frames_missed']} of {metrics['frames']} images "
+                f"there is no median error of the {label}: {metrics['frames_missed']} of {metrics['frames']} images "
                 "have no answer"
             )
         if not median_deg <= largest_deg:
-            raise NotGoodEnough(f"the median error of the {words} is {median_deg:.2f}°, above {largest_deg:g}°")
+            raise NotGoodEnough(f"the median error of the {label} is {median_deg:.2f}°, above {largest_deg:g}°")

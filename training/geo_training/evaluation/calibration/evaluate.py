@@ -33,7 +33,7 @@ class CalibrationEvaluation:
     """Everything a report shows.
 
     `metrics` is flat; `by_domain` holds the same for each domain. `load_images` gives the RGB images of the named
-    frames, for pictures. `facts` are lines for the reader: the weights, the data.
+    frames, for pictures. `metadata` are lines for the reader: the weights, the data.
     """
 
     title: str
@@ -41,7 +41,7 @@ class CalibrationEvaluation:
     metrics: dict[str, float]
     by_domain: dict[str, dict[str, float]]
     reliability_rows: list[dict[str, float]]
-    facts: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     load_images: Callable[[list[str]], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
 
@@ -56,7 +56,7 @@ class CalibrationEvaluation:
             "figures": self.metrics,
             "by_domain": self.by_domain,
             "reliability": self.reliability_rows,
-            "facts": self.facts,
+            "facts": self.metadata,
             "config": self.config,
             "frames": [frame_row(outcome) for outcome in self.outcomes],
         }
@@ -80,7 +80,7 @@ def evaluate_calibrator(
     estimator: Estimator,
     queries: Sequence[CalibrationQuery],
     title: str = "Calibration from one image",
-    facts: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
     config: dict | None = None,
 ) -> CalibrationEvaluation:
     """Runs the calibrator over the queries and measures it. Raises InputError when there is no query."""
@@ -91,15 +91,15 @@ def evaluate_calibrator(
         warm_up()
     outcomes = run_queries(estimator, queries)
     offset_deg = largest_offset_deg(queries)
-    facts = dict(facts or {})
+    metadata = dict(metadata or {})
     if offset_deg > 0.01:
-        facts["principal point"] = (
+        metadata["principal point"] = (
             f"up to {offset_deg:.2f}° from the image's centre, where the calibrator takes it to be; pitch and roll are "
             "those of the optical axis"
         )
     by_name = {query.name: query for query in queries}
     return make_evaluation(
-        title, outcomes, facts=facts, config=config or {},
+        title, outcomes, metadata=metadata, config=config or {},
         load_images=lambda names: {name: by_name[name].load() for name in names},
     )  # fmt: skip
 
@@ -140,12 +140,12 @@ def frame_row(outcome: CalibrationOutcome) -> dict:
 def headline(evaluation: CalibrationEvaluation) -> str:
     """The result in one line for a terminal."""
     metrics = evaluation.metrics
-    areas = ", ".join(f"{words} {auc_label(metrics, name)}" for name, words in _NAMES)
+    areas = ", ".join(f"{label} {auc_label(metrics, name)}" for name, label in _NAMES)
     parts = [f"{metrics['frames']} frames", f"{metrics['trusted_share']:.1%} trusted"]
     if metrics["frames_missed"]:
         parts.append(f"{metrics['frames_missed']} without an answer")
     if np.isfinite(metrics["roll_median_deg"]):
-        medians = ", ".join(f"{words} {metrics[f'{name}_median_deg']:.2f}°" for name, words in _NAMES)
+        medians = ", ".join(f"{label} {metrics[f'{name}_median_deg']:.2f}°" for name, label in _NAMES)
         parts.append(f"median error: {medians}")
     else:
         parts.append("no median error, since half of the frames or more have no answer")

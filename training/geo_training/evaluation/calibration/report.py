@@ -87,7 +87,7 @@ def render_calibration_report(evaluation: CalibrationEvaluation, command: str = 
         _metrics_table(evaluation),
         _reliability(evaluation),
         chart_section(charts, "latency", _CHART_TEXTS),
-        provenance(evaluation.facts, evaluation.config, command),
+        provenance(evaluation.metadata, evaluation.config, command),
     )
     return page(evaluation.title, sections, charts)
 
@@ -105,8 +105,8 @@ def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
     else:
         share = "Less than" if metrics["answered_share"] < 0.5 else "Only"
         sentences.append(f"{share} half of the images are answered, so there is no median error.")
-    if "principal point" in evaluation.facts:
-        sentences.append(f"The principal point lies {evaluation.facts['principal point']}.")
+    if "principal point" in evaluation.metadata:
+        sentences.append(f"The principal point lies {evaluation.metadata['principal point']}.")
     return sentences
 
 
@@ -146,9 +146,9 @@ def _pictures(evaluation: CalibrationEvaluation) -> list[Markup]:
 
 def _caption(outcome: CalibrationOutcome) -> Markup:
     found, domain = outcome.result, f" ({outcome.domain})" if outcome.domain else ""
-    lines = [Markup("<b>{}</b>{}").format(outcome.name, domain), f"true: {_camera_words(outcome.truth)}"]
+    lines = [Markup("<b>{}</b>{}").format(outcome.name, domain), f"true: {_camera_label(outcome.truth)}"]
     if outcome.answered:
-        lines.append(f"estimated: {_camera_words(outcome.estimated)}")
+        lines.append(f"estimated: {_camera_label(outcome.estimated)}")
         errors = outcome.errors_deg
         lines.append(f"off by roll {errors['roll']:.1f}°, pitch {errors['pitch']:.1f}°, view {errors['fov']:.1f}°")
     if not found.trusted:
@@ -156,12 +156,12 @@ def _caption(outcome: CalibrationOutcome) -> Markup:
     return Markup("<br>").join(lines)
 
 
-def _camera_words(camera: TrueCamera) -> str:
+def _camera_label(camera: TrueCamera) -> str:
     roll_deg, pitch_deg, vfov_deg = np.degrees([camera.roll_rad, camera.pitch_rad, camera.vfov_rad])
-    words = f"roll {roll_deg:.1f}°, pitch {pitch_deg:.1f}°, view {vfov_deg:.1f}° high"
+    label = f"roll {roll_deg:.1f}°, pitch {pitch_deg:.1f}°, view {vfov_deg:.1f}° high"
     if not horizon_in_image(camera):
-        words += f", horizon {'below' if pitch_deg > 0 else 'above'} the image"
-    return words
+        label += f", horizon {'below' if pitch_deg > 0 else 'above'} the image"
+    return label
 
 
 def _metrics_table(evaluation: CalibrationEvaluation) -> Markup:
@@ -170,9 +170,9 @@ def _metrics_table(evaluation: CalibrationEvaluation) -> Markup:
         columns |= evaluation.by_domain
     angles = {"roll": "roll", "pitch": "pitch", "fov": "vertical field of view", "gravity": "direction of gravity"}
     rows = [["images", *(count(c["frames"]) for c in columns.values())]]
-    for name, words in angles.items():
-        rows.append([f"{words}: AUC at 1/5/10° (%)", *(auc_label(c, name) for c in columns.values())])
-        rows.append([f"{words}: median error (°)", *(two(c[f"{name}_median_deg"]) for c in columns.values())])
+    for name, label in angles.items():
+        rows.append([f"{label}: AUC at 1/5/10° (%)", *(auc_label(c, name) for c in columns.values())])
+        rows.append([f"{label}: median error (°)", *(two(c[f"{name}_median_deg"]) for c in columns.values())])
     limit_pct = f"{100 * HORIZON_LIMIT:.0f}"
     lines = [
         ("focal length: median error (%)", "focal_median_pct", two),
@@ -189,14 +189,14 @@ def _metrics_table(evaluation: CalibrationEvaluation) -> Markup:
         ("trusted answers", "trusted_frames", count),
         ("answers that are not trusted", "doubted_frames", count),
         *(
-            (f"{words}: median error of the {kind} (°)", f"{key}_{name}_median_deg", two)
-            for name, words in list(angles.items())[:3]
+            (f"{label}: median error of the {kind} (°)", f"{key}_{name}_median_deg", two)
+            for name, label in list(angles.items())[:3]
             for key, kind in (("trusted", "trusted"), ("doubted", "not trusted"))
         ),
         ("ms an image, p50", "frame_ms_p50", two),
         ("ms an image, p99", "frame_ms_p99", two),
     ]
-    rows += [[words, *(form(c[key]) for c in columns.values())] for words, key, form in lines]
+    rows += [[label, *(form(c[key]) for c in columns.values())] for label, key, form in lines]
     note = (
         "AUC is the area under the recall curve up to the limit, divided by the limit. Medians are over all images, "
         "those without an answer counted as infinitely wrong (∞). NEES is the squared error in units of the stated "

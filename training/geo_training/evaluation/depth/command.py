@@ -80,7 +80,7 @@ def depth(
             raise typer.BadParameter(f"'{value}' is none of {', '.join(allowed)}", param_hint=option)
     from geo_perception.depth.estimator import DepthEstimator
 
-    queries, words = find_queries(folder, split)
+    queries, label = find_queries(folder, split)
     estimator = DepthEstimator.load(None if model == REFERENCE else model, device)
     motion = None
     if odometry is not None:
@@ -89,10 +89,10 @@ def depth(
         motion = PoseEstimator.load(odometry, device)
     protocol = choose_protocol(guess_preset(queries) if preset == "auto" else preset, crop, cap)
     weights = "the reference weights" if model == REFERENCE else model
-    facts = {
+    metadata = {
         "weights": f"{weights} ({estimator.size_bytes / 1e6:.2f} MB)",
         **({"motion": str(odometry)} if odometry is not None else {}),
-        "data": words,
+        "data": label,
         "compared": f"from {protocol.min_m:g} to {protocol.cap_m:g} m, crop {protocol.crop} (preset {protocol.name})",
     }
     settings = {
@@ -103,7 +103,7 @@ def depth(
         "split": split,
     }
     title = f"Depth from one image: {folder.resolve().name}"
-    evaluation = evaluate_depth(estimator, queries, DepthOptions(protocol), motion, title, facts, settings)
+    evaluation = evaluate_depth(estimator, queries, DepthOptions(protocol), motion, title, metadata, settings)
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())
     if report is not None:

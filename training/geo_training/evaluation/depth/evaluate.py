@@ -73,7 +73,7 @@ class DepthEvaluation:
     """Everything a report shows.
 
     `metrics` is flat; `rows` has one entry for each image. `distance_rows` and `reliability_rows` are of all pixels
-    together, `curves` the mean sparsification curves. `answers` hold the depth maps, for pictures. `facts` are lines
+    together, `curves` the mean sparsification curves. `answers` hold the depth maps, for pictures. `metadata` are lines
     for the reader: the weights, the data.
     """
 
@@ -85,7 +85,7 @@ class DepthEvaluation:
     reliability_rows: list[dict[str, float]]
     curves: dict[str, list[float]]
     paths: list[OdometryPath] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     answers: dict[str, DepthAnswer] = field(default_factory=dict, repr=False, compare=False)
 
@@ -97,7 +97,7 @@ class DepthEvaluation:
             "by_distance": self.distance_rows,
             "reliability": self.reliability_rows,
             "sparsification": self.curves,
-            "facts": self.facts,
+            "facts": self.metadata,
             "config": self.config,
             "frames": self.rows,
         }
@@ -109,7 +109,7 @@ def evaluate_depth(
     options: DepthOptions,
     motion: MotionEstimator | None = None,
     title: str = "Depth from one image",
-    facts: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
     config: dict | None = None,
 ) -> DepthEvaluation:
     """Runs the estimator over the queries with true depth, and `motion` over those with true poses, and measures both.
@@ -145,7 +145,7 @@ def evaluate_depth(
         metrics |= odometry_metrics(paths)
         posed = sum(query.T_world_camera is not None for query in queries)
         metrics["odometry_left_out"] = posed - metrics["odometry_frames"]
-    shown = {"facts": dict(facts or {}), "config": dict(config or {})}
+    shown = {"metadata": dict(metadata or {}), "config": dict(config or {})}
     by_name = {answer.query.name: answer for answer in answers}
     tables = sums.distance_rows(), sums.reliability_rows(), sums.mean_curves()
     return DepthEvaluation(title, options, rows, metrics, *tables, paths, **shown, answers=by_name)
@@ -177,7 +177,7 @@ def headline(evaluation: DepthEvaluation) -> str:
         parts.append(f"{metrics['frames']} frames")
         if metrics["failed"]:
             parts.append(f"{metrics['failed']} without an answer")
-        parts += _error_words(metrics)
+        parts += _error_labels(metrics)
         if metrics["edge_frames"]:
             few = f" over {metrics['edge_frames']}" if metrics["edge_frames"] < metrics["frames"] else ""
             parts.append(f"edges {metrics['edge']:.3f}{few}")
@@ -187,15 +187,15 @@ def headline(evaluation: DepthEvaluation) -> str:
     return "; ".join(parts)
 
 
-def _error_words(metrics: dict[str, float]) -> list[str]:
+def _error_labels(metrics: dict[str, float]) -> list[str]:
     if not metrics["frames_with_truth"]:
         return ["no image has true depth in the range that is compared, so there is no error"]
     parts = []
     if metrics["frames_with_truth"] < metrics["frames"]:
         parts.append(f"of {metrics['frames_with_truth']} with true depth in range")
-    for ending, words in (("", "its own scale"), ("_one_scale", "one scale"), ("_unscaled", "unscaled")):
+    for ending, label in (("", "its own scale"), ("_one_scale", "one scale"), ("_unscaled", "unscaled")):
         if np.isfinite(metrics[f"abs_rel{ending}"]):
-            parts.append(f"{words}: abs_rel {metrics[f'abs_rel{ending}']:.3f}, d1 {metrics[f'd1{ending}']:.3f}")
+            parts.append(f"{label}: abs_rel {metrics[f'abs_rel{ending}']:.3f}, d1 {metrics[f'd1{ending}']:.3f}")
     if not metrics["scaled_frames"]:
         return [*parts, "no image has a scale"]
     few = f" over {metrics['scaled_frames']}" if metrics["scaled_frames"] < metrics["frames"] else ""

@@ -56,8 +56,8 @@ _CHART_TEXTS = {
         "How long one answer took. p50 is the median; one image in a hundred takes longer than p99.",
     ),
 }
-_SCALING_WORDS = {"median": "its own scale", "one_scale": "one scale for all", "unscaled": "as it comes"}
-_METRIC_WORDS = {
+_SCALING_LABELS = {"median": "its own scale", "one_scale": "one scale for all", "unscaled": "as it comes"}
+_METRIC_LABELS = {
     "abs_rel": "abs_rel", "sq_rel": "sq_rel (m)", "rms": "rms (m)", "log_rms": "log rms", "d1": "δ < 1.25",
     "d2": "δ < 1.25²", "d3": "δ < 1.25³",
 }  # fmt: skip
@@ -95,7 +95,7 @@ def render_depth_report(evaluation: DepthEvaluation, command: str = "") -> str:
             chart_section(charts, "latency", _CHART_TEXTS),
             "" if answered or not verdicts else verdict_table(verdicts, "Whether there is an answer, and why not."),
         ),
-        provenance(evaluation.facts, evaluation.config, command),
+        provenance(evaluation.metadata, evaluation.config, command),
     )
     return page(evaluation.title, sections, charts)
 
@@ -145,15 +145,15 @@ def _tile_entries(evaluation: DepthEvaluation) -> list[tuple[str, str, str]]:
 def _scalings_table(evaluation: DepthEvaluation) -> Markup:
     metrics = evaluation.metrics
     rows = [
-        [words, *(number(metrics[f"{name}{SCALINGS[key]}"], 3) for name in METRICS)]
-        for key, words in _SCALING_WORDS.items()
+        [label, *(number(metrics[f"{name}{SCALINGS[key]}"], 3) for name in METRICS)]
+        for key, label in _SCALING_LABELS.items()
     ]
     note = (
         "Means over images. abs_rel, sq_rel and both rms are better when small, δ (the share of pixels within a "
         "factor) when large. Papers report the first row; a robot lives with the second, once it has found the scale. "
         f"The scale is {number(metrics['scale'], 3)} (median of {metrics['scaled_frames']})."
     )
-    return section("Depth", note, table(["scaled by", *_METRIC_WORDS.values()], rows))
+    return section("Depth", note, table(["scaled by", *_METRIC_LABELS.values()], rows))
 
 
 def _others_table(evaluation: DepthEvaluation) -> Markup:
@@ -176,7 +176,7 @@ def _others_table(evaluation: DepthEvaluation) -> Markup:
         ("ms an image, p50", "frame_ms_p50", two),
         ("ms an image, p99", "frame_ms_p99", two),
     ]
-    rows = [[words, form(metrics[key])] for words, key, form in lines if np.isfinite(metrics.get(key, np.nan))]
+    rows = [[label, form(metrics[key])] for label, key, form in lines if np.isfinite(metrics.get(key, np.nan))]
     note = (
         "Edges are where depth jumps by more than a ratio; they are right within "
         f"{TOLERANCE_PX} pixel of a true one, with the image {EVALUATION_PX} pixels large. They are not known where "

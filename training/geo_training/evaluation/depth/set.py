@@ -52,8 +52,8 @@ def find_queries(folder: str | Path, split: str | None = None) -> tuple[list[Dep
         raise InputError(f"{folder} is not a folder; give a dataset, or a folder with {ANNOTATIONS}")
     if (folder / "dataset.json").is_file():
         dataset = SceneDataset(folder)
-        frames, words = frames_of_split(dataset, split)
-        return dataset_queries(dataset, frames), f"{folder} ({words})"
+        frames, label = frames_of_split(dataset, split)
+        return dataset_queries(dataset, frames), f"{folder} ({label})"
     if split is not None:
         raise InputError(f"{folder} is not a dataset, so it has no splits; leave out --split")
     if (folder / ANNOTATIONS).is_file():
@@ -125,8 +125,8 @@ def tum_queries(folder: Path) -> list[DepthQuery]:
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        words = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{camera_path} cannot be used ({words}); it needs intrinsics (3x3) and depth_scale") from None
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{camera_path} cannot be used ({why}); it needs intrinsics (3x3) and depth_scale") from None
     content = _read_json(path)
     queries = []
     for name in sorted(content, key=lambda name: (len(name), name)):

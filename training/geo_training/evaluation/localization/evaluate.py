@@ -147,28 +147,28 @@ def evaluate_dataset(
     truth: Truth = "auto",
     seed: int = 0,
     title: str = "Localization",
-    extra_facts: dict[str, str] | None = None,
+    extra_metadata: dict[str, str] | None = None,
 ) -> Evaluation:
     """Localizes the frames of a split and measures them against their true poses.
 
     Raises InputError when there is no such frame, or none of them has a true pose.
     """
-    frames, split_words = frames_of_split(dataset, split)
-    poses, cameras, truth_words = true_poses(dataset, truth)
+    frames, split_label = frames_of_split(dataset, split)
+    poses, cameras, truth_label = true_poses(dataset, truth)
     if not any(frame.name in poses for frame in frames):
-        raise InputError(f"no frame of {dataset.root} ({split_words}) has a true pose in {truth_words}")
+        raise InputError(f"no frame of {dataset.root} ({split_label}) has a true pose in {truth_label}")
     queries = dataset_queries(dataset, frames, poses, cameras)
     length_unit = make_ruler(metric, [q.T_true for q in queries if q.T_true is not None], landmarks_map_l3)
     warm_up = getattr(estimator, "warm_up", None)
     if warm_up is not None:
         warm_up()
     outcomes = run_queries(estimator, queries, len(queries), seed)
-    facts = {"data": f"{dataset.root} ({split_words})", "true poses": truth_words, **(extra_facts or {})}
+    metadata = {"data": f"{dataset.root} ({split_label})", "true poses": truth_label, **(extra_metadata or {})}
     by_name = {frame.name: frame for frame in frames}
     gravity = dataset.info.gravity_world
-    config = {"split": split_words, "truth": truth, "seed": seed}
+    config = {"split": split_label, "truth": truth, "seed": seed}
     return make_evaluation(
-        title, outcomes, length_unit, landmarks_map_l3, facts=facts, config=config,
+        title, outcomes, length_unit, landmarks_map_l3, metadata=metadata, config=config,
         up_map_3=None if gravity is None else -np.asarray(gravity),
         load_images=lambda names: {name: dataset.image(by_name[name]) for name in names},
     )  # fmt: skip

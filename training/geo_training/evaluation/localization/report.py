@@ -82,7 +82,7 @@ def render_report(evaluation: Evaluation, command: str = "") -> str:
         chart_section(charts, "landmarks", _CHART_TEXTS),
         pair(chart_section(charts, "latency", _CHART_TEXTS), verdict_table(_verdicts(evaluation), _VERDICT_NOTE)),
         _tables(evaluation),
-        provenance(evaluation.facts, evaluation.config, command),
+        provenance(evaluation.metadata, evaluation.config, command),
     )
     return page(evaluation.title, sections, charts)
 

@@ -18,7 +18,7 @@ class Evaluation:
 
     `metrics` is flat; `by_sequence` holds the same for each sequence. `landmarks_map_l3` are the scene's landmarks.
     `up_map_3` points away from gravity, where that is known. `load_images` gives the RGB images of the named frames,
-    for pictures. `facts` are lines for the reader: the scene, the data, the command.
+    for pictures. `metadata` are lines for the reader: the scene, the data, the command.
     """
 
     title: str
@@ -29,7 +29,7 @@ class Evaluation:
     coverage_rows: list[dict[str, float]]
     landmarks_map_l3: np.ndarray
     up_map_3: np.ndarray | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     load_images: Callable[[list[str]], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
 
@@ -46,7 +46,7 @@ class Evaluation:
             "figures": self.metrics,
             "by_sequence": self.by_sequence,
             "coverage": self.coverage_rows,
-            "facts": self.facts,
+            "facts": self.metadata,
             "config": self.config,
             "frames": [frame_row(outcome, self.length_unit) for outcome in self.outcomes],
         }

@@ -76,7 +76,7 @@ def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
         return _gather(client, node_process, publisher, bag, config)
 
 
-def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_facts: dict[str, str]) -> Evaluation:
+def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_metadata: dict[str, str]) -> Evaluation:
     """A live run of a recording, measured. `localizer` holds the same scene as the node: it only draws the detections
     of the worst frames, since the node publishes none."""
     run = run_live(bag, config)
@@ -84,7 +84,7 @@ def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_facts: d
     scene = localizer.scene
     settings = {**config.model_dump(mode="json"), "live": True}
     title = f"Live replay of {bag.sequence}"
-    parts = bag, outcomes, scene.landmarks_map_l3, scene.metric, title, extra_facts, settings
+    parts = bag, outcomes, scene.landmarks_map_l3, scene.metric, title, extra_metadata, settings
     evaluation = evaluation_of(*parts)
     metrics = live_metrics(run, outcomes, evaluation.length_unit)
     explained = {o.name: o for o in explain(localizer, bag, worst_frames(evaluation), config.seed)}
@@ -154,7 +154,7 @@ def _gather(client: _Client, node: Process, publisher: Process, bag: BagInput, c
             shown = len(publisher.lines)
     publisher.join()
     if publisher.process.returncode:
-        raise InputError(f"the recording could not be played: {publisher.last_words()}")
+        raise InputError(f"the recording could not be played: {publisher.last_line()}")
     for line in publisher.lines:
         entry = json.loads(line)
         run.published_s.setdefault(int(entry["stamp_ns"]), float(entry["published_s"]))
@@ -217,7 +217,7 @@ class _Client:
                         raise InputError(f"{NODE} did not start: {refusal}")
             self.spin(0.2)
         raise InputError(
-            f"{NODE} was {state}, not active, after {timeout_s:g} s ({process.last_words()}); mend that, or raise "
+            f"{NODE} was {state}, not active, after {timeout_s:g} s ({process.last_line()}); mend that, or raise "
             "start_timeout_s"
         )
 
@@ -281,14 +281,14 @@ class Process:
         """Raises InputError when the process has ended."""
         if self.process.poll() is not None:
             self.join()
-            raise InputError(f"{self.name} ended with code {self.process.returncode}: {self.last_words()}")
+            raise InputError(f"{self.name} ended with code {self.process.returncode}: {self.last_line()}")
 
     def last_error(self) -> str:
         """The last error it logged, without the logger's own words; empty where there is none."""
         logged = [line for line in (*self.lines, *self._errors) if "[ERROR]" in line]
         return logged[-1].strip().rpartition("]: ")[2] if logged else ""
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """The last line it wrote that says something."""
         written = [line.strip() for line in (*self.lines, *self._errors) if line.strip()]
         return written[-1] if written else "it wrote nothing"

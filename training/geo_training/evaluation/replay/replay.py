@@ -29,7 +29,7 @@ def replay_bag(
     metric: bool = True,
     seed: int = 0,
     title: str = "Replay",
-    extra_facts: dict[str, str] | None = None,
+    extra_metadata: dict[str, str] | None = None,
     config: dict | None = None,
 ) -> Evaluation:
     """Localizes every image of the recording. An image that cannot be decoded, or has no usable camera, is a miss.
@@ -45,7 +45,7 @@ def replay_bag(
     ]
     for sentence in (*bag.losses, *bag.doubts):
         warn(sentence)
-    return evaluation_of(bag, outcomes, landmarks_map_l3, metric, title, extra_facts, config or {"seed": seed})
+    return evaluation_of(bag, outcomes, landmarks_map_l3, metric, title, extra_metadata, config or {"seed": seed})
 
 
 def evaluation_of(
@@ -54,7 +54,7 @@ def evaluation_of(
     landmarks_map_l3: np.ndarray,
     metric: bool,
     title: str,
-    extra_facts: dict[str, str] | None,
+    extra_metadata: dict[str, str] | None,
     config: dict,
 ) -> Evaluation:
     """The evaluation of a recording's outcomes, with what the report says about it."""
@@ -65,11 +65,11 @@ def evaluation_of(
     if not truths:
         warn(f"{bag.path} holds no true poses, so errors are not given; record them, or name their topic with --pose")
     length_unit = make_ruler(metric, placed, landmarks_map_l3) if metric or placed else LengthUnit(False, 1.0)
-    facts = {"recording": str(bag.path), "images": bag.image_topic.name, "true poses": bag.truth_words}
-    facts |= {"taken": "; ".join([*bag.image_words, *bag.doubts])} if bag.image_words or bag.doubts else {}
-    facts |= {"lost": "; ".join(bag.losses)} if bag.losses else {}
+    metadata = {"recording": str(bag.path), "images": bag.image_topic.name, "true poses": bag.truth_label}
+    metadata |= {"taken": "; ".join([*bag.image_notes, *bag.doubts])} if bag.image_notes or bag.doubts else {}
+    metadata |= {"lost": "; ".join(bag.losses)} if bag.losses else {}
     return make_evaluation(
-        title, outcomes, length_unit, landmarks_map_l3, facts=facts | (extra_facts or {}), config=config,
+        title, outcomes, length_unit, landmarks_map_l3, metadata=metadata | (extra_metadata or {}), config=config,
         load_images=bag.images,
     )  # fmt: skip
 

@@ -36,13 +36,15 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     _, panoramas = split_panoramas(list_panoramas(data_root / "panoramas"), names)
     crops = panorama_crops(panoramas, ROBOT_DISTRIBUTION, CROPS_PER_PANORAMA, options.seed)
     frames = folder_examples(data_root / OFFICE, OFFICE_DOWN, "images")
-    facts = {
+    metadata = {
         "weights": f"the reference weights ({calibrator.size_bytes / 1e6:.2f} MB)",
         "panoramas": f"{', '.join(names)}; none was learned from",
         "crops": f"{CROPS_PER_PANORAMA} of each panorama, seed {options.seed}",
     }
     title = "The reference calibrator on panoramas it never saw"
-    unseen = evaluate_calibrator(calibrator, crops, title, facts, {"crops": ROBOT_DISTRIBUTION.model_dump(mode="json")})
+    unseen = evaluate_calibrator(
+        calibrator, crops, title, metadata, {"crops": ROBOT_DISTRIBUTION.model_dump(mode="json")}
+    )
     office = evaluate_calibrator(calibrator, photographs(frames, OFFICE))
     cut = evaluate_calibrator(calibrator, photographs([centred(frame) for frame in frames], OFFICE))
     # The page is about the crops; the office stands beside them in its table.

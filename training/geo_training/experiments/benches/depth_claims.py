@@ -57,26 +57,26 @@ def gain(claim: Claim, by_seed: dict[str, list[dict[str, float]]]) -> dict:
     pairs = zip(by_seed[claim.variant], by_seed[claim.against], strict=True)
     gains = [sign * (with_it[claim.figure] - without[claim.figure]) for with_it, without in pairs]
     mean, deviation = mean_and_std(gains)
-    words = f"{claim.variant} against {claim.against}, {claim.figure}: "
+    sentence = f"{claim.variant} against {claim.against}, {claim.figure}: "
     if not math.isfinite(mean):
-        words += "not known, since a training has no such figure"
-        return {**asdict(claim), "gain": mean, "std": deviation, "shows": None, "words": words}
-    words += f"{'better' if mean > 0 else 'worse'} by {abs(mean):.4f}"
+        sentence += "not known, since a training has no such figure"
+        return {**asdict(claim), "gain": mean, "std": deviation, "shows": None, "words": sentence}
+    sentence += f"{'better' if mean > 0 else 'worse'} by {abs(mean):.4f}"
     if len(gains) == 1:
         verdict = "one seed, so how much of it is chance is not known"
-        return {**asdict(claim), "gain": mean, "std": None, "shows": None, "words": f"{words}; {verdict}"}
+        return {**asdict(claim), "gain": mean, "std": None, "shows": None, "words": f"{sentence}; {verdict}"}
     shows = min(gains) > 0 and mean > deviation
     better = sum(value > 0 for value in gains)
     verdict = "the gain shows" if shows else "no gain shows"
-    words = f"{words} ± {deviation:.4f}, better at {better} of {len(gains)} seeds: {verdict}"
-    return {**asdict(claim), "gain": mean, "std": deviation, "shows": shows, "words": words}
+    sentence = f"{sentence} ± {deviation:.4f}, better at {better} of {len(gains)} seeds: {verdict}"
+    return {**asdict(claim), "gain": mean, "std": deviation, "shows": shows, "words": sentence}
 
 
 def write_results(
-    results: dict[str, list[dict]], words: list[str], seeds: tuple[int, ...], configs: dict, out: Path
+    results: dict[str, list[dict]], sentences: list[str], seeds: tuple[int, ...], configs: dict, out: Path
 ) -> None:
-    """table.md, table.json and table.html, with the sentences `words` above them. `results` has `metrics` and `train_s`
-    of every seed, by the name of the variant."""
+    """table.md, table.json and table.html, with `sentences` above them. `results` has `figures` and `train_s` of every
+    seed, by the name of the variant."""
     from geo_training.experiments.depth_papers.experiment_report import Column, TableReport, write_table
 
     rows = []
@@ -92,4 +92,4 @@ def write_results(
         Column("rooms_abs_rel", "Abs Rel (rooms)"),
         Column("office_abs_rel", "Abs Rel (office)"),
     )
-    write_table(rows, TableReport("What each loss is worth", words, columns, "baseline"), configs["baseline"], out)
+    write_table(rows, TableReport("What each loss is worth", sentences, columns, "baseline"), configs["baseline"], out)

@@ -74,7 +74,9 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         outdoor,
         motion,
         title="Depth and ego-motion learned from a drive",
-        facts={"learned": f"{steps} steps, {trained[DRIVE]['train_s']:.0f} s, from the images of {DRIVE_FIRST} frames"},
+        metadata={
+            "learned": f"{steps} steps, {trained[DRIVE]['train_s']:.0f} s, from the images of {DRIVE_FIRST} frames"
+        },
         config=configs[DRIVE].model_dump(mode="json"),
     )
     office = evaluate_depth(

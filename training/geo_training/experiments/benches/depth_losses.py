@@ -23,8 +23,8 @@ from geo_training.experiments.benches.depth_stages import (
     FEWEST_STEPS,
     FlatDepth,
     Pace,
-    facts_of,
     import_stage,
+    metrics_of,
     pace_stage,
 )
 from geo_training.metrics.depth import PRESETS
@@ -120,7 +120,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     paces = {name: pace_stage(stages, name, config) for name, config in configs.items()}
     spent_s = sum(stage["wall_s"] for stage in (imported, rendered, flat)) + sum(p.measured_s for p in paces.values())
     found = stages.stage("plan", lambda: vars(plan_steps(60 * options.minutes - spent_s, paces, flat["wall_s"])))
-    plan = Plan(**facts_of(found))
+    plan = Plan(**metrics_of(found))
     say(f"{plan.seeds} seeds; {plan.start_steps} steps of the start, {plan.steps} of every variant")
     results: dict[str, list[dict]] = {name: [] for name in (START, *configs)}
     for seed in range(options.seed, options.seed + plan.seeds):
@@ -137,16 +137,16 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
             results[name].append(train_stage(stages, name, own, folder / f"{name}.safetensors", held_out))
     by_seed = {name: [result["figures"] for result in own] for name, own in results.items()}
     metrics = named_metrics(by_seed)
-    metrics |= {f"flat_{key}": value for key, value in facts_of(flat).items()}
+    metrics |= {f"flat_{key}": value for key, value in metrics_of(flat).items()}
     metrics |= {f"{name}_step_s": pace.step_s for name, pace in paces.items()} | vars(plan)
     gains = [gain(claim, by_seed) for claim in CLAIMS]
-    words = [f"{found['words']}." for found in gains]
-    for sentence in words:
+    sentences = [f"{found['words']}." for found in gains]
+    for sentence in sentences:
         say(sentence)
     about = f"{plan.start_steps} steps of SfMLearner's losses make the common start of a seed; every variant goes on "
     about += f"from it for {plan.steps} steps. Frames held out by time, each image by its own scale."
     seeds = tuple(range(options.seed, options.seed + plan.seeds))
-    write_results(results, [about, *words], seeds, configs, stages.folder)
+    write_results(results, [about, *sentences], seeds, configs, stages.folder)
     config = {
         "common": COMMON,
         "losses": {name: config.losses.model_dump(mode="json") for name, config in configs.items()},
@@ -159,7 +159,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
 
 
 def train_stage(stages: StageCache, name: str, config, weights: Path, held_out: HeldOutFrames) -> dict:
-    """Trains and measures; `metrics` and `train_s`."""
+    """Trains and measures; `figures` and `train_s`."""
 
     def learn() -> dict:
         fitted = fit.fit_depth(config, weights, overwrite=True)

@@ -65,7 +65,7 @@ def pace_stage(stages: StageCache, name: str, config: DepthTrainingConfig) -> Pa
     return Pace(found["step_s"], found["fixed_s"], found["wall_s"])
 
 
-def facts_of(stage: dict) -> dict:
+def metrics_of(stage: dict) -> dict:
     """What a stage found, without the time that it took."""
     return {key: value for key, value in stage.items() if key != "wall_s"}
 

@@ -74,7 +74,7 @@ def finding_sentences(results: Sequence[RowResult]) -> list[str]:
         sentences.append(f"The paper's best row is {better} than the baseline here; in the paper it is better.")
     if "beats_longer" in findings:
         changes = [("Abs Rel", "boundary_abs_rel"), ("δ < 1.25", "boundary_d1"), (EDGE_COLUMN.title, "boundary_edge")]
-        told = [f"{words} {signed(findings[key], 4)}" for words, key in changes if math.isfinite(findings[key])]
+        told = [f"{label} {signed(findings[key], 4)}" for label, key in changes if math.isfinite(findings[key])]
         sentences.append(f"Against the same training without the boundary term it changes {', '.join(told)}.")
     if "too_much_is_worst" in findings:
         worst = "is the worst" if findings["too_much_is_worst"] else "is not the worst"
@@ -84,7 +84,7 @@ def finding_sentences(results: Sequence[RowResult]) -> list[str]:
 
 def write_sweep_report(results: Sequence[RowResult], baseline: DepthTrainingConfig, out: str | Path) -> WrittenTable:
     """Writes table.md, table.json and table.html into `out`, with the paper's figures beside ours."""
-    edges = any(math.isfinite(result.mean(EDGE_COLUMN.figure)) for result in results)
+    edges = any(math.isfinite(result.mean(EDGE_COLUMN.metric)) for result in results)
     columns = [*DEPTH_COLUMNS.values(), *([EDGE_COLUMN] if edges else [])]
     sentences = (*_HOW, *finding_sentences(results))
     return write_table(results, TableReport(TITLE, sentences, columns, BASELINE), baseline, out)

@@ -95,12 +95,12 @@ class DepthMeasure:
     @cached_property
     def key(self) -> str:
         """Images, depth, objects, cameras and protocol: nothing else decides the figures of some weights."""
-        facts = []
+        content = []
         for query in self.queries:
             maps = (query.load_image, query.load_depth_m, query.load_instances)
             pixels = [digest_of(load()) if load is not None else None for load in maps]
-            facts.append([query.name, vars(query.camera), pixels])
-        return digest_of(facts, asdict(self.options))
+            content.append([query.name, vars(query.camera), pixels])
+        return digest_of(content, asdict(self.options))
 
 
 def run_table(
@@ -153,7 +153,7 @@ def table_content(results: Sequence[RowResult], base_config: DepthTrainingConfig
 
 
 def _run_row(config: DepthTrainingConfig, folder: Path, evaluate: Evaluate) -> dict:
-    facts = config.model_dump(mode="json")
+    metadata = config.model_dump(mode="json")
     made_of = {
         "version": TABLE_VERSION,
         "data": fit.data_digest(config, clip_sources(config)),
@@ -163,8 +163,8 @@ def _run_row(config: DepthTrainingConfig, folder: Path, evaluate: Evaluate) -> d
     path = folder / RESULT
     if path.is_file():
         kept = _read_row(path)
-        if _without_places(kept["config"]) != _without_places(facts):
-            key = _first_difference(kept["config"], facts)
+        if _without_places(kept["config"]) != _without_places(metadata):
+            key = _first_difference(kept["config"], metadata)
             raise InputError(f"{folder} was made with another '{key}'; {_REMEDY}")
         for part, value in made_of.items():
             if kept["made_of"][part] != value:
@@ -175,7 +175,7 @@ def _run_row(config: DepthTrainingConfig, folder: Path, evaluate: Evaluate) -> d
     fitted = fit.fit_depth(config, folder / WEIGHTS, overwrite=True)
     metrics = {name: float(value) for name, value in evaluate(Path(fitted.path), config).items()}
     train_s = float(fitted.metrics.get("train_s", math.nan))
-    kept = {"figures": metrics, "train_s": train_s, "config": facts, "made_of": made_of}
+    kept = {"figures": metrics, "train_s": train_s, "config": metadata, "made_of": made_of}
     write_kept_json(path, kept)
     return kept
 

@@ -44,7 +44,7 @@ class Claim:
     name: str
     better: str
     worse: str
-    words: str
+    label: str
     paper: bool | None
 
 
@@ -57,7 +57,7 @@ CLAIMS = (
     Claim("multi", MULTI, DET, "Several scales help with keypoints", False),
     Claim("learned", LEARNED, KNOWN, "Learned descriptors are better than SIFT (with true motion)", None),
 )
-_PAPER_WORDS = {True: " In the paper: yes.", False: " In the paper: no.", None: ""}
+_PAPER_LABELS = {True: " In the paper: yes.", False: " In the paper: no.", None: ""}
 
 
 def keypoint_findings(results: Sequence[RowResult]) -> dict[str, float | bool]:
@@ -88,7 +88,7 @@ def finding_sentences(results: Sequence[RowResult]) -> list[str]:
         if findings.get(f"{claim.name}_clear") is False:
             answer += ", but within the deviation over seeds"
         change = signed(findings[f"{claim.name}_abs_rel"], 4)
-        sentences.append(f"{claim.words}: {answer} (Abs Rel {change}).{_PAPER_WORDS[claim.paper]}")
+        sentences.append(f"{claim.label}: {answer} (Abs Rel {change}).{_PAPER_LABELS[claim.paper]}")
     return sentences
 
 
