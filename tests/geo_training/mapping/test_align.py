@@ -4,13 +4,8 @@ import contextlib
 
 import numpy as np
 import pytest
-from geo_training.mapping.align import (
-    KnownDistance,
-    find_frame,
-    parse_known_distance,
-    robust_similarity,
-    scale_from_distances,
-)
+from geo_training.mapping.align import robust_similarity
+from geo_training.mapping.known_distances import KnownDistance, find_frame, parse_known_distance, scale_from_distances
 from geo_training.metrics.similarity import Similarity, umeyama
 
 from geo_perception.errors import InputError

@@ -12,10 +12,10 @@ from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
-from geo_training.mapping.align import KnownDistance
 from geo_training.mapping.build import MapOptions, build_map, choose_poses, mapping_frames, prior_sigma, save_map
 from geo_training.mapping.colmap_io import registered_poses
 from geo_training.mapping.features import FeatureOptions, FeatureStore
+from geo_training.mapping.known_distances import KnownDistance
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.pairs import appearance_similarity, choose_pairs, loop_pairs, sequential_pairs, view_overlap
 from geo_training.mapping.scene_map import SceneMap

@@ -1,9 +1,7 @@
-"""How a map relates to the recorded world: a robust similarity from poses, or a scale from known distances."""
+"""How a map relates to the recorded world: a robust similarity from poses."""
 
 from __future__ import annotations
 
-import contextlib
-import shlex
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +17,8 @@ GATE_SIGMAS = 3.5  # a pose further off agrees with nothing
 # The least and the largest deviation of a pose, as shares of the walk's size.
 LEAST_SIGMA, MAX_SIGMA, _SIGMAS = 1e-3, 0.15, 32
 # Another scale, by more than this, on which so many agree for each that agrees on the best: nobody can tell.
-OTHER_SCALE, RIVAL_SHARE = 0.03, 0.7
+OTHER_SCALE, ALTERNATIVE_SHARE = 0.03, 0.7
 BOOTSTRAPS, RUNS = 100, 20  # how often, and into how many runs of neighbours, the poses are drawn anew
-DISTANCES_AGREE = 0.05  # relative; tapes and phones do better
 
 
 @dataclass(frozen=True)
@@ -71,12 +68,12 @@ def robust_similarity(T_a_n44: np.ndarray, T_b_n44: np.ndarray, seed: int = 0) -
             f"only {agree} of {count} recorded poses agree with the map; are they poses of this camera? "
             "`geo-train dataset check` tells which convention would fit"
         )
-    rival = _rival(best, inlier_n, fits, poses)
-    if rival is not None:
-        others = int((rival.agrees(poses) & ~inlier_n).sum())
+    alternative = _alternative(best, inlier_n, fits, poses)
+    if alternative is not None:
+        others = int((alternative.agrees(poses) & ~inlier_n).sum())
         raise InputError(
             f"{agree} of {count} recorded poses say that a unit of the map is {best.similarity.scale:.4g}, {others} "
-            f"others say {rival.similarity.scale:.4g}; leave out the part of the recording whose poses are wrong"
+            f"others say {alternative.similarity.scale:.4g}; leave out the part of the recording whose poses are wrong"
         )
     residual_n, turn_n = poses.residuals(best.similarity)
     return Alignment(
@@ -87,77 +84,6 @@ def robust_similarity(T_a_n44: np.ndarray, T_b_n44: np.ndarray, seed: int = 0) -
         float(np.median(turn_n[inlier_n])),
         float(np.percentile(residual_n, 90)),
     )
-
-
-@dataclass(frozen=True)
-class KnownDistance:
-    """The distance between the camera's places at two frames."""
-
-    frame_a: str
-    frame_b: str
-    distance_m: float
-
-
-def parse_known_distance(text: str) -> KnownDistance:
-    """Reads `FRAME_A FRAME_B METRES`; a name with blanks stands in quotes. Raises InputError when it is not that."""
-    words = text.split()
-    if len(words) != 3 or text.lstrip()[0] in "'\"":  # else an apostrophe belongs to a name
-        with contextlib.suppress(ValueError):
-            words = shlex.split(text)
-    try:
-        frame_a, frame_b, distance_m = words[0], words[1], float(words[2])
-        if len(words) != 3 or not 0 < distance_m < np.inf or frame_a == frame_b:
-            raise ValueError
-    except (IndexError, ValueError):
-        raise InputError(
-            f"--scale-from '{text}' is not two frames and a distance; write for example "
-            '--scale-from "walk/000010.jpg walk/000042.jpg 2.35", and names with blanks in single quotes'
-        ) from None
-    return KnownDistance(frame_a, frame_b, distance_m)
-
-
-def scale_from_distances(T_world_camera: dict[str, np.ndarray], known: list[KnownDistance]) -> tuple[float, float]:
-    """Metres in a unit of the map, and the relative disagreement of the distances: half the widest difference.
-
-    Raises InputError for distances between fewer than two different pairs of frames, a frame that is not in the map,
-    two frames at one place, or distances that disagree by more than DISTANCES_AGREE.
-    """
-    names = list(T_world_camera)
-    pairs = [(find_frame(item.frame_a, names), find_frame(item.frame_b, names)) for item in known]
-    if len({frozenset(pair) for pair in pairs}) < 2:
-        raise InputError(
-            "one known distance cannot be checked; pass --scale-from twice, with distances between different frames"
-        )
-    scales = []
-    for item, pair in zip(known, pairs, strict=True):
-        a_3, b_3 = (T_world_camera[name][:3, 3] for name in pair)
-        length = float(np.linalg.norm(a_3 - b_3))
-        if length < 1e-9:
-            raise InputError(f"{item.frame_a} and {item.frame_b} were taken from one place; choose frames apart")
-        scales.append(item.distance_m / length)
-    scale = float(np.exp(np.mean(np.log(scales))))
-    disagreement = (max(scales) - min(scales)) / (2 * scale)
-    if disagreement > DISTANCES_AGREE:
-        stated = ", ".join(f"{s:.4g}" for s in scales)
-        raise InputError(
-            f"the known distances disagree: they give {stated} metres a unit of the map, {2 * disagreement:.0%} apart; "
-            "measure again, or choose frames further apart"
-        )
-    return scale, disagreement
-
-
-def find_frame(name: str, names: list[str]) -> str:
-    """The frame that is meant by its whole name, or by the end of it without the suffix.
-
-    Raises InputError when none or several fit.
-    """
-    if name in names:
-        return name
-    fitting = [full for full in names if full.endswith("/" + name) or full.rsplit(".", 1)[0].endswith("/" + name)]
-    if len(fitting) != 1:
-        what = "is not in the map" if not fitting else f"could be {' or '.join(fitting[:3])}"
-        raise InputError(f"frame '{name}' {what}; give it as it stands in frames.csv, such as {names[0]}")
-    return fitting[0]
 
 
 @dataclass(frozen=True)
@@ -271,14 +197,14 @@ def _refine(fit: _Fit, poses: _Poses, count_n: np.ndarray) -> _Fit:
     return fit
 
 
-def _rival(best: _Fit, inlier_n: np.ndarray, fits: list[_Fit], poses: _Poses) -> _Fit | None:
+def _alternative(best: _Fit, inlier_n: np.ndarray, fits: list[_Fit], poses: _Poses) -> _Fit | None:
     """A fit of another scale on which nearly as many poses agree, hardly one of them among those of the best."""
     others_n = np.where(inlier_n, 0.0, 1.0)
     first = min(fits, key=lambda fit: float(fit.cost_n @ others_n))
-    rival = _refine(first, poses, others_n)
-    of_its_own = int((rival.agrees(poses) & ~inlier_n).sum())
-    another = abs(np.log(rival.similarity.scale / best.similarity.scale)) > OTHER_SCALE
-    return rival if another and of_its_own >= max(MIN_POSES, RIVAL_SHARE * inlier_n.sum()) else None
+    alternative = _refine(first, poses, others_n)
+    of_its_own = int((alternative.agrees(poses) & ~inlier_n).sum())
+    another = abs(np.log(alternative.similarity.scale / best.similarity.scale)) > OTHER_SCALE
+    return alternative if another and of_its_own >= max(MIN_POSES, ALTERNATIVE_SHARE * inlier_n.sum()) else None
 
 
 def _scale_spread(best: _Fit, fits: list[_Fit], poses: _Poses, rng: np.random.Generator) -> float:

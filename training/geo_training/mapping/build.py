@@ -18,8 +18,8 @@ from geo_training.console import say, write_json
 from geo_training.datasets.colmap_model import camera_from_colmap
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
 from geo_training.datasets.tally import Tally
-from geo_training.mapping.align import KnownDistance
 from geo_training.mapping.features import FeatureOptions, FeatureStore
+from geo_training.mapping.known_distances import KnownDistance
 from geo_training.mapping.pairs import choose_pairs
 from geo_training.mapping.pose_check import pose_agreement
 from geo_training.mapping.reconstruct import map_globally, map_incrementally, triangulate

@@ -83,9 +83,9 @@ def map_command(
         --scale-from "walk/000042.jpg walk/000080.jpg 3.10"
     """
     from geo_training.datasets.scene import SceneDataset
-    from geo_training.mapping.align import parse_known_distance
     from geo_training.mapping.build import MapOptions, build_map, save_map
     from geo_training.mapping.features import FeatureOptions
+    from geo_training.mapping.known_distances import parse_known_distance
     from geo_training.mapping.report import readable
 
     known_distances = tuple(parse_known_distance(text) for text in scale_from or ())

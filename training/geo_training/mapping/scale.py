@@ -9,8 +9,9 @@ import pycolmap
 
 from geo_perception.errors import InputError
 from geo_training.datasets.scene import Frame, SceneDataset
-from geo_training.mapping.align import KnownDistance, robust_similarity, scale_from_distances
+from geo_training.mapping.align import robust_similarity
 from geo_training.mapping.colmap_io import registered_poses
+from geo_training.mapping.known_distances import KnownDistance, scale_from_distances
 from geo_training.mapping.report import ScaleReport
 
 # Recorded poses that agree with a map made without them; with fewer the map is said to be bent, and refused when fewer
