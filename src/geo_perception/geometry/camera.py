@@ -3,11 +3,13 @@ top-left pixel is (0, 0)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from geo_perception.errors import InputError
 
@@ -41,7 +43,7 @@ class Camera:
     model: str = "pinhole"
     distortion: tuple[float, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         numbers = (self.fx_px, self.fy_px, self.cx_px, self.cy_px, *self.distortion)
         if self.width_px <= 0 or self.height_px <= 0:
             raise InputError(f"camera of {self.width_px} x {self.height_px} pixels; give the image's size")
@@ -61,7 +63,9 @@ class Camera:
             )
 
     @classmethod
-    def from_K(cls, K_33, width_px: int, height_px: int, model: str = "pinhole", distortion=()) -> Camera:
+    def from_K(
+        cls, K_33: ArrayLike, width_px: int, height_px: int, model: str = "pinhole", distortion: Iterable[float] = ()
+    ) -> Camera:
         """The camera with the 3x3 matrix K. A model whose coefficients are all zero (or missing) is a pinhole."""
         K_33 = np.asarray(K_33, np.float64).reshape(3, 3)
         distortion = tuple(float(d) for d in distortion)
@@ -163,7 +167,7 @@ class Camera:
         low = -0.5 + border_px
         high_2 = np.array([self.width_px, self.height_px]) - 0.5 - border_px
         with np.errstate(invalid="ignore"):
-            return ((pixels_n2 >= low) & (pixels_n2 <= high_2)).all(axis=-1)
+            return np.all((pixels_n2 >= low) & (pixels_n2 <= high_2), axis=-1)
 
     def remap_to(self, target: Camera, R_self_target: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Maps (H, W) float32 for `cv2.remap` that turn this camera's image into the one `target` would have taken from
@@ -197,7 +201,7 @@ class Camera:
         limit = _NO_FOLD if self.model == "pinhole" else _fold_radius(self.model, self.distortion)
         rays_33 = R_33 @ np.linalg.inv(target.K)
 
-        def seen(columns, rows):
+        def seen(columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
             x, y, z = (a * columns + b * rows + c for a, b, c in rays_33)
             return (z > 1e-9) & (np.hypot(x, y) < limit * z)
 

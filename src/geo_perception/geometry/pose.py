@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation, Slerp
 
 from geo_perception.errors import InputError
@@ -30,7 +31,7 @@ def invert_pose(T_a_b: np.ndarray) -> np.ndarray:
     return T_b_a
 
 
-def checked_quaternion(q_xyzw) -> np.ndarray:
+def checked_quaternion(q_xyzw: ArrayLike) -> np.ndarray:
     """The unit quaternion (4,) that `q_xyzw`, in ROS order (x, y, z, w), is but for rounding.
 
     Raises InputError when it is not four finite numbers of norm 1 within `QUATERNION_TOLERANCE`: zeros are what a
@@ -48,7 +49,7 @@ def checked_quaternion(q_xyzw) -> np.ndarray:
     return q_xyzw / norm
 
 
-def checked_rotation(R_33) -> np.ndarray:
+def checked_rotation(R_33: ArrayLike) -> np.ndarray:
     """The rotation (3, 3) nearest to `R_33`, which is one but for rounding.
 
     Raises InputError when it is not nine finite numbers whose columns are orthonormal within `ROTATION_TOLERANCE` and
@@ -65,7 +66,7 @@ def checked_rotation(R_33) -> np.ndarray:
     return u_33 @ vt_33
 
 
-def pose_from_quaternion(t_3, q_xyzw) -> np.ndarray:
+def pose_from_quaternion(t_3: ArrayLike, q_xyzw: ArrayLike) -> np.ndarray:
     """The pose from a translation and a quaternion in ROS order (x, y, z, w), checked by `checked_quaternion`.
 
     Raises InputError when these are no pose: also a translation that is not three finite numbers of a size that
@@ -80,7 +81,7 @@ def pose_from_quaternion(t_3, q_xyzw) -> np.ndarray:
         raise InputError(f"not a pose: {error}") from None
 
 
-def _numbers(values) -> np.ndarray:
+def _numbers(values: ArrayLike) -> np.ndarray:
     try:
         return np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):

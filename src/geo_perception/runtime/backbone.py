@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ class Backbone(nn.Module):
     returns, finest first.
     """
 
+    mean_1311: torch.Tensor
+    std_1311: torch.Tensor
+
     def __init__(self, name: str, network: nn.Module):
         import timm
 
@@ -38,7 +42,8 @@ class Backbone(nn.Module):
         config = timm.get_pretrained_cfg(name)
         self.name = name
         self.network = network.eval().requires_grad_(False)
-        levels = zip(network.feature_info.reduction(), network.feature_info.channels(), strict=True)
+        info: Any = network.feature_info  # timm's
+        levels = zip(info.reduction(), info.channels(), strict=True)
         self.levels = [(i, s, c) for i, (s, c) in enumerate(levels) if FINEST_STRIDE <= s <= COARSEST_STRIDE]
         self.register_buffer("mean_1311", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std_1311", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -21,13 +22,14 @@ def fold_normalization(network: nn.Module) -> nn.Module:
     """
     folded = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(folded.modules()):
-        if hasattr(module, "fold_own_normalization"):
-            module.fold_own_normalization()
+        fold: Any = getattr(module, "fold_own_normalization", None)
+        if fold is not None:
+            fold()
     _fold(folded)
     return folded
 
 
-def fold_into(convolutions: Sequence[nn.Module], norm: nn.Module) -> None:
+def fold_into(convolutions: Sequence[Any], norm: Any) -> None:
     """Lets a sum of convolutions give what `norm` (in evaluation mode) makes of it. The first one takes its offset."""
     offset = True
     for convolution in convolutions:
@@ -76,7 +78,7 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]] | None:
         plain = _is_plain(convolution, _convolutions()) and _is_plain(norm, _norms())
         once = called[id(norm)] == called[id(convolution)] == 1
         if plain and once and norm.running_mean is not None:  # without a mean it normalizes by its input
-            pairs.append((source.target, node.target))
+            pairs.append((str(source.target), str(node.target)))
     return pairs
 
 
@@ -97,6 +99,6 @@ def _norms() -> tuple[type, ...]:
     return nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, BatchNormAct2d
 
 
-def _what_remains(norm: nn.Module) -> nn.Module:
+def _what_remains(norm: Any) -> nn.Module:
     """timm's normalization has its activation in it."""
     return nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") else nn.Identity()

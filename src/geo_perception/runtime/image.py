@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ _MAX_SHRINK = 4.0  # of the averaging that follows the geometry; what shrinks mo
 _PLAIN_SHRINK = 1.1  # up to here interpolation misses next to nothing
 
 
-def image_problem(image_hw3, min_side_px: int) -> str:
+def image_problem(image_hw3: Any, min_side_px: int) -> str:
     """Why this cannot be an image (RGB uint8, H x W x 3); empty when it can."""
     if not isinstance(image_hw3, np.ndarray) or image_hw3.dtype != np.uint8:
         return "it is not an array of uint8"
@@ -33,7 +34,8 @@ def network_size(width_px: int, height_px: int, area_px: int, multiple_px: int, 
     1 to `max_aspect`, sides multiples of `multiple_px`."""
     aspect = float(np.clip(width_px / height_px, 1 / max_aspect, max_aspect))
     sides = np.sqrt(area_px * aspect), np.sqrt(area_px / aspect)
-    return tuple(int(max(1, round(side / multiple_px))) * multiple_px for side in sides)
+    width, height = (int(max(1, round(side / multiple_px))) * multiple_px for side in sides)
+    return width, height
 
 
 def resized(image_hw3: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:

@@ -38,10 +38,11 @@ def ended_by_signals(exit_code: int | None = 0, sentence: str = "") -> Iterator[
     if _present is not None:
         yield _present
         return
+    watch = watch_signals(exit_code, sentence)
     try:
-        yield watch_signals(exit_code, sentence)
+        yield watch
     finally:
-        _present.close()
+        watch.close()
         _present = None
 
 

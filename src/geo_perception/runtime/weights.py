@@ -6,6 +6,7 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,7 +29,7 @@ def checksum(tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict) -> None:
+def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:
     """Writes tensors and header, with a checksum over both, beside `path` and moves them there. Raises OSError when the
     disk does not take them."""
     path = Path(path)
@@ -42,7 +43,7 @@ def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict)
         raise OSError(f"{path} cannot be written ({error})") from None
 
 
-def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict[str, np.ndarray], dict]:
+def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads what `save_weights` wrote; the header's `kind` and `format_version` must be the ones given.
 
     Raises InputError when the file is missing, is not of this kind or version, or has changed since it was written.

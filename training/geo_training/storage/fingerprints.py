@@ -60,7 +60,7 @@ def digest_of_files(paths: Iterable[str | Path]) -> str:
     return digest_of([sample_digest(path) for path in paths])
 
 
-def _for_json(value: Any):
+def _for_json(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return [str(value.dtype), list(value.shape), content]

@@ -8,29 +8,30 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from geo_perception.runtime.files import replace_text
 
 _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def to_kept_json(content) -> str:
+def to_kept_json(content: Any) -> str:
     """The content as JSON; NaN and infinity by name, as strings. What JSON cannot hold is written as its text."""
     return json.dumps(_named(content), indent=2, default=str, allow_nan=False) + "\n"
 
 
-def from_kept_json(text: str):
+def from_kept_json(text: str) -> Any:
     """What `to_kept_json` was given: the names are numbers again. Raises ValueError for what is no JSON."""
     return _numbers(json.loads(text))
 
 
-def write_kept_json(path: Path, content) -> None:
+def write_kept_json(path: Path, content: Any) -> None:
     """Puts the content at `path` whole, as `to_kept_json` writes it; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, to_kept_json(content))
 
 
-def read_kept_json(path: Path) -> dict | None:
+def read_kept_json(path: Path) -> dict[str, Any] | None:
     """What an earlier run kept; None where there is nothing, or nothing that can be read: then it is made again."""
     try:
         content = from_kept_json(path.read_text())
@@ -39,7 +40,7 @@ def read_kept_json(path: Path) -> dict | None:
     return content if isinstance(content, dict) else None
 
 
-def _named(value):
+def _named(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _named(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -49,7 +50,7 @@ def _named(value):
     return value
 
 
-def _numbers(value):
+def _numbers(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _numbers(item) for key, item in value.items()}
     if isinstance(value, list):
