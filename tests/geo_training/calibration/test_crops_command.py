@@ -2,7 +2,6 @@
 
 import json
 
-import cv2
 import numpy as np
 import pytest
 import yaml
@@ -10,16 +9,13 @@ from command_line import invoke
 from geo_training.calibration.crop_commands import crops_command
 from geo_training.calibration.data.crop_set import CropFolder
 from geo_training.console import command_group
+from tiny_panoramas import write_panoramas
 
 
 @pytest.fixture
 def panoramas(tmp_path):
-    folder = tmp_path / "panoramas"
-    folder.mkdir()
-    for number in range(6):
-        cv2.imwrite(str(folder / f"p{number}.png"), np.full((32, 64, 3), 40 * number, np.uint8))
-    (folder / "index.csv").write_text("file,domain\n" + "".join(f"p{n}.png,{'ab'[n % 2]}\n" for n in range(6)))
-    return folder
+    greys = {f"p{n}.png": ("ab"[n % 2], np.full((32, 64, 3), 40 * n, np.uint8)) for n in range(6)}
+    return write_panoramas(tmp_path / "panoramas", greys)
 
 
 def run(*arguments, jobs=1):

@@ -14,16 +14,12 @@ from geo_training.datasets.importers import ImportOptions, guess_format, import_
 from geo_training.datasets.importers.account import Account, printable
 from geo_training.datasets.pictures import MAX_PIXELS, read_header, reason_against
 from geo_training.datasets.scene import SceneDataset
+from image_files import write_image
 from PIL import Image
 
 from geo_perception.errors import InputError
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
-
-
-def write_image(path, size=(64, 48), grey=90):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (grey, grey, grey)).save(path)
 
 
 def write_empty_png(path, width, height):
@@ -48,7 +44,7 @@ def hostile(tmp_path):
     images = root / "images"
     for name in ("1²2.jpg", "a b c.jpg", "ünïcödé.png", "٣.jpg", "UP.JPG", "d.JPEG"):
         write_image(images / name)
-    write_image(root / "thumbnail.jpg", (16, 12))
+    write_image(root / "thumbnail.jpg", size_px=(16, 12))
     write_image(images / ".thumbnails" / "1.jpg")
     (images / "._a b c.jpg").write_bytes(b"\0\5\x16\7")
     (images / "IMG_1.HEIC").write_bytes(HEIC)
@@ -206,7 +202,7 @@ def test_a_byte_order_mark_and_commas_are_no_mistake(tmp_path):
 def test_one_K_for_images_of_several_sizes_is_that_of_one_size(tmp_path):
     """K of 64x48: the half as large image gets half of it, and one of another shape is left out."""
     for name, size in (("a.jpg", (64, 48)), ("b.jpg", (64, 48)), ("c.jpg", (32, 24)), ("d.jpg", (48, 64))):
-        write_image(tmp_path / "hall" / name, size)
+        write_image(tmp_path / "hall" / name, size_px=size)
     (tmp_path / "hall" / "K.txt").write_text("50 51 31.5 23.5")
     result = import_dataset(tmp_path / "hall", tmp_path / "out")
     dataset = SceneDataset(tmp_path / "out")
@@ -252,7 +248,7 @@ def test_one_bad_pose_costs_its_frame_the_pose(tmp_path, bad):
 def test_one_bad_quaternion_costs_a_recording_one_line(tmp_path, bad):
     root = tmp_path / "rgbd_dataset_freiburg3_desk"
     for stamp in ("10.00", "10.05", "10.10"):
-        write_image(root / "rgb" / f"{stamp}.png", (640, 480))
+        write_image(root / "rgb" / f"{stamp}.png", size_px=(640, 480))
     (root / "rgb.txt").write_text("".join(f"{stamp} rgb/{stamp}.png\n" for stamp in ("10.00", "10.05", "10.10")))
     lines = ["10.00 0 0 0 0 0 0 1", f"10.05 500 0 0 {bad}", "10.10 1 0 0 0 0 0 1.05"]
     (root / "groundtruth.txt").write_text("\n".join(lines))

@@ -7,6 +7,7 @@ from geo_training.datasets.check.check import check_dataset
 from geo_training.datasets.check.images import measure_quality
 from geo_training.datasets.importers import ImportOptions, import_dataset
 from geo_training.datasets.scene import SceneDataset
+from image_files import write_image
 
 from geo_perception.errors import InputError
 
@@ -17,10 +18,9 @@ SIZE = 64, 48
 def folder(tmp_path):
     """Three images; the tests add depth."""
     root = tmp_path / "hall"
-    (root / "images").mkdir(parents=True)
-    (root / "depth").mkdir()
     for number in range(3):
-        cv2.imwrite(str(root / "images" / f"{number}.png"), np.full((*SIZE[::-1], 3), 90, np.uint8))
+        write_image(root / "images" / f"{number}.png", size_px=SIZE)
+    (root / "depth").mkdir()
     return root
 
 

@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
 from geo_training.datasets.scene import SceneDataset
+from image_files import write_image
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import invert_pose, make_pose, so3_exp
-
-
-def write_image(path, size=(640, 480)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((size[1], size[0], 3), 90, np.uint8))
 
 
 def write_depth(path, value, size=(640, 480)):
@@ -35,7 +31,7 @@ def chess(tmp_path):
     for sequence in ("seq-01", "seq-03"):
         for number in (0, 3):
             stem = root / sequence / f"frame-{number:06d}"
-            write_image(stem.with_name(stem.name + ".color.png"))
+            write_image(stem.with_name(stem.name + ".color.png"), size_px=(640, 480))
             write_depth(stem.with_name(stem.name + ".depth.png"), 1500)
             np.savetxt(stem.with_name(stem.name + ".pose.txt"), pose_of(number))
     (root / "TrainSplit.txt").write_text("sequence1\n")
@@ -82,7 +78,7 @@ def test_a_broken_seven_scenes_pose_costs_its_frame_the_pose(chess, tmp_path):
 def freiburg(tmp_path):
     root = tmp_path / "rgbd_dataset_freiburg3_desk"
     for stamp in ("10.000000", "10.100000", "10.200000"):
-        write_image(root / "rgb" / f"{stamp}.png")
+        write_image(root / "rgb" / f"{stamp}.png", size_px=(640, 480))
     write_depth(root / "depth" / "10.010000.png", 5000)
     lines = "".join(f"{stamp} rgb/{stamp}.png\n" for stamp in ("10.000000", "10.100000", "10.200000"))
     (root / "rgb.txt").write_text("# color images\n" + lines + "10.300000 rgb/10.300000.png\n")
@@ -142,8 +138,8 @@ def odometry(tmp_path):
     root, K_33 = tmp_path / "odometry", np.array([[700.0, 0, 300], [0, 700, 100], [0, 0, 1]])
     folder = root / "sequences" / "07"
     for number in range(2):
-        write_image(folder / "image_0" / f"{number:06d}.png", (600, 200))
-        write_image(folder / "image_2" / f"{number:06d}.png", (600, 200))
+        write_image(folder / "image_0" / f"{number:06d}.png", size_px=(600, 200))
+        write_image(folder / "image_2" / f"{number:06d}.png", size_px=(600, 200))
     P0 = np.hstack([K_33, np.zeros((3, 1))])
     P2 = np.hstack([K_33, K_33 @ [[0.06], [0.0], [0.0]]])
     rows = {"P0": P0, "P1": P0, "P2": P2, "P3": P2}
@@ -195,7 +191,7 @@ def indoor6(tmp_path):
     for session in ("monday", "tuesday"):
         for number in range(2):
             stem = root / "images" / f"{session}-{number:05d}"
-            write_image(stem.with_name(stem.name + ".color.jpg"), (128, 72))
+            write_image(stem.with_name(stem.name + ".color.jpg"), size_px=(128, 72))
             np.savetxt(stem.with_name(stem.name + ".pose.txt"), invert_pose(pose_of(number))[:3])
             intrinsics = "128 72 100.0 64.0 36.0 0.0 first/name.png\n"
             stem.with_name(stem.name + ".intrinsics.txt").write_text(intrinsics)

@@ -8,6 +8,7 @@ import pytest
 from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
 from geo_training.datasets.importers.lenses import camera_of
 from geo_training.datasets.scene import SceneDataset
+from image_files import write_image
 
 from geo_perception.errors import InputError
 
@@ -16,8 +17,7 @@ IDENTITY = np.eye(4).tolist()
 
 def write(root, content: dict, images=("images/1.jpg",), size=(64, 48), name="transforms.json"):
     for image in images:
-        (root / image).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / image), np.full((size[1], size[0], 3), 90, np.uint8))
+        write_image(root / image, size_px=size)
     root.mkdir(exist_ok=True)
     (root / name).write_text(json.dumps(content))
     return root

@@ -9,14 +9,10 @@ from geo_training.datasets.importers import ImportOptions, import_dataset
 from geo_training.datasets.importers.pairing import own_number, pair_by_name, pair_with_lines, unique_names
 from geo_training.datasets.scene import SceneDataset
 from geo_training.storage.names import natural_key
+from image_files import write_image
 from PIL import Image
 
 from geo_perception.errors import InputError
-
-
-def write_image(path, number, size=(64, 48)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((size[1], size[0], 3), number, np.uint8))
 
 
 def pose_line(x) -> str:
