@@ -32,7 +32,7 @@ class Reason(str, Enum):
     DEFECT = "defect of the node"
 
 
-def percentile(values: Iterable[float], percent: float) -> float:
+def nearest_rank_percentile(values: Iterable[float], percent: float) -> float:
     """The smallest of the values that at least `percent` % of them do not exceed; NaN where there are none.
 
     By nearest rank, so the answer is always a value that was measured.
@@ -158,12 +158,12 @@ class FrameStatistics:
                 rejected=dict(self._rejected),
                 input_hz=rate_hz(self._arrivals_s),
                 output_hz=rate_hz(self._results_s),
-                input_period_s=percentile(self._periods_s, 50),
+                input_period_s=nearest_rank_percentile(self._periods_s, 50),
                 input_age_s=age_s(self._arrivals_s[-1]) if self._arrivals_s else None,
                 busy_s=age_s(self._busy_since_s),
-                latency_p50_s=percentile(self._latencies_s, 50),
-                latency_p99_s=percentile(self._latencies_s, 99),
-                inference_p99_s=percentile(self._inferences_s, 99),
+                latency_p50_s=nearest_rank_percentile(self._latencies_s, 50),
+                latency_p99_s=nearest_rank_percentile(self._latencies_s, 99),
+                inference_p99_s=nearest_rank_percentile(self._inferences_s, 99),
                 good_share=sum(self._goods) / len(self._goods) if self._goods else math.nan,
                 good_age_s=age_s(self._last_good_s),
                 last_verdict=self._last_verdict,

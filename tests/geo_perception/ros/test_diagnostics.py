@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from geo_perception.ros.diagnostics import Condition, Health, Level, condition_table, judge, status_values
-from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Reason, Snapshot, percentile
+from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Reason, Snapshot, nearest_rank_percentile
 
 RUNNING = Snapshot(
     received=100, processed=90, input_period_s=0.1, input_age_s=0.05, latency_p50_s=0.02, latency_p99_s=0.03,
@@ -19,14 +19,14 @@ class TestPercentile:
     @pytest.mark.parametrize(("percent", "expected"), [(50, 20), (20, 15), (21, 20), (40, 20), (100, 50), (0, 15)])
     def test_nearest_rank_by_hand(self, percent, expected):
         # Five values; rank ceil(percent / 100 * 5): 50 % is the third, 40 % the second, both are 20.
-        assert percentile([50, 15, 20, 40, 20], percent) == expected
+        assert nearest_rank_percentile([50, 15, 20, 40, 20], percent) == expected
 
     def test_p99_of_200_values_is_the_198th(self):
-        assert percentile(range(1, 201), 99) == 198
+        assert nearest_rank_percentile(range(1, 201), 99) == 198
 
     def test_of_one_value_and_of_none(self):
-        assert percentile([7.0], 99) == 7.0
-        assert math.isnan(percentile([], 50))
+        assert nearest_rank_percentile([7.0], 99) == 7.0
+        assert math.isnan(nearest_rank_percentile([], 50))
 
 
 class TestFrameStatistics:

@@ -1,4 +1,4 @@
-"""Whether stated confidence is worth something: does it put the errors in order, and does it say how large they are."""
+"""Whether stated confidence is informative: does it put the errors in order, and does it say how large they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def confidence_metrics(
 
     ause              area between the sparsification curve and the best there could be, in units of abs_rel (Ilg et al.
                       2018): 0 is perfect order
-    ause_random       the same for pixels in random order: stated uncertainty is worth something below it
+    ause_random       the same for pixels in random order: stated uncertainty is informative below it
     rank_correlation  Spearman's, of the stated sigma with |log(predicted / true)|
     confidence        mean stated probability to be within CONFIDENT_RATIO
     confidence_actual how many are
