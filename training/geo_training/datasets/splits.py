@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from geo_perception.errors import InputError
-from geo_training.datasets.scene import Frame
+from geo_training.datasets.scene import Frame, SceneDataset
 
 
 def time_block_split(frames: Iterable[Frame], first: float = 0.7, block: int = 10) -> list[Frame]:
@@ -110,6 +110,20 @@ def without_test(frames: Iterable[Frame]) -> list[str]:
         for sequence_frames in _by_sequence(frames)
         if not any(frame.split == "test" for frame in sequence_frames)
     ]
+
+
+def frames_of_split(dataset: SceneDataset, split: str | None) -> tuple[list[Frame], str]:
+    """The frames of a split and, in words, which they are. None is `test` where any frame has it, else all.
+
+    Raises InputError when the split holds no frame.
+    """
+    if split is None:
+        split = "test" if dataset.of_split("test") else "all"
+    frames = dataset.frames if split == "all" else dataset.of_split(split)
+    if not frames:
+        there = sorted({frame.split or "(none)" for frame in dataset.frames})
+        raise InputError(f"{dataset.root} has no frame of split '{split}'; there are {', '.join(there)}, or pass all")
+    return frames, "all frames" if split == "all" else f"split {split}"
 
 
 def _by_sequence(frames: Iterable[Frame]) -> list[list[Frame]]:

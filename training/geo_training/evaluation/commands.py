@@ -19,7 +19,7 @@ from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.evaluation.localization.summary import headline
 from geo_training.evaluation.options import ReportOption, write_evaluation
 from geo_training.evaluation.replay.bag_input import open_bag
-from geo_training.evaluation.replay.config import load_replay_config
+from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.replay import replay_bag
 from geo_training.options import DeviceOption, JsonOption, SeedOption
 
@@ -143,7 +143,7 @@ def replay(
         raise InputError(
             "without --live every frame is played in its turn, so --rate would have no effect; leave it out"
         )
-    resolved = load_replay_config(
+    resolved = ReplayConfig.load(
         config,
         scene=str(scene) if scene else None,
         rate=rate,

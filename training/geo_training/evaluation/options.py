@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
@@ -28,16 +28,13 @@ ReportOption = Annotated[
 ]
 
 
-def write_evaluation(evaluation, path: Path) -> None:
-    """The report of an `Evaluation` of poses, a `CalibrationEvaluation` or a `DepthEvaluation`, with the command line
-    that made it."""
-    from geo_training.evaluation.calibration.evaluate import CalibrationEvaluation
-    from geo_training.evaluation.calibration.report import write_calibration_report
-    from geo_training.evaluation.depth.evaluate import DepthEvaluation
-    from geo_training.evaluation.depth.report import write_depth_report
-    from geo_training.evaluation.localization.report import write_report
+class Reported(Protocol):
+    """An evaluation that has a page."""
 
-    writers = {CalibrationEvaluation: write_calibration_report, DepthEvaluation: write_depth_report}
-    write = writers.get(type(evaluation), write_report)
-    write(evaluation, path, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    def write_report(self, path: str | Path, command: str = "") -> Path: ...
+
+
+def write_evaluation(evaluation: Reported, path: Path) -> None:
+    """The report of an evaluation, with the command line that made it."""
+    evaluation.write_report(path, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     say(f"report written to {path}")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
-from geo_training.evaluation.localization.evaluate import evaluate_dataset, frames_of_split, true_poses
+from geo_training.datasets.splits import frames_of_split
+from geo_training.evaluation.localization.evaluate import evaluate_dataset, true_poses
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose

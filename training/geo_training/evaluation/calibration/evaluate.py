@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,13 +14,13 @@ from geo_perception.calibration.result import Calibration
 from geo_perception.errors import InputError
 from geo_training.console import track
 from geo_training.evaluation.calibration.set import CalibrationQuery, largest_offset_deg
-from geo_training.evaluation.localization.summary import latency_label
 from geo_training.metrics.calibration import (
     AUC_THRESHOLDS_DEG,
     CalibrationOutcome,
     reliability_table,
     summarize,
 )
+from geo_training.report.numbers import latency_label
 
 
 class Estimator(Protocol):
@@ -44,6 +45,14 @@ class CalibrationEvaluation:
     metadata: dict[str, str] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     load_images: Callable[[list[str]], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
+
+    def write_report(self, path: str | Path, command: str = "") -> Path:
+        """Writes the page; `command` is the line that made it."""
+        from geo_training.evaluation.calibration.report import (
+            write_calibration_report,  # charts are loaded where they are drawn
+        )
+
+        return write_calibration_report(self, path, command)
 
     def as_json(self) -> dict:
         """The result for `--json`: figures, figures by domain, the reliability table, and a row for each frame.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -21,7 +22,6 @@ from geo_training.evaluation.depth.odometry import (
     odometry_metrics,
 )
 from geo_training.evaluation.depth.set import DepthQuery
-from geo_training.evaluation.localization.summary import latency_label
 from geo_training.metrics import confidence as confidence
 from geo_training.metrics.depth import (
     METRICS,
@@ -37,6 +37,7 @@ from geo_training.metrics.depth import (
 )
 from geo_training.metrics.edges import edge_metrics
 from geo_training.metrics.pose import percentile
+from geo_training.report.numbers import latency_label
 
 DISTANCE_BINS = 16
 EDGE_KEYS = ("edge", "edge_precision", "edge_recall", "edge_width_px")
@@ -88,6 +89,12 @@ class DepthEvaluation:
     metadata: dict[str, str] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     answers: dict[str, DepthAnswer] = field(default_factory=dict, repr=False, compare=False)
+
+    def write_report(self, path: str | Path, command: str = "") -> Path:
+        """Writes the page; `command` is the line that made it."""
+        from geo_training.evaluation.depth.report import write_depth_report  # charts are loaded where they are drawn
+
+        return write_depth_report(self, path, command)
 
     def as_json(self) -> dict:
         """The result for `--json`."""

@@ -14,7 +14,7 @@ import yaml
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.datasets.scene import Frame, SceneDataset
-from geo_training.evaluation.localization.evaluate import frames_of_split
+from geo_training.datasets.splits import frames_of_split
 from geo_training.storage.images import read_raw, read_rgb
 
 ANNOTATIONS, TUM_TRUTH, TUM_CAMERA = "test_annotations.json", "ground_truth.json", "camera_intrinsics.yaml"

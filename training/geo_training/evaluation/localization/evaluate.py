@@ -14,6 +14,7 @@ from geo_perception.geometry import Camera
 from geo_perception.localization.result import Localization
 from geo_training.console import track
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known
+from geo_training.datasets.splits import frames_of_split
 from geo_training.evaluation.localization.summary import Evaluation, make_evaluation
 from geo_training.metrics.pose import FrameOutcome, LengthUnit, scene_depth
 
@@ -73,20 +74,6 @@ def outcome_of(query: Query, result: Localization, latency_s: float) -> FrameOut
         query.camera,
         result,
     )
-
-
-def frames_of_split(dataset: SceneDataset, split: str | None) -> tuple[list[Frame], str]:
-    """The frames to measure on and, in words, which they are. None means `test` where any frame has it, else all.
-
-    Raises InputError when the split holds no frame.
-    """
-    if split is None:
-        split = "test" if dataset.of_split("test") else "all"
-    frames = dataset.frames if split == "all" else dataset.of_split(split)
-    if not frames:
-        there = sorted({frame.split or "(none)" for frame in dataset.frames})
-        raise InputError(f"{dataset.root} has no frame of split '{split}'; there are {', '.join(there)}, or pass all")
-    return frames, "all frames" if split == "all" else f"split {split}"
 
 
 def true_poses(dataset: SceneDataset, truth: Truth = "auto") -> tuple[dict[str, np.ndarray], dict[str, Camera], str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from geo_training.metrics.consistency import calibration_metrics, coverage_table
 from geo_training.metrics.pose import FrameOutcome, LengthUnit, by_sequence, latency_metrics, pose_metrics
 from geo_training.metrics.trajectory import trajectory_metrics
+from geo_training.report.numbers import latency_label
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class Evaluation:
     metadata: dict[str, str] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     load_images: Callable[[list[str]], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
+
+    def write_report(self, path: str | Path, command: str = "") -> Path:
+        """Writes the page; `command` is the line that made it."""
+        from geo_training.evaluation.localization.report import write_report  # charts are loaded where they are drawn
+
+        return write_report(self, path, command)
 
     def as_json(self) -> dict:
         """The result for `--json`: figures, figures by sequence, the calibration table, and a row for each frame.
@@ -118,15 +126,6 @@ def median_label(metrics: dict[str, float], length_unit: LengthUnit) -> str:
     if not np.isfinite(metrics["median_deg"]):
         return "no median error, since half of the frames or more have no pose"
     return f"median {metrics[f'median_{length_unit.key}']:.2f} {length_unit.label}, {metrics['median_deg']:.2f}°"
-
-
-def latency_label(metrics: dict[str, float], what: str = "frame") -> str:
-    """How long an answer took, and of how many that is where they are few."""
-    timed = metrics["timed_frames"]
-    if not timed:
-        return f"no {what} was answered, so no time is known"
-    few = f" over {timed} answers" if timed < metrics["frames"] else ""
-    return f"{metrics['frame_ms_p50']:.0f} ms a {what} (p99 {metrics['frame_ms_p99']:.0f}){few}"
 
 
 def live_label(metrics: dict[str, float]) -> str:

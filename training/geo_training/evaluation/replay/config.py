@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from geo_perception.errors import InputError
+from geo_training.config import Strict
 
 
-class ReplayConfig(BaseModel):
+class ReplayConfig(Strict):
     """What to replay into what. Topics left out are chosen from what the bag holds."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
+    help_command: ClassVar[str] = "geo-eval replay --help"
 
     scene: str = Field(min_length=1)  # relative to the file's folder
     image: str | None = None
@@ -37,42 +37,17 @@ class ReplayConfig(BaseModel):
         """YAML reads the bare words true and false as booleans."""
         return str(value).lower() if isinstance(value, bool) else value
 
-
-def load_replay_config(path: str | Path | None, **changes) -> ReplayConfig:
-    """The configuration in the file, with `changes` (those that are not None) put over it.
-
-    Raises InputError, naming the key, for what does not fit; also when no scene is given at all.
-    """
-    content: dict = {}
-    if path is not None:
-        path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text()) or {}
-        except OSError:
-            raise InputError(f"{path} cannot be read; check the path of --config") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not YAML ({' '.join(str(error).split())[:120]}); mend it") from None
-        if not isinstance(content, dict):
-            raise InputError(
-                f"{path} does not hold keys and values; begin with a line such as `scene: office.safetensors`"
-            )
+    @classmethod
+    def read_keys(cls, path: str | Path | None) -> dict[str, Any]:
+        """The scene's path is relative to the file."""
+        content = super().read_keys(path)
         if isinstance(content.get("scene"), str):
-            content["scene"] = str(path.parent / content["scene"])
-    content |= {key: value for key, value in changes.items() if value is not None}
-    where = path or "the options"
-    if "scene" not in content:
-        raise InputError("no scene is given; pass --scene SCENE.safetensors, or --config with the key `scene`")
-    try:
-        return ReplayConfig.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{where}: {_first_problem(error)}") from None
+            content["scene"] = str(Path(path).parent / content["scene"])
+        return content
 
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, ReplayConfig.model_fields, n=1)
-        hint = f"did you mean '{near[0]}'" if near else f"known are {', '.join(ReplayConfig.model_fields)}"
-        return f"the key '{key}' is not known; {hint}"
-    return f"the key '{key}': {first['msg'].lower()}, not {first['input']!r}"
+    @classmethod
+    def load(cls, path: str | Path | None, **changes: Any) -> ReplayConfig:
+        """As every config is loaded; InputError also when no scene is given at all."""
+        if changes.get("scene") is None and "scene" not in cls.read_keys(path):
+            raise InputError("no scene is given; pass --scene SCENE.safetensors, or --config with the key `scene`")
+        return super().load(path, **changes)
