@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from process_end import end
 from ros_support import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = ("calibration_node", "localization_node", "depth_node", "perception_container")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-QUICKLY_S = 3.0  # 1.5 s of grace, and a busy machine
+QUICKLY_S = 5.0  # what launch waits after SIGINT: 1.5 s of grace, and a machine that is busy with other tests
 # A node whose `load` sleeps in C, as a first inference does, and is active beside it where asked for.
 LOADING = """
 import ctypes, sys
@@ -69,25 +70,12 @@ sys.exit(run_nodes([Hanging], []))
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen:
-    support = str(ROOT / "tests" / "support")
-    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": support}
+    paths = os.pathsep.join([str(ROOT / "tests" / "support"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": paths}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
     )
-
-
-def end(process: subprocess.Popen, *numbers: int) -> tuple[int, str, float]:
-    """Sends signals; returns the exit code, what was said since, and the seconds it took."""
-    began_s = time.monotonic()
-    for number in numbers:
-        process.send_signal(number)
-        time.sleep(0.1)
-    try:
-        said, _ = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    return process.returncode, said, time.monotonic() - began_s
 
 
 def read_until(process: subprocess.Popen, words: str) -> None:

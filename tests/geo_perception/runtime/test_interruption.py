@@ -3,9 +3,9 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from process_end import end
 
 PREAMBLE = """
 import ctypes, os, signal, sys, time
@@ -21,15 +21,7 @@ def run(code: str, *numbers: int) -> tuple[int, str, float]:
         [sys.executable, "-c", PREAMBLE + code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout.readline() == "ready\n"
-    began_s = time.monotonic()
-    for number in numbers:
-        process.send_signal(number)
-        time.sleep(0.2)
-    try:
-        said, _ = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    return process.returncode, said, time.monotonic() - began_s
+    return end(process, *numbers, apart_s=0.2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,17 +2,15 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 from command_line import invoke
+from flat_dataset import make_flat_dataset
 from geo_training.cli import train
 from geo_training.datasets.importers import ImportOptions, import_dataset
 from geo_training.datasets.scene import Frame, SceneDataset
-from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.splits import every_nth_split, sequence_split, tail_split, time_block_split
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
 
 
 def frames(sequence: str, count: int) -> list[Frame]:
@@ -84,21 +82,12 @@ def test_a_tail_that_is_not_one_frame_is_refused(val, test, name):
         tail_split([*frames("a", 4), *frames("b", 3)], val, test)
 
 
-def write_dataset(root, **sequences):
-    with SceneWriter(root, sources=["test"]) as writer:
-        camera_id = writer.add_camera(Camera(8, 6, 8, 8, 3.5, 2.5))
-        for sequence, count in sequences.items():
-            for i in range(count):
-                writer.add_frame(sequence, i * 10**8, camera_id, np.zeros((6, 8, 3), np.uint8))
-    return root
-
-
 def run_split(root, *options):
     return invoke(train, "dataset", "split", root, *options)
 
 
 def test_the_command_says_that_no_test_frame_is_left_and_changes_nothing(tmp_path):
-    root = write_dataset(tmp_path / "dataset", a=20)
+    root = make_flat_dataset(tmp_path / "dataset", a=20).root
     before = (root / "frames.csv").read_text()
     for options in (["--by", "blocks"], ["--by", "nth", "--every", "21"], ["--by", "sequence", "--test", "a"]):
         done = run_split(root, *options)
@@ -109,7 +98,7 @@ def test_the_command_says_that_no_test_frame_is_left_and_changes_nothing(tmp_pat
 
 
 def test_the_command_names_the_sequences_that_stay_train(tmp_path):
-    root = write_dataset(tmp_path / "dataset", a=40, b=12)
+    root = make_flat_dataset(tmp_path / "dataset", a=40, b=12).root
     done = run_split(root, "--by", "blocks")
     assert done.exit_code == 0
     assert "all of it is train: b; lower --block" in done.output
@@ -126,7 +115,7 @@ def test_the_command_names_the_sequences_that_stay_train(tmp_path):
     ],
 )
 def test_an_option_of_another_way_to_split_is_refused(tmp_path, options, idle):
-    root = write_dataset(tmp_path / "dataset", a=40, b=12)
+    root = make_flat_dataset(tmp_path / "dataset", a=40, b=12).root
     done = run_split(root, *options)
     assert done.exit_code == 1
     assert f"with --by {options[1]}, {idle} would have no effect" in done.output

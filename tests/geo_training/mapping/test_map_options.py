@@ -1,23 +1,14 @@
 """Options of a map that would have no effect are refused before any work."""
 
-import numpy as np
 import pytest
 from command_line import invoke
+from flat_dataset import make_flat_dataset
 from geo_training.cli import train
-from geo_training.datasets.scene_writer import SceneWriter
-
-from geo_perception.geometry import Camera
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    with SceneWriter(tmp_path / "dataset", sources=["test"]) as writer:
-        camera_id = writer.add_camera(Camera(64, 48, 60, 60, 31.5, 23.5))
-        for i in range(12):
-            image, T = np.zeros((48, 64, 3), np.uint8), np.eye(4)
-            T[0, 3] = 0.1 * i
-            writer.add_frame("walk", i * 10**8, camera_id, image, T_world_camera=T)
-    return tmp_path / "dataset"
+    return make_flat_dataset(tmp_path / "dataset", step_m=0.1, walk=12).root
 
 
 @pytest.mark.parametrize(

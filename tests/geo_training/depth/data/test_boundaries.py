@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 from command_line import invoke
+from flat_dataset import make_flat_dataset
 from geo_training.console import command_group
 from geo_training.datasets.scene import SceneDataset
-from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth.boundary_commands import boundaries_command
 from geo_training.depth.data.boundaries import (
     boundary_map,
@@ -19,19 +19,15 @@ from geo_training.depth.data.boundaries import (
 from geo_training.depth.data.instance_masks import DetectedMasks, MaskFolder, MaskNetwork, write_ids
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
 
 
 @pytest.fixture
 def dataset(tmp_path):
     """Three frames of 32x24; the first has two objects, the second none, the third no mask."""
-    with SceneWriter(tmp_path / "walk", sources=["made up"]) as writer:
-        camera_id = writer.add_camera(Camera(32, 24, 30.0, 30.0, 15.5, 11.5))
-        for index in range(3):
-            writer.add_frame("a", index, camera_id, image_rgb=np.full((24, 32, 3), 40 * index, np.uint8))
+    dataset = make_flat_dataset(tmp_path / "walk", a=3)
     write_ids(tmp_path / "walk/masks/a/000000.png", _two_objects())
     write_ids(tmp_path / "walk/masks/a/000001.png", np.zeros((24, 32)))
-    return SceneDataset(tmp_path / "walk")
+    return dataset
 
 
 def _two_objects():

@@ -2,8 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.datasets.scene import SceneDataset
-from geo_training.datasets.scene_writer import SceneWriter
+from flat_dataset import make_flat_dataset
 from geo_training.depth.data.instance_masks import (
     DetectedMasks,
     MaskFolder,
@@ -17,18 +16,13 @@ from geo_training.storage.kept_json import read_kept_json
 from PIL import Image
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
 
 SIZE_HW = (24, 32)
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    with SceneWriter(tmp_path / "walk", sources=["made up"]) as writer:
-        camera_id = writer.add_camera(Camera(32, 24, 30.0, 30.0, 15.5, 11.5))
-        for index in range(2):
-            writer.add_frame("a", index, camera_id, image_rgb=np.full((*SIZE_HW, 3), 40 * index, np.uint8))
-    return SceneDataset(tmp_path / "walk")
+    return make_flat_dataset(tmp_path / "walk", a=2)
 
 
 class StandInDetector(torch.nn.Module):
