@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -26,23 +27,32 @@ class Strict(BaseModel):
 
         Raises InputError that names the key when one is unknown or wrong.
         """
-        content: Any = {}
-        if path is not None:
-            try:
-                content = yaml.safe_load(Path(path).read_text()) or {}
-            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-                reason = " ".join(str(error).split())
-                raise InputError(f"{path} cannot be read as YAML: {reason}; mend it") from None
-            if not isinstance(content, dict):
-                raise InputError(f"{path} must hold keys and values; `{cls.help_command}` names them")
-        content |= {key: value for key, value in changes.items() if value is not None}
+        content = cls.read_keys(path) | {key: value for key, value in changes.items() if value is not None}
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "(the whole file)"
-            place = path or "the options"
-            raise InputError(f"config key '{key}': {first['msg']}; mend it in {place}") from None
+            raise InputError(f"config key {cls._first_problem(error)}; mend it in {path or 'the options'}") from None
+
+    @classmethod
+    def read_keys(cls, path: str | Path | None) -> dict[str, Any]:
+        """What a YAML file holds, not checked yet; nothing without a file. Raises InputError when it holds no keys."""
+        if path is None:
+            return {}
+        try:
+            content = yaml.safe_load(Path(path).read_text()) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} cannot be read as YAML: {reason}; mend it") from None
+        if not isinstance(content, dict):
+            raise InputError(f"{path} must hold keys and values; `{cls.help_command}` names them")
+        return content
+
+    @classmethod
+    def _first_problem(cls, error: ValidationError) -> str:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "(the whole file)"
+        near = difflib.get_close_matches(key, cls.model_fields, n=1) if first["type"] == "extra_forbidden" else ()
+        return f"'{key}' is not known; did you mean '{near[0]}'" if near else f"'{key}': {first['msg']}"
 
     def to_json(self, exclude: Any = None) -> dict:
         """What JSON and YAML can hold of it, without the keys `exclude` (see `BaseModel.model_dump`)."""

@@ -7,7 +7,7 @@ from geo_training.cli import evaluate
 from geo_training.datasets.recordings.pose_options import PoseOptions
 from geo_training.evaluation.localization.summary import headline
 from geo_training.evaluation.replay.bag_input import open_bag
-from geo_training.evaluation.replay.config import load_replay_config
+from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.live import NO_ANSWER, LiveRun, live_metrics, live_outcomes
 from geo_training.evaluation.replay.live_publisher import Pace
 from geo_training.evaluation.replay.replay import evaluation_of, explain, replay_bag
@@ -291,8 +291,8 @@ def test_a_publisher_that_comes_late_does_not_publish_in_a_burst():
         ("scene: a\nseed: -1", "'seed'"),
         ("scene: a\nrectified: perhaps", "'rectified'"),
         ("scene: a\nimage_bits: 9", "'image_bits'"),
-        ("- a", "does not hold keys"),
-        ("a: [", "is not YAML"),
+        ("- a", "must hold keys"),
+        ("a: [", "cannot be read as YAML"),
         ("image: /b", "no scene is given"),
     ],
 )
@@ -300,7 +300,7 @@ def test_a_wrong_configuration_names_the_key(tmp_path, text, message):
     path = tmp_path / "replay.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=message) as error:
-        load_replay_config(path)
+        ReplayConfig.load(path)
     assert "\n" not in str(error.value)
 
 
@@ -310,16 +310,16 @@ def test_a_wrong_configuration_names_the_key(tmp_path, text, message):
 def test_the_bare_words_of_rectified_are_taken(tmp_path, word, taken):
     path = tmp_path / "replay.yaml"
     path.write_text(f"scene: a\nrectified: {word}\nimage_bits: 12")
-    config = load_replay_config(path)
+    config = ReplayConfig.load(path)
     assert (config.rectified, config.image_bits) == (taken, 12)
-    assert load_replay_config(path, rectified="false", image_bits=0).rectified == "false"
+    assert ReplayConfig.load(path, rectified="false", image_bits=0).rectified == "false"
 
 
 def test_options_count_more_than_the_file_and_its_scene_is_beside_it(tmp_path):
     path = tmp_path / "replay.yaml"
     path.write_text("scene: office.safetensors\nrate: 2.0\nnode_parameters: {min_inliers: 12}")
-    config = load_replay_config(path, rate=0.5, image=None)
+    config = ReplayConfig.load(path, rate=0.5, image=None)
     assert config.scene == str(tmp_path / "office.safetensors")
     assert config.rate == 0.5
     assert config.node_parameters == {"min_inliers": 12}
-    assert load_replay_config(None, scene="x").rate == 1.0
+    assert ReplayConfig.load(None, scene="x").rate == 1.0
