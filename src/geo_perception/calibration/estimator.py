@@ -79,9 +79,7 @@ class Calibrator:
         tensors, header = load_weights(path, KIND, FORMAT_VERSION)
         try:
             network = CalibrationNetwork(NetworkConfig(**header["network"]))
-            state = {name: torch.from_numpy(np.array(value, np.float32)) for name, value in tensors.items()}
-            whole = {name: value.to(network.state_dict()[name].dtype) for name, value in state.items()}
-            network.load_state_dict(whole)
+            network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
             uncertainty = Uncertainty(*(tuple(header["uncertainty"][key]) for key in ("scale_3", "floor_3")))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())

@@ -17,7 +17,10 @@ from geo_perception.calibration.fields import image_grid
 from geo_perception.calibration.solve import Observations
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_perception.runtime.backbone import freeze_stages, hold_normalization
+from geo_perception.runtime.weights import with_present_names
 
+# Of modules, in weights saved before they were renamed.
+FORMER_NAMES = {"enter": "stem", "place": "position_embedding", "smooth": "refine"}
 STRIDE = 8
 _LEVELS = (8, 16, 32)
 _MAX_LOG_WEIGHT = 8.0
@@ -72,12 +75,12 @@ class CalibrationNetwork(nn.Module):
         info = zip(self.backbone.feature_info.reduction(), self.backbone.feature_info.channels(), strict=True)
         self._index = {stride: (i, channels) for i, (stride, channels) in enumerate(info) if stride in _LEVELS}
         coarse, width, deep = self._index[32][1], config.width, config.context_width
-        self.enter = nn.Conv2d(coarse, deep, 1)
-        self.place = nn.Sequential(nn.Linear(6, deep), nn.GELU(), nn.Linear(deep, deep))
+        self.stem = nn.Conv2d(coarse, deep, 1)
+        self.position_embedding = nn.Sequential(nn.Linear(6, deep), nn.GELU(), nn.Linear(deep, deep))
         self.summary = nn.Parameter(torch.zeros(1, 1, deep))
         self.context = nn.ModuleList(_ContextLayer(deep) for _ in range(config.context_layers))
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in (deep, self._index[16][1], self._index[8][1]))
-        self.smooth = nn.ModuleList(_Block(width) for _ in range(3))
+        self.refine = nn.ModuleList(_Block(width) for _ in range(3))
         self.fields = nn.Conv2d(width, 5, 1)
         self.direct = nn.Sequential(nn.LayerNorm(deep), nn.Linear(deep, deep), nn.GELU(), nn.Linear(deep, 6))
         self.correlation = nn.Parameter(torch.tensor(4.0))
@@ -85,7 +88,7 @@ class CalibrationNetwork(nn.Module):
         self._start_plainly()
 
     def _start_plainly(self) -> None:
-        """An upright, level camera of 60 degrees, and doubt: training begins near what is common."""
+        """An upright, level camera of 60 degrees, and high uncertainty: training begins near what is common."""
         for layer in (self.fields, self.direct[-1]):
             nn.init.normal_(layer.weight, std=1e-3)
         self.fields.bias.data = torch.tensor([0.0, -1.0, 0.0, 2.0, 2.0])
@@ -108,18 +111,18 @@ class CalibrationNetwork(nn.Module):
         fine, middle, coarse = (maps[self._index[stride][0]] for stride in _LEVELS)
         if self.training and self.dropout:
             fine, middle, coarse = (F.dropout2d(level, self.dropout) for level in (fine, middle, coarse))
-        entered = self.enter(coarse)
-        batch, deep, rows, columns = entered.shape
+        embedded = self.stem(coarse)
+        batch, deep, rows, columns = embedded.shape
         cells_n2 = image_grid(height_px, width_px, 32, image_b3hw.device)
-        tokens = entered.flatten(2).transpose(1, 2) + self.place(_waves(cells_n2))[None]
+        tokens = embedded.flatten(2).transpose(1, 2) + self.position_embedding(_waves(cells_n2))[None]
         tokens = torch.cat([self.summary.expand(batch, -1, -1).to(tokens.dtype), tokens], 1)
         for layer in self.context:
             tokens = layer(tokens)
         deep_map = tokens[:, 1:].transpose(1, 2).reshape(batch, deep, rows, columns)
-        x = self.smooth[0](self.lateral[0](deep_map))
-        for lateral, smooth, finer in zip(self.lateral[1:], self.smooth[1:], (middle, fine), strict=True):
+        x = self.refine[0](self.lateral[0](deep_map))
+        for lateral, refine, finer in zip(self.lateral[1:], self.refine[1:], (middle, fine), strict=True):
             x = F.interpolate(x, size=finer.shape[-2:], mode="bilinear", align_corners=False)
-            x = smooth(x + lateral(finer))
+            x = refine(x + lateral(finer))
         raw_bn5 = self.fields(x).flatten(2).transpose(1, 2).float()
         raw_b6 = self.direct(tokens[:, 0]).float()
         up_bn2 = F.normalize(raw_bn5[..., :2], dim=-1, eps=1e-3)
@@ -131,6 +134,12 @@ class CalibrationNetwork(nn.Module):
             F.normalize(raw_b6[:, 1:4], dim=-1, eps=1e-3),
             raw_b6[:, 4:].clamp(-4.0, _MAX_LOG_WEIGHT),
         )
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest) -> None:
+        present = with_present_names(state_dict, FORMER_NAMES, prefix)
+        state_dict.clear()
+        state_dict.update(present)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def config_dict(self) -> dict:
         return asdict(self.config)

@@ -62,9 +62,7 @@ class DepthEstimator:
         tensors, header = load_weights(path, KIND, FORMAT_VERSION)
         try:
             network = make_depth_network(header["network"])
-            own = network.state_dict()
-            state = {name: torch.from_numpy(np.array(value)).to(own[name].dtype) for name, value in tensors.items()}
-            network.load_state_dict(state)
+            network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
             sigma_scale = header["sigma_scale"]
             sigma_scale = None if sigma_scale is None else float(sigma_scale)
             estimator = cls(network, device, int(header["area_px"]), sigma_scale, header)

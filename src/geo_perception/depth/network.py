@@ -1,6 +1,6 @@
 """The depth network: a small pretrained backbone, a decoder up to full resolution, disparity at four scales.
 
-A second head says how far the logarithm of the depth is off. It listens to the decoder and does not change it.
+A second head gives the uncertainty of the logarithm of the depth. It reads the decoder and does not change it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from geo_perception.depth.output import DepthOutput
 from geo_perception.errors import InputError
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_perception.runtime.backbone import hold_normalization
+from geo_perception.runtime.weights import with_present_names
 
+FORMER_NAMES = {"doubt": "uncertainty"}  # of modules, in weights saved before they were renamed
 SCALES = 4
 _STRIDES = (32, 16, 8, 4, 2)
 _GROUPS = 8
@@ -63,13 +65,13 @@ class DepthNetwork(nn.Module):
         skips = [*channels[1:], 0]
         self.merge = nn.ModuleList(_block(w + s, w) for w, s in zip(widths, skips, strict=True))
         self.predict = nn.ModuleList(nn.Conv2d(w, 1, 3, padding=1) for w in widths[-SCALES:])
-        self.doubt = nn.Sequential(_block(widths[-2] + widths[-3], 32), nn.Conv2d(32, 1, 1))
+        self.uncertainty = nn.Sequential(_block(widths[-2] + widths[-3], 32), nn.Conv2d(32, 1, 1))
         for layer in self.predict:
             nn.init.normal_(layer.weight, std=1e-3)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.predict[0].bias, -1.0)  # 2.7 units away
-        nn.init.zeros_(self.doubt[-1].weight)
-        nn.init.constant_(self.doubt[-1].bias, -1.5)
+        nn.init.zeros_(self.uncertainty[-1].weight)
+        nn.init.constant_(self.uncertainty[-1].bias, -1.5)
 
     def train(self, mode: bool = True) -> DepthNetwork:
         """The backbone's normalization statistics stay those of its pretraining: batches here are small and alike."""
@@ -81,7 +83,7 @@ class DepthNetwork(nn.Module):
         """RGB in 0..1, any float dtype."""
         maps = self.backbone((image_b3hw - self.mean_1311) / self.std_1311)
         skips = [maps[index] for index in self._order]
-        x, logs, doubted = skips[0], [], []
+        x, logs, states = skips[0], [], []
         for index, (reduce, merge) in enumerate(zip(self.reduce, self.merge, strict=True)):
             x = F.interpolate(reduce(x), scale_factor=2, mode="nearest")
             x = merge(torch.cat([x, skips[index + 1]], 1) if index + 1 < len(skips) else x)
@@ -95,12 +97,20 @@ class DepthNetwork(nn.Module):
                         )
                 logs.append(log_b1hw)
             if index in (len(self.reduce) - 3, len(self.reduce) - 2):
-                doubted.append(x.detach())
-        coarse = F.interpolate(doubted[0], size=doubted[1].shape[-2:], mode="bilinear", align_corners=False)
-        log_sigma = self.doubt(torch.cat([coarse, doubted[1]], 1)).float().clamp(-5.0, 3.0)
+                states.append(x.detach())
+        coarse = F.interpolate(
+            states[0], size=states[1].shape[-2:], mode="bilinear", align_corners=False
+        )
+        log_sigma = self.uncertainty(torch.cat([coarse, states[1]], 1)).float().clamp(-5.0, 3.0)
         log_sigma = F.interpolate(log_sigma, size=image_b3hw.shape[-2:], mode="bilinear", align_corners=False)
         disparities = [torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)) for log_b1hw in reversed(logs)]
         return DepthOutput(disparities, log_sigma)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest) -> None:
+        present = with_present_names(state_dict, FORMER_NAMES, prefix)
+        state_dict.clear()
+        state_dict.update(present)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def config_dict(self) -> dict:
         """What `make_depth_network` takes to make this network again."""

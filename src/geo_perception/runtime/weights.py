@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -17,6 +18,7 @@ from geo_perception.runtime.files import replaced_file
 
 HEADER_KEY = "geo_perception"
 CHECKSUM_KEY = "sha256"
+Value = TypeVar("Value")
 
 
 def checksum(tensors: dict[str, np.ndarray]) -> str:
@@ -70,6 +72,16 @@ def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict
     if metadata.get(CHECKSUM_KEY) != _checksum_of(tensors, metadata[HEADER_KEY]):
         raise InputError(f"{path} has changed since it was written (its checksum does not match); copy it again")
     return tensors, header
+
+
+def with_present_names(state: Mapping[str, Value], former: Mapping[str, str], prefix: str = "") -> dict[str, Value]:
+    """A state dict in which the modules below `prefix` have their present names, by the former ones in `former`."""
+
+    def present(key: str) -> str:
+        module, dot, rest = key.removeprefix(prefix).partition(".")
+        return f"{prefix}{former.get(module, module)}{dot}{rest}" if key.startswith(prefix) else key
+
+    return {present(key): value for key, value in state.items()}
 
 
 def packaged_weights(package: str, name: str, command: str) -> Path:

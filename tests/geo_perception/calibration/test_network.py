@@ -1,10 +1,13 @@
 """The calibration network: shapes, gradients, what stays frozen, and how large it is."""
 
+import copy
+
 import pytest
 import torch
 
 from geo_perception.calibration.fields import image_scale
-from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
+from geo_perception.calibration.network import FORMER_NAMES, CalibrationNetwork, NetworkConfig
+from geo_perception.runtime.weights import with_present_names
 
 TINY = NetworkConfig("test_resnet", width=16, context_width=48, context_layers=1)
 
@@ -126,3 +129,14 @@ def test_maps_are_left_out_in_training_only(tiny):
     assert not torch.equal(first, second)
     tiny.eval()
     assert torch.equal(tiny(image).fields_bn3, tiny(image).fields_bn3)
+
+
+def test_weights_with_former_module_names_load(tiny):
+    former = {present: name for name, present in FORMER_NAMES.items()}
+    state = with_present_names(tiny.state_dict(), former)
+    assert state.keys() != tiny.state_dict().keys()
+    again = torch.nn.ModuleDict({"inner": copy.deepcopy(tiny)})
+    for parameter in again.parameters():
+        torch.nn.init.zeros_(parameter)
+    again.load_state_dict({f"inner.{key}": value for key, value in state.items()})
+    assert all(torch.equal(value, again["inner"].state_dict()[key]) for key, value in tiny.state_dict().items())

@@ -1,13 +1,15 @@
 """The depth networks: SfMLearner's DispNet to its sizes, and the small encoder-decoder."""
 
+import copy
 import math
 
 import pytest
 import torch
 
 from geo_perception.depth.dispnet import DispNet
-from geo_perception.depth.network import DepthNetwork, DepthNetworkConfig, make_depth_network
+from geo_perception.depth.network import FORMER_NAMES, DepthNetwork, DepthNetworkConfig, make_depth_network
 from geo_perception.errors import InputError
+from geo_perception.runtime.weights import with_present_names
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ class TestDispNet:
 
 
 class TestDepthNetwork:
-    def test_four_scales_and_a_doubt_for_every_pixel(self, network):
+    def test_four_scales_and_an_uncertainty_for_every_pixel(self, network):
         with torch.inference_mode():
             output = network(torch.rand(2, 3, 64, 96))
         assert [tuple(d.shape) for d in output.disparity] == [(2, 1, 64 >> s, 96 >> s) for s in range(4)]
@@ -89,12 +91,12 @@ class TestDepthNetwork:
     def test_it_fits_in_15_megabytes_of_half_precision(self, network):
         assert 2 * sum(p.numel() for p in network.parameters()) < 15_000_000
 
-    def test_doubt_listens_but_does_not_change_depth(self, network):
+    def test_the_uncertainty_reads_depth_and_does_not_change_it(self, network):
         network.zero_grad()
         output = network(torch.rand(1, 3, 64, 64))
         output.log_sigma_b1hw.square().sum().backward()
         touched = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
-        assert touched == {"doubt"}
+        assert touched == {"uncertainty"}
 
     def test_training_leaves_the_statistics_of_its_pretraining_alone(self, network):
         norms = [m for m in network.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
@@ -132,3 +134,14 @@ def test_an_unknown_architecture_is_refused(config):
 def test_a_backbone_without_fine_features_is_refused():
     with pytest.raises(InputError, match="no features at stride 2"):
         DepthNetwork(DepthNetworkConfig(backbone="convnext_atto"))
+
+
+def test_weights_with_former_module_names_load(network):
+    former = {present: name for name, present in FORMER_NAMES.items()}
+    state = with_present_names(network.state_dict(), former)
+    assert state.keys() != network.state_dict().keys()
+    again = torch.nn.ModuleDict({"inner": copy.deepcopy(network)})
+    for parameter in again.parameters():
+        torch.nn.init.zeros_(parameter)
+    again.load_state_dict({f"inner.{key}": value for key, value in state.items()})
+    assert all(torch.equal(value, again["inner"].state_dict()[key]) for key, value in network.state_dict().items())

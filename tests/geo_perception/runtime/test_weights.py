@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.weights import checksum, load_weights, save_weights
+from geo_perception.runtime.weights import checksum, load_weights, save_weights, with_present_names
 
 HEADER = {"kind": "scene", "format_version": 1, "note": "a"}
 
@@ -89,3 +89,9 @@ def test_a_full_disk_is_an_error_of_the_system_and_leaves_what_was_there(tmp_pat
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+def test_modules_below_a_prefix_get_their_present_names():
+    state = {"depth.doubt.0.weight": 1, "depth.doubtful.bias": 2, "motion.doubt.bias": 3, "depth.doubt": 4}
+    renamed = {"depth.head.0.weight": 1, "depth.doubtful.bias": 2, "motion.doubt.bias": 3, "depth.head": 4}
+    assert with_present_names(state, {"doubt": "head"}, "depth.") == renamed

@@ -53,7 +53,7 @@ class DepthAndMotion(nn.Module):
             self.motion = PoseNetwork(PoseNetworkConfig(at_once, losses.explainability))
         # What no term reaches must not wait for a gradient: several GPUs would wait for ever.
         if not losses.weighs("confidence") and isinstance(self.depth, DepthNetwork):
-            self.depth.doubt.requires_grad_(False)
+            self.depth.uncertainty.requires_grad_(False)
         if self.known_motion and self.motion is not None:
             self.motion.pose.requires_grad_(False)
         self.descriptor: nn.Module | None = None
