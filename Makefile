@@ -15,7 +15,7 @@ STAMP := $(VENV)/.set-up
 help:
 	@echo "make demo   map a rendered room, train its scene, localize a second recording live, write a report"
 	@echo "make test   all tests;  make coverage  which lines they run"
-	@echo "make lint   ruff, and the licences of all packages;  make format  mends what ruff can"
+	@echo "make lint   style, imports, types, and the licences of all packages;  make format  mends what ruff can"
 	@echo "make setup  only the environment in $(VENV);  make clean  removes it"
 
 setup: $(STAMP)

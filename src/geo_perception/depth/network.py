@@ -98,9 +98,7 @@ class DepthNetwork(nn.Module):
                 logs.append(log_b1hw)
             if index in (len(self.reduce) - 3, len(self.reduce) - 2):
                 states.append(x.detach())
-        coarse = F.interpolate(
-            states[0], size=states[1].shape[-2:], mode="bilinear", align_corners=False
-        )
+        coarse = F.interpolate(states[0], size=states[1].shape[-2:], mode="bilinear", align_corners=False)
         log_sigma = self.uncertainty(torch.cat([coarse, states[1]], 1)).float().clamp(-5.0, 3.0)
         log_sigma = F.interpolate(log_sigma, size=image_b3hw.shape[-2:], mode="bilinear", align_corners=False)
         disparities = [torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)) for log_b1hw in reversed(logs)]
