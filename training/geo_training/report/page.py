@@ -20,6 +20,10 @@ from geo_training.report.tables import TableSection
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+PICTURE_TITLES = {"best": "The best", "typical": "Typical", "worst": "The worst"}
+# Fewer frames say nothing about a share near 90 %.
+_ENOUGH_FRAMES = 30
+_COVERED_WELL = 0.80, 0.97  # of stated 90 % intervals
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=jinja2.select_autoescape(["html"]),
@@ -57,6 +61,12 @@ def header(title: str, sentences: Sequence[str]) -> Markup:
 def tiles(entries: Iterable[tuple[str, str, str]]) -> Markup:
     """The large numbers: (value, label, tone), tone one of good, bad or nothing."""
     return _part("tiles", list(entries))
+
+
+def coverage_tone(coverage_90: float, frames: int) -> str:
+    """The tone of a tile: whether 90 % intervals hold about as often as they state, where enough frames tell."""
+    low, high = _COVERED_WELL
+    return "" if frames < _ENOUGH_FRAMES else "good" if low <= coverage_90 <= high else "bad"
 
 
 def section(title: str, note: str, content: Markup) -> Markup:

@@ -13,7 +13,9 @@ from geo_training.evaluation.calibration.pictures import chosen_frames, draw_hor
 from geo_training.metrics.calibration import HORIZON_LIMIT, CalibrationOutcome, TrueCamera, horizon_in_image
 from geo_training.report.numbers import count, number, percent, two
 from geo_training.report.page import (
+    PICTURE_TITLES,
     chart_section,
+    coverage_tone,
     header,
     page,
     pair,
@@ -28,9 +30,6 @@ from geo_training.report.page import (
 )
 from geo_training.report.pictures import as_data_url
 
-# Fewer frames say nothing about a share near 90 %.
-_ENOUGH_FRAMES = 30
-_COVERED_WELL = 0.80, 0.97
 _CHART_TEXTS = {
     "recall": (
         "Recall",
@@ -58,7 +57,6 @@ _CHART_TEXTS = {
         "How long one answer took. p50 is the median; one image in a hundred takes longer than p99.",
     ),
 }
-_PICTURE_TITLES = {"best": "The best", "typical": "Typical", "worst": "The worst"}
 _LINES_NOTE = Markup(
     '<span class="key" style="color:#1a9a4a">Green</span> is the true horizon, '
     '<span class="key" style="color:#d07000">orange</span> the estimated one; an arrow points to one outside '
@@ -112,9 +110,7 @@ def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
 
 def _tile_entries(evaluation: CalibrationEvaluation) -> list[tuple[str, str, str]]:
     metrics = evaluation.metrics
-    held, (low, high) = metrics["coverage_90"], _COVERED_WELL
-    enough = metrics["coverage_frames"] >= _ENOUGH_FRAMES
-    tone = "" if not enough else "good" if low <= held <= high else "bad"
+    held = metrics["coverage_90"]
     return [
         (number(metrics["roll_median_deg"], 2, "°"), "median roll error", ""),
         (number(metrics["pitch_median_deg"], 2, "°"), "median pitch error", ""),
@@ -124,7 +120,7 @@ def _tile_entries(evaluation: CalibrationEvaluation) -> list[tuple[str, str, str
         (
             percent(held),
             f"of true values inside the 90 % intervals that {metrics['coverage_frames']} answers state",
-            tone,
+            coverage_tone(held, metrics["coverage_frames"]),
         ),
         (percent(metrics["trusted_share"]), "of answers trusted", ""),
         (number(metrics["frame_ms_p50"], 0, " ms"), "an image (median)", ""),
@@ -140,7 +136,7 @@ def _pictures(evaluation: CalibrationEvaluation) -> list[Markup]:
             continue
         images = evaluation.load_images([outcome.name for outcome in outcomes])
         drawn = [picture(o.name, as_data_url(draw_horizons(images[o.name], o)), _caption(o)) for o in outcomes]
-        sections.append(section(_PICTURE_TITLES[kind], _LINES_NOTE, pictures(drawn)))
+        sections.append(section(PICTURE_TITLES[kind], _LINES_NOTE, pictures(drawn)))
     return sections
 
 

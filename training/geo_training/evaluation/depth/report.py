@@ -15,6 +15,7 @@ from geo_training.metrics.depth import METRICS, SCALINGS
 from geo_training.metrics.edges import EVALUATION_PX, TOLERANCE_PX
 from geo_training.report.numbers import count, number, percent, three, two
 from geo_training.report.page import (
+    PICTURE_TITLES,
     chart_section,
     header,
     page,
@@ -62,7 +63,6 @@ _METRIC_LABELS = {
     "d2": "δ < 1.25²", "d3": "δ < 1.25³",
 }  # fmt: skip
 _PANELS = {"image": "image", "predicted": "estimated", "true": "true", "error": "error", "confidence": "confidence"}
-_PICTURE_TITLES = {"best": "The best", "typical": "Typical", "worst": "The worst"}
 _PICTURE_NOTE = Markup(
     "Estimated depth by its own scale and true depth, in the same colours: near is bright, far is dark, grey is "
     'unknown. Error: <span class="key" style="color:#c83228">red</span> is estimated too far, '
@@ -206,7 +206,7 @@ def _pictures(evaluation: DepthEvaluation) -> list[Markup]:
                       for key, label in _PANELS.items() if key in drawn]  # fmt: skip
             rows += Markup('<p class="note">{}</p>').format(_caption(rows_by_name[name])) + pictures(panels, "panels")
         if rows:
-            sections.append(section(_PICTURE_TITLES[kind], _KIND_NOTES.get(kind, _PICTURE_NOTE), rows))
+            sections.append(section(PICTURE_TITLES[kind], _KIND_NOTES.get(kind, _PICTURE_NOTE), rows))
     return sections
 
 

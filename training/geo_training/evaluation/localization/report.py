@@ -14,6 +14,7 @@ from geo_training.metrics.pose import FrameOutcome
 from geo_training.report.numbers import count, number, percent, short, two
 from geo_training.report.page import (
     chart_section,
+    coverage_tone,
     header,
     page,
     pair,
@@ -28,8 +29,6 @@ from geo_training.report.page import (
 )
 from geo_training.report.pictures import as_data_url
 
-# Fewer frames say nothing about a share near 90 %.
-_ENOUGH_FRAMES = 30
 # What each chart is called, and one sentence on how to read it.
 _CHART_TEXTS = {
     "above": (
@@ -124,8 +123,7 @@ def _tiles(evaluation: Evaluation) -> Markup:
         entries.append((number(metrics["median_deg"], 2, "°"), "median angle", ""))
         held = metrics["coverage_90"]
         poses = metrics["coverage_frames"]
-        enough = poses >= _ENOUGH_FRAMES
-        tone = "" if not enough else "good" if 0.8 <= held <= 0.97 else "bad"
+        tone = coverage_tone(held, poses)
         entries.append((percent(held), f"of {poses} true poses inside the stated 90 % ellipsoid", tone))
     entries.append((percent(metrics["localized_share"]), "of frames localized", ""))
     entries.append((number(metrics["frame_ms_p50"], 0, " ms"), "a frame (median)", ""))
