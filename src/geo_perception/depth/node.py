@@ -144,7 +144,7 @@ class DepthNode(PerceptionNode):
         self.check_epoch(frame)
         scale = tracker.scale(frame.stamp_ns)
         trusted = scale is not None and np.isfinite(scale.factor) and scale.sigma <= self.value("max_scale_sigma")
-        verdict = f"{result.verdict.value}; {self._say(scale, trusted)}"
+        verdict = f"{result.verdict.value}; {self._scale_label(scale, trusted)}"
         confidence_hw = result.confidence_hw
         self._publish_relative(result, confidence_hw, verdict, frame)
         if trusted:
@@ -166,7 +166,7 @@ class DepthNode(PerceptionNode):
         self._tracker.options = TrackerOptions(scale, **{s.name: self.value(s.name) for s in SOURCE_PARAMETERS})
         return self._tracker
 
-    def _say(self, scale: Scale | None, trusted: bool) -> str:
+    def _scale_label(self, scale: Scale | None, trusted: bool) -> str:
         if scale is None:
             return "no scale, so no metres: neither landmarks nor odometry nor the floor tell it"
         label = f"scale {scale.factor:.3g} within {100 * scale.sigma:.0f} % from {scale.source}"
