@@ -29,9 +29,8 @@ class ReplayConfig(Strict):
     rate: float = Field(1.0, gt=0)  # of the bag's own, with --live
     start_timeout_s: float = Field(180.0, gt=0)  # until the node is active
     answer_timeout_s: float = Field(10.0, gt=0)  # for the last answers, after the last image
-    node_parameters: dict[str, bool | int | float | str | list[float] | list[str]] = Field(
-        default_factory=dict
-    )  # given to the live node
+    # Given to the live node.
+    node_parameters: dict[str, bool | int | float | str | list[float] | list[str]] = Field(default_factory=dict)
 
     @field_validator("rectified", mode="before")
     @classmethod
