@@ -21,6 +21,8 @@ from geo_perception.ros.messages import (
     camera_info_message,
     depth_image,
     float_image,
+    landmark_diameter_m,
+    landmark_markers,
 )
 
 COVARIANCE_33 = np.array([[400.0, 0.1, 0.0], [0.1, 4e-4, 1e-4], [0.0, 1e-4, 9e-4]])
@@ -177,3 +179,20 @@ class TestDepthImages:
     def test_another_encoding_is_refused(self):
         with pytest.raises(InputError, match="cannot publish depth as '64FC1'"):
             depth_image(Header(), self.DEPTH_M, "64FC1")
+
+
+class TestLandmarks:
+    def test_one_marker_of_spheres_after_the_earlier_set_is_deleted(self):
+        points_l3 = np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]], np.float32)
+        clear, spheres = landmark_markers("map", STAMP, points_l3, 0.04).markers
+        assert (clear.action, spheres.action) == (clear.DELETEALL, spheres.ADD)
+        assert {clear.header.frame_id, spheres.header.frame_id} == {"map"}
+        assert [[p.x, p.y, p.z] for p in spheres.points] == points_l3.tolist()
+        assert (spheres.scale.x, spheres.pose.orientation.w) == (0.04, 1.0)
+
+    def test_spheres_are_a_hundredth_of_the_middle_extent_and_never_nothing(self):
+        along_x_l3 = np.zeros((11, 3))
+        along_x_l3[:, 0] = np.arange(11)
+        assert landmark_diameter_m(along_x_l3) == pytest.approx(0.08)  # from 1 m to 9 m
+        assert landmark_diameter_m(np.ones((5, 3))) == 1e-3
+        assert landmark_diameter_m(np.zeros((0, 3))) == 0.05

@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.cli import train
+from image_files import write_image
 
 
 @pytest.fixture
 def images(tmp_path):
-    folder = tmp_path / "source" / "images"
-    folder.mkdir(parents=True)
     for number in range(3):
-        cv2.imwrite(str(folder / f"{number:03d}.png"), np.full((48, 64, 3), 40 * number, np.uint8))
-    return folder.parent
+        write_image(tmp_path / "source" / "images" / f"{number:03d}.png", 40 * number)
+    return tmp_path / "source"
 
 
 @pytest.fixture
