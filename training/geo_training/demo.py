@@ -21,6 +21,7 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import partial_path
 from geo_training.console import JsonOption, NotGoodEnough, SeedOption, SingleCommand, command_group, say, write_json
 
 MIN_RECALL = 0.90
@@ -70,7 +71,7 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
     for name in _MADE:
-        for path in (folder / name, folder / f"{name}.partial"):
+        for path in (folder / name, partial_path(folder / name)):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
