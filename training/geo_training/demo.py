@@ -21,6 +21,7 @@ from typing import Annotated
 import typer
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.files import partial_path
 from geo_training.console import NotGoodEnough, SingleCommand, command_group, say, write_json
 from geo_training.options import JsonOption, SeedOption
 
@@ -71,7 +72,7 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
     for name in _MADE:
-        for path in (folder / name, folder / f"{name}.partial"):
+        for path in (folder / name, partial_path(folder / name)):
             if path.is_dir():
                 shutil.rmtree(path)
             else:

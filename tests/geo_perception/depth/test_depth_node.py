@@ -277,8 +277,8 @@ class TestWhatHappensToCameras:
 
     def test_another_size_of_the_same_view_keeps_the_scale(self, peer):
         give_scale(peer)
-        peer.camera = CAMERA.resized(640, 480)
-        relative_hw = peer.show_and_wait(random_patches(0, 640, 480))
+        peer.camera = CAMERA.resized(400, 300)  # small: a busy machine loses much of large images
+        relative_hw = peer.show_and_wait(random_patches(0, 400, 300))
         assert peer.spin_until(lambda: peer.newest(peer.depths) == peer.stamp_ns, 5), peer.values()
         np.testing.assert_allclose(numbers(peer.depths[-1]), 2.5 * relative_hw, rtol=0.03)
 

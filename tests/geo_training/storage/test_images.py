@@ -17,20 +17,26 @@ from geo_perception.errors import InputError
 
 
 def test_depth_that_fits_is_millimetres_in_16_bits(tmp_path):
-    depth_m = np.array([[0.05, 1.2344, 65.535], [np.nan, -1.0, np.inf]], np.float32)
+    depth_m = np.array([[0.05, 1.2344, 65.534], [np.nan, -1.0, np.inf]], np.float32)
     path = write_depth(tmp_path / "depth" / "a.jpg", depth_m)
     assert path == tmp_path / "depth" / "a.png" == find_depth(tmp_path / "depth" / "a.jpg")
-    assert read_raw(path).tolist() == [[50, 1234, 65535], [0, 0, 0]]
-    np.testing.assert_allclose(read_depth(path), [[0.05, 1.234, 65.535], [0, 0, 0]], atol=1e-6)
+    assert read_raw(path).tolist() == [[50, 1234, 65534], [0, 0, 0]]
+    np.testing.assert_allclose(read_depth(path), [[0.05, 1.234, 65.534], [0, 0, 0]], atol=1e-6)
 
 
-@pytest.mark.parametrize("value_m", [65.5355, 80.0, 255.99, 12000.0, 0.049, 0.0004])
+@pytest.mark.parametrize("value_m", [65.5345, 65.535, 80.0, 255.99, 12000.0, 0.049, 0.0004])
 def test_depth_that_millimetres_would_spoil_is_kept_as_it_is(tmp_path, value_m):
     """Beyond 65.535 m, KITTI's 80 m included, and so near that a rounded millimetre would be more than a percent."""
     depth_m = np.array([[value_m, 1.23456, np.nan]], np.float32)
     path = write_depth(tmp_path / "a.jpg", depth_m)
     assert path.suffix == ".tiff"
     assert read_depth(path).tolist() == [[np.float32(value_m), np.float32(1.23456), 0.0]]
+
+
+def test_millimetres_that_were_cut_off_are_unknown(tmp_path):
+    """Datasets of before held 65535 for all that is farther."""
+    write_image(tmp_path / "a.png", np.array([[65535, 65534, 0]], np.uint16))
+    np.testing.assert_allclose(read_depth(tmp_path / "a.png"), [[0, 65.534, 0]], atol=1e-5)
 
 
 def test_depth_written_again_leaves_one_file(tmp_path):

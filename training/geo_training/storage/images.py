@@ -12,8 +12,10 @@ from geo_perception.errors import InputError
 
 DEPTH_PNG, DEPTH_TIFF = ".png", ".tiff"
 _MM_PER_M = 1000.0
-# Whole millimetres round by at most 1 % from here on; the largest value that 16 bits hold.
-_PNG_MIN_M, _PNG_MAX_M = 0.05, 65.535
+# What 16 bits hold where a depth is farther than they can say: other programs cut off there.
+SATURATED = 65535
+# Whole millimetres round by at most 1 % from here on; the last one below that mark.
+_PNG_MIN_M, _PNG_MAX_M = 0.05, 65.534
 
 
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -94,7 +96,7 @@ def write_depth(path: str | Path, depth_m: np.ndarray) -> Path:
     """Writes depth in metres, float (H, W), at `path` with the suffix that fits; returns where. Not finite or not
     positive is unknown and becomes 0.
 
-    16-bit PNG in millimetres where that loses nothing that counts (all within 0.05 and 65.535), else 32-bit TIFF in
+    16-bit PNG in millimetres where that loses nothing that counts (all within 0.05 and 65.534), else 32-bit TIFF in
     metres. Raises OSError when the disk does not take it.
     """
     depth_m = np.asarray(depth_m, np.float32)
@@ -120,7 +122,8 @@ def find_depth(path: str | Path) -> Path | None:
 
 
 def read_depth(path: str | Path) -> np.ndarray:
-    """Depth along z in metres, float32 (H, W), 0 where unknown, from a file that `write_depth` wrote.
+    """Depth along z in metres, float32 (H, W), 0 where unknown, from a file that `write_depth` wrote. Millimetres
+    at the end of their range were cut off there, so they are unknown, too.
 
     Raises InputError when the file is damaged, or is no depth of ours.
     """
@@ -128,7 +131,7 @@ def read_depth(path: str | Path) -> np.ndarray:
     if values_hw.ndim != 2 or values_hw.dtype not in (np.uint16, np.float32):
         raise InputError(f"{path} is no depth: not one channel of 16-bit millimetres or float metres; make it again")
     if values_hw.dtype == np.uint16:
-        return values_hw.astype(np.float32) / np.float32(_MM_PER_M)
+        return np.where(values_hw < SATURATED, values_hw, 0).astype(np.float32) / np.float32(_MM_PER_M)
     return np.where(np.isfinite(values_hw) & (values_hw > 0), values_hw, np.float32(0))
 
 

@@ -27,7 +27,7 @@ def dataset(tmp_path):
         for i, deep in enumerate((False, True, True, False)):
             depth_m = np.full((8, 12), 2.0 + i, np.float32)
             depth_m[0] = np.nan
-            depth_m[1] = 70.0  # more than uint16 millimetres hold
+            depth_m[1] = 70.0  # more than 16-bit millimetres hold
             writer.add_frame("walk", i * 10**9, camera_id, image_rgb=np.full((8, 12, 3), 10 * i, np.uint8),
                              T_world_camera=make_pose(np.eye(3), [i, 0, 0]), depth_m=depth_m if deep else None,
                              split="test" if i else "train")  # fmt: skip

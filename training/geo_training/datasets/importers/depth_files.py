@@ -12,13 +12,12 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_training.datasets.pictures import read_ids
-from geo_training.storage.images import read_exr, read_raw
+from geo_training.storage.images import SATURATED, read_exr, read_raw
 
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".npy")
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
 _MAX_ID = 65535
 NOT_DEPTH = "cannot be read as depth"
-SATURATED = 65535  # what a 16-bit depth image holds where it is farther than it can say
 # A camera that maps or drives looks neither at its own lens nor farther than a road is long.
 PLAUSIBLE_MEDIAN_M = 0.1, 200.0
 
