@@ -102,7 +102,7 @@ class Camera:
         if not same_shape((width_px, height_px), (self.width_px, self.height_px)):
             raise SizeMismatch(
                 f"the image is {width_px} x {height_px} and its camera {self.width_px} x {self.height_px} pixels, of "
-                "another shape; give the camera of this image (its CameraInfo, or its K)"
+                "another shape; give the K of this image (in ROS: publish the CameraInfo of this image)"
             )
         return self.resized(width_px, height_px)
 
