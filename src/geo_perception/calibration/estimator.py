@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ class Calibrator:
         uncertainty: Uncertainty | None = None,
         device: str = "auto",
         options: CalibratorOptions | None = None,
-        header: dict | None = None,
+        header: dict[str, Any] | None = None,
     ):
         self.options, self.uncertainty = options or CalibratorOptions(), uncertainty or Uncertainty()
         self.header, self.size_bytes = header or {}, 0
@@ -70,7 +71,9 @@ class Calibrator:
         self._folded = fold_normalization(self.network)  # of the weights as they are now
 
     @classmethod
-    def load(cls, path: str | Path | None = None, device: str = "auto", options: CalibratorOptions | None = None):
+    def load(
+        cls, path: str | Path | None = None, device: str = "auto", options: CalibratorOptions | None = None
+    ) -> Calibrator:
         """Reads a weights file; the reference weights of the package where none is given.
 
         Raises InputError when it or the device cannot be used.
@@ -88,7 +91,7 @@ class Calibrator:
         calibrator.size_bytes = path.stat().st_size
         return calibrator
 
-    def save(self, path: str | Path, facts: dict) -> None:
+    def save(self, path: str | Path, facts: dict[str, Any]) -> None:
         """Writes the weights in float16, with `facts` in the header (see `load`)."""
         state = self.network.state_dict()
         tensors = {
@@ -150,7 +153,9 @@ class Calibrator:
         seen = output.observations(self.network.correlation, self.fields, self.direct)
         return solve(seen, output.log_focal_b, output.up_b3)
 
-    def _judge(self, solution: CameraSolution, shrink: float, view_hw, size_px) -> Calibration:
+    def _judge(
+        self, solution: CameraSolution, shrink: float, view_hw: tuple[int, int], size_px: tuple[int, int]
+    ) -> Calibration:
         values_3, covariance_33 = camera_values(solution, self.uncertainty)
         log_focal, pitch_rad, roll_rad = values_3
         focal_px = float(np.exp(log_focal) * image_scale(*view_hw) / shrink)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from geo_perception.depth.network import make_depth_network
+from geo_perception.depth.dispnet import DispNet
+from geo_perception.depth.network import DepthNetwork, make_depth_network
 from geo_perception.depth.result import DepthVerdict, RelativeDepth
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -38,11 +40,11 @@ class DepthEstimator:
 
     def __init__(
         self,
-        network: torch.nn.Module,
+        network: DepthNetwork | DispNet,
         device: str = "auto",
         area_px: int = DEFAULT_AREA_PX,
         sigma_scale: float | None = 1.0,
-        header: dict | None = None,
+        header: dict[str, Any] | None = None,
     ):
         self.area_px, self.sigma_scale = area_px, sigma_scale
         self.header, self.size_bytes = header or {}, 0
@@ -74,7 +76,7 @@ class DepthEstimator:
         estimator.size_bytes = path.stat().st_size
         return estimator
 
-    def save(self, path: str | Path, facts: dict) -> None:
+    def save(self, path: str | Path, facts: dict[str, Any]) -> None:
         """Writes the weights in float16, with `facts` in the header (see `load`)."""
         tensors = {
             name: value.cpu().half().numpy() if value.is_floating_point() else value.cpu().numpy()
@@ -125,7 +127,9 @@ class DepthEstimator:
         }
         return RelativeDepth(DepthVerdict.ESTIMATED, "", view_camera, depth_hw, sigma_hw, view_hw3, timings_s)
 
-    def _view(self, image_hw3: np.ndarray, camera: Camera | None):
+    def _view(
+        self, image_hw3: np.ndarray, camera: Camera | None
+    ) -> tuple[np.ndarray, np.ndarray | None, Camera | None]:
         """The image as the network sees it, where it shows anything (None: everywhere), and the pinhole of that."""
         size_px = depth_map_size(image_hw3.shape[1], image_hw3.shape[0], self.area_px)
         if camera is None:

@@ -115,7 +115,7 @@ class DepthNetwork(nn.Module):
         return {"architecture": "encoder_decoder", **asdict(self.config)}
 
 
-def make_depth_network(config: dict) -> nn.Module:
+def make_depth_network(config: dict) -> DepthNetwork | DispNet:
     """The network of a `config_dict`, its weights drawn at random. Raises InputError for an unknown architecture."""
     rest = {key: value for key, value in config.items() if key != "architecture"}
     if config.get("architecture") == "dispnet" and not rest:

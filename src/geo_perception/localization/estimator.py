@@ -42,14 +42,21 @@ class Localizer:
         self.device = pick_device(device)
         self._half = half_precision(self.device)
         # The scene keeps the weights that it is saved with.
-        self._backbone, self._head = (fold_normalization(part).to(self.device) for part in (scene.backbone, scene.head))
+        self._backbone = fold_normalization(scene.backbone).to(self.device)
+        self._head = fold_normalization(scene.head).to(self.device)
         self._resamplers: dict[Camera, Resampler] = {}
         self.size_bytes = 0
         spread_l = np.linalg.norm(scene.landmarks_map_l3 - np.median(scene.landmarks_map_l3, axis=0), axis=1)
         self._scene_extent = float(np.median(spread_l))
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", options: LocalizerOptions | None = None, backbone_file=None):
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        options: LocalizerOptions | None = None,
+        backbone_file: str | Path | None = None,
+    ) -> Localizer:
         """Reads a scene file. Raises InputError when it or the device cannot be used."""
         localizer = cls(Scene.load(path, backbone_file), device, options)
         localizer.size_bytes = Path(path).stat().st_size
@@ -112,7 +119,9 @@ class Localizer:
             maps = self._head(self._backbone(image_b3hw))
         return self._head.find(maps)
 
-    def _pose_of(self, pixels_l2, score_l, camera: Camera, network_camera: Camera, seed: int) -> Localization:
+    def _pose_of(
+        self, pixels_l2: np.ndarray, score_l: np.ndarray, camera: Camera, network_camera: Camera, seed: int
+    ) -> Localization:
         options = self.options
         landmark_n = np.flatnonzero(score_l >= options.min_score)
         landmark_n = landmark_n[np.argsort(-score_l[landmark_n], kind="stable")]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def fold_normalization(network: nn.Module) -> nn.Module:
+
+def fold_normalization(network: Network) -> Network:
     """A copy of `network` in evaluation mode, for inference only, that gives the same answers but for rounding.
 
     Each batch normalization of what one convolution gives, to it alone, becomes part of that convolution. Where the
