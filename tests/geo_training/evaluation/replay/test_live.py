@@ -65,6 +65,7 @@ def test_a_replay_in_process_repeats_itself(tiny_scene, recording, tmp_path):
     assert len(rows[0]) == QUERIES
 
 
+@pytest.mark.slow
 def test_a_live_replay_measures_the_node(tiny_scene, recording, tmp_path):
     out, page = tmp_path / "live.json", tmp_path / "live.html"
     result = run(
