@@ -33,13 +33,13 @@ def publishers_of(node, topic: str) -> list[Publisher]:
 
 def topics_of(node, kinds: Iterable[str]) -> list[tuple[str, str]]:
     """Every topic of these types that a node other than this one publishes, and its type, in order of their names."""
-    own = dict(node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace()))
-    wanted = set(kinds)
+    # By the node of each publisher: the list of what one node publishes may lag behind.
+    own, wanted = node.get_fully_qualified_name(), set(kinds)
     found = [
         (topic, kind)
         for topic, types in node.get_topic_names_and_types()
         for kind in types
-        if kind in wanted and node.count_publishers(topic) > (topic in own)
+        if kind in wanted and any(publisher.node != own for publisher in publishers_of(node, topic))
     ]
     return sorted(found)
 
