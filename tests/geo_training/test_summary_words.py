@@ -1,4 +1,4 @@
-"""What a training, a map and a benchmark say of their figures: words, where there is nothing to measure."""
+"""What a training, a map and a benchmark say of their metrics: words, where there is nothing to measure."""
 
 import json
 import math
@@ -109,7 +109,7 @@ def test_a_map_without_points_says_so():
     assert "reprojection  mean 0.50 px, median 0.25 px" in measured
 
 
-def test_a_figure_of_a_benchmark_is_words_where_it_is_no_number():
+def test_a_metric_of_a_benchmark_is_words_where_it_is_no_number():
     assert format_metric(0.12345678) == "0.123457"
     assert format_metric(math.nan) == "not known"
     assert format_metric(math.inf) == "infinite: misses count as infinitely far off"
@@ -135,12 +135,12 @@ def test_what_is_kept_comes_back_as_it_was():
         from_kept_json("{")
 
 
-def test_a_claim_without_figures_is_not_known():
-    claim = next(claim for claim in CLAIMS if claim.figure == "edge")
+def test_a_claim_without_metrics_is_not_known():
+    claim = next(claim for claim in CLAIMS if claim.metric == "edge")
     values = {claim.variant: [{"edge": math.nan}], claim.against: [{"edge": 0.1}]}
     found = gain(claim, values)
     assert found["shows"] is None
-    assert found["words"].endswith("edge: not known, since a training has no such figure")
+    assert found["sentence"].endswith("edge: not known, since a training has no such metric")
 
 
 def test_json_has_neither_nan_nor_infinity():

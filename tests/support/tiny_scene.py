@@ -18,7 +18,7 @@ from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap, Tracks
 from geo_training.mapping.visibility import compare_depth
 from geo_training.synthetic.lighting import Lighting
-from geo_training.synthetic.paths import look
+from geo_training.synthetic.paths import camera_pose
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 
@@ -64,7 +64,7 @@ def tiny_poses() -> list[np.ndarray]:
     for _ in range(FRAMES):
         position_3 = np.array([0.0, 0.0, 1.4]) + rng.uniform(-0.4, 0.4, 3)
         yaw, pitch, roll = np.radians([65, 0, 0]) + np.radians([12, 6, 4]) * rng.uniform(-1, 1, 3)
-        poses.append(look(position_3, yaw, pitch, roll))
+        poses.append(camera_pose(position_3, yaw, pitch, roll))
     return poses
 
 

@@ -80,7 +80,7 @@ def prepare(folder: Path) -> None:
 
 
 def drive(folder: Path, seed: int) -> dict:
-    """Runs the whole pipeline in `folder`. Returns the figures of the replay `in_process` and of the `live` one, the
+    """Runs the whole pipeline in `folder`. Returns the metrics of the replay `in_process` and of the `live` one, the
     `rate` of that, and the `seconds` of every stage."""
     prepare(folder)
     pipeline = Pipeline(folder)

@@ -91,8 +91,8 @@ class Calibrator:
         calibrator.size_bytes = path.stat().st_size
         return calibrator
 
-    def save(self, path: str | Path, facts: dict[str, Any]) -> None:
-        """Writes the weights in float16, with `facts` in the header (see `load`)."""
+    def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
+        """Writes the weights in float16, with `metadata` in the header (see `load`)."""
         state = self.network.state_dict()
         tensors = {
             name: value.cpu().half().numpy() if value.is_floating_point() else value.cpu().numpy()
@@ -103,7 +103,7 @@ class Calibrator:
             "format_version": FORMAT_VERSION,
             "network": self.network.config_dict(),
             "uncertainty": {"scale_3": self.uncertainty.scale_3, "floor_3": self.uncertainty.floor_3},
-            **facts,
+            **metadata,
         }
         save_weights(path, tensors, header)
 

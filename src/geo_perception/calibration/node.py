@@ -110,10 +110,10 @@ class CalibrationNode(PerceptionNode):
             self._forget_all()
         self.inconsistency = ""
 
-    def figures(self) -> dict[str, str]:
-        figures, fused = {}, self._fused
+    def diagnostic_values(self) -> dict[str, str]:
+        values, fused = {}, self._fused
         if fused is not None and np.isfinite(fused.focal_px):
-            figures = {
+            values = {
                 "focal length (px)": f"{fused.focal_px:.1f}",
                 "focal length sigma (%)": f"{100 * fused.sigma_focal_px / fused.focal_px:.2f}",
                 "pitch (deg)": f"{np.degrees(fused.pitch_rad):.2f}",
@@ -121,7 +121,7 @@ class CalibrationNode(PerceptionNode):
                 "roll (deg)": f"{np.degrees(fused.roll_rad):.2f}",
                 "roll sigma (deg)": f"{np.degrees(fused.sigma_roll_rad):.2f}",
             }
-        return figures | {
+        return values | {
             "fusion": "none" if fused is None else fused.detail,
             "images fused": "0" if fused is None else str(fused.frames),
             "images left out as outliers": str(self._outliers),

@@ -16,7 +16,7 @@ SIGMA_90 = 1.645  # 90 % of a normal distribution lie within so many standard de
 
 def draw_calibration(image_hw3: np.ndarray, calibration: Calibration, caption: str | None = None) -> np.ndarray:
     """A copy of the image (RGB uint8, H x W x 3) with the horizon, thin lines between which it lies with 90 %
-    certainty, and one line of text; without a `caption`, the verdict and the figures.
+    certainty, and one line of text; without a `caption`, the verdict and the values.
 
     A horizon outside the image is an arrow that points to it. Green means trusted.
     """
@@ -55,7 +55,7 @@ def draw_horizon(
 
 
 def describe(calibration: Calibration) -> str:
-    """The verdict and the figures in one line."""
+    """The verdict and the values in one line."""
     if not np.isfinite(calibration.focal_px):
         return f"{calibration.verdict.value}: {calibration.detail}" if calibration.detail else calibration.verdict.value
     label = f"f {calibration.focal_px:.0f} px, view {np.degrees(calibration.vfov_rad):.1f} deg high"

@@ -76,8 +76,8 @@ class DepthEstimator:
         estimator.size_bytes = path.stat().st_size
         return estimator
 
-    def save(self, path: str | Path, facts: dict[str, Any]) -> None:
-        """Writes the weights in float16, with `facts` in the header (see `load`)."""
+    def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
+        """Writes the weights in float16, with `metadata` in the header (see `load`)."""
         tensors = {
             name: value.cpu().half().numpy() if value.is_floating_point() else value.cpu().numpy()
             for name, value in self.network.state_dict().items()
@@ -88,7 +88,7 @@ class DepthEstimator:
             "network": self.network.config_dict(),
             "area_px": self.area_px,
             "sigma_scale": self.sigma_scale,
-            **facts,
+            **metadata,
         }
         save_weights(path, tensors, header)
 

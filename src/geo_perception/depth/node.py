@@ -93,24 +93,24 @@ class DepthNode(PerceptionNode):
         self._inputs.clear()
         self._seen = None
 
-    def figures(self) -> dict[str, str]:
+    def diagnostic_values(self) -> dict[str, str]:
         seen, tracker = self._seen, self._tracker
-        figures = {"scale": "none", "scale sigma (%)": "none", "scale from": "none", "scale age (s)": "none"}
+        values = {"scale": "none", "scale sigma (%)": "none", "scale from": "none", "scale age (s)": "none"}
         if seen is None:
-            return figures | {"metres": "withheld", "confident pixels": "none"}
+            return values | {"metres": "withheld", "confident pixels": "none"}
         if seen.scale is not None:
-            figures = {
+            values = {
                 "scale": f"{seen.scale.factor:.4g}",
                 "scale sigma (%)": f"{100 * seen.scale.sigma:.1f}",
                 "scale from": seen.scale.source,
                 "scale age (s)": f"{seen.scale.age_s:.2f}",
             }
-        figures["metres"] = "published" if seen.trusted else "withheld"
-        figures["confident pixels"] = "none" if np.isnan(seen.confident_share) else f"{seen.confident_share:.3f}"
+        values["metres"] = "published" if seen.trusted else "withheld"
+        values["confident pixels"] = "none" if np.isnan(seen.confident_share) else f"{seen.confident_share:.3f}"
         for source in SOURCES:
-            figures[f"measured by {source}"] = str(tracker.used[source])
-            figures[f"left out of {source}"] = str(tracker.left_out[source])
-        return figures | {
+            values[f"measured by {source}"] = str(tracker.used[source])
+            values[f"left out of {source}"] = str(tracker.left_out[source])
+        return values | {
             "landmarks without a depth map": str(tracker.unmatched),
             "images looked at afterwards": str(self._looked_back),
             "unusable messages about the scale": str(self._inputs.unusable),
@@ -153,7 +153,7 @@ class DepthNode(PerceptionNode):
         if confidence_hw is not None:
             share = float((confidence_hw >= self.value("min_confidence")).mean())
         self._seen = _Seen(scale, trusted, share, verdict)
-        self._look_back(frame)
+        self._use_missed_landmarks(frame)
         metres_wanted = any(_wanted(output) for output in (self._depths, self._points, self._scales))
         return Outcome(trusted or not metres_wanted, verdict)
 
@@ -203,7 +203,7 @@ class DepthNode(PerceptionNode):
             )  # fmt: skip
             self._points.publish(point_cloud_message(header, points_n))
 
-    def _look_back(self, frame: Frame) -> None:
+    def _use_missed_landmarks(self, frame: Frame) -> None:
         """Looks at the image of landmarks that passed by while the worker was busy, when none were used for a while."""
         interval_s, now_s = self.value("landmark_interval_s"), time.monotonic()
         if interval_s == 0 or now_s - self._landmarks_used_s < interval_s:

@@ -158,7 +158,7 @@ class ScaleInputs:
             self._take_odometry(taken)
 
     def _take_odometry(self, message: Odometry) -> None:
-        if not any(self._node.value("odometry_camera_pose")) and not self._hears_tf():
+        if not any(self._node.value("odometry_camera_pose")) and not self._receives_tf():
             self._warn_once("odometry", f"odometry is not used: {self._no_tf}")
             return
         p, q = message.pose.pose.position, message.pose.pose.orientation
@@ -172,7 +172,7 @@ class ScaleInputs:
         pose = OdometryPose(stamp_ns(message.header.stamp), T_odom_base, message.child_frame_id, names)
         self._add(None, pose)
 
-    def _hears_tf(self) -> bool:
+    def _receives_tf(self) -> bool:
         if self._transforms is None and not self._no_tf:
             try:
                 self._transforms = Transforms(self._node, broadcast=False)

@@ -126,7 +126,7 @@ class LocalizationNode(PerceptionNode):
         if self._transforms is not None:
             self._transforms.clear()
 
-    def figures(self) -> dict[str, str]:
+    def diagnostic_values(self) -> dict[str, str]:
         if self._map_odom is None:
             return {}
         age_s = self._map_odom.age_s()

@@ -53,7 +53,7 @@ class CameraInput:
         node = self._node
         if self._infos is None and (node.needs_camera or node.optional_camera_info) and self.source.fixed is None:
             self._infos = self._subscribe(self._on_info, qos.CAMERA_INFO_IN, node.health.on_incompatible(self.topic))
-            self.look()
+            self.match_publishers()
 
     def close(self) -> None:
         """Hears no more CameraInfo, and forgets what was heard."""
@@ -63,7 +63,7 @@ class CameraInput:
         self._infos = self._latched_infos = None
         self.source, self._inconsistencies = CameraSource(self.source.fixed, self.source.rectified), {}
 
-    def look(self) -> None:
+    def match_publishers(self) -> None:
         """Subscribes a second time where a publisher latches its CameraInfo: only a subscription that asks for what was
         published before gets it, and such a one does not match a publisher that does not latch."""
         if self._infos is None or self._latched_infos is not None:
@@ -93,7 +93,7 @@ class CameraInput:
                 self._node.get_logger().warning(sentence)
         return found
 
-    def figures(self) -> dict[str, str]:
+    def diagnostic_values(self) -> dict[str, str]:
         """What is known about the camera, for the diagnostics."""
         return {
             "images are rectified": self._rectified,

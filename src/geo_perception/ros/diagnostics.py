@@ -1,4 +1,4 @@
-"""How a node's health is judged and reported. The judgement is a pure function of the figures; `status_message` makes
+"""How a node's health is assessed and reported. The assessment is a pure function of the values; `status_message` makes
 it a diagnostic_msgs/DiagnosticStatus."""
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Health:
     left_behind: bool = False  # an inference that was asked to stop has not ended
 
 
-def judge(health: Health, frames: Snapshot) -> tuple[Condition, str]:
+def assess(health: Health, frames: Snapshot) -> tuple[Condition, str]:
     """The worst condition that holds, and one sentence about it."""
     if health.failure:
         return Condition.FAILED, health.failure
@@ -153,7 +153,7 @@ def _dropped_lately(frames: Snapshot, *reasons: Reason) -> bool:
 
 
 def status_values(health: Health, frames: Snapshot, extra: dict[str, str]) -> dict[str, str]:
-    """The figures as the words of a diagnostic status, in reading order."""
+    """The values as the words of a diagnostic status, in reading order."""
 
     def number(value: float | None, form: str) -> str:
         return "none" if value is None or math.isnan(value) else format(value, form)
@@ -187,7 +187,7 @@ def status_message(name: str, hardware_id: str, health: Health, frames: Snapshot
     """A diagnostic_msgs/DiagnosticStatus of this moment."""
     from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-    condition, message = judge(health, frames)
+    condition, message = assess(health, frames)
     return DiagnosticStatus(
         level=bytes([condition.level]),
         name=name,

@@ -45,7 +45,7 @@ def nearest_rank_percentile(values: Iterable[float], percent: float) -> float:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The figures at one moment. Counts are since the last reset; NaN and None mean "not yet"."""
+    """The values at one moment. Counts are since the last reset; NaN and None mean "not yet"."""
 
     received: int = 0
     processed: int = 0

@@ -10,7 +10,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import invert_pose, pose_from_quaternion, pose_to_quaternion, skew
 
 TF_MODES = ("none", "map_odom", "map_base")
-_LOOK_S = 0.005
+_POLL_S = 0.005
 
 
 class NoTransform(InputError):  # noqa: N818  a state of the robot more than an error
@@ -71,7 +71,7 @@ class Transforms:
                     raise NoTransform(
                         f"no transform from {source} to {target}: {' '.join(str(error).split())}"
                     ) from None
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_S)
                 continue
             t, q = moved.translation, moved.rotation
             try:

@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 
 from geo_perception.ros import qos
-from geo_perception.ros.diagnostics import Condition, Health, Level, judge, status_message
+from geo_perception.ros.diagnostics import Condition, Health, Level, assess, status_message
 from geo_perception.ros.published import CAMERA_INFO, COMPRESSED, IMAGE, explain_missing, publishers_of, topics_of
 
 WATCHDOG_S = 0.2
@@ -26,7 +26,7 @@ class HealthReporter:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", qos.RESULT_OUT)
         self._timer = node.create_timer(
-            WATCHDOG_S, node.guard(self._look), clock=Clock(clock_type=ClockType.STEADY_TIME)
+            WATCHDOG_S, node.guard(self._poll), clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         self._incompatible: dict[str, str] = {}
         self._published: tuple[Condition | None, float, str] = (None, 0.0, "")
@@ -66,15 +66,15 @@ class HealthReporter:
     def forget_incompatible(self) -> None:
         self._incompatible.clear()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         node, now_s = self._node, time.monotonic()
         clock_ns = node.get_clock().now().nanoseconds
         if clock_ns != self._clock_ns:
             self._clock_ns, self._clock_s = clock_ns, now_s
         node.meet_demand()
-        node.images.look(now_s)
+        node.images.poll(now_s)
         health, frames = self.present(), node.statistics.snapshot(now_s)
-        condition, _ = judge(health, frames)
+        condition, _ = assess(health, frames)
         if condition in (Condition.INPUT_STOPPED, Condition.UNCALIBRATED):
             health = replace(health, published=self._what_is_published(condition, now_s))
         worse, self._level = condition.level > self._level, condition.level
@@ -100,7 +100,7 @@ class HealthReporter:
         message = DiagnosticArray()
         message.header.stamp = node.get_clock().now().to_msg()
         name = f"{node.get_fully_qualified_name().lstrip('/')}: status"
-        values = node.images.figures() | node.figures() | gpu_memory()
+        values = node.images.diagnostic_values() | node.diagnostic_values() | gpu_memory()
         message.status = [status_message(name, node.hardware_id, health, frames, values)]
         self._publisher.publish(message)
 

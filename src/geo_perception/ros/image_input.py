@@ -125,10 +125,10 @@ class ImageInput:
             self._node.get_logger().info(f"of 16 bits, the images on {self.topic} use {bits} ({why})")
         return image_hw3
 
-    def figures(self) -> dict[str, str]:
+    def diagnostic_values(self) -> dict[str, str]:
         """What is known about the images, for the diagnostics."""
         bits = {"bits of a sample": f"{self.decoder.bits} of 16"} if self.decoder.bits else {}
-        return self.cameras.figures() | bits
+        return self.cameras.diagnostic_values() | bits
 
     def _subscribe(self, kind, topic: str, callback, profile):
         node = self._node
@@ -146,9 +146,9 @@ class ImageInput:
         frame = Frame(message, now_s, node.epoch)
         self._pass_on(self._order.put(frame, frame.stamp_ns, now_s))
 
-    def look(self, now_s: float) -> None:
+    def poll(self, now_s: float) -> None:
         """Takes a frame with an odd stamp after which nothing came for a while. Called by the watchdog."""
-        self.cameras.look()
+        self.cameras.match_publishers()
         if self.is_open and self._order.holds:
             period_s = self._node.statistics.snapshot(now_s).input_period_s
             self._pass_on(self._order.expire(now_s, 0.0 if math.isnan(period_s) else _PATIENCE_PERIODS * period_s))

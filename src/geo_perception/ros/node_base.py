@@ -109,7 +109,7 @@ class PerceptionNode(LifecycleNode, ABC):
         """Whether anyone wants a result."""
         return any(publisher.get_subscription_count() > 0 for publisher in self._results)
 
-    def figures(self) -> dict[str, str]:
+    def diagnostic_values(self) -> dict[str, str]:
         """More values for the diagnostics."""
         return {}
 
@@ -184,7 +184,7 @@ class PerceptionNode(LifecycleNode, ABC):
             self._worker.clear()
 
     def reset(self, why: str, now_ns: int | None = None) -> None:
-        """Forgets every earlier frame, camera and figure. A frame that is being worked on is not published.
+        """Forgets every earlier frame, camera and measured value. A frame that is being worked on is not published.
 
         `now_ns` is the stamp that time jumped back to; a CameraInfo up to then is kept.
         """
@@ -315,5 +315,5 @@ class PerceptionNode(LifecycleNode, ABC):
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.reset("asked by ~/reset")
-        response.success, response.message = True, "earlier frames, cameras and figures are forgotten"
+        response.success, response.message = True, "earlier frames, cameras and values are forgotten"
         return response

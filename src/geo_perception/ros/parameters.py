@@ -47,7 +47,7 @@ class Spec:
         values = list(value) if not isinstance(value, str) and isinstance(value, Sequence) else [value]
         if isinstance(value, (list, tuple)) and self.lengths and len(value) not in self.lengths:
             return f"{self.name} takes {' or '.join(map(str, self.lengths))} numbers, {len(value)} were given"
-        if self.takes_words_of_truth and isinstance(value, bool):
+        if self.takes_booleans and isinstance(value, bool):
             value = str(value).lower()
         if self.choices and value not in self.choices:
             return f"{self.name} is '{value}'; use one of {', '.join(map(str, self.choices))}"
@@ -59,7 +59,7 @@ class Spec:
         return self.check(value) if self.check else ""
 
     @property
-    def takes_words_of_truth(self) -> bool:
+    def takes_booleans(self) -> bool:
         return "true" in self.choices
 
     @property
@@ -126,7 +126,7 @@ def declare(node, specs: Sequence[Spec], state: Callable[[], str]) -> None:
             description=spec.description,
             additional_constraints=f"{spec.constraint}; {spec.change.value}".removeprefix("; "),
             read_only=spec.change is Change.NEVER,
-            dynamic_typing=spec.takes_words_of_truth,
+            dynamic_typing=spec.takes_booleans,
         )
         if spec.low is not None:
             if isinstance(spec.default, int):
@@ -142,7 +142,7 @@ def declare(node, specs: Sequence[Spec], state: Callable[[], str]) -> None:
         try:
             value = node.declare_parameter(spec.name, spec.default, descriptor).value
         except (ParameterException, TypeError) as error:
-            wanted = _type_words(spec.default)
+            wanted = _type_name(spec.default)
             raise InputError(f"parameter {spec.name}: {_one_line(error)}; it takes {wanted}") from None
         if problem := find_problem(specs, {spec.name: value}):
             raise InputError(f"parameter {problem}")
@@ -154,7 +154,7 @@ def declare(node, specs: Sequence[Spec], state: Callable[[], str]) -> None:
     node.add_on_set_parameters_callback(on_set)
 
 
-def _type_words(default: Any) -> str:
+def _type_name(default: Any) -> str:
     if isinstance(default, bool):
         return "true or false"
     if isinstance(default, int):

@@ -25,7 +25,7 @@ def publishers_of(node, topic: str) -> list[Publisher]:
     return [
         Publisher(
             f"{info.node_namespace.rstrip('/')}/{info.node_name}", info.topic_type,
-            f"{_word(info.qos_profile.reliability)}, {_word(info.qos_profile.durability)}",
+            f"{_policy_name(info.qos_profile.reliability)}, {_policy_name(info.qos_profile.durability)}",
         )
         for info in node.get_publishers_info_by_topic(topic)
     ]  # fmt: skip
@@ -78,5 +78,5 @@ def explain_missing(
     return sentence + "remap image"
 
 
-def _word(policy) -> str:
+def _policy_name(policy) -> str:
     return policy.name.lower().replace("_", " ")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from geo_perception.errors import InputError
 from geo_perception.runtime.interruption import SignalWatch, ended_by_signals
 
-_LOOK_S = 0.2  # rclpy's wait is not interrupted by a signal
+_POLL_S = 0.2  # rclpy's wait is not interrupted by a signal
 
 
 def run_nodes(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | None = None) -> int:
@@ -36,14 +36,14 @@ def _run(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | N
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     executor, nodes = SingleThreadedExecutor(), []
-    watch.end_in_order(lambda: _answers(nodes))
+    watch.end_in_order(lambda: _responsive(nodes))
     try:
         for factory in factories:
             nodes.append(factory())
             executor.add_node(nodes[-1])
         while not watch.asked and rclpy.ok():
             try:
-                executor.spin_once(timeout_sec=_LOOK_S)
+                executor.spin_once(timeout_sec=_POLL_S)
             except Exception:
                 # rclpy raises out of its own services, too: a forbidden transition must not end the process.
                 get_logger("geo_perception").error(f"a callback of rclpy failed: {_last_line()}")
@@ -58,7 +58,7 @@ def _run(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | N
         rclpy.try_shutdown()
 
 
-def _answers(nodes: Sequence) -> bool:
+def _responsive(nodes: Sequence) -> bool:
     """Whether the nodes can be asked to end. While one loads a scene they hear nothing; only one at work is worth the
     time that may be lost then."""
     return not any(node.configuring for node in nodes) or any(node.state == "active" for node in nodes)

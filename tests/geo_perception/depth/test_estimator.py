@@ -25,7 +25,7 @@ CAMERA = Camera(128, 96, 110.0, 112.0, 62.0, 49.0)
 
 
 class Brightness(torch.nn.Module):
-    """Disparity is what is bright: 1 + the mean of the colours. Doubt is 0.5 everywhere."""
+    """Disparity is what is bright: 1 + the mean of the colours. The uncertainty is 0.5 everywhere."""
 
     focal_normalized = True
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from geo_training.synthetic.lighting import Lighting
-from geo_training.synthetic.paths import look
+from geo_training.synthetic.paths import camera_pose
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 
@@ -36,7 +36,7 @@ def seen(room, T_world_camera):
 def level_view(*planes, pitch_rad=-0.2):
     """Exact depth of horizontal patches (height above the floor, x low, x high, z low, z high), x to the right and z
     ahead of a camera 1.2 m above the floor; up in its frame."""
-    T = look(np.array([0.0, 0.0, 1.2]), np.pi / 2, pitch_rad)
+    T = camera_pose(np.array([0.0, 0.0, 1.2]), np.pi / 2, pitch_rad)
     columns, rows = np.meshgrid(np.arange(160), np.arange(120))
     pixels_n2 = np.stack([columns.ravel(), rows.ravel()], 1)
     rays_n3 = np.column_stack([CAMERA.normalize(pixels_n2), np.ones(len(pixels_n2))]) @ T[:3, :3].T
@@ -54,7 +54,7 @@ def level_view(*planes, pitch_rad=-0.2):
 @pytest.mark.parametrize("yaw_rad", [0.0, 0.8, 1.5, 3.0])
 @pytest.mark.parametrize(("height_m", "pitch_rad", "roll_rad"), [(1.4, -0.35, 0.0), (0.5, 0.0, 0.1), (1.1, -0.5, -0.4)])
 def test_camera_height_gives_the_scale_of_a_furnished_room(room, yaw_rad, height_m, pitch_rad, roll_rad):
-    depth, up_3 = seen(room, look(np.array([0.4, -0.9, height_m]), yaw_rad, pitch_rad, roll_rad))
+    depth, up_3 = seen(room, camera_pose(np.array([0.4, -0.9, height_m]), yaw_rad, pitch_rad, roll_rad))
     got = scale_from_ground(depth, up_3, 0.005, height_m, 0.005)
     assert np.exp(got.log_scale) == pytest.approx(UNIT, rel=0.05)
     assert got.source == "ground"
@@ -63,12 +63,12 @@ def test_camera_height_gives_the_scale_of_a_furnished_room(room, yaw_rad, height
 
 
 def test_wall_only_view_gives_nothing(room):
-    depth, up_3 = seen(room, look(np.array([0.4, 0.0, 2.0]), 0.0, 0.0))
+    depth, up_3 = seen(room, camera_pose(np.array([0.4, 0.0, 2.0]), 0.0, 0.0))
     assert scale_from_ground(depth, up_3, 0.005, 2.0, 0.005) is None
 
 
 def test_ceiling_is_no_floor(room):
-    depth, up_3 = seen(room, look(np.array([0.0, 0.0, 1.0]), 0.3, 1.2))
+    depth, up_3 = seen(room, camera_pose(np.array([0.0, 0.0, 1.0]), 0.3, 1.2))
     assert scale_from_ground(depth, up_3, 0.005, 1.0, 0.005) is None
 
 

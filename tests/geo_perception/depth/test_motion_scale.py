@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.synthetic.lighting import Lighting
-from geo_training.synthetic.paths import look
+from geo_training.synthetic.paths import camera_pose
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 
@@ -18,7 +18,7 @@ from geo_perception.geometry import Camera
 CAMERA = Camera(240, 180, 180.0, 180.0, 119.5, 89.5)
 LIGHT = Lighting((), (1.0, 1.0, 1.0), cell_m=1.0, sky_rays=4)  # coarse light is quick
 UNIT = 2.9  # metres in one unit of the relative depth; nobody tells
-START = look(np.array([-0.8, -0.4, 1.4]), 0.7, -0.1)
+START = camera_pose(np.array([-0.8, -0.4, 1.4]), 0.7, -0.1)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_known_motion_gives_the_scale(see, motion):
 
 def test_world_of_the_odometry_does_not_matter(see):
     end = moved(right_m=0.25)
-    odom = look(np.array([30.0, -7.0, 2.0]), 2.0, 0.4, 0.3)
+    odom = camera_pose(np.array([30.0, -7.0, 2.0]), 2.0, 0.4, 0.3)
     here, there = MotionScale(), MotionScale()
     for k, T in enumerate((START, end)):
         first, second = here.add(see(T), T, k), there.add(see(T), odom @ T, k)

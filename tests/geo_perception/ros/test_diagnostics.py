@@ -1,11 +1,11 @@
-"""What is counted about frames, and how health is judged from it."""
+"""What is counted about frames, and how health is assessed from it."""
 
 import math
 from dataclasses import replace
 
 import pytest
 
-from geo_perception.ros.diagnostics import Condition, Health, Level, condition_table, judge, status_values
+from geo_perception.ros.diagnostics import Condition, Health, Level, assess, condition_table, status_values
 from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Reason, Snapshot, nearest_rank_percentile
 
 RUNNING = Snapshot(
@@ -106,7 +106,7 @@ class TestRateLimiter:
 
 class TestJudge:
     def test_running(self):
-        condition, message = judge(ACTIVE, RUNNING)
+        condition, message = assess(ACTIVE, RUNNING)
         assert condition is Condition.RUNNING
         assert condition.level is Level.OK
         assert message == "localized: 20 of 21 landmarks agree"
@@ -141,11 +141,11 @@ class TestJudge:
         ],
     )  # fmt: skip
     def test_conditions(self, health, frames, expected):
-        assert judge(health, replace(RUNNING, **frames))[0] is expected
+        assert assess(health, replace(RUNNING, **frames))[0] is expected
 
     def test_the_message_says_the_topic_and_the_silence(self):
         health = replace(ACTIVE, input_topic="/camera/image_raw")
-        assert judge(health, replace(RUNNING, input_age_s=4.0))[1] == "no image on /camera/image_raw for 4.0 s"
+        assert assess(health, replace(RUNNING, input_age_s=4.0))[1] == "no image on /camera/image_raw for 4.0 s"
 
     def test_every_condition_is_in_the_table(self):
         table = condition_table()
@@ -161,14 +161,14 @@ def test_figures_that_are_not_known_yet_are_told_as_none():
 
 
 class TestDoubt:
-    DOUBT = "the driver's CameraInfo says 400 px, the images 250 px"
+    INCONSISTENCY = "the driver's CameraInfo says 400 px, the images 250 px"
 
     def test_what_a_capability_found_wrong_is_a_warning_while_results_are_published(self):
-        condition, message = judge(replace(ACTIVE, inconsistency=self.DOUBT), RUNNING)
-        assert (condition, condition.level, message) == (Condition.CAMERA_DISAGREES, Level.WARN, self.DOUBT)
+        condition, message = assess(replace(ACTIVE, inconsistency=self.INCONSISTENCY), RUNNING)
+        assert (condition, condition.level, message) == (Condition.CAMERA_DISAGREES, Level.WARN, self.INCONSISTENCY)
 
     def test_what_stops_results_is_told_first(self):
         lost = replace(RUNNING, good_age_s=5.0, last_verdict="dark")
-        condition, message = judge(replace(ACTIVE, inconsistency=self.DOUBT), lost)
+        condition, message = assess(replace(ACTIVE, inconsistency=self.INCONSISTENCY), lost)
         assert condition is Condition.NO_RESULT
         assert message == "no good result for 5.0 s: dark"

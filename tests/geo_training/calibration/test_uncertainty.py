@@ -62,7 +62,7 @@ def test_what_is_fitted_covers_as_it_says():
     assert (within_3 < 0.96).all()
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     """Four crops. A 90 % interval reaches to 1.645 standard deviations."""
     error_n3 = np.array([[0.1, 0.0, 0.02], [-0.2, 0.01, -0.04], [0.3, -0.03, 0.06], [-0.1, 0.05, 0.1]])
     sigma_n3 = np.array([[0.1, 1.0, 0.01]] * 4)

@@ -96,7 +96,7 @@ def test_a_good_recording_is_good(office):
     report = check_dataset(office)
     assert report.usable
     assert [finding.check for finding in report.findings if finding.severity is not Severity.NOTE] == []
-    assert report.figures["agreement"]["T_world_camera as given"] > 0.9
+    assert report.values["agreement"]["T_world_camera as given"] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_an_impossible_focal_length_and_pixels_that_are_not_square(broken):
 def test_depth_in_another_unit_is_recognized(broken):
     for path in (broken / "depth").rglob("*.png"):
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 5)
-    assert finding(broken, "depth scale").figures["factor"] == pytest.approx(0.2, rel=0.05)
+    assert finding(broken, "depth scale").values["factor"] == pytest.approx(0.2, rel=0.05)
 
 
 def test_depth_that_has_nothing_to_do_with_the_images_is_named(broken):
@@ -198,7 +198,7 @@ def test_depth_that_has_nothing_to_do_with_the_images_is_named(broken):
         depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         factor_hw = np.exp(rng.uniform(-3, 3, depth_mm.shape))
         cv2.imwrite(str(path), np.clip(depth_mm * factor_hw, 0, 65000).astype(np.uint16))
-    assert finding(broken, "depth disagrees").figures["agree"] < 0.4
+    assert finding(broken, "depth disagrees").values["agree"] < 0.4
 
 
 def test_blurred_dark_and_white_images_are_named(broken):

@@ -99,7 +99,7 @@ def test_a_frame_without_an_answer_is_infinitely_wrong_in_everything():
     assert metrics["pitch_auc_10"] == 0.0
 
 
-def test_figures_are_in_percent_and_degrees():
+def test_metrics_are_in_percent_and_degrees():
     metrics = error_metrics([outcome(pitch_deg=0.5), outcome(pitch_deg=2), outcome(pitch_deg=20)])
     assert metrics["pitch_auc_1"] == pytest.approx(25.0)
     assert metrics["pitch_auc_5"] == pytest.approx(100 * 17 / 30)

@@ -1,4 +1,4 @@
-"""The seven figures, the scalings and the confidence, against numbers worked out by hand."""
+"""The seven metrics, the scalings and the confidence, against numbers worked out by hand."""
 
 import math
 
@@ -26,7 +26,7 @@ def row(*values):
     return np.array([values], np.float32)
 
 
-def test_the_seven_figures_are_those_of_the_definition():
+def test_the_seven_metrics_are_those_of_the_definition():
     found = evaluate_image(row(1, 2, 4), row(6, 6, 6), ROOM)
     assert found["scale"] == pytest.approx(1 / 3)  # median true 2 over median predicted 6
     assert found["abs_rel"] == pytest.approx((1 + 0 + 0.5) / 3)
@@ -82,12 +82,12 @@ def test_what_was_not_predicted_is_not_compared_and_told():
     assert np.isnan(resize_depth(row(np.nan, 2), 1, 4)[0, :3]).all()
 
 
-def test_an_image_without_truth_has_no_figures():
+def test_an_image_without_truth_has_no_metrics():
     found = evaluate_image(row(0, 0), row(1, 2), ROOM)
     assert all(math.isnan(found[name]) for name in ("abs_rel", "d1", "scale", "coverage"))
 
 
-def test_figures_are_means_over_images_that_have_them():
+def test_metrics_are_means_over_images_that_have_them():
     rows = [{"abs_rel": 0.1, "d1": 1.0}, {"abs_rel": 0.3, "d1": math.nan}, {}]
     found = summarize(rows, ("abs_rel", "d1", "rms"), "_one_scale")
     assert found["abs_rel_one_scale"] == pytest.approx(0.2)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.synthetic.lighting import Lighting
-from geo_training.synthetic.paths import look, walk
+from geo_training.synthetic.paths import camera_pose, walk
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 from geo_training.synthetic.sensor import Sensor, turn_rates
@@ -39,7 +39,7 @@ def card(corner_3, right_3, down_3, image):
 
 def test_depth_of_a_wall_is_the_analytic_one():
     wall = card((-50, 2.0, 50), (100, 0, 0), (0, 0, -100), np.full((8, 8, 3), 128, np.uint8))
-    T_world_camera = look(np.array([0.3, -0.5, 1.4]), np.pi / 2 + 0.3, 0.1, 0.05)
+    T_world_camera = camera_pose(np.array([0.3, -0.5, 1.4]), np.pi / 2 + 0.3, 0.1, 0.05)
     light = Lighting((), (1.0, 1.0, 1.0))
     for camera in (CAMERA, LENS):
         got = render(bare_room([wall]), camera, T_world_camera, light)
@@ -56,7 +56,7 @@ def test_a_known_corner_shows_where_it_projects(camera):
     """The edge of a black card before a white wall crosses half grey on its projection, to a hundredth of a pixel."""
     white = card((-50, 2.0, 50), (100, 0, 0), (0, 0, -100), np.full((8, 8, 3), 255, np.uint8))
     black = card((-0.4, 1.9, 1.8), (0.9, 0, 0), (0, 0, -0.7), np.zeros((8, 8, 3), np.uint8))
-    T_world_camera = look(np.array([0.2, -0.3, 1.45]), np.pi / 2)
+    T_world_camera = camera_pose(np.array([0.2, -0.3, 1.45]), np.pi / 2)
     got = render(bare_room([white, black]), camera, T_world_camera, Lighting((), (1.0, 1.0, 1.0)), supersample=8)
     brightness = got.radiance_hw3[..., 0] / got.radiance_hw3[..., 0].max()
     T_camera_world = invert_pose(T_world_camera)
@@ -80,7 +80,7 @@ def test_textures_are_sampled_with_perspective():
     image = np.zeros((256, 256, 3), np.uint8)
     image[112:144, 112:144] = 255
     floor = card((-1, 4.0, 0), (2, 0, 0), (0, -3.0, 0), image)
-    T_world_camera = look(np.array([0, -0.2, 1.5]), np.pi / 2, -0.5)
+    T_world_camera = camera_pose(np.array([0, -0.2, 1.5]), np.pi / 2, -0.5)
     got = render(bare_room([floor]), CAMERA, T_world_camera, Lighting((), (1.0, 1.0, 1.0)), supersample=4)
     weight = got.radiance_hw3[..., 0]
     y, x = np.mgrid[0:180, 0:240]
@@ -95,7 +95,7 @@ def test_textures_are_sampled_with_perspective():
 
 def test_two_views_agree_through_depth(room, day):
     """A pixel lifted by its depth and seen from elsewhere has the depth that is rendered there, but for occlusion."""
-    T_a, T_b = look(np.array([-0.5, 0, 1.4]), 0.4), look(np.array([-0.1, 0.25, 1.5]), 0.25, -0.05)
+    T_a, T_b = camera_pose(np.array([-0.5, 0, 1.4]), 0.4), camera_pose(np.array([-0.1, 0.25, 1.5]), 0.25, -0.05)
     a, b = (render(room, CAMERA, T, day) for T in (T_a, T_b))
     pixels_n2 = np.stack(np.meshgrid(np.arange(240), np.arange(180)), -1).reshape(-1, 2)
     rays_n3 = np.concatenate([CAMERA.normalize(pixels_n2), np.ones((len(pixels_n2), 1))], 1)
@@ -122,14 +122,14 @@ def test_two_views_agree_through_depth(room, day):
 def test_nearer_things_hide_farther_ones(room, day):
     """Nothing that is rendered lies behind a wall, and every pixel of a closed room shows something."""
     for yaw in np.arange(6):
-        got = render(room, CAMERA, look(np.array([0, 0, 1.4]), yaw), day)
+        got = render(room, CAMERA, camera_pose(np.array([0, 0, 1.4]), yaw), day)
         assert (got.instance_hw > 0).all()
         assert (got.depth_m > 0.2).all()
         assert got.depth_m.max() < np.linalg.norm(room.size_m)
 
 
 def test_other_light_changes_pixels_and_nothing_else(room, day):
-    T_world_camera = look(np.array([-0.4, 0, 1.4]), 0.3)
+    T_world_camera = camera_pose(np.array([-0.4, 0, 1.4]), 0.3)
     a = render(room, CAMERA, T_world_camera, day)
     b = render(room, CAMERA, T_world_camera, Lighting.evening(room))
     assert np.abs(a.image_rgb.astype(int) - b.image_rgb).mean() > 8
@@ -143,14 +143,14 @@ def test_the_same_seed_gives_the_same_room_and_another_another(room, day):
     for a, b in zip(room.quads, again.quads, strict=True):
         np.testing.assert_array_equal(a.corners_43, b.corners_43)
         np.testing.assert_array_equal(a.texture.levels[0], b.texture.levels[0])
-    pictures = [render(r, CAMERA, look(np.array([0, 0, 1.4]), 1.0), day).depth_m for r in (again, other)]
+    pictures = [render(r, CAMERA, camera_pose(np.array([0, 0, 1.4]), 1.0), day).depth_m for r in (again, other)]
     assert np.abs(pictures[0] - pictures[1]).mean() > 0.05
 
 
 def test_a_textured_room_gives_features_all_round(room, day):
     """Every direction has corners to hold on to."""
     for yaw in np.arange(8) * np.pi / 4:
-        picture = render(room, CAMERA, look(np.array([0, 0, 1.4]), yaw), day, with_depth=False).image_rgb
+        picture = render(room, CAMERA, camera_pose(np.array([0, 0, 1.4]), yaw), day, with_depth=False).image_rgb
         corners = cv2.goodFeaturesToTrack(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 200, 0.02, 5)
         assert len(corners) > 40
 
@@ -197,16 +197,16 @@ def test_walks_are_seeded_and_rigid(room):
 
 def test_look_follows_the_conventions():
     """Heading 0 looks along +x; a positive pitch looks up; a positive roll lowers the left end of the horizon."""
-    T = look(np.zeros(3), 0.0, 0.2)
+    T = camera_pose(np.zeros(3), 0.0, 0.2)
     np.testing.assert_allclose(T[:3, 2], [np.cos(0.2), 0, np.sin(0.2)], atol=1e-12)
-    rolled = invert_pose(look(np.zeros(3), 0.0, 0.0, 0.1))
+    rolled = invert_pose(camera_pose(np.zeros(3), 0.0, 0.0, 0.1))
     left, right = CAMERA.project(np.array([[5.0, 1, 0], [5.0, -1, 0]]) @ rolled[:3, :3].T)
     assert left[0] < right[0]
     assert left[1] > right[1]
 
 
 def test_the_sensor_meters_blurs_and_is_seeded(room, day):
-    picture = render(room, CAMERA, look(np.array([0, 0, 1.4]), 0.5), day, with_depth=False)
+    picture = render(room, CAMERA, camera_pose(np.array([0, 0, 1.4]), 0.5), day, with_depth=False)
     calm = Sensor(noise=0.0).expose(picture.radiance_hw3, CAMERA, np.random.default_rng(0))
     dim = Sensor(noise=0.0).expose(0.2 * picture.radiance_hw3, CAMERA, np.random.default_rng(0))
     assert abs(float(calm.mean()) - float(dim.mean())) < 3

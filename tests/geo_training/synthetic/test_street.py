@@ -5,7 +5,7 @@ import pytest
 from geo_training.synthetic.facades import Style, facade, house, tree
 from geo_training.synthetic.lighting import AreaLight, Lighting, light_maps
 from geo_training.synthetic.panorama import panorama_radiance
-from geo_training.synthetic.paths import look
+from geo_training.synthetic.paths import camera_pose
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 from geo_training.synthetic.sky import Sky
@@ -51,7 +51,7 @@ def test_a_triangle_is_the_half_of_its_parallelogram():
     surfaces = Surfaces()
     surfaces.quad(Place(), (-1, 4, 2.5), (2, 0, 0), (0, 0, -2), paint(255), 1, triangle=True)
     light = Lighting((), (1.0, 1.0, 1.0), sky_rays=1)
-    got = render(scene(surfaces), CAMERA, look(np.array([0, 0, 1.5]), np.pi / 2), light)
+    got = render(scene(surfaces), CAMERA, camera_pose(np.array([0, 0, 1.5]), np.pi / 2), light)
     shown = got.depth_m > 0
     assert shown.sum() == pytest.approx(90 * 90 / 2, rel=0.02)  # 2 m at 4 m are 90 pixels
     assert shown[50, 80]

@@ -177,7 +177,7 @@ def mse_metrics(outputs_n3: np.ndarray, targets_n3: np.ndarray, scale: TargetSca
     """Mean squared errors of N crops.
 
     `focal`, `pitch`, `roll` and their mean `umse` are of the normalized targets, without a unit: the paper gives no
-    unit, and only these can be averaged. Its figures are likely these times 100 (a roll of 1.33 would else be worse
+    unit, and only these can be averaged. Its values are likely these times 100 (a roll of 1.33 would else be worse
     than always answering zero). `focal_rmse_px`, `pitch_rmse_deg`, `roll_rmse_deg` are the roots in px and degrees.
     """
     squared_3 = ((np.asarray(outputs_n3, float) - np.asarray(targets_n3, float)) ** 2).mean(axis=0)

@@ -42,7 +42,7 @@ def boundaries_command(
     network = MaskNetwork(weights, MIN_SCORE if min_score is None else min_score, device)
     source = choose_masks(scene, masks, network, weights is not None or min_score is not None, overwrite)
     metrics = make_boundaries(scene, source, overwrite)
-    write_json(json_path, {"figures": metrics.to_json(), "made_from": source.facts})
+    write_json(json_path, {"figures": metrics.to_json(), "made_from": source.metadata})
     say(
         f"{scene.root / 'boundaries'}: {metrics.with_map} of {metrics.frames} frames have a map ({metrics.made} made "
         f"now), {metrics.objects_per_frame:.1f} objects a frame, {metrics.frames_without_object} frames without any"

@@ -171,11 +171,11 @@ def data_digest(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
     look at them, depth and boundaries."""
     kinds = {"depth": needs_depth(config.losses), "boundary": config.losses.weighs("boundary")}
     data = [
-        _data_facts(source.dataset, (f for clip in source.clips for f in (clip.target, *clip.sources)), **kinds)
+        _data_inputs(source.dataset, (f for clip in source.clips for f in (clip.target, *clip.sources)), **kinds)
         for source in sources
     ]
     clips = [[[f.name for f in (clip.target, *clip.sources)] for clip in source.clips] for source in sources]
-    watched = [_data_facts(dataset, [frame], depth=True) for dataset, frame in validation_frames(config)]
+    watched = [_data_inputs(dataset, [frame], depth=True) for dataset, frame in validation_frames(config)]
     return digest_of(data, clips, watched)
 
 
@@ -191,7 +191,7 @@ def start_digest(config: DepthTrainingConfig) -> str:
         raise InputError(f"{start} cannot be read ({error.strerror}); give weights of a finished run") from None
 
 
-def _data_facts(dataset: SceneDataset, frames: Iterable[Frame], depth: bool = False, boundary: bool = False) -> list:
+def _data_inputs(dataset: SceneDataset, frames: Iterable[Frame], depth: bool = False, boundary: bool = False) -> list:
     """Poses, cameras and images of the frames, and their depth and boundaries where they are used."""
     frames = [frame for _, frame in sorted({frame.name: frame for frame in frames}.items())]
     rows = [[f.name, f.stamp_ns, f.split, camera_to_dict(dataset.camera(f)), f.T_world_camera] for f in frames]

@@ -135,7 +135,7 @@ def run_benchmark(
 
 
 def format_metric(value: float) -> str:
-    """A figure as it is printed, in words where it is no number."""
+    """A metric as it is printed, in words where it is no number."""
     if np.isnan(value):
         return "not known"
     return "infinite: misses count as infinitely far off" if np.isinf(value) else f"{value:.6g}"

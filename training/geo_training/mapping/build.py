@@ -26,7 +26,7 @@ from geo_training.mapping.reconstruct import map_globally, map_incrementally, tr
 from geo_training.mapping.report import (
     MapReport,
     ScaleReport,
-    model_figures,
+    model_statistics,
     pose_problems,
     verdict,
     versions,
@@ -219,7 +219,7 @@ def _assess(
         counts = sequences.setdefault(frame.sequence, {"frames": 0, "registered": 0})
         counts["frames"] += 1
         counts["registered"] += frame.name in registered
-    figures = model_figures(largest if largest is not None else pycolmap.Reconstruction())
+    statistics = model_statistics(largest if largest is not None else pycolmap.Reconstruction())
     report = MapReport(
         poses=poses,
         mapper="triangulation" if poses == "known" else "incremental" if poses == "prior" else options.mapper,
@@ -237,7 +237,7 @@ def _assess(
         versions=versions(),
         problems=problems,
         warnings=warnings,
-        **figures,
+        **statistics,
     )
     return report, largest
 

@@ -14,7 +14,7 @@ SEQUENTIAL_STEPS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 NEARBY_STEPS = 16  # a loop is closed with frames further away in time than this
 LOOP_PAIRS = 14  # partners of a frame beyond its neighbours in time
 LOOP_SPACING = 3  # of partners that follow each other in time only one in so many
-WORDS = 32  # of the vocabulary learned from the dataset itself
+VISUAL_WORDS = 32  # of the vocabulary learned from the dataset itself
 
 
 def choose_pairs(
@@ -99,13 +99,13 @@ def appearance_similarity(descriptors_f: list[np.ndarray], seed: int = 0) -> np.
     """Cosine similarity (F, F) of the frames' VLAD vectors over a small vocabulary learned from their own SIFT."""
     rng = np.random.default_rng(seed)
     samples = [_root(d[rng.choice(len(d), min(len(d), 150), replace=False)]) for d in descriptors_f if len(d)]
-    if not samples or sum(map(len, samples)) < WORDS:
+    if not samples or sum(map(len, samples)) < VISUAL_WORDS:
         return np.zeros((len(descriptors_f), len(descriptors_f)), np.float32)
     samples_n128 = np.concatenate(samples)
     samples_n128 = samples_n128[rng.permutation(len(samples_n128))[:20000]]
     cv2.setRNGSeed(seed)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 15, 1e-4)
-    _, _, words_k128 = cv2.kmeans(samples_n128, WORDS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
+    _, _, words_k128 = cv2.kmeans(samples_n128, VISUAL_WORDS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
     vectors_fd = np.stack([_vlad(_root(descriptors), words_k128) for descriptors in descriptors_f])
     vectors_fd -= vectors_fd.mean(axis=0)
     vectors_fd /= np.maximum(np.linalg.norm(vectors_fd, axis=1, keepdims=True), 1e-9)

@@ -1,4 +1,4 @@
-"""The quality of a map: the figures in map.json, the verdict, and both as a person reads them."""
+"""The quality of a map: the values in map.json, the verdict, and both as a person reads them."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def pose_problems(agreement: float) -> list[str]:
     ]
 
 
-def model_figures(model: pycolmap.Reconstruction) -> dict:
-    """Figures of one model: points, observations, mean track length, reprojection errors, points a frame."""
+def model_statistics(model: pycolmap.Reconstruction) -> dict:
+    """Statistics of one model: points, observations, mean track length, reprojection errors, points a frame."""
     points = list(model.points3D.values())
     errors = np.array([point.error for point in points])
     lengths = np.array([point.track.length() for point in points])

@@ -257,7 +257,7 @@ def verdict_metrics(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
 
 
 def summarize(outcomes: Sequence[CalibrationOutcome]) -> dict[str, float]:
-    """All figures of a set of images, flat."""
+    """All metrics of a set of images, flat."""
     return {
         "frames": len(outcomes),
         **error_metrics(outcomes),

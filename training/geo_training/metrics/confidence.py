@@ -14,7 +14,7 @@ _MOST_PIXELS = 20_000  # of one image; a rank correlation does not need more
 def confidence_metrics(
     true_n: np.ndarray, predicted_n: np.ndarray, sigma_n: np.ndarray, confidence_n: np.ndarray
 ) -> dict[str, float]:
-    """The figures of the stated uncertainty of one image, from the pixels that count (each (N,); `predicted_n` is in
+    """The metrics of the stated uncertainty of one image, from the pixels that count (each (N,); `predicted_n` is in
     metres).
 
     ause              area between the sparsification curve and the best there could be, in units of abs_rel (Ilg et al.

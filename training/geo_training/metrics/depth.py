@@ -1,7 +1,7 @@
-"""How good depth is: the seven figures of Eigen et al. (2014), by the protocol that later papers agreed on.
+"""How good depth is: the seven metrics of Eigen et al. (2014), by the protocol that later papers agreed on.
 
 An image is compared at the size of its true depth. The estimate's disparity, not its depth, is resized; it is inverted,
-brought to metres, clipped to the range that counts, and compared where the truth is known and in range. Figures are
+brought to metres, clipped to the range that counts, and compared where the truth is known and in range. Metrics are
 means over images. Three ways to bring it to metres are told apart, since a robot has no truth to scale by:
 
   median     each image by its own factor: median true depth over median estimated depth
@@ -23,7 +23,7 @@ from geo_perception.errors import InputError
 from geo_training.metrics.pose import percentile
 
 METRICS = ("abs_rel", "sq_rel", "rms", "log_rms", "d1", "d2", "d3")
-# What stands behind the name of a figure for each scaling.
+# What stands behind the name of a metric for each scaling.
 SCALINGS = {"median": "", "one_scale": "_one_scale", "unscaled": "_unscaled"}
 CROPS = ("garg", "none")
 _GARG_ROWS, _GARG_COLUMNS = (0.40810811, 0.99189189), (0.03594771, 0.96405229)
@@ -109,7 +109,7 @@ def counted_pixels(
 def evaluate_image(
     true_hw: np.ndarray, predicted_hw: np.ndarray, protocol: DepthProtocol, scale: float | None = None
 ) -> dict[str, float]:
-    """The seven figures of one image; `scale`, by which the prediction was multiplied; `coverage`, the share of the
+    """The seven metrics of one image; `scale`, by which the prediction was multiplied; `coverage`, the share of the
     pixels that count that have a prediction.
 
     Both depths are (H, W), along z, 0 or NaN where unknown; a prediction of another size is resized. Without a `scale`
@@ -136,8 +136,8 @@ def evaluate_image(
 
 
 def summarize(rows: Sequence[dict[str, float]], keys: Sequence[str] = METRICS, ending: str = "") -> dict[str, float]:
-    """The mean over images of each figure in `keys`, named with `ending`; an image whose figure is NaN is left out, and
-    a figure that no image has is NaN."""
+    """The mean over images of each metric in `keys`, named with `ending`; an image whose metric is NaN is left out, and
+    a metric that no image has is NaN."""
     return {f"{key}{ending}": mean_of(row.get(key, float("nan")) for row in rows) for key in keys}
 
 

@@ -1,6 +1,6 @@
 """Whether depth edges stand where object edges stand, and how sharp they are.
 
-The seven usual figures hardly see edges: few pixels lie on them. And a dense photometric loss blurs them. So edges are
+The seven usual metrics hardly see edges: few pixels lie on them. And a dense photometric loss blurs them. So edges are
 found in the true and in the predicted depth by one rule and compared like detections:
 
 - An edge is where depth jumps by more than a ratio between the two neighbours of a pixel. A ratio has no scale, so an
@@ -12,7 +12,7 @@ found in the true and in the predicted depth by one rule and compared like detec
 - A predicted edge is right within TOLERANCE_PX of a true one, a true one found within as much of a predicted one; the
   score is F1 of the two shares. Edges are not thinned: one that is smeared into a wide band is wrong at its rims.
 
-All at one size, the longer side EVALUATION_PX, so that figures of different cameras can be compared. It is somewhat
+All at one size, the longer side EVALUATION_PX, so that metrics of different cameras can be compared. It is somewhat
 smaller than what small networks see: at a larger one all of them are blurred alike and score near 0. Lidar that leaves
 most pixels empty has no edges: NaN. A depth camera leaves the rims of objects empty: where a pixel within TOLERANCE_PX
 is known, its depth is taken, which moves an edge no farther than what is still right.

@@ -48,7 +48,7 @@ class LengthUnit:
 
     @property
     def key(self) -> str:
-        """The unit as it stands in the keys of the figures: `cm`, or `pct` (of the median scene depth)."""
+        """The unit as it stands in the keys of the metrics: `cm`, or `pct` (of the median scene depth)."""
         return "cm" if self.metric else "pct"
 
     @property

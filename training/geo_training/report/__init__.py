@@ -1,1 +1,1 @@
-"""What every page is made of: its frame, charts, tables, and the machine that the figures come from."""
+"""What every page is made of: its frame, charts, tables, and the machine that the metrics come from."""

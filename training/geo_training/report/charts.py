@@ -42,14 +42,14 @@ def axis(title: str, **layout) -> dict:
 def line(x, y, name: str, color: str, hover: str = "", width: float = 2.5, **trace) -> go.Scatter:
     """A line through the points (x, y), broken where one is NaN. `hover` is Plotly's template of what is shown at a
     point, nothing where it is empty; `trace` are other properties of Plotly's trace."""
-    look = {"mode": "lines", "line": {"color": color, "width": width}}
-    return go.Scatter(x=rounded(x), y=rounded(y), name=name, **look | _hover(hover) | trace)
+    style = {"mode": "lines", "line": {"color": color, "width": width}}
+    return go.Scatter(x=rounded(x), y=rounded(y), name=name, **style | _hover(hover) | trace)
 
 
 def points(x, y, name: str, color: str, hover: str = "", size: float = 6, **trace) -> go.Scatter:
     """Dots at (x, y), with `hover` and `trace` as in `line`."""
-    look = {"mode": "markers", "marker": {"color": color, "size": size}}
-    return go.Scatter(x=rounded(x), y=rounded(y), name=name, **look | _hover(hover) | trace)
+    style = {"mode": "markers", "marker": {"color": color, "size": size}}
+    return go.Scatter(x=rounded(x), y=rounded(y), name=name, **style | _hover(hover) | trace)
 
 
 def diagonal(low: float, high: float, **trace) -> go.Scatter:

@@ -1,4 +1,4 @@
-"""What a figure was measured with: the machine, the versions, and a checksum of the data."""
+"""What a metric was measured with: the machine, the versions, and a checksum of the data."""
 
 from __future__ import annotations
 

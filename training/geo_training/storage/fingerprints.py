@@ -50,9 +50,9 @@ def sample_digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def digest_of(*facts: Any) -> str:
+def digest_of(*values: Any) -> str:
     """SHA-256 of anything that JSON can tell, of arrays (shape, type and values), and of lists and dicts of them."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=_for_json).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=_for_json).encode()).hexdigest()
 
 
 def digest_of_files(paths: Iterable[str | Path]) -> str:

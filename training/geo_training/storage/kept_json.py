@@ -15,9 +15,10 @@ from geo_perception.runtime.files import replace_text
 _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
-def to_kept_json(content: Any) -> str:
-    """The content as JSON; NaN and infinity by name, as strings. What JSON cannot hold is written as its text."""
-    return json.dumps(_named(content), indent=2, default=str, allow_nan=False) + "\n"
+def to_kept_json(content: Any, indent: int | None = 2) -> str:
+    """The content as JSON; NaN and infinity by name, as strings. What JSON cannot hold is written as its text. Without
+    an indent it is one line."""
+    return json.dumps(_named(content), indent=indent, default=str, allow_nan=False) + "\n"
 
 
 def from_kept_json(text: str) -> Any:

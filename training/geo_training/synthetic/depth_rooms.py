@@ -29,7 +29,7 @@ from geo_training.storage.images import encode_image
 from geo_training.synthetic import finishes
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.panorama_set import graded
-from geo_training.synthetic.paths import Walk, look, walk
+from geo_training.synthetic.paths import Walk, camera_pose, walk
 from geo_training.synthetic.pool import render_all
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
@@ -142,8 +142,8 @@ def render_scene(options: DepthRoomOptions, domain: str, index: int) -> tuple[Ca
         rng = np.random.default_rng([*key, burst])
         for _ in range(VIEW_TRIES):
             way = (_room_burst if domain == "room" else _street_burst)(room, rng, options.burst_frames)
-            glance = render(room, camera.resized(64, 48), way.T_world_camera[len(way) // 2], lighting, 1)
-            if (ids[glance.instance_hw] > 0).mean() > OBJECT_SHARE:
+            preview = render(room, camera.resized(64, 48), way.T_world_camera[len(way) // 2], lighting, 1)
+            if (ids[preview.instance_hw] > 0).mean() > OBJECT_SHARE:
                 break
         sensor = Sensor(
             rng.uniform(-0.6, 0.5), rng.uniform(0.001, 0.008), rng.uniform(0.002, 0.014), rng.uniform(0, 0.25)
@@ -224,7 +224,7 @@ def _street_burst(street: Room, rng: np.random.Generator, count: int) -> Walk:
     wobble_n3 = np.deg2rad(rng.normal(0, [0.4, 0.4, 0.6], (count, 3)))
     bob_n = height_m + rng.normal(0, 0.01, count)
     poses = [
-        look(np.array([x, y, z]), yaw + aside + dyaw, pitch_rad + dpitch, roll)
+        camera_pose(np.array([x, y, z]), yaw + aside + dyaw, pitch_rad + dpitch, roll)
         for (x, y), z, yaw, (dyaw, dpitch, roll) in zip(xy_n2, bob_n, headings, wobble_n3, strict=True)
     ]
     return Walk(steps * STREET_FRAME_S, np.array(poses))

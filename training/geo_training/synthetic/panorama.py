@@ -16,7 +16,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.synthetic.lighting import Lighting
-from geo_training.synthetic.paths import look
+from geo_training.synthetic.paths import camera_pose
 from geo_training.synthetic.render import develop, render
 from geo_training.synthetic.room import Room
 
@@ -63,7 +63,9 @@ def panorama_radiance(
     camera = _face_camera(width_px)
     strip = np.concatenate(
         [
-            render(room, camera, look(position_3, yaw_rad + turn, pitch), lighting, 1, with_depth=False).radiance_hw3
+            render(
+                room, camera, camera_pose(position_3, yaw_rad + turn, pitch), lighting, 1, with_depth=False
+            ).radiance_hw3
             for turn, pitch in _FACES
         ]
     )
@@ -91,7 +93,7 @@ def _lookup(width_px: int) -> tuple[np.ndarray, np.ndarray]:
     ray_hw3 = np.stack(
         [flat * np.cos(azimuth), -flat * np.sin(azimuth), np.tile(np.sin(elevation)[:, None], (1, width))], axis=-1
     )
-    frames = [look(np.zeros(3), turn, pitch)[:3, :3] for turn, pitch in _FACES]
+    frames = [camera_pose(np.zeros(3), turn, pitch)[:3, :3] for turn, pitch in _FACES]
     forward_k3 = np.array([frame[:, 2] for frame in frames])
     face_hw = np.argmax(ray_hw3 @ forward_k3.T, axis=-1)
     columns_hw, rows_hw = np.empty((2, height, width), np.float32)

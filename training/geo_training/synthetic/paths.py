@@ -61,13 +61,13 @@ def walk(
     pitch_n = np.deg2rad(-5.0 + 8.0 * _drift(rng, stamps_s, 6.0))
     roll_n = np.deg2rad(3.0 * _drift(rng, stamps_s, 3.0))
     poses = [
-        look(np.array([x, y, z]), yaw, pitch, roll)
+        camera_pose(np.array([x, y, z]), yaw, pitch, roll)
         for (x, y), z, yaw, pitch, roll in zip(xy_n2, z_n, yaw_n, pitch_n, roll_n, strict=True)
     ]
     return Walk(stamps_s, np.array(poses))
 
 
-def look(position_3: np.ndarray, yaw_rad: float, pitch_rad: float = 0.0, roll_rad: float = 0.0) -> np.ndarray:
+def camera_pose(position_3: np.ndarray, yaw_rad: float, pitch_rad: float = 0.0, roll_rad: float = 0.0) -> np.ndarray:
     """T_world_camera of a camera at `position_3` whose axis has this heading (0 is +x, counter-clockwise) and this
     elevation (positive looks up), turned about its axis by `roll_rad` (positive lowers the left end of the horizon)."""
     c, s = np.cos(pitch_rad), np.sin(pitch_rad)

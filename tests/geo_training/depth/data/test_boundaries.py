@@ -215,7 +215,7 @@ def command():
     return lambda *words: invoke(app, "boundaries", *words)
 
 
-def test_the_command_maps_a_dataset_and_writes_its_figures(dataset, command, tmp_path):
+def test_the_command_maps_a_dataset_and_writes_its_metrics(dataset, command, tmp_path):
     result = command(dataset.root, "--json", tmp_path / "figures.json")
     assert result.exit_code == 0, result.output
     content = json.loads((tmp_path / "figures.json").read_text())

@@ -82,7 +82,7 @@ def test_detected_masks_are_kept_and_made_once(dataset):
     assert np.array_equal(read_ids(dataset.root / "masks/a/000000.png"), first)
     assert np.array_equal(source.ids(dataset.frames[0]), first)
     assert len(source.network._network.images) == 1
-    assert read_kept_json(dataset.root / "masks/masks.json") == source.facts
+    assert read_kept_json(dataset.root / "masks/masks.json") == source.metadata
 
 
 def test_a_newer_image_is_looked_at_again(dataset):
@@ -134,15 +134,15 @@ def test_a_frame_without_a_mask_has_no_version(dataset, tmp_path):
 
 
 def test_other_weights_of_the_same_name_are_other_facts(tmp_path):
-    facts = []
+    metadata = []
     for number in range(2):
         path = tmp_path / str(number) / "weights.pth"
         path.parent.mkdir()
         path.write_bytes(bytes([number]))
-        facts.append(MaskNetwork(path).facts)
-    assert facts[0]["weights"] == facts[1]["weights"] == "weights.pth"
-    assert facts[0] != facts[1]
-    assert MaskNetwork(tmp_path / "0" / "weights.pth").facts == facts[0]
+        metadata.append(MaskNetwork(path).metadata)
+    assert metadata[0]["weights"] == metadata[1]["weights"] == "weights.pth"
+    assert metadata[0] != metadata[1]
+    assert MaskNetwork(tmp_path / "0" / "weights.pth").metadata == metadata[0]
 
 
 @pytest.fixture(scope="module", params=["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"])
@@ -166,7 +166,7 @@ def test_the_real_network_runs_from_a_file(random_weights):
     assert ids.shape == (48, 64)
     assert ids.dtype == np.uint16
     assert not network._network.training
-    assert network.facts["weights"] == random_weights.name
+    assert network.metadata["weights"] == random_weights.name
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):

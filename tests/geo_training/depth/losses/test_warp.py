@@ -15,7 +15,7 @@ from geo_training.depth.losses.warp import (
 )
 from geo_training.depth.networks.pose_network import motion_matrix
 from geo_training.synthetic.lighting import Lighting
-from geo_training.synthetic.paths import look
+from geo_training.synthetic.paths import camera_pose
 from geo_training.synthetic.render import Render, render
 from geo_training.synthetic.room import Room
 from geo_training.synthetic.surfaces import Place, Surfaces
@@ -123,8 +123,8 @@ class TestRoom:
 
     @pytest.fixture(scope="class")
     def views(self):
-        T_world_target = look(np.array([-0.1, 0.0, 1.3]), np.pi / 2 + 0.05, -0.1)
-        T_world_source = look(np.array([0.1, 0.06, 1.35]), np.pi / 2 + 0.08, -0.12, 0.02)
+        T_world_target = camera_pose(np.array([-0.1, 0.0, 1.3]), np.pi / 2 + 0.05, -0.1)
+        T_world_source = camera_pose(np.array([0.1, 0.06, 1.35]), np.pi / 2 + 0.08, -0.12, 0.02)
         target, source = (rendered(self.CAMERA, T) for T in (T_world_target, T_world_source))
         # The exact picture half a pixel to the right and below, to tell what interpolation costs.
         between = rendered(replace(self.CAMERA, cx_px=79.0, cy_px=59.0), T_world_target)

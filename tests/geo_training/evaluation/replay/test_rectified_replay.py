@@ -12,7 +12,7 @@ from geo_training.datasets.recordings.to_bag import BagMessages
 from geo_training.evaluation.replay.bag_input import open_bag
 from geo_training.evaluation.replay.replay import replay_bag
 from geo_training.synthetic.lighting import Lighting
-from geo_training.synthetic.paths import look
+from geo_training.synthetic.paths import camera_pose
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -51,7 +51,7 @@ def poses() -> list[np.ndarray]:
     for _ in range(FRAMES):
         position_3 = np.array([0.0, 0.0, 1.4]) + rng.uniform(-0.3, 0.3, 3)
         angles = np.radians([65, 0, 0]) + np.radians([10, 5, 4]) * rng.uniform(-1, 1, 3)
-        found.append(look(position_3, *angles))
+        found.append(camera_pose(position_3, *angles))
     return found
 
 

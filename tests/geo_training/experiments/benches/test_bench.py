@@ -39,7 +39,7 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def test_the_json_holds_figures_machine_versions_checksum_and_config(data, tmp_path):
+def test_the_json_holds_metrics_machine_versions_checksum_and_config(data, tmp_path):
     content, evaluation = run_benchmark(TINY, data, tmp_path / "work", BenchOptions(seed=3))
     assert set(content) == {"name", "figures", "machine", "versions", "data_sha256", "config"}
     assert content["name"] == "tiny"
@@ -80,7 +80,7 @@ def test_an_interrupted_stage_is_made_again(tmp_path):
     assert StageCache(tmp_path / "w", {"a": 1}).stage("long", lambda: {"done": 1})["done"] == 1
 
 
-def test_a_benchmark_that_keeps_a_figure_back_is_a_defect(data, tmp_path):
+def test_a_benchmark_that_keeps_a_metric_back_is_a_defect(data, tmp_path):
     silent = Benchmark("s", "", ("tiny",), "", "", ("recall",), lambda *_: BenchResult({}, {}))
     with pytest.raises(RuntimeError, match="did not give recall"):
         run_benchmark(silent, data, tmp_path / "work", BenchOptions())
@@ -110,7 +110,7 @@ def test_every_registered_benchmark_says_what_it_needs():
         assert benchmark.metrics
 
 
-def test_the_office_gives_the_figures_asked_for():
+def test_the_office_gives_the_metrics_asked_for():
     assert set(load_benchmark("localization-office").metrics) >= {
         "recall_5cm_5deg", "recall_10cm_5deg", "median_cm", "median_deg", "map_s", "train_s", "frame_ms_p50",
         "frame_ms_p99", "scene_bytes", "sift_recall_5cm_5deg", "sift_frame_ms_p50", "sift_bytes", "coverage_90",

@@ -1,4 +1,4 @@
-"""The adaptation benchmark gives the figures asked for."""
+"""The adaptation benchmark gives the metrics asked for."""
 
 from geo_training.experiments.bench import BenchOptions, load_benchmark, run_benchmark
 from geo_training.experiments.benches import calibration_adapt

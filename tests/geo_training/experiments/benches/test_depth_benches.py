@@ -132,7 +132,7 @@ def trained(asked):
     return [(name, config) for name, config in asked if not name.startswith("steps_")]
 
 
-def test_the_losses_bench_gives_every_figure_of_every_variant(data, tmp_path, fits, rooms, monkeypatch):
+def test_the_losses_bench_gives_every_metric_of_every_variant(data, tmp_path, fits, rooms, monkeypatch):
     small = {"ROOM_COUNT": 2, "BURSTS": 2, "BURST_FRAMES": 3, "LEAST_STEPS": 1, "SEEDS": 2}
     for name, value in small.items():
         monkeypatch.setattr(depth_losses, name, value)
@@ -291,19 +291,19 @@ CLAIM = Claim("keypoint", "baseline", "abs_rel", higher_is_better=False)
 def test_a_gain_shows_where_every_seed_has_it_and_it_is_more_than_chance(keypoint, shows, words):
     found = gain(CLAIM, of_seeds(baseline=(0.2, 0.3, 0.4), keypoint=keypoint))
     assert found["shows"] is shows
-    assert words in found["words"]
+    assert words in found["sentence"]
 
 
 def test_one_seed_says_that_chance_is_not_known():
     found = gain(CLAIM, of_seeds(baseline=(0.2,), keypoint=(0.1,)))
     assert found["shows"] is None
     assert found["std"] is None
-    assert "better by 0.1000; one seed" in found["words"]
+    assert "better by 0.1000; one seed" in found["sentence"]
 
 
-def test_sharper_edges_are_a_gain_though_the_figure_rises():
+def test_sharper_edges_are_a_gain_though_the_metric_rises():
     values = {name: [{"edge": value}] for name, value in (("boundary", 0.3), ("baseline", 0.1))}
-    claim = next(claim for claim in CLAIMS if claim.figure == "edge" and claim.against == "baseline")
+    claim = next(claim for claim in CLAIMS if claim.metric == "edge" and claim.against == "baseline")
     assert gain(claim, values)["gain"] == pytest.approx(0.2)
 
 

@@ -116,7 +116,7 @@ def test_the_row_without_boundaries_is_the_papers_best_but_for_the_term():
 
 
 def _results(**abs_rel):
-    """Made up figures for all rows; the paper's where none is given."""
+    """Made up metrics for all rows; the paper's where none is given."""
     results = []
     for row in table_rows(WEIGHTS):
         metrics = dict(row.paper or dict(zip(METRICS, PAPER_BASELINE, strict=True))) | {"edge": 0.1}
@@ -125,7 +125,7 @@ def _results(**abs_rel):
     return results
 
 
-def test_the_papers_own_figures_give_the_papers_findings():
+def test_the_papers_own_metrics_give_the_papers_findings():
     findings = sweep_findings(_results())
     assert findings["best"] == "w2.5_restart"
     assert findings["beats_baseline"] is True
@@ -149,7 +149,7 @@ def test_findings_wait_for_their_rows():
     assert "too_much_is_worst" not in sweep_findings(_results()[:4])
 
 
-def test_a_row_without_figures_is_no_best_row():
+def test_a_row_without_metrics_is_no_best_row():
     assert sweep_findings(_results(w7=math.nan))["best"] == "w2.5_restart"
     assert "too_much_is_worst" not in sweep_findings(_results(w7=math.nan))
 
@@ -163,7 +163,7 @@ def test_seeds_are_put_together_row_by_row():
     assert both[0].train_s == (1.0, 3.0)
 
 
-def test_the_report_has_our_figures_beside_the_papers(tmp_path):
+def test_the_report_has_our_metrics_beside_the_papers(tmp_path):
     written = write_sweep_report(_results(baseline=0.3333), _baseline(), tmp_path)
     markdown = written.markdown.read_text()
     line = next(line for line in markdown.splitlines() if line.startswith("| 0 (baseline)"))

@@ -215,7 +215,7 @@ def test_two_rows_of_one_name_are_refused(trained, recording, tmp_path):
         run_table([ROWS[0], ROWS[0]], small_config(datasets=(recording,)), tmp_path, rate)
 
 
-def test_tables_hold_our_figures_the_papers_and_the_changes(trained, recording, tmp_path):
+def test_tables_hold_our_metrics_the_papers_and_the_changes(trained, recording, tmp_path):
     results = run_table(ROWS, small_config(datasets=(recording,)), tmp_path, rate, (0, 1))
     columns = [DEPTH_COLUMNS["abs_rel"]]
     assert metric_table(results, columns) == (
@@ -296,7 +296,7 @@ def test_findings_say_what_shows_here_and_what_does_not():
     assert "no (Abs Rel +0.0300). In the paper: yes." in sentences[1]
 
 
-def test_the_report_is_written_with_the_papers_figures(tmp_path):
+def test_the_report_is_written_with_the_papers_metrics(tmp_path):
     written = write_keypoint_report(made_up({DET: 0.30, SFMLEARNER: 0.29, CONTROL: 0.31}), small_config(), tmp_path)
     markdown, page = written.markdown.read_text(), written.page.read_text()
     assert "| det + no expl | 0.300 |" in markdown

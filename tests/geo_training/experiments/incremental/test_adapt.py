@@ -85,7 +85,7 @@ def test_icarl_without_exemplars_is_lwf(learned):
     assert exemplars["bic", 0.2] == 4  # two are held out
 
 
-def test_the_figures_are_those_of_the_networks_that_were_kept(learned, panoramas, tmp_path):
+def test_the_metrics_are_those_of_the_networks_that_were_kept(learned, panoramas, tmp_path):
     config, folder, results, _ = learned
     result = next(r for r in results if r.method == "bic" and r.old == "indoor")
     network, scale = PaperNetwork.load(folder / "seed_0" / "indoor_outdoor" / "bic_20" / "network.safetensors")

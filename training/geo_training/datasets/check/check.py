@@ -17,11 +17,11 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Findings, the gravest first; `figures` are what was measured on the way."""
+    """Findings, the gravest first; `values` are what was measured on the way."""
 
     frames: int
     findings: list[Finding]
-    figures: dict
+    values: dict
 
     def count(self, severity: Severity) -> int:
         return sum(finding.severity is severity for finding in self.findings)
@@ -33,7 +33,7 @@ class CheckReport:
     def to_dict(self) -> dict:
         counts = {f"{severity.value}s": self.count(severity) for severity in Severity}
         findings = [finding.to_dict() for finding in self.findings]
-        return {"frames": self.frames, "usable": self.usable, **counts, "findings": findings, "figures": self.figures}
+        return {"frames": self.frames, "usable": self.usable, **counts, "findings": findings, "values": self.values}
 
 
 def check_dataset(root: str | Path) -> CheckReport:
@@ -44,7 +44,7 @@ def check_dataset(root: str | Path) -> CheckReport:
     findings += check_stamps(dataset.frames)
     readable = [frame for frame in dataset.frames if frame.name in qualities]
     findings += check_lens(dataset, readable)
-    pose_findings, figures = check_poses(dataset, readable)
+    pose_findings, values = check_poses(dataset, readable)
     findings += pose_findings
     findings.sort(key=lambda finding: _ORDER[finding.severity])
-    return CheckReport(len(dataset), findings, figures)
+    return CheckReport(len(dataset), findings, values)

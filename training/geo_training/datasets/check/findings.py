@@ -25,7 +25,7 @@ class Finding:
     message: str
     remedy: str
     frames: tuple[str, ...] = ()  # names of the frames, at most the first fifty
-    figures: dict = field(default_factory=dict)
+    values: dict = field(default_factory=dict)
 
     def to_dict(self) -> dict:
         return asdict(self) | {"severity": self.severity.value, "frames": list(self.frames)}

@@ -52,14 +52,14 @@ def check_lens(dataset: SceneDataset, frames: list[Frame]) -> list[Finding]:
         gain, sigma = compare(pairs, camera, moved)
         if gain < CLEARLY or gain < CLEARLY_SIGMA * sigma:
             continue
-        figures = {"gain": gain, "sigma": sigma, "pairs": len(pairs)}
+        values = {"gain": gain, "sigma": sigma, "pairs": len(pairs)}
         if rectified:
             message = f"the images of {camera_id} came as rectified, but still show the distortion of their lens"
             remedy = "make the dataset again with --rectified false"
         else:
             message = f"the distortion of the lens was taken out of images of {camera_id} that did not have it any more"
             remedy = "they were rectified before: make the dataset again with --rectified true"
-        findings.append(Finding("lens", Severity.ERROR, message, remedy, figures=figures))
+        findings.append(Finding("lens", Severity.ERROR, message, remedy, values=values))
     return findings
 
 

@@ -73,7 +73,7 @@ class _Matcher:
 
 
 def check_poses(dataset: SceneDataset, frames: list[Frame]) -> tuple[list[Finding], dict]:
-    """Findings about the poses of readable `frames`, and figures: the agreement of each convention."""
+    """Findings about the poses of readable `frames`, and values: the agreement of each convention."""
     posed = [frame for frame in frames if frame.T_world_camera is not None]
     if not posed:
         message = "no frame has a pose"
@@ -88,12 +88,12 @@ def check_poses(dataset: SceneDataset, frames: list[Frame]) -> tuple[list[Findin
         )
     matcher = _Matcher(dataset)
     pairs = _moving_pairs(posed, dataset, matcher)
-    convention, figures = _check_convention(pairs, dataset)
+    convention, values = _check_convention(pairs, dataset)
     findings += convention
     if not convention:
         findings += _check_K_by_poses(pairs, dataset) + _check_depth(pairs, dataset)
     findings += _check_jumps(posed, dataset, matcher)
-    return findings, figures
+    return findings, values
 
 
 def _moving_pairs(frames: list[Frame], dataset: SceneDataset, matcher: _Matcher) -> list[tuple[Frame, Frame, Matches]]:
@@ -143,7 +143,7 @@ def _check_convention(pairs, dataset: SceneDataset) -> tuple[list[Finding], dict
     scores = {
         name: float(np.median([_pair_agreement(p, dataset, turn) for p in pairs])) for name, turn in turns.items()
     }
-    figures = {"pairs": len(pairs), "agreement": scores}
+    values = {"pairs": len(pairs), "agreement": scores}
     given = scores[AS_GIVEN]
     best = max(CONVENTIONS, key=scores.__getitem__)
     if scores[best] >= FITS_AGREEMENT and scores[best] > given + CLEARLY:
@@ -152,13 +152,13 @@ def _check_convention(pairs, dataset: SceneDataset) -> tuple[list[Finding], dict
             f"({scores[best]:.0%})"
         )
         remedy = f"the stored poses are {best}: convert them to T_world_camera and make the dataset again"
-        return [Finding("pose convention", Severity.ERROR, message, remedy, figures=figures)], figures
+        return [Finding("pose convention", Severity.ERROR, message, remedy, values=values)], values
     if given < GOOD_AGREEMENT:
         message = f"only {given:.0%} of the feature matches agree with the poses, and no other convention fits better"
         remedy = "check K, and that images and poses have the same clock; or map with --poses none"
         severity = Severity.ERROR if given < GOOD_AGREEMENT / 2 else Severity.WARNING
-        return [Finding("poses disagree", severity, message, remedy, figures=figures)], figures
-    return [], figures
+        return [Finding("poses disagree", severity, message, remedy, values=values)], values
+    return [], values
 
 
 def _check_K_by_poses(pairs, dataset: SceneDataset) -> list[Finding]:
@@ -177,7 +177,7 @@ def _check_K_by_poses(pairs, dataset: SceneDataset) -> list[Finding]:
         f"K scaled by {best:.3g} fits images and poses better ({scores[best]:.0%} of the matches, not {given:.0%})"
     )
     remedy = "the images were resized without K: scale it, or give the images in their first size"
-    return [Finding("K scale", Severity.WARNING, message, remedy, figures={"factor": best})]
+    return [Finding("K scale", Severity.WARNING, message, remedy, values={"factor": best})]
 
 
 def _check_depth(pairs, dataset: SceneDataset) -> list[Finding]:
@@ -200,12 +200,12 @@ def _check_depth(pairs, dataset: SceneDataset) -> list[Finding]:
     if agree <= 0.5:
         message = f"depth and poses tell no common scale: {agree:.0%} of {len(ratios)} features are near the median"
         remedy = "check that depth and images were taken together, by one camera, and are upright alike"
-        return [Finding("depth disagrees", Severity.WARNING, message, remedy, figures={"agree": agree})]
+        return [Finding("depth disagrees", Severity.WARNING, message, remedy, values={"agree": agree})]
     if 1 / DEPTH_FACTOR < factor < DEPTH_FACTOR:
         return []
     message = f"depth is {factor:.3g} times what the poses say (median of {len(ratios)} features)"
     remedy = "check the unit of the depth images (--depth-scale) and that of the poses"
-    return [Finding("depth scale", Severity.WARNING, message, remedy, figures={"factor": factor})]
+    return [Finding("depth scale", Severity.WARNING, message, remedy, values={"factor": factor})]
 
 
 def _check_jumps(frames: list[Frame], dataset: SceneDataset, matcher: _Matcher) -> list[Finding]:

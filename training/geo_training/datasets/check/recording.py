@@ -65,14 +65,14 @@ def _check_K(camera_id: str, camera: Camera) -> list[Finding]:
             # Both coordinates are off by one factor: this K was made for another size.
             size = np.rint(sides * factor.mean()).astype(int)
             remedy = f"K fits images of about {size[0]}x{size[1]}: scale it by {1 / factor.mean():.3g}"
-        figures = {"off_centre_share": float(off.max())}
+        values = {"off_centre_share": float(off.max())}
         severity = Severity.ERROR if outside else Severity.WARNING
-        findings.append(Finding("principal point", severity, message, remedy, figures=figures))
+        findings.append(Finding("principal point", severity, message, remedy, values=values))
     if view_deg.max() > MAX_VIEW_DEG or view_deg.max() < MIN_VIEW_DEG:
         message = f"{camera_id}: a field of view of {view_deg[0]:.0f} x {view_deg[1]:.0f} degrees is not plausible"
         remedy = "check the focal length: it is in pixels of the stored images"
-        figures = {"view_deg": view_deg.tolist()}
-        findings.append(Finding("focal length", Severity.ERROR, message, remedy, figures=figures))
+        values = {"view_deg": view_deg.tolist()}
+        findings.append(Finding("focal length", Severity.ERROR, message, remedy, values=values))
     if abs(camera.fx_px / camera.fy_px - 1) > PIXEL_ASPECT:
         message = f"{camera_id}: fx {camera.fx_px:.0f} and fy {camera.fy_px:.0f} differ by more than {PIXEL_ASPECT:.0%}"
         remedy = "check that the images were not stretched; K must be stretched with them"
@@ -115,21 +115,21 @@ def _check_clock(sequence: str, frames: list[Frame]) -> list[Finding]:
     jump_n = interval_s > max(JUMP * usual_s, JUMP_LEAST_S)
     hole_n = (interval_s > HOLE * usual_s) & ~jump_n
     dropped_n = (interval_s > DROPPED * usual_s) & ~jump_n & ~hole_n
-    figures = {"median_interval_s": usual_s, "longest_interval_s": float(interval_s.max())}
+    values = {"median_interval_s": usual_s, "longest_interval_s": float(interval_s.max())}
     if jump_n.any():
         where = [frames[index + 1] for index in np.flatnonzero(jump_n)]
         message = f"{sequence}: the clock jumps {jump_n.sum()} times, by up to {interval_s.max():.0f} s"
         remedy = "mend the clock, or split the recording there into sequences"
-        findings.append(Finding("clock jump", Severity.WARNING, message, remedy, named(where), figures))
+        findings.append(Finding("clock jump", Severity.WARNING, message, remedy, named(where), values))
     if hole_n.any():
         where = [frames[index + 1] for index in np.flatnonzero(hole_n)]
         message = f"{sequence}: {hole_n.sum()} gaps of up to {interval_s[hole_n].max():.2f} s (usual: {usual_s:.3f} s)"
         remedy = "check whether messages were lost; poses are not interpolated over gaps"
-        findings.append(Finding("gap", Severity.NOTE, message, remedy, named(where), figures))
+        findings.append(Finding("gap", Severity.NOTE, message, remedy, named(where), values))
     if dropped_n.any():
         where = [frames[index + 1] for index in np.flatnonzero(dropped_n)]
         message = f"{sequence}: {dropped_n.sum()} of {len(interval_s)} intervals lack frames"
         remedy = "record with more bandwidth or a lower rate, so that frames come evenly"
         severity = by_share(int(dropped_n.sum()), len(interval_s), DROPPED_SHARE)
-        findings.append(Finding("rolling gaps", severity, message, remedy, named(where), figures))
+        findings.append(Finding("rolling gaps", severity, message, remedy, named(where), values))
     return findings

@@ -29,14 +29,14 @@ from geo_training.storage.folders import refuse_overlap
 from geo_training.storage.images import read_grey
 from geo_training.storage.kept_json import read_kept_json, write_kept_json
 
-FOLDER, FACTS = "boundaries", "boundaries.json"
+FOLDER, METADATA_FILE = "boundaries", "boundaries.json"
 _SOBEL_SCALE = 0.25  # the 3 x 3 kernel answers 4 to a straight step of height 1
 _OBJECTS_KEY = "objects"  # in the PNG: how many objects the frame shows
 _VERSION_KEY = "made_of"  # in the PNG: the checksum of the mask
 
 
 @dataclass(frozen=True)
-class BoundaryFigures:
+class BoundaryCounts:
     """What `make_boundaries` did. Frames without a mask have no map, and are left out by the loss."""
 
     frames: int
@@ -107,23 +107,23 @@ def choose_masks(
         refuse_overlap(dataset.root / FOLDER, [folder])
         return _existing(dataset, folder)
     own = dataset.root / instance_masks.FOLDER
-    facts = read_kept_json(own / instance_masks.FACTS)
-    if facts is None and own.is_dir() and any(own.rglob("*.png")):
+    metadata = read_kept_json(own / instance_masks.METADATA_FILE)
+    if metadata is None and own.is_dir() and any(own.rglob("*.png")):
         if ask_network:
             raise InputError(f"{own} holds masks that no network made; leave out --weights, or move the folder away")
         return _existing(dataset, own)
     complete = all(instance_masks.mask_path(own, frame).is_file() for frame in dataset.frames)
-    if facts is not None and complete and not ask_network:
+    if metadata is not None and complete and not ask_network:
         return _existing(dataset, own)
-    if facts not in (None, network.facts) and not overwrite:
-        raise InputError(f"{own} was made with {_label(facts)}; pass the same again, or --overwrite")
-    if facts is not None and overwrite:
+    if metadata not in (None, network.metadata) and not overwrite:
+        raise InputError(f"{own} was made with {_label(metadata)}; pass the same again, or --overwrite")
+    if metadata is not None and overwrite:
         network.get_ready()  # before anything is lost
         shutil.rmtree(own)
     return DetectedMasks(dataset, network)
 
 
-def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = False) -> BoundaryFigures:
+def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = False) -> BoundaryCounts:
     """Writes the map of every frame that has a mask. Maps that were made of the masks as they are now are kept:
     interrupted, the same call goes on.
 
@@ -131,10 +131,10 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
     mask.
     """
     folder = dataset.root / FOLDER
-    made_from = read_kept_json(folder / FACTS)
+    made_from = read_kept_json(folder / METADATA_FILE)
     if made_from is None and folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} holds files that this command did not write; move the folder away")
-    if made_from not in (None, masks.facts) and not overwrite:
+    if made_from not in (None, masks.metadata) and not overwrite:
         raise InputError(f"{folder} was made from {_label(made_from)}; pass --overwrite to make it again")
     versions = [(frame, masks.version(frame)) for frame in dataset.frames]
     there = [(frame, version) for frame, version in versions if version is not None]
@@ -150,12 +150,12 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
             if count is None:
                 ids_hw = masks.ids(frame)
                 count, made = len(np.unique(ids_hw[ids_hw != 0])), made + 1
-                if not (folder / FACTS).is_file():
-                    write_kept_json(folder / FACTS, masks.facts)
+                if not (folder / METADATA_FILE).is_file():
+                    write_kept_json(folder / METADATA_FILE, masks.metadata)
                 _write_map(path, boundary_map(ids_hw), count, masks.version(frame) or version)
             objects.append(count)
             advance(note=f"{frame.name}: {count} objects")
-    return BoundaryFigures(
+    return BoundaryCounts(
         frames=len(dataset), with_map=len(there), made=made, kept=len(there) - made, objects=sum(objects),
         frames_without_object=objects.count(0),
     )  # fmt: skip
@@ -186,5 +186,5 @@ def _objects_of(path: Path, version: str) -> int | None:
         return None
 
 
-def _label(facts: dict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
+def _label(metadata: dict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in metadata.items())

@@ -113,7 +113,7 @@ class _MotionCriterion:
         enough = motion.flow >= options.min_flow and motion.parallax >= options.min_parallax
         return _Moved.ENOUGH if enough else _Moved.TOO_LITTLE
 
-    def looks_alike(self, a: Frame, b: Frame) -> bool:
+    def similar(self, a: Frame, b: Frame) -> bool:
         """Whether b shows what a shows: the camera neither moved nor turned."""
         options = self.options
         if self._metric(a, b):
@@ -130,7 +130,7 @@ def _clips_of(frames: list[Frame], options: ClipOptions, criterion: _MotionCrite
     """The clips of the frames of one sequence and split, in the order of time."""
     clips, last = [], None
     for index, target in enumerate(frames):
-        if last is not None and criterion.looks_alike(last, target):
+        if last is not None and criterion.similar(last, target):
             continue
         last = target
         half = options.length // 2

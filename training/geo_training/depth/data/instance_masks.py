@@ -25,7 +25,7 @@ from geo_training.storage.fingerprints import file_digest, sample_digest
 from geo_training.storage.images import encode_image
 from geo_training.storage.kept_json import read_kept_json, write_kept_json
 
-FOLDER, FACTS = "masks", "masks.json"
+FOLDER, METADATA_FILE = "masks", "masks.json"
 MIN_SCORE = 0.7  # below this the network itself would rather not say
 IMAGE_SIDE_PX = 800  # the shorter side that torchvision's weights were trained with
 _MASK_LEVEL = 0.5
@@ -36,7 +36,7 @@ class MaskSource(Protocol):
     """Where the masks of a dataset's frames come from."""
 
     @property
-    def facts(self) -> dict: ...  # what the masks depend on, saved beside what is made of them
+    def metadata(self) -> dict: ...  # what the masks depend on, saved beside what is made of them
 
     def version(self, frame: Frame) -> str | None: ...  # checksum of what its mask is made of; None: it has none
 
@@ -51,9 +51,9 @@ class MaskFolder:
     folder: Path
 
     @property
-    def facts(self) -> dict:
+    def metadata(self) -> dict:
         own = self.folder == self.dataset.root / FOLDER  # goes where the dataset goes
-        return read_kept_json(self.folder / FACTS) or {"masks": FOLDER if own else str(self.folder.resolve())}
+        return read_kept_json(self.folder / METADATA_FILE) or {"masks": FOLDER if own else str(self.folder.resolve())}
 
     def version(self, frame: Frame) -> str | None:
         return sample_digest(mask_path(self.folder, frame)) or None
@@ -81,9 +81,9 @@ class MaskNetwork:
     _device: Any = field(default="cpu", repr=False)
 
     @property
-    def facts(self) -> dict:
-        facts = {"network": "Mask R-CNN", "weights": _weights_name(self.weights), "min_score": self.min_score}
-        return facts | ({"weights_sha256": self._weights_sha256} if self.weights is not None else {})
+    def metadata(self) -> dict:
+        metadata = {"network": "Mask R-CNN", "weights": _weights_name(self.weights), "min_score": self.min_score}
+        return metadata | ({"weights_sha256": self._weights_sha256} if self.weights is not None else {})
 
     @cached_property
     def _weights_sha256(self) -> str:
@@ -115,8 +115,8 @@ class DetectedMasks:
     network: MaskNetwork
 
     @property
-    def facts(self) -> dict:
-        return self.network.facts
+    def metadata(self) -> dict:
+        return self.network.metadata
 
     def version(self, frame: Frame) -> str | None:
         """That of the mask once it is made; before, it is like no other."""
@@ -135,7 +135,7 @@ class DetectedMasks:
         if self._is_made(frame):
             return read_ids(path)
         ids_hw = self.network.ids(self.dataset.image(frame))
-        write_kept_json(folder / FACTS, self.facts)
+        write_kept_json(folder / METADATA_FILE, self.metadata)
         write_ids(path, ids_hw)
         return ids_hw
 

@@ -116,11 +116,11 @@ class PoseEstimator:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} does not fit a motion network ({reason}); make it again") from None
 
-    def save(self, path: str | Path, facts: dict) -> None:
-        """Writes the weights, with `facts` in the header."""
+    def save(self, path: str | Path, metadata: dict) -> None:
+        """Writes the weights, with `metadata` in the header."""
         tensors = {name: value.cpu().numpy() for name, value in self.network.state_dict().items()}
         header = {"kind": KIND, "format_version": FORMAT_VERSION, "network": asdict(self.network.config)}
-        save_weights(path, tensors, {**header, "size_px": list(self.size_px), **facts})
+        save_weights(path, tensors, {**header, "size_px": list(self.size_px), **metadata})
 
     @torch.inference_mode()
     def motion(self, views: list[np.ndarray]) -> list[np.ndarray]:

@@ -26,7 +26,7 @@ OFFICE_DOWN = (0.0, -1.0, 0.0)  # the y axis of its world points up
 def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
     """150 crops of each held-out panorama, drawn by the seed from what a robot's camera may be, and every office frame.
 
-    The principal point of the office camera is off the centre by `office_offset_deg`; `office_centred_` are figures of
+    The principal point of the office camera is off the centre by `office_offset_deg`; `office_centred_` are metrics of
     the same frames cut so that it is not.
 
     Raises InputError when the weights do not say that those panoramas were held out of their training.
@@ -62,7 +62,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
 
 
 def named_metrics(crops: dict, by_domain: dict[str, dict], office: dict) -> dict[str, float]:
-    """The figures by their names in the benchmark: those of the crops plainly, those of a domain of crops and of the
+    """The metrics by their names in the benchmark: those of the crops plainly, those of a domain of crops and of the
     office behind its name. The field of view of the office is called vfov."""
     metrics = dict(crops)
     for domain, own in by_domain.items():
@@ -85,7 +85,7 @@ def check_held_out(header: dict, names: Sequence[str]) -> None:
     seen = [name for name in names if name not in header.get("held_out", ()) or name in learned]
     if seen:
         raise InputError(
-            f"the weights do not say that the panorama '{seen[0]}' was held out of their training, so figures on it "
+            f"the weights do not say that the panorama '{seen[0]}' was held out of their training, so metrics on it "
             "would flatter them; train them again with the committed config"
         )
 

@@ -39,7 +39,7 @@ def bench_command(
     seed: SeedOption = 0,
     json_path: JsonOption = None,
 ) -> None:
-    """Run a named benchmark and write its figures with the machine, the versions and a checksum of the data.
+    """Run a named benchmark and write its metrics with the machine, the versions and a checksum of the data.
 
     `geo-eval bench list` says what each one needs and how long it takes.
 
@@ -57,7 +57,7 @@ def bench_command(
         if report is not None and evaluation is not None:
             write_evaluation(evaluation, report)
     if report is not None and evaluation is None:
-        warn(f"{name} has no report to show, so nothing was written to {report}; its figures go to --json")
+        warn(f"{name} has no report to show, so nothing was written to {report}; its metrics go to --json")
     write_json(json_path, content)
     for key in benchmark.metrics:
         typer.echo(f"{key} = {bench.format_metric(content['figures'][key])}")
@@ -69,7 +69,7 @@ def _list_benchmarks(json_path: Path | None) -> None:
         typer.echo(f"{benchmark.name}: {benchmark.summary}")
         typer.echo(f"    needs   {benchmark.needs}")
         typer.echo(f"    takes   {benchmark.duration}")
-        typer.echo(f"    figures {', '.join(benchmark.metrics)}")
+        typer.echo(f"    metrics {', '.join(benchmark.metrics)}")
     rows = [
         {"name": b.name, "summary": b.summary, "needs": b.needs, "duration": b.duration, "figures": b.metrics}
         for b in found

@@ -1,4 +1,4 @@
-"""Whether what the papers say of their losses shows in ours: figures over seeds, claims, and the table."""
+"""Whether what the papers say of their losses shows in ours: metrics over seeds, claims, and the table."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DETAILS = ("rooms_abs_rel", "office_abs_rel", "rooms_d1", "office_d1", "object_e
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says of a loss: `variant` is better than `against` in `figure`."""
+    """What a paper says of a loss: `variant` is better than `against` in `metric`."""
 
     variant: str
     against: str
-    figure: str
+    metric: str
     higher_is_better: bool
 
 
@@ -41,7 +41,7 @@ CLAIMS = (
 
 
 def named_metrics(by_name: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """`<variant>_<figure>` and its `_std` over the seeds (that of a sample; NaN for one seed)."""
+    """`<variant>_<metric>` and its `_std` over the seeds (that of a sample; NaN for one seed)."""
     metrics = {}
     for name, own in by_name.items():
         for key in (*METRICS, *DETAILS):
@@ -51,25 +51,25 @@ def named_metrics(by_name: dict[str, list[dict[str, float]]]) -> dict[str, float
 
 
 def gain(claim: Claim, by_seed: dict[str, list[dict[str, float]]]) -> dict:
-    """Whether a claim shows. `by_seed` are figures by variant; those of one seed have the same start and are compared.
+    """Whether a claim shows. `by_seed` are metrics by variant; those of one seed have the same start and are compared.
     It shows where every seed gains, and the mean gain is more than the deviation of the gains."""
     sign = 1 if claim.higher_is_better else -1
     pairs = zip(by_seed[claim.variant], by_seed[claim.against], strict=True)
-    gains = [sign * (with_it[claim.figure] - without[claim.figure]) for with_it, without in pairs]
+    gains = [sign * (with_it[claim.metric] - without[claim.metric]) for with_it, without in pairs]
     mean, deviation = mean_and_std(gains)
-    sentence = f"{claim.variant} against {claim.against}, {claim.figure}: "
+    sentence = f"{claim.variant} against {claim.against}, {claim.metric}: "
     if not math.isfinite(mean):
-        sentence += "not known, since a training has no such figure"
-        return {**asdict(claim), "gain": mean, "std": deviation, "shows": None, "words": sentence}
+        sentence += "not known, since a training has no such metric"
+        return {**asdict(claim), "gain": mean, "std": deviation, "shows": None, "sentence": sentence}
     sentence += f"{'better' if mean > 0 else 'worse'} by {abs(mean):.4f}"
     if len(gains) == 1:
         verdict = "one seed, so how much of it is chance is not known"
-        return {**asdict(claim), "gain": mean, "std": None, "shows": None, "words": f"{sentence}; {verdict}"}
+        return {**asdict(claim), "gain": mean, "std": None, "shows": None, "sentence": f"{sentence}; {verdict}"}
     shows = min(gains) > 0 and mean > deviation
     better = sum(value > 0 for value in gains)
     verdict = "the gain shows" if shows else "no gain shows"
     sentence = f"{sentence} ± {deviation:.4f}, better at {better} of {len(gains)} seeds: {verdict}"
-    return {**asdict(claim), "gain": mean, "std": deviation, "shows": shows, "words": sentence}
+    return {**asdict(claim), "gain": mean, "std": deviation, "shows": shows, "sentence": sentence}
 
 
 def write_results(
@@ -92,4 +92,4 @@ def write_results(
         Column("rooms_abs_rel", "Abs Rel (rooms)"),
         Column("office_abs_rel", "Abs Rel (office)"),
     )
-    write_table(rows, TableReport("What each loss is worth", sentences, columns, "baseline"), configs["baseline"], out)
+    write_table(rows, TableReport("The effect of each loss", sentences, columns, "baseline"), configs["baseline"], out)

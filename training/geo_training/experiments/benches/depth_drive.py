@@ -37,8 +37,8 @@ CHANGES = {"area_px": 320 * 96, "batch": 4, "learning_rate": 6e-4, "backbone_rat
 
 
 def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResult:
-    """The seven figures are of the KITTI samples: to 80 m, Garg's crop, each image by its own scale. They are colour,
-    what is learned from is grey. ATE is of the drive's last frames. `office_` figures are of the office's last frames,
+    """The seven metrics are of the KITTI samples: to 80 m, Garg's crop, each image by its own scale. They are colour,
+    what is learned from is grey. ATE is of the drive's last frames. `office_` metrics are of the office's last frames,
     by a network that learned from the others. `flat_abs_rel` and `office_flat_abs_rel` are those of a flat map."""
     splits = {
         DRIVE: lambda frames: first_and_last(frames, DRIVE_FIRST, DRIVE_LAST),

@@ -1,4 +1,4 @@
-"""What each loss is worth: five trainings from one start, with as many steps, on a real office and on rendered rooms
+"""The effect of each loss: five trainings from one start, with as many steps, on a real office and on rendered rooms
 whose objects are known exactly."""
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     metrics |= {f"flat_{key}": value for key, value in metrics_of(flat).items()}
     metrics |= {f"{name}_step_s": pace.step_s for name, pace in paces.items()} | vars(plan)
     gains = [gain(claim, by_seed) for claim in CLAIMS]
-    sentences = [f"{found['words']}." for found in gains]
+    sentences = [f"{found['sentence']}." for found in gains]
     for sentence in sentences:
         say(sentence)
     about = f"{plan.start_steps} steps of SfMLearner's losses make the common start of a seed; every variant goes on "

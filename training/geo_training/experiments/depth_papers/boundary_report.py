@@ -83,7 +83,7 @@ def finding_sentences(results: Sequence[RowResult]) -> list[str]:
 
 
 def write_sweep_report(results: Sequence[RowResult], baseline: DepthTrainingConfig, out: str | Path) -> WrittenTable:
-    """Writes table.md, table.json and table.html into `out`, with the paper's figures beside ours."""
+    """Writes table.md, table.json and table.html into `out`, with the paper's metrics beside ours."""
     edges = any(math.isfinite(result.mean(EDGE_COLUMN.metric)) for result in results)
     columns = [*DEPTH_COLUMNS.values(), *([EDGE_COLUMN] if edges else [])]
     sentences = (*_HOW, *finding_sentences(results))

@@ -88,7 +88,7 @@ def sweep_command(
     device: DeviceOverride = None,
     json_path: JsonOption = None,
 ) -> None:
-    """Fill the table of the paper on object boundaries: a baseline, eight ways to go on from it, seven figures.
+    """Fill the table of the paper on object boundaries: a baseline, eight ways to go on from it, seven metrics.
 
     One row more trains on without the boundary term, which the paper left out. The table is written into `table.md`,
     `table.json` and, with plots, `table.html` after every row. The same command goes on after an interruption.

@@ -1,4 +1,4 @@
-"""The tables of `experiment_table` as Markdown, JSON and a page, our figures beside the paper's."""
+"""The tables of `experiment_table` as Markdown, JSON and a page, our metrics beside the paper's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from geo_training.report.tables import Table, TableSection, markdown_document
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the table: its key, its heading, its digits after the point, and which way is better."""
+    """A metric of the table: its key, its heading, its digits after the point, and which way is better."""
 
     metric: str
     title: str
@@ -44,13 +44,13 @@ DEPTH_COLUMNS = {
     )
 }
 _CHANGE_NOTE = (
-    "Our figure less the reference's, and the same of the paper's. A change within the deviation over seeds is chance."
+    "Our metric less the reference's, and the same of the paper's. A change within the deviation over seeds is chance."
 )
 
 
 @dataclass(frozen=True)
 class TableReport:
-    """What a table says beside its figures: title, sentences above it, columns, and the row that the others are
+    """What a table says beside its metrics: title, sentences above it, columns, and the row that the others are
     compared with."""
 
     title: str
@@ -75,7 +75,7 @@ def write_table(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     paths = WrittenTable(out / "table.md", out / "table.json", out / "table.html")
-    sections = [TableSection("Figures", _seeds_note(results), metric_table(results, report.columns))]
+    sections = [TableSection("Metrics", _seeds_note(results), metric_table(results, report.columns))]
     reference = find_result(results, report.reference)
     if reference is not None and len(results) > 1:
         table = change_table(results, reference, report.columns)
@@ -94,7 +94,7 @@ def find_result(results: Sequence[RowResult], name: str) -> RowResult | None:
 
 
 def metric_table(results: Sequence[RowResult], columns: Sequence[Column]) -> Table:
-    """A line for each row: our figures, then the paper's, then how long a training took."""
+    """A line for each row: our metrics, then the paper's, then how long a training took."""
     has_paper = any(result.row.paper for result in results)
     header = ["row", *(column.title for column in columns)]
     header += [f"{column.title} (paper)" for column in columns] if has_paper else []
@@ -144,4 +144,4 @@ def _seeds_note(results: Sequence[RowResult]) -> str:
     seeds = results[0].seeds if results else ()
     if len(seeds) > 1:
         return f"Means over {len(seeds)} seeds; ± is the deviation over them."
-    return "One training of each row: how much chance there is in a figure is not known."
+    return "One training of each row: how much chance there is in a metric is not known."

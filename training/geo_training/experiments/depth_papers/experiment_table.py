@@ -26,14 +26,14 @@ from geo_training.storage.output_file import check_folder_takes_files
 
 RESULT, WEIGHTS = "result.json", "depth.safetensors"
 Metrics = dict[str, float]
-# Of weights that a config made. What the figures depend on besides is told by its `key`, where it has one.
+# Of weights that a config made. What the metrics depend on besides is told by its `key`, where it has one.
 Evaluate = Callable[[Path, DepthTrainingConfig], Metrics]
 TABLE_VERSION = 2  # of how a row is measured; one of another version is not taken
 
 
 @dataclass(frozen=True)
 class Row:
-    """One training of a table: `changes` to the config that all rows share, as in its YAML file, and the figures that
+    """One training of a table: `changes` to the config that all rows share, as in its YAML file, and the metrics that
     the paper printed for it, None where the row is ours."""
 
     name: str
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RowResult:
-    """What a row came to: its figures for each seed, in the order of `seeds`, and how long each training took."""
+    """What a row came to: its metrics for each seed, in the order of `seeds`, and how long each training took."""
 
     row: Row
     seeds: tuple[int, ...]
@@ -94,7 +94,7 @@ class DepthMeasure:
 
     @cached_property
     def key(self) -> str:
-        """Images, depth, objects, cameras and protocol: nothing else decides the figures of some weights."""
+        """Images, depth, objects, cameras and protocol: nothing else decides the metrics of some weights."""
         content = []
         for query in self.queries:
             maps = (query.load_image, query.load_depth_m, query.load_instances)
@@ -141,7 +141,7 @@ def run_table(
 
 
 def table_content(results: Sequence[RowResult], base_config: DepthTrainingConfig) -> dict:
-    """All of a table: figures of every seed, their means and deviations, and the paper's."""
+    """All of a table: metrics of every seed, their means and deviations, and the paper's."""
     rows = []
     for result in results:
         names = list(dict.fromkeys(name for metrics in result.metrics for name in metrics))

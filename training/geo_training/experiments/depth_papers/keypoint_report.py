@@ -93,7 +93,7 @@ def finding_sentences(results: Sequence[RowResult]) -> list[str]:
 
 
 def write_keypoint_report(results: Sequence[RowResult], base: DepthTrainingConfig, out: str | Path) -> WrittenTable:
-    """Writes table.md, table.json and table.html into `out`, with the paper's figures beside ours."""
+    """Writes table.md, table.json and table.html into `out`, with the paper's metrics beside ours."""
     columns = [DEPTH_COLUMNS[name] for name in METRICS]
     sentences = (*_HOW, *finding_sentences(results))
     return write_table(results, TableReport(TITLE, sentences, columns, SFMLEARNER), base, out)

@@ -114,7 +114,7 @@ class Experiment:
         self._old = {key: value for key, value in self._old.items() if key[1] != seed}
 
     def teacher(self, name: str, seed: int, cosine: bool = False) -> tuple[Teacher, Row]:
-        """The network that learned the domain `name`, to distil from, and its figures on both domains."""
+        """The network that learned the domain `name`, to distil from, and its metrics on both domains."""
         folder = self._old_folder(name, seed, cosine)
         key = self._key([name, cosine, seed])
         kept = self._read_result(folder, key)

@@ -9,7 +9,7 @@ import numpy as np
 
 from geo_training.report.tables import mean_and_std
 
-# What was measured at one moment: domain -> split (validation, test) -> figure -> value.
+# What was measured at one moment: domain -> split (validation, test) -> metric -> value.
 Row = dict[str, dict[str, dict[str, float]]]
 
 
@@ -63,14 +63,14 @@ class AdaptResult:
     exemplars: int
     train_s: float
 
-    def matrix(self, split: str = "test", figure: str = "umse") -> DomainMatrix:
-        """Of one figure on one split."""
+    def matrix(self, split: str = "test", metric: str = "umse") -> DomainMatrix:
+        """Of one metric on one split."""
         domains = (self.old, self.new)
-        rows = [tuple(row[domain][split][figure] for domain in domains) for row in (self.before, self.after)]
-        return DomainMatrix(domains, tuple(rows), tuple(self.constant[d][split][figure] for d in domains))
+        rows = [tuple(row[domain][split][metric] for domain in domains) for row in (self.before, self.after)]
+        return DomainMatrix(domains, tuple(rows), tuple(self.constant[d][split][metric] for d in domains))
 
     def to_json(self) -> dict:
-        """All of it, with the matrix's figures on both splits."""
+        """All of it, with the matrix's metrics on both splits."""
         readings = {}
         for split in ("validation", "test"):
             matrix = self.matrix(split)

@@ -17,7 +17,7 @@ from geo_training.report.page import tables_page, write_page
 from geo_training.report.tables import Table, TableSection, markdown_document, mean_and_std
 
 MARKDOWN, PAGE = "adapt.md", "adapt.html"
-HUNDREDTHS = 100.0  # of the normalized targets' squared errors; the paper's figures look like these
+HUNDREDTHS = 100.0  # of the normalized targets' squared errors; the paper's values look like these
 _NAMES = {
     "joint": "joint (bound)",
     "finetune": "finetuning",
@@ -81,7 +81,7 @@ def table_1(single: Single, domains: Sequence[str]) -> Table:
             cells = []
             for name in learned:
                 rows = list(single[name].values())
-                cells += [_hundredths(*mean_and_std([row[domain][split][figure] for row in rows])) for figure in names]
+                cells += [_hundredths(*mean_and_std([row[domain][split][metric] for row in rows])) for metric in names]
             lines.append([f"{split} {domain}", *cells])
     return header, lines
 
