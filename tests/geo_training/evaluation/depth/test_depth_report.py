@@ -10,10 +10,10 @@ import pytest
 from geo_training.evaluation.depth import evaluate as depth
 from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth, headline
 from geo_training.evaluation.depth.pictures import (
+    chosen_frames,
     draw_alike,
     draw_error,
     draw_frame,
-    pictured_names,
     shrink_known,
 )
 from geo_training.evaluation.depth.report import render_depth_report, write_depth_report
@@ -266,11 +266,11 @@ def test_the_page_is_written(evaluation, tmp_path):
 
 
 def test_pictures_are_of_the_best_the_middle_and_the_worst(evaluation):
-    names = pictured_names(evaluation, each=2)
+    names = chosen_frames(evaluation, each=2)
     assert names["worst"][0] == "room/3"
     shown = [name for kind in names.values() for name in kind]
     assert len(shown) == len(set(shown)) == 6
-    assert pictured_names(evaluation, each=1)["best"] != pictured_names(evaluation, each=1)["typical"]
+    assert chosen_frames(evaluation, each=1)["best"] != chosen_frames(evaluation, each=1)["typical"]
 
 
 def test_the_pictures_of_a_frame_have_one_size(evaluation):

@@ -58,7 +58,7 @@ def bag_from_dataset(
     """
     dataset = SceneDataset(root)
     check_output(out, MADE_BAG, [Path(root)], overwrite)
-    frames = _chosen_frames(dataset, sequence, split)
+    frames = _selected_frames(dataset, sequence, split)
     shift_ns = max(0, FIRST_STAMP_NS - frames[0].stamp_ns)
     _refuse_late(frames, shift_ns)
     with output_folder(out, MADE_BAG, [Path(root)], overwrite) as work:
@@ -88,7 +88,7 @@ def is_made_bag(folder: Path) -> bool:
 MADE_BAG = FolderKind("bag", is_made_bag, ("metadata.yaml", "*.mcap", "*.db3", "*.zstd"))
 
 
-def _chosen_frames(dataset: SceneDataset, sequence: str | None, split: str | None) -> list[Frame]:
+def _selected_frames(dataset: SceneDataset, sequence: str | None, split: str | None) -> list[Frame]:
     if sequence is not None and sequence not in dataset.sequences:
         raise InputError(f"{dataset.root} has no sequence '{sequence}'; it has {', '.join(dataset.sequences)}")
     frames = [

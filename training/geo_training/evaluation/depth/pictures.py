@@ -15,7 +15,7 @@ _FAR_RGB, _RIGHT_RGB, _NEAR_RGB = (200, 50, 40), (245, 245, 245), (35, 95, 190)
 _SPARSE_SHARE = 0.3  # of pixels with true depth; fewer are drawn as dots
 
 
-def pictured_names(evaluation: DepthEvaluation, each: int = 3) -> dict[str, list[str]]:
+def chosen_frames(evaluation: DepthEvaluation, each: int = 3) -> dict[str, list[str]]:
     """`best`, `typical` (about the median) and `worst` frames by abs_rel, at most `each` and none twice; those without
     an answer first among the worst."""
     ranked = [row for row in evaluation.rows if np.isfinite(row["abs_rel"])]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from geo_training.evaluation.depth.charts import depth_charts
 from geo_training.evaluation.depth.evaluate import DepthEvaluation
-from geo_training.evaluation.depth.pictures import ERROR_LIMIT, draw_frame, pictured_names
+from geo_training.evaluation.depth.pictures import ERROR_LIMIT, chosen_frames, draw_frame
 from geo_training.metrics.depth import METRICS, SCALINGS
 from geo_training.metrics.edges import EVALUATION_PX, TOLERANCE_PX
 from geo_training.report.numbers import count, number, percent, three, two
@@ -198,7 +198,7 @@ def _edge_lines(key: str, label: str) -> list[tuple]:
 def _pictures(evaluation: DepthEvaluation) -> list[Markup]:
     rows_by_name = {row["name"]: row for row in evaluation.rows}
     sections = []
-    for kind, names in pictured_names(evaluation).items():
+    for kind, names in chosen_frames(evaluation).items():
         rows = Markup()
         for name in names:
             drawn = draw_frame(evaluation, name)
