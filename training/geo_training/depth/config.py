@@ -69,7 +69,7 @@ class LossConfig(Strict):
         return any(map(self.weighs, compared)) or (self.weighs("confidence") and not self.weighs("depth"))
 
 
-class AugmentationConfig(Strict):
+class ClipAugmentationConfig(Strict):
     """How training clips differ from the recording."""
 
     flip: bool = True
@@ -104,7 +104,7 @@ class DepthTrainingConfig(Strict):
     )
     area_px: int = Field(256 * 192, ge=32 * 32, le=1 << 21, description="pixels of a training image, about")
     size_px: tuple[int, int] | None = Field(None, description="width and height instead, the same for every dataset")
-    augmentation: AugmentationConfig = AugmentationConfig()
+    augmentation: ClipAugmentationConfig = ClipAugmentationConfig()
     losses: LossConfig = LossConfig()
     steps: int = Field(4000, ge=1)
     batch: int = Field(6, ge=1)

@@ -22,7 +22,7 @@ from geo_training.console import say
 from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.loop import make_accelerator, run_loop
 from geo_training.experiments.incremental.config import AdaptConfig, TrainingConfig
-from geo_training.experiments.incremental.matrix import AdaptResult, Row
+from geo_training.experiments.incremental.matrix import AdaptResult, DomainMetrics
 from geo_training.experiments.incremental.strategies import Strategy, make_strategy
 from geo_training.experiments.incremental.strategies.base import ContinualContext
 from geo_training.experiments.incremental.strategies.finetune import Finetune
@@ -113,7 +113,7 @@ class Experiment:
         self._domains = {key: value for key, value in self._domains.items() if key[1] != seed}
         self._old = {key: value for key, value in self._old.items() if key[1] != seed}
 
-    def teacher(self, name: str, seed: int, cosine: bool = False) -> tuple[Teacher, Row]:
+    def teacher(self, name: str, seed: int, cosine: bool = False) -> tuple[Teacher, DomainMetrics]:
         """The network that learned the domain `name`, to distil from, and its metrics on both domains."""
         folder = self._old_folder(name, seed, cosine)
         key = self._key([name, cosine, seed])
@@ -185,21 +185,21 @@ class Experiment:
             (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
         PartialState().wait_for_everyone()
 
-    def _measure(self, network: PaperNetwork, seed: int) -> Row:
+    def _measure(self, network: PaperNetwork, seed: int) -> DomainMetrics:
         """The network's errors on both domains, on validation and test crops."""
-        return self._row(seed, lambda source: predict(network, CropSet.all_of(source), self.device).outputs_n3)
+        return self._errors_of(seed, lambda source: predict(network, CropSet.all_of(source), self.device).outputs_n3)
 
-    def _constant(self, old: str, seed: int) -> Row:
+    def _constant(self, old: str, seed: int) -> DomainMetrics:
         """The errors of always answering the mean of the old domain's training targets."""
         mean_3 = self.domain(old, seed).train.targets_n3.mean(axis=0)
-        return self._row(seed, lambda source: np.broadcast_to(mean_3, (len(source), 3)))
+        return self._errors_of(seed, lambda source: np.broadcast_to(mean_3, (len(source), 3)))
 
-    def _row(self, seed: int, outputs_of: Callable[[CropSource], np.ndarray]) -> Row:
-        row: Row = {}
+    def _errors_of(self, seed: int, outputs_of: Callable[[CropSource], np.ndarray]) -> DomainMetrics:
+        metrics: DomainMetrics = {}
         for name in self.config.domains:
             sources = {split: getattr(self.domain(name, seed), split) for split in SPLITS}
-            row[name] = {s: mse_metrics(outputs_of(c), c.targets_n3, self.scale) for s, c in sources.items()}
-        return row
+            metrics[name] = {s: mse_metrics(outputs_of(c), c.targets_n3, self.scale) for s, c in sources.items()}
+        return metrics
 
     def _old_folder(self, name: str, seed: int, cosine: bool) -> Path:
         return self.out / f"seed_{seed}" / f"{name}{'_cosine' if cosine else ''}"
@@ -236,7 +236,7 @@ class Experiment:
 
 def run_incremental(
     config: AdaptConfig, out: str | Path, overwrite: bool = False
-) -> tuple[list[AdaptResult], dict[str, dict[int, Row]]]:
+) -> tuple[list[AdaptResult], dict[str, dict[int, DomainMetrics]]]:
     """Every direction, method, seed and exemplar share of the config.
 
     Returns the results, and the rows of the networks that learned one domain only: domain -> seed -> row (Table 1).

@@ -10,7 +10,7 @@ import numpy as np
 from geo_training.report.tables import mean_and_std
 
 # What was measured at one moment: domain -> split (validation, test) -> metric -> value.
-Row = dict[str, dict[str, dict[str, float]]]
+DomainMetrics = dict[str, dict[str, dict[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class AdaptResult:
     method: str
     share: float | None
     seed: int
-    before: Row
-    after: Row
-    constant: Row
+    before: DomainMetrics
+    after: DomainMetrics
+    constant: DomainMetrics
     exemplars: int
     train_s: float
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from geo_perception.runtime.files import replace_text
 from geo_training.experiments.incremental.config import AdaptConfig
-from geo_training.experiments.incremental.matrix import AdaptResult, Row, order_found, over_seeds
+from geo_training.experiments.incremental.matrix import AdaptResult, DomainMetrics, order_found, over_seeds
 from geo_training.report.charts import ACCENT, BAD, THIRD, axis, make_chart
 from geo_training.report.numbers import number
 from geo_training.report.page import tables_page, write_page
@@ -31,7 +31,7 @@ _UNITS = (
     "µMSE is the mean of the three. ± is the deviation over seeds."
 )
 _Y_AXIS = axis("µMSE x 100", rangemode="tozero")
-Single = dict[str, dict[int, Row]]
+Single = dict[str, dict[int, DomainMetrics]]
 
 
 def write_adapt_report(
