@@ -1,4 +1,4 @@
-"""The installed commands, interrupted before they have imported what they need."""
+"""The installed commands: what they load before they are told what to do, and an interruption in that time."""
 
 import configparser
 import os
@@ -37,6 +37,12 @@ def test_left_alone_it_runs():
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "dataset" in said
+
+
+def test_no_slow_library_is_loaded_before_a_command_needs_it():
+    code = "import geo_training.cli, sys; print(sorted({'plotly', 'pycolmap', 'timm', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
 
 
 def test_they_are_what_is_installed():

@@ -23,7 +23,7 @@ def _group() -> None:
 
 
 def _weights(name: str) -> Path:
-    from geo_perception.calibration.estimator import reference_weights
+    from geo_perception.calibration.estimator import reference_weights  # torch: seconds
 
     return reference_weights() if name == "reference" else Path(name)
 
@@ -59,7 +59,7 @@ def fit(
 
     Example: `geo-train calibration fit street.yaml --from reference --panoramas panoramas --out street.safetensors`
     """
-    from geo_training.calibration.fit import fit_calibration
+    from geo_training.calibration.fit import fit_calibration  # torch: seconds
 
     changes = {"panoramas": panoramas, "steps": steps, "batch": batch, "device": device, "seed": seed}
     if start_from is not None:

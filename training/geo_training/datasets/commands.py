@@ -13,8 +13,12 @@ from rich.table import Table
 
 from geo_perception.errors import InputError
 from geo_training.console import NotGoodEnough, command_group, say, warn, write_json
+from geo_training.datasets.check.check import check_dataset
+from geo_training.datasets.check.findings import Severity
 from geo_training.datasets.import_commands import import_command, names_in
 from geo_training.datasets.recording_commands import from_bag_command, from_video_command, to_bag_command
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.splits import every_nth_split, sequence_split, time_block_split, without_test
 from geo_training.options import JsonOption
 
 app = command_group(
@@ -73,9 +77,6 @@ def split(
 
     Example: `geo-train dataset split office --by blocks --first 0.7 --block 10`
     """
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.datasets.splits import every_nth_split, sequence_split, time_block_split, without_test
-
     given = {"--test": test or None, "--val": val or None, "--first": first, "--block": block, "--every": every}
     _refuse_idle(by, {option for option, value in given.items() if value is not None})
     dataset = SceneDataset(root)
@@ -104,9 +105,6 @@ def check(root: DatasetArgument, json_path: JsonOption = None) -> None:
 
     Example: `geo-train dataset check office --json check.json`
     """
-    from geo_training.datasets.check.check import check_dataset
-    from geo_training.datasets.check.findings import Severity
-
     report = check_dataset(root)
     write_json(json_path, report.to_dict())
     colours = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "cyan"}

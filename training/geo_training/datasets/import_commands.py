@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from geo_training.console import say, warn, write_json
+from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
+from geo_training.datasets.recordings.recorded_cameras import parse_K
 from geo_training.options import JsonOption, OverwriteOption
 
 
@@ -61,9 +63,6 @@ def import_command(
 
     Example: `geo-train dataset import recordings/chess --format 7scenes --fps 4 --out chess`
     """
-    from geo_training.datasets.importers import ImportOptions, guess_format, import_dataset
-    from geo_training.datasets.recordings.recorded_cameras import parse_K
-
     if format_ is None and path.exists():
         format_ = Format(guess_format(path))
         say(f"{path} is read as --format {format_.value}")

@@ -11,6 +11,11 @@ import typer
 from geo_perception.errors import InputError
 from geo_perception.geometry import pose_from_quaternion
 from geo_training.console import say, warn, write_json
+from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
+from geo_training.datasets.recordings.from_video import dataset_from_videos
+from geo_training.datasets.recordings.pose_options import PoseOptions
+from geo_training.datasets.recordings.recorded_cameras import parse_K
+from geo_training.datasets.recordings.to_bag import bag_from_dataset
 from geo_training.options import JsonOption, OverwriteOption
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="The dataset to make.", show_default=False)]
@@ -92,10 +97,6 @@ def from_bag_command(
 
     Example: `geo-train dataset from-bag monday tuesday --image /front/image_raw --pose /tf --out floor2`
     """
-    from geo_training.datasets.recordings.from_bag import BagOptions, dataset_from_bags
-    from geo_training.datasets.recordings.pose_options import PoseOptions
-    from geo_training.datasets.recordings.recorded_cameras import parse_K
-
     poses = PoseOptions(
         topic=pose,
         map_frame=map_frame,
@@ -129,9 +130,6 @@ def from_video_command(
 
     Example: `geo-train dataset from-video walk1.mp4 walk2.mp4 --out office --fps 4`
     """
-    from geo_training.datasets.recordings.from_video import dataset_from_videos
-    from geo_training.datasets.recordings.recorded_cameras import parse_K
-
     result = dataset_from_videos(videos, out, fps, None if K is None else parse_K(K), overwrite)
     write_json(json_path, result)
     for note in result["notes"]:
@@ -158,8 +156,6 @@ def to_bag_command(
 
     Example: `geo-train dataset to-bag office --out office_bag --split test`
     """
-    from geo_training.datasets.recordings.to_bag import bag_from_dataset
-
     result = bag_from_dataset(dataset, out, compressed, sequence, split, storage.value, overwrite)
     write_json(json_path, result)
     if result["shift_ns"]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from geo_training.console import say, write_json
+from geo_training.datasets.scene import SceneDataset
 from geo_training.options import DeviceOption, JsonOption
 
 
@@ -34,7 +35,7 @@ def boundaries_command(
 
     Example: `geo-train depth boundaries drive --weights maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth`
     """
-    from geo_training.datasets.scene import SceneDataset
+    # torch: seconds
     from geo_training.depth.data.boundaries import choose_masks, make_boundaries
     from geo_training.depth.data.instance_masks import MIN_SCORE, MaskNetwork
 

@@ -10,6 +10,7 @@ import typer
 from geo_training.config import config_path
 from geo_training.console import command_group, say, write_json
 from geo_training.depth.boundary_commands import boundaries_command
+from geo_training.depth.config import CONFIGS, DepthTrainingConfig
 from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, StepsOverride
 
 DatasetsOption = Annotated[
@@ -56,8 +57,7 @@ def fit(
 
     Example: `geo-train depth fit default --dataset drive --out depth.safetensors`
     """
-    from geo_training.depth.config import CONFIGS, DepthTrainingConfig
-    from geo_training.depth.fit import fit_depth
+    from geo_training.depth.fit import fit_depth  # torch: seconds
 
     changes = {
         "datasets": tuple(dataset) if dataset else None,

@@ -9,6 +9,11 @@ from typing import Annotated
 import typer
 
 from geo_training.console import NotGoodEnough, say, warn, write_json
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.tally import Tally
+from geo_training.mapping.known_distances import parse_known_distance
+from geo_training.mapping.landmark_set import FILE_NAME
+from geo_training.mapping.report import readable
 from geo_training.options import JsonOption
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A dataset.", show_default=False)]
@@ -82,11 +87,9 @@ def map_command(
         geo-train map office --poses none --scale-from "walk/000010.jpg walk/000042.jpg 2.35"
         --scale-from "walk/000042.jpg walk/000080.jpg 3.10"
     """
-    from geo_training.datasets.scene import SceneDataset
+    # pycolmap loads slowly.
     from geo_training.mapping.build import MapOptions, build_map, save_map
     from geo_training.mapping.features import FeatureOptions
-    from geo_training.mapping.known_distances import parse_known_distance
-    from geo_training.mapping.report import readable
 
     known_distances = tuple(parse_known_distance(text) for text in scale_from or ())
     options = MapOptions(
@@ -138,9 +141,7 @@ def landmarks_command(
 
         geo-train landmarks office --count 400
     """
-    from geo_training.datasets.scene import SceneDataset
-    from geo_training.datasets.tally import Tally
-    from geo_training.mapping.landmark_set import FILE_NAME
+    # pycolmap loads slowly.
     from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
     from geo_training.mapping.scene_map import SceneMap
 

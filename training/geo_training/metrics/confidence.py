@@ -66,7 +66,7 @@ def removed_shares() -> np.ndarray:
 
 def rank_correlation(first_n: np.ndarray, second_n: np.ndarray) -> float:
     """Spearman's rank correlation of at most 20 000 pixels, evenly taken; NaN where either is constant."""
-    from scipy.stats import spearmanr
+    from scipy.stats import spearmanr  # loads slowly
 
     step = max(1, len(first_n) // _MOST_PIXELS)
     first_n, second_n = first_n[::step], second_n[::step]

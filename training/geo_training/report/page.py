@@ -35,7 +35,7 @@ _TEMPLATES = jinja2.Environment(
 
 def page(title: str, sections: Iterable[Markup | str], charts: Mapping[str, go.Figure]) -> str:
     """The whole page as text. Empty sections are left out; `charts` are those that `chart_section` gives a place."""
-    from plotly.offline import get_plotlyjs
+    from plotly.offline import get_plotlyjs  # loads slowly
 
     content = {name: chart.to_plotly_json() for name, chart in charts.items()}
     # "</" would end the script element early.

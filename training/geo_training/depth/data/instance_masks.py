@@ -167,7 +167,7 @@ def load_mask_rcnn(weights: Path | None, image_side_px: int = IMAGE_SIDE_PX):
     torchvision download its own (MaskRCNN_ResNet50_FPN_V2_Weights). Nothing in the file can run code. Raises InputError
     when the file does not fit, or nothing can be downloaded.
     """
-    from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
+    from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2  # loads slowly
 
     state = _downloaded_state() if weights is None else _state_of(weights)
     try:
@@ -184,7 +184,7 @@ def load_mask_rcnn(weights: Path | None, image_side_px: int = IMAGE_SIDE_PX):
 
 
 def _downloaded_state() -> dict:
-    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_V2_Weights  # loads slowly
 
     weights = MaskRCNN_ResNet50_FPN_V2_Weights.DEFAULT
     try:

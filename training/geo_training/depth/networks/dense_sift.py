@@ -32,7 +32,7 @@ class DenseSift(nn.Module):
 
     def __init__(self, patch_px: int = PATCH_PX, stride: int = 1, angles: int = 8):
         super().__init__()
-        from kornia.feature import DenseSIFTDescriptor
+        from kornia.feature import DenseSIFTDescriptor  # loads slowly, and few losses need it
 
         cell_px, rest = divmod(patch_px - 3, 4)
         if rest or cell_px < 2:

@@ -108,7 +108,7 @@ def _scale_space(grey_b1hw: torch.Tensor) -> Iterator[torch.Tensor]:
     kornia's ScalePyramid doubles the image with aligned corners, so that blur changes over the image and finds
     keypoints of its own. Here every pixel is doubled alike, as OpenCV does.
     """
-    from kornia.filters import gaussian_blur2d
+    from kornia.filters import gaussian_blur2d  # loads slowly, and few losses need it
 
     def blur(image_b1hw: torch.Tensor, have_px: float, want_px: float) -> torch.Tensor:
         sigma_px = math.sqrt(want_px**2 - have_px**2)

@@ -8,6 +8,7 @@ from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult,
 from geo_training.experiments.incremental.adapt import run_incremental
 from geo_training.experiments.incremental.config import load_adapt_config
 from geo_training.experiments.incremental.matrix import AdaptResult, order_found, over_seeds
+from geo_training.experiments.incremental.report import write_adapt_report
 
 METHODS = ("joint", "finetune", "lwf", "icarl", "lucir", "bic")
 METRICS = ("old_mse", "new_mse", "old_mse_before")
@@ -17,8 +18,6 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     """Figures are mean squared errors of the normalized targets (without a unit), mean of the three parameters, on test
     crops of panoramas that no training saw; means over three seeds, and their deviations. A seed also splits the
     panoramas. The report `adapt.html` lies in the work folder."""
-    from geo_training.experiments.incremental.report import write_adapt_report
-
     changes = {"panoramas": str(data_root / "panoramas"), "device": options.device}
     config = load_adapt_config("adapt_small", both_ways=False, exemplar_shares=(), **changes)
     config = config.model_copy(update={"seeds": tuple(options.seed + seed for seed in config.seeds)})

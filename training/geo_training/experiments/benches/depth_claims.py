@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from geo_training.experiments.depth_papers.experiment_report import Column, TableReport, write_table
 from geo_training.experiments.depth_papers.experiment_table import Row, RowResult
 from geo_training.report.tables import mean_and_std
 
@@ -77,8 +78,6 @@ def write_results(
 ) -> None:
     """table.md, table.json and table.html, with `sentences` above them. `results` has `figures` and `train_s` of every
     seed, by the name of the variant."""
-    from geo_training.experiments.depth_papers.experiment_report import Column, TableReport, write_table
-
     rows = []
     for name, own in results.items():
         changes = {"losses": configs[name].losses.model_dump(mode="json")} if name in configs else {}

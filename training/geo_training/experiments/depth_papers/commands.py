@@ -51,6 +51,7 @@ def keypoint_table_command(
 
     Example: `geo-train depth keypoint-table keypoints_small --dataset office --test office --out keypoints`
     """
+    # torch: seconds
     from geo_training.experiments.depth_papers.experiment_table import measure_on, table_content
     from geo_training.experiments.depth_papers.keypoint_report import keypoint_findings, write_keypoint_report
     from geo_training.experiments.depth_papers.keypoint_table import run_keypoint_table
@@ -95,6 +96,7 @@ def sweep_command(
 
     Example: `geo-train depth boundary-sweep sfmlearner --dataset kitti --test kitti_test --out sweep`
     """
+    # torch: seconds
     from geo_training.experiments.depth_papers.boundary_report import sweep_findings, write_sweep_report
     from geo_training.experiments.depth_papers.boundary_sweep import FINETUNE_STEPS, run_sweep
     from geo_training.experiments.depth_papers.experiment_table import measure_on, table_content

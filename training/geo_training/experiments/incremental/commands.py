@@ -45,6 +45,7 @@ def adapt_command(
 
     Example: `geo-train calibration adapt adapt_small --method lwf --panoramas panoramas --out lwf`
     """
+    # torch: seconds
     from geo_training.experiments.incremental.adapt import Experiment
     from geo_training.experiments.incremental.config import load_adapt_config
     from geo_training.experiments.incremental.strategies import make_strategy
@@ -77,6 +78,7 @@ def incremental_command(
 
     Example: `geo-train calibration incremental paper --panoramas panoramas --out paper`
     """
+    # torch: seconds
     from geo_training.experiments.incremental.adapt import run_incremental
     from geo_training.experiments.incremental.config import load_adapt_config
     from geo_training.experiments.incremental.report import write_adapt_report
