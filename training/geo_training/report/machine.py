@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
+import psutil
+
+import geo_perception
+import geo_training
+from geo_training.storage.fingerprints import digest_of, file_digest
+
 # The packages that decide a result.
 PACKAGES = ("geo_perception", "torch", "timm", "pycolmap", "poselib", "opencv-python-headless", "numpy", "scipy",
             "rosbags", "ros-jazzy-rclpy")  # fmt: skip
-_BLOCK_BYTES = 1 << 20
 
 
 def describe_machine() -> dict[str, object]:
     """Processor, cores this process may use, memory in GiB, GPU (or none), operating system."""
-    import psutil
-
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor_name(),
@@ -42,30 +44,24 @@ def describe_versions() -> dict[str, str]:
 
 
 def sha256_of_data(*roots: str | Path) -> str:
-    """One checksum over files and folders: of every file its path below its root, its size and its content.
+    """One checksum over files and folders: of every file its path below its root and its content.
 
     Hidden files are left out. The same data at another place has the same checksum.
     """
-    digest = hashlib.sha256()
+    found = []
     for root in map(Path, roots):
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file() and not _hidden(p, root))
-        for path in files:
-            name = path.name if path == root else path.relative_to(root).as_posix()
-            digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(_BLOCK_BYTES):
-                    digest.update(block)
-    return digest.hexdigest()
+        found += [
+            (path.name if path == root else path.relative_to(root).as_posix(), file_digest(path)) for path in files
+        ]
+    return digest_of(found)
 
 
 def sha256_of_code() -> str:
     """One checksum over the sources and configs of both packages, as they are on this disk."""
-    import geo_perception
-    import geo_training
-
     roots = [Path(package.__file__).parent for package in (geo_perception, geo_training)]
     paths = sorted(path for root in roots for path in root.rglob("*") if path.suffix in (".py", ".yaml"))
-    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
+    return digest_of([file_digest(path) for path in paths])
 
 
 def _hidden(path: Path, root: Path) -> bool:
@@ -83,7 +79,7 @@ def _processor_name() -> str:
 
 
 def _gpu_name() -> str:
-    import torch
+    import torch  # loads slowly
 
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import os
@@ -37,6 +36,7 @@ from geo_training.calibration.data.crops import render_crop
 from geo_training.calibration.data.panorama_files import load_panorama
 from geo_training.calibration.data.panoramas import Panorama, list_panoramas
 from geo_training.console import progress_bar, say, warn
+from geo_training.storage.fingerprints import file_digest
 from geo_training.storage.folders import refuse_overlap
 from geo_training.storage.images import encode_image
 
@@ -122,7 +122,7 @@ def _inspect(panorama: Panorama) -> tuple[str, str, str]:
     """Name, checksum, and why it cannot be used (empty when it can)."""
     try:
         load_panorama(panorama.path)
-        return panorama.name, hashlib.sha256(panorama.path.read_bytes()).hexdigest(), ""
+        return panorama.name, file_digest(panorama.path), ""
     except InputError as error:
         return panorama.name, "", str(error)
 
