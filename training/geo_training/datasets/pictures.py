@@ -124,13 +124,18 @@ def _read_header(path: Path, _mtime_ns: int, _size: int) -> PictureHeader:
 def is_cut_short(path: Path, header: PictureHeader) -> bool:
     """Whether a JPEG lacks a part of its picture: decoders fill that with grey and say nothing. What other formats lack
     is seen when their header is read."""
-    if header.kind not in ("JPEG", "MPO"):
-        return False
     try:
-        data = path.read_bytes()
+        return header.kind in ("JPEG", "MPO") and is_cut_jpeg(path.read_bytes())
+    except OSError:
+        return True
+
+
+def is_cut_jpeg(data: bytes) -> bool:
+    """Whether the bytes of a JPEG lack a part of its picture."""
+    try:
         if not compressed_header(data).ended:  # some cameras leave the end mark out, and the picture is whole
             decode_image(SimpleNamespace(format="jpeg", data=data))
-    except (InputError, OSError):
+    except InputError:
         return True
     return False
 

@@ -148,6 +148,14 @@ def test_a_jpeg_with_a_thumbnail_is_not_taken_for_a_whole_one(tmp_path):
         load_panorama(tmp_path / "a.jpg")
 
 
+def test_a_whole_jpeg_without_its_end_mark_is_read(tmp_path):
+    path = write(tmp_path / "a.jpg", np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8))
+    whole = load_panorama(path)
+    assert path.read_bytes().endswith(b"\xff\xd9")
+    path.write_bytes(path.read_bytes()[:-2])
+    np.testing.assert_array_equal(load_panorama(path), whole)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no image"])
 @pytest.mark.parametrize("name", ["a.jpg", "a.hdr"])
 def test_what_is_no_image_is_named(tmp_path, name, content):

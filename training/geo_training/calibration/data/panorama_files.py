@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from geo_perception.errors import InputError
+from geo_training.datasets.pictures import is_cut_jpeg
 from geo_training.storage.images import decode_rgb, read_exr
 
 LINEAR_SUFFIXES = (".hdr", ".exr")
@@ -15,6 +16,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", *LINEAR_SUFFIXES)
 # 1304 pixels a radian, more than a crop of 320 pixels across 20 degrees can show (907); 100 MB of memory. OpenCV
 # resamples only what is narrower than 32767 pixels.
 MAX_WIDTH_PX = 8192
+_JPEG_SIGNATURE = b"\xff\xd8"
 BORDER_PX = 4  # as far as bicubic interpolation and its rounding reach
 _MIN_WIDTH_PX = 16
 
@@ -110,9 +112,12 @@ def _at_most(image_hw3: np.ndarray) -> np.ndarray:
 
 def _read_whole(path: Path, **options) -> np.ndarray:
     """RGB (H, W, 3) of an image file that is all there; the options are those of `decode_rgb`."""
-    data = _bytes(path)
     try:
-        if not _is_cut_jpeg(data):
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from None
+    try:
+        if not (data.startswith(_JPEG_SIGNATURE) and is_cut_jpeg(data)):
             return decode_rgb(data, path, **options)
     except InputError:
         pass
@@ -136,27 +141,3 @@ def _read_exr(path: Path) -> np.ndarray:
         known = ", ".join(sorted(channels)) or "none"
         raise InputError(f"{path} has neither the channels R, G, B nor Y, but {known}; save it as plain RGB")
     return np.stack([channels[name] for name in names], axis=-1)
-
-
-def _bytes(path: Path) -> np.ndarray:
-    try:
-        return np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from None
-
-
-def _is_cut_jpeg(data: np.ndarray) -> bool:
-    """Whether a JPEG lacks its end: OpenCV gives such an image with a grey rest and says nothing.
-
-    The end mark cannot stand within compressed data, but it can within a thumbnail in the header, which is skipped.
-    """
-    file = data.tobytes()
-    if not file.startswith(b"\xff\xd8"):
-        return False
-    at = 2
-    while file[at : at + 1] == b"\xff" and file[at + 1 : at + 2] != b"\xda":  # segments up to the first scan
-        if file[at + 1 : at + 2] == b"\xff":  # a fill byte
-            at += 1
-            continue
-        at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
-    return file.find(b"\xff\xd9", at) < 0
