@@ -16,9 +16,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", *LINEAR_SUFFIXES)
 # 1304 pixels a radian, more than a crop of 320 pixels across 20 degrees can show (907); 100 MB of memory. OpenCV
 # resamples only what is narrower than 32767 pixels.
 MAX_WIDTH_PX = 8192
-_JPEG_SIGNATURE = b"\xff\xd8"
 BORDER_PX = 4  # as far as bicubic interpolation and its rounding reach
 _MIN_WIDTH_PX = 16
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 def load_panorama(path: str | Path) -> np.ndarray:
@@ -117,8 +117,10 @@ def _read_whole(path: Path, **options) -> np.ndarray:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from None
     try:
-        if not (data.startswith(_JPEG_SIGNATURE) and is_cut_jpeg(data)):
+        if not data.startswith(_JPEG_START):
             return decode_rgb(data, path, **options)
+        if not is_cut_jpeg(data):  # OpenCV wants the end mark, also where the picture is whole without
+            return decode_rgb(data + _JPEG_END, path, **options)
     except InputError:
         pass
     raise InputError(f"{path} cannot be read as a whole image; make or copy it again")
