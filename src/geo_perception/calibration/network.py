@@ -8,6 +8,7 @@ The guess starts the solver, and is one more observation in it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -17,10 +18,8 @@ from geo_perception.calibration.fields import image_grid
 from geo_perception.calibration.solve import Observations
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_perception.runtime.backbone import freeze_stages, hold_normalization
-from geo_perception.runtime.weights import with_present_names
+from geo_perception.runtime.weights import RenamedModules
 
-# Of modules, in weights saved before they were renamed.
-FORMER_NAMES = {"enter": "stem", "place": "position_embedding", "smooth": "refine"}
 STRIDE = 8
 _LEVELS = (8, 16, 32)
 _MAX_LOG_WEIGHT = 8.0
@@ -60,8 +59,10 @@ class NetworkOutput:
         )
 
 
-class CalibrationNetwork(nn.Module):
+class CalibrationNetwork(RenamedModules, nn.Module):
     """Any timm network that gives features at strides 8, 16 and 32, and the heads. Sides are multiples of 32 pixels."""
+
+    former_names: ClassVar = {"enter": "stem", "place": "position_embedding", "smooth": "refine"}
 
     def __init__(self, config: NetworkConfig):
         import timm
@@ -134,12 +135,6 @@ class CalibrationNetwork(nn.Module):
             F.normalize(raw_b6[:, 1:4], dim=-1, eps=1e-3),
             raw_b6[:, 4:].clamp(-4.0, _MAX_LOG_WEIGHT),
         )
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest) -> None:
-        present = with_present_names(state_dict, FORMER_NAMES, prefix)
-        state_dict.clear()
-        state_dict.update(present)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def config_dict(self) -> dict:
         return asdict(self.config)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -17,9 +18,8 @@ from geo_perception.depth.output import DepthOutput
 from geo_perception.errors import InputError
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_perception.runtime.backbone import hold_normalization
-from geo_perception.runtime.weights import with_present_names
+from geo_perception.runtime.weights import RenamedModules
 
-FORMER_NAMES = {"doubt": "uncertainty"}  # of modules, in weights saved before they were renamed
 SCALES = 4
 _STRIDES = (32, 16, 8, 4, 2)
 _GROUPS = 8
@@ -34,7 +34,7 @@ class DepthNetworkConfig:
     widths: tuple[int, ...] = (128, 96, 64, 32, 16)
 
 
-class DepthNetwork(nn.Module):
+class DepthNetwork(RenamedModules, nn.Module):
     """Any timm network that gives features at strides 2 to 32. Sides are multiples of 32 pixels.
 
     Its disparity is that of a camera with a focal length of CANONICAL_FOCAL_PX (estimator.py): what a wider view shows
@@ -42,6 +42,7 @@ class DepthNetwork(nn.Module):
     """
 
     focal_normalized = True
+    former_names: ClassVar = {"doubt": "uncertainty"}
 
     def __init__(self, config: DepthNetworkConfig | None = None):
         import timm
@@ -103,12 +104,6 @@ class DepthNetwork(nn.Module):
         log_sigma = F.interpolate(log_sigma, size=image_b3hw.shape[-2:], mode="bilinear", align_corners=False)
         disparities = [torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)) for log_b1hw in reversed(logs)]
         return DepthOutput(disparities, log_sigma)
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest) -> None:
-        present = with_present_names(state_dict, FORMER_NAMES, prefix)
-        state_dict.clear()
-        state_dict.update(present)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def config_dict(self) -> dict:
         """What `make_depth_network` takes to make this network again."""

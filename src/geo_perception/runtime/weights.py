@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -82,6 +82,18 @@ def with_present_names(state: Mapping[str, Value], former: Mapping[str, str], pr
         return f"{prefix}{former.get(module, module)}{dot}{rest}" if key.startswith(prefix) else key
 
     return {present(key): value for key, value in state.items()}
+
+
+class RenamedModules:
+    """A base beside `nn.Module`: weights saved with the `former_names` of its modules (former: present) load, too."""
+
+    former_names: ClassVar[Mapping[str, str]] = {}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        present = with_present_names(state_dict, self.former_names, prefix)
+        state_dict.clear()
+        state_dict.update(present)
+        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[misc]  # of nn.Module
 
 
 def packaged_weights(package: str, name: str, command: str) -> Path:

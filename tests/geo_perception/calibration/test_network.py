@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geo_perception.calibration.fields import image_scale
-from geo_perception.calibration.network import FORMER_NAMES, CalibrationNetwork, NetworkConfig
+from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
 from geo_perception.runtime.weights import with_present_names
 
 TINY = NetworkConfig("test_resnet", width=16, context_width=48, context_layers=1)
@@ -132,7 +132,7 @@ def test_maps_are_left_out_in_training_only(tiny):
 
 
 def test_weights_with_former_module_names_load(tiny):
-    former = {present: name for name, present in FORMER_NAMES.items()}
+    former = {present: name for name, present in CalibrationNetwork.former_names.items()}
     state = with_present_names(tiny.state_dict(), former)
     assert state.keys() != tiny.state_dict().keys()
     again = torch.nn.ModuleDict({"inner": copy.deepcopy(tiny)})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geo_perception.depth.dispnet import DispNet
-from geo_perception.depth.network import FORMER_NAMES, DepthNetwork, DepthNetworkConfig, make_depth_network
+from geo_perception.depth.network import DepthNetwork, DepthNetworkConfig, make_depth_network
 from geo_perception.errors import InputError
 from geo_perception.runtime.weights import with_present_names
 
@@ -137,7 +137,7 @@ def test_a_backbone_without_fine_features_is_refused():
 
 
 def test_weights_with_former_module_names_load(network):
-    former = {present: name for name, present in FORMER_NAMES.items()}
+    former = {present: name for name, present in DepthNetwork.former_names.items()}
     state = with_present_names(network.state_dict(), former)
     assert state.keys() != network.state_dict().keys()
     again = torch.nn.ModuleDict({"inner": copy.deepcopy(network)})

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from geo_perception.depth.estimator import DepthEstimator
-from geo_perception.depth.network import FORMER_NAMES
+from geo_perception.depth.network import DepthNetwork
 from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.weights import with_present_names
@@ -133,7 +133,7 @@ def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | N
     state = load_state(path)
     if state is None:
         raise InputError(f"{path} is not there or damaged; give as start_from the weights file of a finished run")
-    weights, moments = (with_present_names(by_name, FORMER_NAMES, "depth.") for by_name in state)
+    weights, moments = (with_present_names(by_name, DepthNetwork.former_names, "depth.") for by_name in state)
     own = network.state_dict()
     other = [key for key, value in weights.items() if key in own and own[key].shape != value.shape]
     # A motion network alone may fit while depth would stay as it was drawn.
