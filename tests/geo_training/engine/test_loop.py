@@ -2,13 +2,11 @@
 
 import json
 import resource
-import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 from geo_training.engine.checkpoint import NAME
-from geo_training.engine.loader import prefetch
 from geo_training.engine.loop import LoopConfig, make_accelerator, run_loop
 from geo_training.storage import output_file
 
@@ -166,19 +164,3 @@ def test_the_environment_does_not_make_the_loop_divide_its_loss(tmp_path, monkey
     # What `accelerate launch --gradient_accumulation_steps 4` sets.
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     assert make_accelerator(CPU).gradient_accumulation_steps == 1
-
-
-def test_batches_ahead_that_nobody_takes_are_not_made():
-    made = []
-
-    def make(number):
-        made.append(number)
-        time.sleep(0.02)
-        return number
-
-    batches = prefetch(make, 5, 1000, workers=1)
-    assert [next(batches), next(batches)] == [5, 6]
-    batches.close()
-    assert made[:2] == [5, 6]
-    assert len(made) <= 3  # one that had begun
-    assert list(prefetch(lambda number: number, 5, 4, workers=2)) == [5, 6, 7, 8]

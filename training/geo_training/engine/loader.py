@@ -15,7 +15,12 @@ _AHEAD = 3
 
 
 def prefetch(make: Callable[[int], Batch], first: int, count: int, workers: int) -> Iterator[Batch]:
-    """Yields `make(first)` to `make(first + count - 1)` in order, made ahead in threads."""
+    """Yields `make(first)` to `make(first + count - 1)` in order, made ahead in threads. What `make` raises comes out
+    where its batch would.
+
+    Not the worker processes of torch's `DataLoader`: batches are made by NumPy and OpenCV, which let other threads run,
+    and one process has one cache and sends no batch to another.
+    """
     pool = ThreadPoolExecutor(workers)
     try:
         waiting = [pool.submit(make, first + n) for n in range(min(_AHEAD, count))]
