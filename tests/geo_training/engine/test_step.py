@@ -118,6 +118,19 @@ def test_a_batch_that_is_left_out_moves_nothing(tmp_path, task):
     )
 
 
+def test_the_average_follows_closely_at_first_and_copies_what_is_counted(tmp_path):
+    task = WeightTask()
+    task.network.register_buffer("counter", torch.zeros((), dtype=torch.long))
+    losses = task.losses
+    task.losses = lambda network, batch: [network.counter.add_(1), losses(network, batch)][1]
+    result = run_loop(task, sgd(steps=3, ema=0.2), tmp_path, without_scaler(), "f")
+    # The weight is -0.5, -1, -1.5 and the buffer 0, 1, 3; the decays 1 / 11 and 2 / 12 are below 0.2, 3 / 13 is not.
+    weight = [-0.5 * 10 / 11, -0.5 * 10 / 11 / 6 - 5 / 6, (-0.5 * 10 / 11 / 6 - 5 / 6) * 0.2 - 1.5 * 0.8]
+    assert [record["figure"] for record in result.history] == pytest.approx(weight)
+    assert [record["seen"] for record in result.history] == pytest.approx([0, 5 / 6, 0.2 * 5 / 6 + 0.8 * 3])
+    assert int(result.network.counter) == 3
+
+
 def test_a_resumed_run_keeps_the_scale_and_the_count(tmp_path):
     options = {"init_scale": 64.0, "growth_interval": 5}
     overflows = {1: math.inf, 4: math.inf, 9: math.nan}

@@ -231,7 +231,8 @@ def _watched(record: dict, name: str) -> float:
 def update_ema(average: torch.nn.Module, network: torch.nn.Module, decay: float) -> None:
     """Moves the exponential moving average of weights and buffers towards `network`; counters are copied.
 
-    Not `swa_utils.AveragedModel`: that has one decay for all steps, copies the first and averages integer buffers.
+    Not `swa_utils.AveragedModel`: its average has one decay for all steps, takes the first weights whole and averages
+    counters, too; a function of ours for each of these would be longer than this one.
     """
     for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if kept.is_floating_point():
