@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from geo_perception.localization.estimator import Localizer
-from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.splits import every_nth_split
-from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
 from geo_training.experiments.benches import localization_pipeline as pipeline
 
@@ -21,28 +19,15 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     root = pipeline.import_stage(stages, data_root / "fox", "transforms")
     counts = pipeline.split_stage(stages, root, lambda frames: every_nth_split(frames, EACH))
     mapped = pipeline.map_stage(stages, root, "none", all_frames=True)
-    chosen = pipeline.landmarks_stage(stages, root, LANDMARKS)
-    scene_path, trained = pipeline.head_stage(stages, root, options)
-    localizer = Localizer.load(scene_path, options.device)
-    evaluation = evaluate_dataset(
-        localizer,
-        SceneDataset(root),
-        localizer.scene.landmarks_map_l3,
-        metric=False,
-        truth="map",
-        seed=options.seed,
-        title="Localization around the fox",
+    result = pipeline.measure_scene(
+        stages, root, options, {"each": EACH, **counts}, LANDMARKS, "Localization around the fox", truth="map"
     )
-    metrics = {
-        **evaluation.metrics,
+    more = {
         "images_registered": mapped["registered"],
         "map_s": mapped["wall_s"],
-        "train_s": trained["wall_s"],
-        "scene_bytes": scene_path.stat().st_size,
-        "scene_depth": evaluation.length_unit.scene_depth,
+        "scene_depth": result.evaluation.length_unit.scene_depth,
     }
-    config = {"split": {"each": EACH, **counts}, "landmarks": chosen["options"], "head": trained["config"]}
-    return BenchResult(metrics, config, evaluation)
+    return replace(result, metrics=result.metrics | more)
 
 
 BENCHMARK = Benchmark(

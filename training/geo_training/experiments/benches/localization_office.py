@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from geo_perception.localization.estimator import Localizer
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.splits import time_block_split
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
@@ -21,39 +21,23 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     root = pipeline.import_stage(stages, data_root / "office", "images")
     counts = pipeline.split_stage(stages, root, lambda frames: time_block_split(frames, FIRST_SHARE, BLOCK_FRAMES))
     mapped = pipeline.map_stage(stages, root, "known")
-    chosen = pipeline.landmarks_stage(stages, root, LANDMARKS)
-    scene_path, trained = pipeline.head_stage(stages, root, options)
+    split = {"first_share": FIRST_SHARE, "block_frames": BLOCK_FRAMES, **counts}
+    result = pipeline.measure_scene(stages, root, options, split, LANDMARKS, "Localization in the office")
 
-    dataset, localizer = SceneDataset(root), Localizer.load(scene_path, options.device)
-    evaluation = evaluate_dataset(
-        localizer,
-        dataset,
-        localizer.scene.landmarks_map_l3,
-        localizer.scene.metric,
-        seed=options.seed,
-        title="Localization in the office",
-    )
     sift_map = SiftMap.from_dataset(root)
-    sift = evaluate_dataset(SiftLocalizer(sift_map), dataset, sift_map.points_map_p3, seed=options.seed)
-    metrics = {
-        **evaluation.metrics,
+    sift = evaluate_dataset(SiftLocalizer(sift_map), SceneDataset(root), sift_map.points_map_p3, seed=options.seed)
+    more = {
         "map_s": mapped["wall_s"],
-        "landmarks_s": chosen["wall_s"],
-        "train_s": trained["wall_s"],
-        "map_to_scene_s": chosen["wall_s"] + trained["wall_s"],
-        "scene_bytes": scene_path.stat().st_size,
+        "map_to_scene_s": result.metrics["landmarks_s"] + result.metrics["train_s"],
         **{f"sift_{key}": sift.metrics[key] for key in _SIFT_METRICS},
         "sift_bytes": sift_map.size_bytes,
         "sift_descriptor_bytes": sift_map.descriptor_bytes,
     }
-    config = {
-        "split": {"first_share": FIRST_SHARE, "block_frames": BLOCK_FRAMES, **counts},
-        "landmarks": chosen["options"],
-        "head": trained["config"],
-        "sift": {"ratio": RATIO, "max_error_px": MAX_ERROR_PX, "max_features": sift_map.max_features,
-                 "sift_bytes_are": "128 a descriptor of a triangulated observation, 4 for its point, 12 a point"},
+    sift_config = {
+        "ratio": RATIO, "max_error_px": MAX_ERROR_PX, "max_features": sift_map.max_features,
+        "sift_bytes_are": "128 a descriptor of a triangulated observation, 4 for its point, 12 a point",
     }  # fmt: skip
-    return BenchResult(metrics, config, evaluation)
+    return replace(result, metrics=result.metrics | more, config=result.config | {"sift": sift_config})
 
 
 _SIFT_METRICS = ("recall_5cm_5deg", "recall_10cm_5deg", "median_cm", "median_deg", "frames_missed", "localized_share",

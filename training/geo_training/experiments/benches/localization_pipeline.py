@@ -1,4 +1,4 @@
-"""The stages that localization benchmarks share: import, split, map, landmarks, head."""
+"""What localization benchmarks share: the stages import, split, map, landmarks and head, and the evaluation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from geo_perception.errors import InputError
+from geo_perception.localization.estimator import Localizer
 from geo_training.datasets.importers import import_dataset
 from geo_training.datasets.scene import SceneDataset
-from geo_training.experiments.bench import BenchOptions, StageCache
+from geo_training.evaluation.localization.evaluate import evaluate_dataset
+from geo_training.experiments.bench import BenchOptions, BenchResult, StageCache
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.fit import fit_head
 from geo_training.mapping.build import MapOptions, build_map, save_map
@@ -75,3 +77,25 @@ def head_stage(stages: StageCache, root: Path, options: BenchOptions) -> tuple[P
         return {"figures": result.metrics, "config": config.model_dump(mode="json")}
 
     return scene, stages.stage("head", make)
+
+
+def measure_scene(
+    stages: StageCache, root: Path, options: BenchOptions, split: dict, landmarks: int, title: str, **truth
+) -> BenchResult:
+    """Landmarks and head of a mapped dataset, measured on its test frames; `split` is told in the result's config, and
+    `truth` are the options of `evaluate_dataset` that say which poses are true."""
+    chosen = landmarks_stage(stages, root, landmarks)
+    scene_path, trained = head_stage(stages, root, options)
+    localizer = Localizer.load(scene_path, options.device)
+    scene = localizer.scene
+    evaluation = evaluate_dataset(
+        localizer, SceneDataset(root), scene.landmarks_map_l3, scene.metric, seed=options.seed, title=title, **truth
+    )
+    metrics = {
+        **evaluation.metrics,
+        "landmarks_s": chosen["wall_s"],
+        "train_s": trained["wall_s"],
+        "scene_bytes": scene_path.stat().st_size,
+    }
+    config = {"split": split, "landmarks": chosen["options"], "head": trained["config"]}
+    return BenchResult(metrics, config, evaluation)
