@@ -41,6 +41,14 @@ def by_share(count: int, total: int, warning_share: float) -> Severity:
     return Severity.WARNING if count > warning_share * total else Severity.NOTE
 
 
+def about_frames(
+    check: str, found: list[Frame], total: int, warning_share: float, what: str, remedy: str
+) -> list[Finding]:
+    """What is wrong with `found` of `total` frames, where there are any; `what` follows the two counts."""
+    message = f"{len(found)} of {total} {what}"
+    return [Finding(check, by_share(len(found), total, warning_share), message, remedy, named(found))] if found else []
+
+
 def by_sequence(frames: list[Frame]) -> dict[str, list[Frame]]:
     """The frames of each sequence in the order of time."""
     sequences: dict[str, list[Frame]] = {}

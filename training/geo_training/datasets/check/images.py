@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from geo_training.console import track
-from geo_training.datasets.check.findings import Finding, Severity, by_sequence, by_share, named
+from geo_training.datasets.check.findings import Finding, Severity, about_frames, by_sequence, named
 from geo_training.datasets.orientation import UPRIGHT
 from geo_training.datasets.pictures import NOT_DECODED, read_header
 from geo_training.datasets.scene import Frame, SceneDataset
@@ -107,27 +107,20 @@ def check_images(dataset: SceneDataset, frames: list[Frame]) -> tuple[list[Findi
 
 def _marked(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
     marked = [frame for frame in frames if qualities[frame.name].mark != UPRIGHT]
-    if not marked:
-        return []
-    message = f"{len(marked)} of {len(frames)} images have an orientation mark, which nothing that trains applies"
+    what = "images have an orientation mark, which nothing that trains applies"
     remedy = "import them with `geo-train dataset import`, which puts them upright with their K, depth and poses"
-    return [Finding("orientation", Severity.WARNING, message, remedy, named(marked))]
+    return about_frames("orientation", marked, len(frames), 0.0, what, remedy)
 
 
 def _light(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
-    findings = []
     dark = [frame for frame in frames if qualities[frame.name].bright_percentile < DARK_BRIGHT_PERCENTILE]
     white = [frame for frame in frames if qualities[frame.name].white_share > WHITE_SHARE]
-    if dark:
-        message = f"{len(dark)} of {len(frames)} images are dark (95 % of the pixels below {DARK_BRIGHT_PERCENTILE})"
-        remedy = "record with more light or a longer exposure, or leave them out"
-        findings.append(Finding("dark", by_share(len(dark), len(frames), FEW_SHARE), message, remedy, named(dark)))
-    if white:
-        message = f"{len(white)} of {len(frames)} images are overexposed (over {WHITE_SHARE:.0%} white)"
-        remedy = "let the camera's exposure adapt, or leave them out"
-        severity = by_share(len(white), len(frames), FEW_SHARE)
-        findings.append(Finding("overexposed", severity, message, remedy, named(white)))
-    return findings
+    what = f"images are dark (95 % of the pixels below {DARK_BRIGHT_PERCENTILE})"
+    remedy = "record with more light or a longer exposure, or leave them out"
+    findings = about_frames("dark", dark, len(frames), FEW_SHARE, what, remedy)
+    what = f"images are overexposed (over {WHITE_SHARE:.0%} white)"
+    remedy = "let the camera's exposure adapt, or leave them out"
+    return findings + about_frames("overexposed", white, len(frames), FEW_SHARE, what, remedy)
 
 
 def _blurred(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
@@ -139,12 +132,8 @@ def _blurred(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Fi
             stands_out = blur_n[index] > np.median(around) + BLUR_ABOVE_NEIGHBOURS and blur_n[index] > BLUR_LEAST
             if blur_n[index] > BLUR_LIMIT or stands_out:
                 blurred.append(frame)
-    if not blurred:
-        return []
-    message = f"{len(blurred)} of {len(frames)} images are blurred"
     remedy = "move slower or with more light; `from-bag` and `from-video` keep the sharpest frame of each interval"
-    severity = by_share(len(blurred), len(frames), FEW_SHARE)
-    return [Finding("blurred", severity, message, remedy, named(blurred))]
+    return about_frames("blurred", blurred, len(frames), FEW_SHARE, "images are blurred", remedy)
 
 
 def _repeated(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[Finding]:
@@ -157,10 +146,8 @@ def _repeated(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[F
         message = f"{len(leaks)} identical images stand in train and in test"
         remedy = "split by sequence or by block: `geo-train dataset split`"
         findings.append(Finding("leak", Severity.ERROR, message, remedy, named(leaks)))
-    if copies:
-        message = f"{len(copies)} of {len(frames)} images are exact copies of another"
-        severity = by_share(len(copies), len(frames), FEW_SHARE)
-        findings.append(Finding("duplicate", severity, message, "leave the copies out", named(copies)))
+    what, remedy = "images are exact copies of another", "leave the copies out"
+    findings += about_frames("duplicate", copies, len(frames), FEW_SHARE, what, remedy)
     copied, still = {frame.name for frame in copies}, []
     for sequence_frames in by_sequence(frames).values():
         anchor = None  # a slow drift counts as motion: compare with the last frame that moved
@@ -171,9 +158,6 @@ def _repeated(frames: list[Frame], qualities: dict[str, ImageQuality]) -> list[F
             else:
                 anchor = thumbnail
     still = [frame for frame in still if frame.name not in copied]
-    if still:
-        message = f"{len(still)} of {len(frames)} images show no motion since the one before"
-        remedy = "cut the standstill out of the recording, or take fewer frames a second"
-        severity = by_share(len(still), len(frames), STILL_SHARE)
-        findings.append(Finding("motionless", severity, message, remedy, named(still)))
-    return findings
+    what = "images show no motion since the one before"
+    remedy = "cut the standstill out of the recording, or take fewer frames a second"
+    return findings + about_frames("motionless", still, len(frames), STILL_SHARE, what, remedy)

@@ -15,20 +15,14 @@ from functools import partial
 import numpy as np
 
 from geo_perception.geometry import Camera, invert_pose, sampson_distance
-from geo_training.datasets.check.findings import Finding, Severity, by_sequence
-from geo_training.datasets.matching import (
-    Features,
-    Matches,
-    epipolar_px,
-    features_of,
-    fit_fundamental,
-    putative_matches,
-)
+from geo_training.datasets.check.findings import Finding, Severity
+from geo_training.datasets.check.pairs import FrameMatcher, PairOptions, moving_pairs
+from geo_training.datasets.matching import Matches, epipolar_px, fit_fundamental, putative_matches
 from geo_training.datasets.scene import Frame, SceneDataset, recorded_lens
 from geo_training.datasets.undistort import undistort_pixels
 
-PAIRS, PAIRS_LEAST, MATCHES_LEAST = 20, 6, 40
-OFFSETS, MOVED_SHARE = (1, 2, 4, 8), 0.06  # pairs so far apart that features moved by this share of the width
+PAIRS_LEAST, MATCHES_LEAST = 6, 40
+PAIRS = PairOptions(20, (1, 2, 4, 8), 0.06, 2 * MATCHES_LEAST)
 DISTORTED_SHARE = 0.006  # a lens that moves no pixel by this share of the width cannot be told
 LIMIT_SHARE = 0.004  # of the width: what is further off says nothing more
 # The logarithm of how much smaller the squared distances are, of the pairs' mean, and in its standard errors.
@@ -123,29 +117,9 @@ def _largest_shift_px(lens: Camera) -> float:
 
 
 def _pairs(frames: list[Frame], dataset: SceneDataset) -> list[Pair]:
-    """Pairs spread over all sequences, each far enough apart for features to have moved."""
-    kept: dict[str, Features] = {}
-
-    def features(frame: Frame) -> Features:
-        if frame.name not in kept:
-            kept[frame.name] = features_of(dataset.image(frame))
-        return kept[frame.name]
-
-    places = [(sequence, index) for sequence in by_sequence(frames).values() for index in range(len(sequence) - 1)]
-    spread = [places[int(i)] for i in np.unique(np.linspace(0, len(places) - 1, PAIRS).astype(int))] if places else []
     pairs = []
-    for sequence, start in spread:
-        best = None
-        for other in (start + offset for offset in OFFSETS if start + offset < len(sequence)):
-            a, b = sequence[start], sequence[other]
-            matches = putative_matches(a.name, features(a), b.name, features(b))
-            if len(matches) < 2 * MATCHES_LEAST:
-                break
-            best = a, b, matches
-            if matches.displacement_px > MOVED_SHARE * dataset.camera(a).width_px:
-                break
-        if best is not None:
-            a, b, matches = best
-            posed = a.T_world_camera is not None and b.T_world_camera is not None
-            pairs.append((invert_pose(b.T_world_camera) @ a.T_world_camera if posed else None, matches))
+    matcher = FrameMatcher(dataset, putative_matches)
+    for a, b, matches in moving_pairs(frames, dataset, matcher, PAIRS, "comparing the lens with images"):
+        posed = a.T_world_camera is not None and b.T_world_camera is not None
+        pairs.append((invert_pose(b.T_world_camera) @ a.T_world_camera if posed else None, matches))
     return pairs

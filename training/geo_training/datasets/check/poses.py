@@ -10,9 +10,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, rotation_angle_rad
-from geo_training.console import track
-from geo_training.datasets.check.findings import Finding, Severity, by_sequence, by_share, named
-from geo_training.datasets.matching import Features, Matches, agreement, features_of, match, triangulated_depths
+from geo_training.datasets.check.findings import Finding, Severity, about_frames, by_sequence, named
+from geo_training.datasets.check.pairs import FrameMatcher, PairOptions, moving_pairs
+from geo_training.datasets.matching import agreement, match, triangulated_depths
 from geo_training.datasets.scene import Frame, SceneDataset
 
 MISSING_SHARE = 0.3
@@ -21,8 +21,7 @@ JUMP_OF_ALL, JUMP_OF_NEIGHBOURS, _NEIGHBOURS = 8.0, 6.0, 10
 JUMP_LEAST_RAD = np.deg2rad(20.0)
 MAX_JUMPS_VERIFIED = 12
 MATCHES_LEAST = 30
-# Pairs of frames for the convention: so far apart that features moved by this share of the width.
-PAIRS, OFFSETS, MOVED_SHARE = 12, (1, 2, 4, 8, 16), 0.04
+PAIRS = PairOptions(12, (1, 2, 4, 8, 16), 0.04, MATCHES_LEAST)  # for the convention
 PAIRS_LEAST = 3
 LIMIT_SHARE = 0.008  # of the width: 5 px at 640, generous enough for poses of a few centimetres
 # The poses as given are fine above GOOD; another convention is named when it reaches FITS and beats them by CLEARLY.
@@ -58,65 +57,23 @@ CONVENTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 AS_GIVEN = "T_world_camera as given"
 
 
-class _Matcher:
-    """Matches frames of one dataset, with each frame's features kept."""
-
-    def __init__(self, dataset: SceneDataset):
-        self._dataset = dataset
-        self._features: dict[str, Features] = {}
-
-    def __call__(self, a: Frame, b: Frame) -> Matches:
-        for frame in (a, b):
-            if frame.name not in self._features:
-                self._features[frame.name] = features_of(self._dataset.image(frame))
-        return match(a.name, self._features[a.name], b.name, self._features[b.name])
-
-
 def check_poses(dataset: SceneDataset, frames: list[Frame]) -> tuple[list[Finding], dict]:
     """Findings about the poses of readable `frames`, and values: the agreement of each convention."""
     posed = [frame for frame in frames if frame.T_world_camera is not None]
     if not posed:
         message = "no frame has a pose"
         return [Finding("no poses", Severity.NOTE, message, "map with `geo-train map --poses none`")], {}
-    findings = []
-    if len(posed) < len(frames):
-        bare = [frame for frame in frames if frame.T_world_camera is None]
-        message = f"{len(bare)} of {len(frames)} frames have no pose"
-        remedy = "map with --poses prior, or check that the pose topic covers the recording"
-        findings.append(
-            Finding("missing poses", by_share(len(bare), len(frames), MISSING_SHARE), message, remedy, named(bare))
-        )
-    matcher = _Matcher(dataset)
-    pairs = _moving_pairs(posed, dataset, matcher)
+    bare = [frame for frame in frames if frame.T_world_camera is None]
+    remedy = "map with --poses prior, or check that the pose topic covers the recording"
+    findings = about_frames("missing poses", bare, len(frames), MISSING_SHARE, "frames have no pose", remedy)
+    matcher = FrameMatcher(dataset, match)
+    pairs = moving_pairs(posed, dataset, matcher, PAIRS, "comparing poses with images")
     convention, values = _check_convention(pairs, dataset)
     findings += convention
     if not convention:
         findings += _check_K_by_poses(pairs, dataset) + _check_depth(pairs, dataset)
     findings += _check_jumps(posed, dataset, matcher)
     return findings, values
-
-
-def _moving_pairs(frames: list[Frame], dataset: SceneDataset, matcher: _Matcher) -> list[tuple[Frame, Frame, Matches]]:
-    """Pairs spread over all sequences, each far enough apart for features to have moved."""
-    places = [(sequence, index) for sequence in by_sequence(frames).values() for index in range(len(sequence) - 1)]
-    spread = [places[int(i)] for i in np.unique(np.linspace(0, len(places) - 1, PAIRS).astype(int))] if places else []
-    pairs = []
-    for sequence, start in track(spread, "comparing poses with images"):
-        best = None
-        for offset in OFFSETS:
-            other = start + offset if start + offset < len(sequence) else start - offset
-            if other < 0:
-                break
-            a, b = sequence[start], sequence[other]
-            matches = matcher(a, b)
-            if len(matches) < MATCHES_LEAST:
-                break
-            best = a, b, matches
-            if matches.displacement_px > MOVED_SHARE * dataset.camera(a).width_px:
-                break
-        if best is not None:
-            pairs.append(best)
-    return pairs
 
 
 def _pair_agreement(
@@ -208,7 +165,7 @@ def _check_depth(pairs, dataset: SceneDataset) -> list[Finding]:
     return [Finding("depth scale", Severity.WARNING, message, remedy, values={"factor": factor})]
 
 
-def _check_jumps(frames: list[Frame], dataset: SceneDataset, matcher: _Matcher) -> list[Finding]:
+def _check_jumps(frames: list[Frame], dataset: SceneDataset, matcher: FrameMatcher) -> list[Finding]:
     jumps = [pair for sequence in by_sequence(frames).values() for pair in find_jumps(sequence)]
     if not jumps:
         return []
