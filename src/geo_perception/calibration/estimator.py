@@ -20,7 +20,7 @@ from geo_perception.geometry import Camera, attitude_from_up
 from geo_perception.runtime import image
 from geo_perception.runtime.device import half_precision, pick_device
 from geo_perception.runtime.folding import fold_normalization
-from geo_perception.runtime.image import Resampler, image_problem
+from geo_perception.runtime.image import Resampler, contrast_problem, image_problem
 from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
 
 KIND, FORMAT_VERSION = "calibration", 1
@@ -28,7 +28,6 @@ REFERENCE_WEIGHTS = "calibration-reference.safetensors"
 SIDE_MULTIPLE_PX = 32
 NETWORK_AREA_PX = 224 * 224
 MAX_ASPECT = 3.0  # beyond, the ends of the longer side are not looked at
-_MIN_CONTRAST = 3.0  # standard deviation of grey levels, of 255
 
 
 @dataclass(frozen=True)
@@ -118,16 +117,13 @@ class Calibrator:
         Never raises on any image: what cannot be used comes back as `CalibrationVerdict.BAD_IMAGE`.
         """
         started_s = time.perf_counter()
-        problem = image_problem(image_hw3, SIDE_MULTIPLE_PX)
-        if problem:
+        if problem := image_problem(image_hw3, SIDE_MULTIPLE_PX):
             height_px, width_px = (*getattr(image_hw3, "shape", ())[:2], 0, 0)[:2]
             return Calibration(CalibrationVerdict.BAD_IMAGE, problem, width_px, height_px)
         height_px, width_px = image_hw3.shape[:2]
         view_hw3, shrink = network_view(image_hw3)
-        contrast = float(cv2.cvtColor(view_hw3, cv2.COLOR_RGB2GRAY).std())
-        if contrast < _MIN_CONTRAST:
-            detail = f"its grey levels differ by {contrast:.1f} of 255 (is the lens covered?)"
-            return Calibration(CalibrationVerdict.NO_STRUCTURE, detail, width_px, height_px)
+        if problem := contrast_problem(view_hw3):
+            return Calibration(CalibrationVerdict.NO_STRUCTURE, problem, width_px, height_px)
         prepared_s = time.perf_counter()
         output = self.run(view_hw3)
         solution = self.solve(output)

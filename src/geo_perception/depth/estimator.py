@@ -17,7 +17,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.runtime.device import half_precision, pick_device
 from geo_perception.runtime.folding import fold_normalization
-from geo_perception.runtime.image import Resampler, image_problem, network_size, resized
+from geo_perception.runtime.image import Resampler, contrast_problem, image_problem, network_size, resized
 from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
 
 KIND, FORMAT_VERSION = "depth", 1
@@ -27,7 +27,6 @@ DEFAULT_AREA_PX = 256 * 192
 SIDE_MULTIPLE_PX = 32
 MAX_ASPECT = 4.0
 _MIN_SIDE_PX = 32
-_MIN_CONTRAST = 3.0  # standard deviation of grey levels, of 255
 
 
 class DepthEstimator:
@@ -109,10 +108,8 @@ class DepthEstimator:
         height_px, width_px = image_hw3.shape[:2]
         camera = camera and camera.fitted(width_px, height_px)
         view_hw3, seen_hw, view_camera = self._view(image_hw3, camera)
-        contrast = float(cv2.cvtColor(view_hw3, cv2.COLOR_RGB2GRAY).std())
-        if contrast < _MIN_CONTRAST:
-            detail = f"its grey levels differ by {contrast:.1f} of 255 (is the lens covered?)"
-            return RelativeDepth(DepthVerdict.NO_STRUCTURE, detail, view_camera, view_hw3=view_hw3)
+        if problem := contrast_problem(view_hw3):
+            return RelativeDepth(DepthVerdict.NO_STRUCTURE, problem, view_camera, view_hw3=view_hw3)
         prepared_s = time.perf_counter()
         depth_hw, sigma_hw = self._run(view_hw3)
         if self.network.focal_normalized and view_camera is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from geo_perception.geometry import Camera
 
+_MIN_CONTRAST = 3.0  # standard deviation of grey levels, of 255
 _MAX_SIDE_PX = 1 << 15  # from here on OpenCV cannot resample
 _MAX_SHRINK = 4.0  # of the averaging that follows the geometry; what shrinks more is averaged before it, too
 _PLAIN_SHRINK = 1.1  # up to here interpolation misses next to nothing
@@ -27,6 +28,12 @@ def image_problem(image_hw3: Any, min_side_px: int) -> str:
     if max(image_hw3.shape[:2]) >= _MAX_SIDE_PX:
         return f"it has {image_hw3.shape[1]} x {image_hw3.shape[0]} pixels, more than can be resampled"
     return ""
+
+
+def contrast_problem(image_hw3: np.ndarray) -> str:
+    """Why nothing is seen in an image (RGB uint8): its grey levels hardly differ; empty where they do."""
+    contrast = float(cv2.cvtColor(image_hw3, cv2.COLOR_RGB2GRAY).std())
+    return f"its grey levels differ by {contrast:.1f} of 255 (is the lens covered?)" if contrast < _MIN_CONTRAST else ""
 
 
 def network_size(width_px: int, height_px: int, area_px: int, multiple_px: int, max_aspect: float) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from geo_perception.geometry import Camera, so3_exp
-from geo_perception.runtime.image import Resampler, image_problem, resized
+from geo_perception.runtime.image import Resampler, contrast_problem, image_problem, resized
 
 
 def test_a_usable_image_has_no_problem():
@@ -36,6 +36,16 @@ def test_the_smallest_side_is_the_callers():
     image_hw3 = np.zeros((40, 40, 3), np.uint8)
     assert image_problem(image_hw3, 40) == ""
     assert "40 x 40" in image_problem(image_hw3, 41)
+
+
+@pytest.mark.parametrize(("brighter", "problem"), [(105, "differ by 2.5 of 255"), (106, "")])
+def test_an_image_with_hardly_any_grey_levels_shows_nothing(brighter, problem):
+    """Half of it is 100, half brighter: the standard deviation is half the difference."""
+    image_hw3 = np.full((4, 6, 3), 100, np.uint8)
+    image_hw3[2:] = brighter
+    found = contrast_problem(image_hw3)
+    assert problem in found
+    assert bool(found) == bool(problem)
 
 
 def checkerboard(width_px: int, height_px: int, side_px: int = 1) -> np.ndarray:
