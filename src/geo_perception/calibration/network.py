@@ -148,9 +148,9 @@ def _waves(xy_n2: torch.Tensor) -> torch.Tensor:
 class _ContextLayer(nn.Module):
     """Attention between all coarse cells, then a small network on each: the focal length shows only in the whole."""
 
-    def __init__(self, width: int, heads: int = 6):
+    def __init__(self, width: int):
         super().__init__()
-        self.heads = heads
+        self.heads = 6
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))

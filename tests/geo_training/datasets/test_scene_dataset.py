@@ -81,8 +81,6 @@ def test_new_splits_and_poses_are_saved(root):
     dataset.save_frames([replace(frame, split="val", T_world_camera=None) for frame in dataset.frames])
     assert {frame.split for frame in SceneDataset(root).frames} == {"val"}
     assert not (root / "poses.csv").exists()
-    dataset.save_info(dataset.info.model_copy(update={"gravity_world": (0.0, -1.0, 0.0)}))
-    assert SceneDataset(root).info.gravity_world == (0.0, -1.0, 0.0)
 
 
 def test_one_camera_twice_is_stored_once(tmp_path):

@@ -35,5 +35,5 @@ def test_what_is_not_known_is_a_dash_and_what_misses_made_infinite_says_so(write
 def test_latency_says_of_how_many_answers_it_is_where_they_are_few():
     metrics = {"timed_frames": 20, "frames": 20, "frame_ms_p50": 12.4, "frame_ms_p99": 30.0}
     assert latency_label(metrics) == "12 ms a frame (p99 30)"
-    assert latency_label(metrics | {"timed_frames": 7}, "crop") == "12 ms a crop (p99 30) over 7 answers"
-    assert latency_label({"timed_frames": 0}, "crop") == "no crop was answered, so no time is known"
+    assert latency_label(metrics | {"timed_frames": 7}) == "12 ms a frame (p99 30) over 7 answers"
+    assert latency_label({"timed_frames": 0}) == "no frame was answered, so no time is known"

@@ -141,10 +141,6 @@ class SceneDataset:
         write_frames(self.root, frames)
         self.frames = frames
 
-    def save_info(self, info: DatasetInfo) -> None:
-        replace_text(self.root / "dataset.json", info.model_dump_json(indent=2) + "\n")
-        self.info = info
-
 
 def camera_to_dict(camera: Camera) -> dict:
     """A camera as it stands in cameras.json."""

@@ -95,15 +95,15 @@ def view_overlap(T_world_camera_f44: np.ndarray, cameras: list[Camera], depths_f
     return overlap_ff
 
 
-def appearance_similarity(descriptors_f: list[np.ndarray], seed: int = 0) -> np.ndarray:
+def appearance_similarity(descriptors_f: list[np.ndarray]) -> np.ndarray:
     """Cosine similarity (F, F) of the frames' VLAD vectors over a small vocabulary learned from their own SIFT."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     samples = [_root(d[rng.choice(len(d), min(len(d), 150), replace=False)]) for d in descriptors_f if len(d)]
     if not samples or sum(map(len, samples)) < VISUAL_WORDS:
         return np.zeros((len(descriptors_f), len(descriptors_f)), np.float32)
     samples_n128 = np.concatenate(samples)
     samples_n128 = samples_n128[rng.permutation(len(samples_n128))[:20000]]
-    cv2.setRNGSeed(seed)
+    cv2.setRNGSeed(0)
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 15, 1e-4)
     _, _, words_k128 = cv2.kmeans(samples_n128, VISUAL_WORDS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
     vectors_fd = np.stack([_vlad(_root(descriptors), words_k128) for descriptors in descriptors_f])

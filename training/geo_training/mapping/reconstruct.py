@@ -17,9 +17,7 @@ from geo_training.mapping.features import FeatureStore
 SEED = 0
 
 
-def triangulate(
-    frames: list[Frame], dataset: SceneDataset, store: FeatureStore, num_threads: int = -1
-) -> pycolmap.Reconstruction:
+def triangulate(frames: list[Frame], dataset: SceneDataset, store: FeatureStore) -> pycolmap.Reconstruction:
     """Points from known poses. The poses and the cameras stay exactly as they were recorded; the points are refined."""
     numbers = store.image_numbers()
     reconstruction = pycolmap.Reconstruction()
@@ -31,7 +29,7 @@ def triangulate(
         image.name, image.image_id = frame.name, numbers[frame.name]
         image.camera_id = store.camera_number(frame.camera_id)
         reconstruction.add_image_with_trivial_frame(image, to_rigid(frame.T_world_camera))
-    options = _pipeline_options([frame.name for frame in frames], num_threads)
+    options = _pipeline_options([frame.name for frame in frames])
     with tempfile.TemporaryDirectory(dir=store.folder) as work:
         return pycolmap.triangulate_points(
             reconstruction, store.path, dataset.root / "images", work, clear_points=True, options=options
@@ -39,16 +37,12 @@ def triangulate(
 
 
 def map_incrementally(
-    frames: list[Frame],
-    dataset: SceneDataset,
-    store: FeatureStore,
-    prior_sigma_m: float | None = None,
-    num_threads: int = -1,
+    frames: list[Frame], dataset: SceneDataset, store: FeatureStore, prior_sigma_m: float | None = None
 ) -> list[pycolmap.Reconstruction]:
     """Models from matches alone, the largest first. With `prior_sigma_m` the recorded positions of the frames take
     part in every bundle adjustment, with that standard deviation and a robust loss."""
     names = [frame.name for frame in frames]
-    options = _pipeline_options(names, num_threads)
+    options = _pipeline_options(names)
     options.constant_cameras = _known_cameras(dataset, store)
     options.min_model_size = min(10, max(3, len(frames) // 3))
     with tempfile.TemporaryDirectory(dir=store.folder) as work:
@@ -63,13 +57,10 @@ def map_incrementally(
     return _largest_first(models)
 
 
-def map_globally(
-    frames: list[Frame], dataset: SceneDataset, store: FeatureStore, num_threads: int = -1
-) -> list[pycolmap.Reconstruction]:
+def map_globally(frames: list[Frame], dataset: SceneDataset, store: FeatureStore) -> list[pycolmap.Reconstruction]:
     """Models by global mapping (all rotations, then all positions at once), the largest first."""
     options = pycolmap.GlobalPipelineOptions()
-    options.image_names = [frame.name for frame in frames]
-    options.num_threads, options.random_seed = num_threads, SEED
+    options.image_names, options.random_seed = [frame.name for frame in frames], SEED
     if len(_known_cameras(dataset, store)) == len(dataset.cameras):
         options.mapper.bundle_adjustment.refine_focal_length = False
         options.mapper.bundle_adjustment.refine_extra_params = False
@@ -83,9 +74,9 @@ def map_globally(
     return models
 
 
-def _pipeline_options(names: list[str], num_threads: int) -> pycolmap.IncrementalPipelineOptions:
+def _pipeline_options(names: list[str]) -> pycolmap.IncrementalPipelineOptions:
     options = pycolmap.IncrementalPipelineOptions()
-    options.image_names, options.num_threads, options.random_seed = names, num_threads, SEED
+    options.image_names, options.random_seed = names, SEED
     return options
 
 

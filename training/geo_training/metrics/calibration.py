@@ -206,15 +206,13 @@ def freedom(part: str) -> int:
     return len(PARAMETERS) if part == "joint" else 1
 
 
-def reliability_table(
-    outcomes: Sequence[CalibrationOutcome], levels: Sequence[float] = LEVELS
-) -> list[dict[str, float]]:
+def reliability_table(outcomes: Sequence[CalibrationOutcome]) -> list[dict[str, float]]:
     """Rows of {stated, focal, pitch, roll, joint}: the stated probability, and how often the truth lay inside the
     interval (or, `joint`, the ellipsoid) that is stated to hold it."""
     squares = normalized_squares(outcomes)
     return [
         {"stated": level} | {part: coverage(squares_n, level, freedom(part)) for part, squares_n in squares.items()}
-        for level in levels
+        for level in LEVELS
     ]
 
 

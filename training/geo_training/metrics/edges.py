@@ -125,9 +125,9 @@ def _borders(instances_hw: np.ndarray, height_px: int, width_px: int) -> np.ndar
     return _grow(changes_hw)
 
 
-def _grow(mask_hw: np.ndarray, reach_px: int = TOLERANCE_PX) -> np.ndarray:
-    """The mask (bool) with everything within `reach_px`, diagonally too."""
-    side_px = 2 * reach_px + 1
+def _grow(mask_hw: np.ndarray) -> np.ndarray:
+    """The mask (bool) with everything within `TOLERANCE_PX`, diagonally too."""
+    side_px = 2 * TOLERANCE_PX + 1
     return cv2.dilate(mask_hw.astype(np.uint8), np.ones((side_px, side_px), np.uint8)).astype(bool)
 
 

@@ -27,14 +27,12 @@ class Similarity:
         return T_n44
 
 
-def umeyama(a_n3: np.ndarray, b_n3: np.ndarray, weight_n: np.ndarray | None = None) -> Similarity:
-    """The least-squares similarity from points a to points b (Umeyama 1991), optionally weighted."""
-    weight_n = np.ones(len(a_n3)) if weight_n is None else weight_n
-    weight_n = weight_n / weight_n.sum()
-    centre_a, centre_b = weight_n @ a_n3, weight_n @ b_n3
+def umeyama(a_n3: np.ndarray, b_n3: np.ndarray) -> Similarity:
+    """The least-squares similarity from points a to points b (Umeyama 1991)."""
+    centre_a, centre_b = a_n3.mean(axis=0), b_n3.mean(axis=0)
     a_n3, b_n3 = a_n3 - centre_a, b_n3 - centre_b
-    R_33, gain = nearest_rotation((weight_n[:, None] * b_n3).T @ a_n3)
-    scale = gain / (weight_n @ (a_n3**2).sum(axis=1))
+    R_33, gain = nearest_rotation(b_n3.T @ a_n3)
+    scale = gain / (a_n3**2).sum()
     return Similarity(float(scale), R_33, centre_b - scale * R_33 @ centre_a)
 
 

@@ -39,13 +39,13 @@ def short(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else _no_number(value)
 
 
-def latency_label(metrics: dict[str, float], what: str = "frame") -> str:
+def latency_label(metrics: dict[str, float]) -> str:
     """How long an answer took, and of how many that is where they are few."""
     timed = metrics["timed_frames"]
     if not timed:
-        return f"no {what} was answered, so no time is known"
+        return "no frame was answered, so no time is known"
     few = f" over {timed} answers" if timed < metrics["frames"] else ""
-    return f"{metrics['frame_ms_p50']:.0f} ms a {what} (p99 {metrics['frame_ms_p99']:.0f}){few}"
+    return f"{metrics['frame_ms_p50']:.0f} ms a frame (p99 {metrics['frame_ms_p99']:.0f}){few}"
 
 
 def _no_number(value: float) -> str:

@@ -74,12 +74,12 @@ def encode_image(suffix: str, image_rgb: np.ndarray, jpeg_quality: int = 95, ful
     return _encoded(suffix, image, flags)
 
 
-def write_image(path: str | Path, image_rgb: np.ndarray, jpeg_quality: int = 95, full_colour: bool = False) -> None:
+def write_image(path: str | Path, image_rgb: np.ndarray, jpeg_quality: int = 95) -> None:
     """Writes RGB uint8 (H, W, 3), or one channel (H, W) of 8 or 16 bits, in the format of the suffix. Makes the folder.
 
     Raises OSError when the disk does not take it.
     """
-    _write(Path(path), encode_image(Path(path).suffix, image_rgb, jpeg_quality, full_colour))
+    _write(Path(path), encode_image(Path(path).suffix, image_rgb, jpeg_quality))
 
 
 def copy_file(source: str | Path, path: str | Path) -> None:

@@ -71,7 +71,7 @@ def test_the_same_number_gives_the_same_batch_whatever_came_before(globe):
 
 
 def test_batches_come_in_order_and_no_more_than_asked(globe):
-    stream = CropStream(CropSources(globe), CalibrationTrainingConfig(batch=1, seed=1), CPU, workers=2)
+    stream = CropStream(CropSources(globe), CalibrationTrainingConfig(batch=1, seed=1), CPU)
     made = list(stream.batches(7, 5))
     assert len(made) == 5
     for offset in (0, 4):

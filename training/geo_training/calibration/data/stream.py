@@ -22,6 +22,7 @@ from geo_training.engine.augmentation import augment_photometric
 from geo_training.engine.loader import MemoryCache, prefetch
 from geo_training.storage.fingerprints import file_version
 
+_WORKERS = 2
 _MAX_FINENESS = 2.0  # pixels of the panorama per pixel of a crop, at its centre
 
 
@@ -45,16 +46,9 @@ class CropSources:
 class CropStream:
     """Batches of augmented crops of real and of synthetic panoramas, and of photographs."""
 
-    def __init__(
-        self,
-        sources: CropSources,
-        config: CalibrationTrainingConfig,
-        device: torch.device,
-        rank: int = 0,
-        workers: int = 2,
-    ):
+    def __init__(self, sources: CropSources, config: CalibrationTrainingConfig, device: torch.device, rank: int = 0):
         self.sources, self.config = sources, config
-        self.device, self.rank, self.workers = device, rank, workers
+        self.device, self.rank = device, rank
         self.synthetic_share = config.synthetic.share if sources.synthetic else 0.0
         self.photograph_share = config.photographs.share if sources.photographs else 0.0
         # The network sees every format at about the same area.
@@ -62,7 +56,7 @@ class CropStream:
 
     def batches(self, first: int, count: int) -> Iterator[CropBatch]:
         """Batches `first` to `first + count`, made ahead in threads."""
-        return prefetch(self.batch, first, count, self.workers)
+        return prefetch(self.batch, first, count, _WORKERS)
 
     def batch(self, number: int) -> CropBatch:
         """The batch of this number, always the same."""

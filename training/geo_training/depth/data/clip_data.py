@@ -24,6 +24,7 @@ from geo_training.engine.loader import MemoryCache, prefetch
 from geo_training.storage.fingerprints import file_version
 
 _CACHE_BYTES = 3 << 30
+_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -80,22 +81,15 @@ class _Cut:
 class ClipStream:
     """Batches of clips, each batch of one dataset."""
 
-    def __init__(
-        self,
-        sources: Sequence[ClipSource],
-        config: DepthTrainingConfig,
-        device: torch.device,
-        rank: int = 0,
-        workers: int = 2,
-    ):
-        self.sources, self.config, self.device, self.rank, self.workers = sources, config, device, rank, workers
+    def __init__(self, sources: Sequence[ClipSource], config: DepthTrainingConfig, device: torch.device, rank: int = 0):
+        self.sources, self.config, self.device, self.rank = sources, config, device, rank
         shares = np.array(config.shares or [len(source.clips) for source in sources], np.float64)
         self.shares = shares / shares.sum()
         self._images = MemoryCache(_CACHE_BYTES)
 
     def batches(self, first: int, count: int) -> Iterator[ClipBatch]:
         """Batches `first` to `first + count`, made ahead in threads."""
-        return prefetch(self.batch, first, count, self.workers)
+        return prefetch(self.batch, first, count, _WORKERS)
 
     def batch(self, number: int) -> ClipBatch:
         """The batch of this number, always the same."""

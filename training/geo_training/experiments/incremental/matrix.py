@@ -63,11 +63,11 @@ class AdaptResult:
     exemplars: int
     train_s: float
 
-    def matrix(self, split: str = "test", metric: str = "umse") -> DomainMatrix:
-        """Of one metric on one split."""
+    def matrix(self, split: str = "test") -> DomainMatrix:
+        """Of the µMSE on one split."""
         domains = (self.old, self.new)
-        rows = [tuple(row[domain][split][metric] for domain in domains) for row in (self.before, self.after)]
-        return DomainMatrix(domains, tuple(rows), tuple(self.constant[d][split][metric] for d in domains))
+        rows = [tuple(row[domain][split]["umse"] for domain in domains) for row in (self.before, self.after)]
+        return DomainMatrix(domains, tuple(rows), tuple(self.constant[d][split]["umse"] for d in domains))
 
     def to_json(self) -> dict:
         """All of it, with the matrix's metrics on both splits."""
