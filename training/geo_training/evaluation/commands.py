@@ -17,7 +17,13 @@ from geo_training.evaluation.calibration.command import calibration
 from geo_training.evaluation.depth.command import depth
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.evaluation.localization.summary import headline
-from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.evaluation.options import (
+    FromPredictionsOption,
+    PredictionsOption,
+    ReportOption,
+    prediction_store,
+    write_evaluation,
+)
 from geo_training.evaluation.replay.bag_input import open_bag
 from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.replay import replay_bag
@@ -42,6 +48,7 @@ MinRecallOption = Annotated[
 
 @app.command("localization")
 def localization(
+    ctx: typer.Context,
     scene: Annotated[Path, typer.Argument(metavar="SCENE", help="A scene file.", show_default=False)],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset with poses.", show_default=False)],
     split: Annotated[
@@ -54,6 +61,8 @@ def localization(
         str, typer.Option("--truth", help="True poses: `poses` (poses.csv), `map`, or `auto`: poses.csv, else the map.")
     ] = "auto",
     report: ReportOption = None,
+    predictions: PredictionsOption = None,
+    from_predictions: FromPredictionsOption = None,
     min_recall: MinRecallOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
@@ -69,8 +78,9 @@ def localization(
     _choose("--split", split, ("train", "val", "test", "all", None))
     _choose("--truth", truth, ("auto", "poses", "map"))
 
+    store = prediction_store(ctx, [scene], predictions, from_predictions, seed=seed)
     data = SceneDataset(dataset)
-    localizer = _load(scene, device)
+    localizer = _load(scene, "cpu" if from_predictions else device)
     evaluation = evaluate_dataset(
         localizer,
         data,
@@ -81,6 +91,7 @@ def localization(
         seed,
         title=f"Localization in {scene.stem}",
         extra_metadata=_scene_metadata(scene, localizer),
+        store=store,
     )
     _finish(evaluation, report, json_path, min_recall)
 

@@ -142,6 +142,94 @@ def test_one_answer_of_the_network_can_be_heard_alone(weights, panoramas, tmp_pa
     assert len(set(metrics)) == 3
 
 
+@pytest.fixture(scope="module")
+def kept(weights, panoramas, tmp_path_factory):
+    """The predictions of four crops, the result of the run that wrote them, and how it was called."""
+    folder = tmp_path_factory.mktemp("kept")
+    common = "calibration", weights, panoramas, "--held-out", "--count", 2
+    result = run(*common, "--device", "cpu", "--predictions", folder / "deep" / "p.jsonl", "--json", folder / "r.json")
+    assert result.exit_code == 0, result.output
+    return folder / "deep" / "p.jsonl", json.loads((folder / "r.json").read_text()), common
+
+
+def test_kept_predictions_give_the_same_result_with_the_times_of_the_first_run(kept, tmp_path):
+    path, first, common = kept
+    out, page = tmp_path / "again.json", tmp_path / "page.html"
+    result = run(*common, "--from-predictions", path, "--json", out, "--report", page)
+    assert result.exit_code == 0, result.output
+    assert f"answers and times are those of the run that wrote {path}" in answer(result)
+    again = json.loads(out.read_text())
+    told = again["facts"].pop("predictions")
+    assert told.startswith(f"{path}; times are of the run that wrote it (processor ")
+    assert again == first  # the times, too, so no network ran
+    assert Page(page.read_text()).images == 4
+
+
+def test_a_file_of_predictions_is_a_header_and_a_line_for_each_image(kept):
+    header, *rows = map(json.loads, kept[0].read_text().splitlines())
+    assert header["kind"] == "calibration predictions"
+    assert (header["format_version"], header["frames"], header["settings"]) == (1, 4, {"answers": "both"})
+    assert [row["name"] for row in rows] == [f"{name}/{i:04d}" for name in HELD_OUT for i in range(2)]
+    assert {"verdict", "focal_px", "pitch_rad", "roll_rad", "covariance_33"} <= set(rows[0]["result"])
+
+
+def head(**changes):
+    def change(text):
+        header, rest = text.split("\n", 1)
+        return json.dumps(json.loads(header) | changes) + "\n" + rest
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[: text.rindex("{") + 30], "is cut short: it holds 3 of 4 answers"),
+        (lambda text: text[:40], "is no file of predictions, or it is damaged or cut short"),
+        (lambda text: '{"figures": {}}\n', "is no file of predictions"),
+        (lambda text: text.replace('"verdict"', '"words"'), "is damaged"),
+        (head(kind="depth predictions"), "holds depth predictions; calibration predictions are needed here"),
+        (head(format_version=2), "has predictions format 2, this version reads 1"),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_written_is_one_line(kept, tmp_path, change, words):
+    path = tmp_path / "p.jsonl"
+    path.write_text(change(kept[0].read_text()))
+    refused(run(*kept[2], "--from-predictions", path), 1, words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--count", 3), 1, "2 crops of each of 2 panoramas, seed 0; the frames given here are others"),
+        (("--seed", 1), 1, "the frames given here are others"),
+        (("--answers", "direct"), 1, "was made with --answers both, not direct"),
+        (("--device", "cpu"), 2, "no network runs with --from-predictions"),
+        (("--predictions", "other.jsonl"), 2, "the answers are kept already"),
+        (("--from-predictions", "nowhere.jsonl"), 1, "nowhere.jsonl does not exist"),
+    ],
+)
+def test_options_that_do_not_fit_kept_predictions_are_told(kept, arguments, code, words):
+    refused(run(*kept[2], "--from-predictions", kept[0], *arguments), code, words)
+
+
+def test_predictions_of_other_weights_are_refused(kept, weights, tmp_path):
+    other = tmp_path / "other.safetensors"
+    estimator.Calibrator.load(weights, "cpu").save(other, {"held_out": HELD_OUT, "note": "again"})
+    refused(run("calibration", other, *kept[2][2:], "--from-predictions", kept[0]), 1, "the answers of other weights")
+
+
+def answer(result):
+    return " ".join(result.output.replace("│", " ").split())
+
+
+def refused(result, code, words):
+    assert result.exit_code == code
+    assert words in answer(result)
+    assert "Traceback" not in result.output
+    assert code == 2 or len(result.output.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

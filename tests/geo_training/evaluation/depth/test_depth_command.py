@@ -1,6 +1,7 @@
 """`geo-eval depth` with real networks that have learned nothing."""
 
 import json
+import shutil
 from functools import partial
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from command_line import invoke
 from geo_training.cli import evaluate
+from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
 from html_page import Page
 
@@ -110,6 +112,82 @@ def test_the_reference_weights_are_a_word(weights, walk, monkeypatch, tmp_path):
     result = run("depth", "reference", walk, "--device", "cpu", "--json", tmp_path / "out.json")
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "out.json").read_text())["facts"]["weights"].startswith("the reference weights")
+
+
+@pytest.fixture(scope="module")
+def kept(weights, walk, tmp_path_factory):
+    """The predictions of depth and motion, the result of the run that wrote them, and how it was called."""
+    folder = tmp_path_factory.mktemp("kept")
+    common = "depth", weights, walk, "--odometry", weights.with_suffix(".pose.safetensors")
+    result = run(*common, "--device", "cpu", "--predictions", folder / "p.npz", "--json", folder / "r.json")
+    assert result.exit_code == 0, result.output
+    return folder / "p.npz", json.loads((folder / "r.json").read_text()), common
+
+
+def test_kept_predictions_give_the_same_result_with_the_times_of_the_first_run(kept, tmp_path):
+    path, first, common = kept
+    out, page = tmp_path / "again.json", tmp_path / "page.html"
+    result = run(*common, "--from-predictions", path, "--json", out, "--report", page)
+    assert result.exit_code == 0, result.output
+    again = json.loads(out.read_text())
+    assert again["facts"].pop("predictions").startswith(f"{path}; times are of the run that wrote it (processor ")
+    assert again == first  # the times, too, so no network ran
+    assert "Motion of the camera" in " ".join(Page(page.read_text()).words)
+
+
+def test_kept_predictions_can_be_compared_in_another_way(kept, weights, walk, tmp_path):
+    path, first, common = kept
+    results = []
+    for more in (("--from-predictions", path), ("--device", "cpu")):
+        result = run(*common, *more, "--cap", 2, "--json", tmp_path / "near.json")
+        assert result.exit_code == 0, result.output
+        figures = json.loads((tmp_path / "near.json").read_text())["figures"]
+        results.append({name: value for name, value in figures.items() if not name.startswith("frame_ms")})
+    assert results[0] == results[1]
+    assert results[0]["abs_rel"] != first["figures"]["abs_rel"]
+
+
+def test_a_file_of_predictions_holds_the_maps_as_they_came(kept, weights, walk):
+    dataset = SceneDataset(walk)
+    frames = dataset.of_split("test")
+    with np.load(kept[0]) as file:
+        header, *rows = map(json.loads, file["lines"].tobytes().decode().splitlines())
+        last_hw = file["depth_hw/4"]
+    assert (header["kind"], header["frames"]) == ("depth predictions", 5)
+    assert header["paths"][0]["frames"] == [row["name"] for row in rows] == [frame.name for frame in frames]
+    expected = estimator.DepthEstimator.load(weights, "cpu").estimate(
+        dataset.image(frames[-1]), dataset.camera(frames[-1])
+    )
+    assert last_hw.dtype == np.float32
+    np.testing.assert_array_equal(last_hw, expected.depth_hw)
+
+
+def test_predictions_of_something_else_are_one_line(kept, weights, walk, tmp_path):
+    path, _, common = kept
+    cut, other, dusk = tmp_path / "cut.npz", tmp_path / "other.jsonl", tmp_path / "dusk"
+    cut.write_bytes(path.read_bytes()[:-200])
+    other.write_text('{"kind": "calibration predictions", "format_version": 1, "frames": 0}\n')
+    shutil.copytree(walk, dusk)
+    image = next((dusk / "images" / "walk").glob("*6.jpg"))
+    cv2.imwrite(str(image), cv2.imread(str(image)) // 2)
+    for arguments, words in (
+        ((*common, "--from-predictions", cut), "is no file of predictions, or it is damaged or cut short"),
+        ((*common, "--from-predictions", other), "holds calibration predictions; depth predictions are needed here"),
+        ((*common, "--from-predictions", path, "--split", "all"), "(split test); the frames given here are others"),
+        (("depth", weights, dusk, *common[3:], "--from-predictions", path), "have changed since"),
+        (("depth", weights, walk, "--from-predictions", path), "holds the answers of other weights"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert words in answer(result)
+        assert len(result.output.strip().splitlines()) == 1
+
+
+def test_no_network_has_a_device_where_predictions_are_read(kept):
+    for more, words in ((("--device", "cpu"), "no network runs"), (("--predictions", "p.npz"), "kept already")):
+        result = run(*kept[2], "--from-predictions", kept[0], *more)
+        assert result.exit_code == 2
+        assert words in answer(result)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.datasets.splits import frames_of_split
 from geo_training.evaluation.localization.evaluate import evaluate_dataset, true_poses
+from geo_training.evaluation.predictions import PredictionStore
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, make_pose
@@ -68,6 +69,18 @@ def test_an_exact_estimator_is_right_everywhere(tmp_path):
     row = evaluation.as_json()["frames"][0]
     assert row["name"] == "walk/000002.jpg"
     assert row["error_cm"] == pytest.approx(0, abs=0.1)
+
+
+def test_kept_answers_are_measured_against_other_true_poses(tmp_path):
+    dataset = make_dataset(tmp_path / "a")
+    evaluate_dataset(Exact(), dataset, np.zeros((0, 3)), store=PredictionStore(write_to=tmp_path / "p.jsonl"))
+    shift = make_pose(np.eye(3), [0, 0.03, 0.04])
+    dataset.save_frames([replace(frame, T_world_camera=frame.T_world_camera @ shift) for frame in dataset.frames])
+    estimator = Exact()
+    store = PredictionStore(read_from=tmp_path / "p.jsonl")
+    evaluation = evaluate_dataset(estimator, dataset, np.zeros((0, 3)), store=store)
+    assert estimator.warmed == 0
+    assert evaluation.metrics["median_cm"] == pytest.approx(5.0, abs=0.1)
 
 
 def test_sixty_percent_unlocalized_is_no_median_of_two_centimetres(tmp_path):

@@ -15,7 +15,13 @@ from geo_training.console import NotGoodEnough, warn, write_json
 from geo_training.datasets.scene import SceneDataset
 from geo_training.evaluation.calibration.evaluate import evaluate_calibrator, headline
 from geo_training.evaluation.calibration.set import crops_on_disk, panorama_crops, photographs
-from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.evaluation.options import (
+    FromPredictionsOption,
+    PredictionsOption,
+    ReportOption,
+    prediction_store,
+    write_evaluation,
+)
 from geo_training.options import DeviceOption, JsonOption
 
 REFERENCE = "reference"
@@ -25,6 +31,7 @@ _SPLITS = ("train", "validation", "test", "all")
 
 
 def calibration(
+    ctx: typer.Context,
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A weights file, or `reference`: the package's.", show_default=False)
     ],
@@ -78,6 +85,8 @@ def calibration(
         ),
     ] = None,
     report: ReportOption = None,
+    predictions: PredictionsOption = None,
+    from_predictions: FromPredictionsOption = None,
     device: DeviceOption = "auto",
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Panoramas: of the crops drawn.", show_default="0")
@@ -106,9 +115,11 @@ def calibration(
         for name, value in values.items():
             if owner != kind and value is not None:
                 raise typer.BadParameter(f"{folder} holds {_WORDS[kind]}; this is for {_WORDS[owner]}", param_hint=name)
-    from geo_perception.calibration.estimator import Calibrator
+    from geo_perception.calibration.estimator import Calibrator, reference_weights
 
-    calibrator = Calibrator.load(None if model == REFERENCE else model, device)
+    path = reference_weights() if model == REFERENCE else Path(model)
+    store = prediction_store(ctx, [path], predictions, from_predictions, answers=answers)
+    calibrator = Calibrator.load(path, "cpu" if from_predictions else device)
     calibrator.fields, calibrator.direct = answers != "direct", answers != "fields"
     if kind == "panoramas":
         queries, metadata, settings = _panoramas(
@@ -121,7 +132,7 @@ def calibration(
     weights = "the reference weights" if model == REFERENCE else model
     metadata = {"weights": f"{weights} ({calibrator.size_bytes / 1e6:.2f} MB)", "answers": answers, **metadata}
     title = f"Calibration from one image: {folder.resolve().name}"
-    evaluation = evaluate_calibrator(calibrator, queries, title, metadata, {**settings, "answers": answers})
+    evaluation = evaluate_calibrator(calibrator, queries, title, metadata, {**settings, "answers": answers}, store)
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())
     if report is not None:

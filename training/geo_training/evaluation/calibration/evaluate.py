@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from geo_perception.calibration.result import Calibration
 from geo_perception.errors import InputError
-from geo_training.console import track
+from geo_training.evaluation.calibration.predictions import FORMAT, Estimator, predict_queries
 from geo_training.evaluation.calibration.set import CalibrationQuery, largest_offset_deg
+from geo_training.evaluation.predictions import Predictions, PredictionStore
 from geo_training.metrics.calibration import (
     AUC_THRESHOLDS_DEG,
     CalibrationOutcome,
@@ -21,12 +21,6 @@ from geo_training.metrics.calibration import (
     summarize,
 )
 from geo_training.report.numbers import latency_label
-
-
-class Estimator(Protocol):
-    """What is measured: anything that tells a camera from one image."""
-
-    def estimate(self, image_hw3: np.ndarray) -> Calibration: ...
 
 
 @dataclass(frozen=True)
@@ -71,36 +65,41 @@ class CalibrationEvaluation:
         }
 
 
-def run_queries(
-    estimator: Estimator, queries: Sequence[CalibrationQuery], title: str = "calibrating"
-) -> list[CalibrationOutcome]:
-    """What the calibrator says of every query, in order."""
-    outcomes = []
-    for query in track(queries, title):
-        image_hw3 = query.load()
-        started = time.perf_counter()
-        result = estimator.estimate(image_hw3)
-        latency_s = time.perf_counter() - started
-        outcomes.append(CalibrationOutcome(query.name, query.domain, query.truth, result, latency_s))
-    return outcomes
-
-
 def evaluate_calibrator(
     estimator: Estimator,
     queries: Sequence[CalibrationQuery],
     title: str = "Calibration from one image",
     metadata: dict[str, str] | None = None,
     config: dict | None = None,
+    store: PredictionStore[Calibration] | None = None,
 ) -> CalibrationEvaluation:
-    """Runs the calibrator over the queries and measures it. Raises InputError when there is no query."""
+    """Runs the calibrator over the queries, or takes what `store` holds of them, and measures it.
+
+    Raises InputError when there is no query, or the store is of something else.
+    """
     if not queries:
         raise InputError("there is no image to measure on; give panoramas, crops, or photographs with known gravity")
-    warm_up = getattr(estimator, "warm_up", None)
-    if warm_up is not None:
-        warm_up()
-    outcomes = run_queries(estimator, queries)
-    offset_deg = largest_offset_deg(queries)
     metadata = dict(metadata or {})
+    answer = partial(predict_queries, estimator, queries)
+    seen, data = [query.seen for query in queries], metadata.get("data", "other images")
+    predictions = (store or PredictionStore()).obtain(FORMAT, seen, data, answer)
+    return score(queries, predictions, title, metadata, config or {})
+
+
+def score(
+    queries: Sequence[CalibrationQuery],
+    predictions: Predictions[Calibration],
+    title: str,
+    metadata: dict[str, str],
+    config: dict,
+) -> CalibrationEvaluation:
+    """Measures what was answered to the queries, in their order."""
+    outcomes = [
+        CalibrationOutcome(query.name, query.domain, query.truth, answer.result, answer.latency_s)
+        for query, answer in zip(queries, predictions.answers, strict=True)
+    ]
+    offset_deg = largest_offset_deg(queries)
+    metadata = metadata | predictions.facts
     if offset_deg > 0.01:
         metadata["principal point"] = (
             f"up to {offset_deg:.2f}° from the image's centre, where the calibrator takes it to be; pitch and roll are "
@@ -108,7 +107,7 @@ def evaluate_calibrator(
         )
     by_name = {query.name: query for query in queries}
     return make_evaluation(
-        title, outcomes, metadata=metadata, config=config or {},
+        title, outcomes, metadata=metadata, config=config,
         load_images=lambda names: {name: by_name[name].load() for name in names},
     )  # fmt: skip
 

@@ -4,8 +4,9 @@ gravity are known; crops on disk. All become the same queries."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from geo_training.calibration.data.crop_set import CropFolder, CropSetConfig, cr
 from geo_training.calibration.data.crops import CropDistribution, CropSpec, render_crop
 from geo_training.calibration.data.panoramas import Panorama, cached_panorama
 from geo_training.calibration.data.photographs import CalibrationExample
+from geo_training.evaluation.predictions import Seen
 from geo_training.metrics.calibration import TrueCamera
 
 
@@ -25,6 +27,11 @@ class CalibrationQuery:
     domain: str
     truth: TrueCamera
     load: Callable[[], np.ndarray] = field(repr=False, compare=False)
+    image_path: Path | None = field(default=None, compare=False)
+
+    @property
+    def seen(self) -> Seen:
+        return Seen(self.name, self.image_path, asdict(self.truth))  # a crop shows what its true camera sees
 
 
 def panorama_crops(
@@ -40,8 +47,8 @@ def panorama_crops(
     for panorama in panoramas:
         for number in range(count_per_panorama):
             spec = crop_spec(config, panorama.name, number)
-            load = partial(_render, panorama, spec)
-            queries.append(CalibrationQuery(f"{panorama.name}/{number:04d}", panorama.domain, true_camera(spec), load))
+            name, load = f"{panorama.name}/{number:04d}", partial(_render, panorama, spec)
+            queries.append(CalibrationQuery(name, panorama.domain, true_camera(spec), load, panorama.path))
     return queries
 
 
@@ -54,7 +61,10 @@ def crops_on_disk(folder: CropFolder, split: str | None = None) -> list[Calibrat
     if not crops:
         there = ", ".join(sorted({crop.split for crop in folder.crops})) or "none"
         raise InputError(f"{folder.root} has no crops of the split '{split}'; there are {there}")
-    return [CalibrationQuery(c.file, c.domain, true_camera(c.spec), partial(folder.image, c)) for c in crops]
+    return [
+        CalibrationQuery(c.file, c.domain, true_camera(c.spec), partial(folder.image, c), folder.root / c.file)
+        for c in crops
+    ]
 
 
 def photographs(examples: Sequence[CalibrationExample], domain: str = "photographs") -> list[CalibrationQuery]:
@@ -71,7 +81,7 @@ def photographs(examples: Sequence[CalibrationExample], domain: str = "photograp
         truth = TrueCamera(
             camera.width_px, camera.height_px, example.focal_px, *attitude_rad, camera.cx_px, camera.cy_px
         )
-        queries.append(CalibrationQuery(example.name, domain, truth, example.image))
+        queries.append(CalibrationQuery(example.name, domain, truth, example.image, example.image_path))
     return queries
 
 

@@ -10,7 +10,13 @@ import typer
 from geo_training.console import NotGoodEnough, write_json
 from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth, headline
 from geo_training.evaluation.depth.set import find_queries, guess_preset
-from geo_training.evaluation.options import ReportOption, write_evaluation
+from geo_training.evaluation.options import (
+    FromPredictionsOption,
+    PredictionsOption,
+    ReportOption,
+    prediction_store,
+    write_evaluation,
+)
 from geo_training.metrics.depth import choose_protocol
 from geo_training.options import DeviceOption, JsonOption
 
@@ -21,6 +27,7 @@ _CROPS = ("garg", "none")
 
 
 def depth(
+    ctx: typer.Context,
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A weights file, or `reference`: the package's.", show_default=False)
     ],
@@ -61,6 +68,8 @@ def depth(
         ),
     ] = None,
     report: ReportOption = None,
+    predictions: PredictionsOption = None,
+    from_predictions: FromPredictionsOption = None,
     device: DeviceOption = "auto",
     json_path: JsonOption = None,
 ) -> None:
@@ -78,10 +87,14 @@ def depth(
     ):
         if value is not None and value not in allowed:
             raise typer.BadParameter(f"'{value}' is none of {', '.join(allowed)}", param_hint=option)
-    from geo_perception.depth.estimator import DepthEstimator
+    from geo_perception.depth.estimator import DepthEstimator, reference_weights
 
+    path = reference_weights() if model == REFERENCE else Path(model)
+    networks = [path] if odometry is None else [path, odometry]
+    store = prediction_store(ctx, networks, predictions, from_predictions)
+    device = "cpu" if from_predictions else device
     queries, label = find_queries(folder, split)
-    estimator = DepthEstimator.load(None if model == REFERENCE else model, device)
+    estimator = DepthEstimator.load(path, device)
     motion = None
     if odometry is not None:
         from geo_training.depth.networks.pose_network import PoseEstimator
@@ -103,7 +116,7 @@ def depth(
         "split": split,
     }
     title = f"Depth from one image: {folder.resolve().name}"
-    evaluation = evaluate_depth(estimator, queries, DepthOptions(protocol), motion, title, metadata, settings)
+    evaluation = evaluate_depth(estimator, queries, DepthOptions(protocol), motion, title, metadata, settings, store)
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())
     if report is not None:

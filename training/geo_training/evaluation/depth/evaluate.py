@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 
 from geo_perception.depth.result import RelativeDepth
-from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
 from geo_training.console import track
 from geo_training.evaluation.depth.odometry import (
     MotionEstimator,
     OdometryPath,
-    estimate_paths,
     odometry_metrics,
+    paths_beside_truth,
 )
+from geo_training.evaluation.depth.predictions import FORMAT, Estimator, predict_queries, with_depth
 from geo_training.evaluation.depth.set import DepthQuery
+from geo_training.evaluation.predictions import Predictions, PredictionStore
 from geo_training.metrics import confidence as confidence
 from geo_training.metrics.depth import (
     METRICS,
@@ -43,12 +42,6 @@ DISTANCE_BINS = 16
 EDGE_KEYS = ("edge", "edge_precision", "edge_recall", "edge_width_px")
 CONFIDENCE_KEYS = ("ause", "ause_random", "rank_correlation", "confidence", "confidence_actual")
 _COUNTED = (("scaled", "scale"), ("edge", "edge"), ("confidence", "confidence"))
-
-
-class Estimator(Protocol):
-    """What is measured: anything that tells relative depth from one image."""
-
-    def estimate(self, image_hw3: np.ndarray, camera: Camera | None) -> RelativeDepth: ...
 
 
 @dataclass(frozen=True)
@@ -118,18 +111,36 @@ def evaluate_depth(
     title: str = "Depth from one image",
     metadata: dict[str, str] | None = None,
     config: dict | None = None,
+    store: PredictionStore[RelativeDepth] | None = None,
 ) -> DepthEvaluation:
-    """Runs the estimator over the queries with true depth, and `motion` over those with true poses, and measures both.
+    """Runs the estimator over the queries with true depth, and `motion` over those with true poses, or takes what
+    `store` holds of them, and measures both.
+
+    Raises InputError when there is nothing to measure, or the store is of something else.
+    """
+    metadata = dict(metadata or {})
+    answer = partial(predict_queries, estimator, queries, motion)
+    seen, data = [query.seen for query in queries], metadata.get("data", "other images")
+    predictions = (store or PredictionStore()).obtain(FORMAT, seen, data, answer)
+    return score(queries, predictions, options, title, metadata, dict(config or {}))
+
+
+def score(
+    queries: Sequence[DepthQuery],
+    predictions: Predictions[RelativeDepth],
+    options: DepthOptions,
+    title: str,
+    metadata: dict[str, str],
+    config: dict,
+) -> DepthEvaluation:
+    """Measures what was answered to the queries, in their order.
 
     An image without an answer counts as a flat map (at the usual distance, where it is not scaled by its own truth), so
     that it does not pay to refuse the difficult ones; none of its pixels is covered. What only an answer has is over
     fewer images, and the figures say over how many: `scaled_frames` (scale, scale_spread), `edge_frames`,
-    `confidence_frames`. Raises InputError when there is nothing to measure.
+    `confidence_frames`.
     """
-    deep = [query for query in queries if query.load_depth_m is not None]
-    if not deep and motion is None:
-        raise InputError("no image has true depth; give a dataset with depth/, or --odometry to measure ego-motion")
-    answers = run_queries(estimator, deep, options.protocol)
+    answers = scaled_answers(queries, predictions, options.protocol)
     one_scale = scale_metrics([answer.scale for answer in answers])
     sums, usual_depth = _Sums(options.protocol), _usual_depth(answers)
     rows = [_measure(answer, options, one_scale["scale"], usual_depth, sums) for answer in track(answers, "comparing")]
@@ -147,33 +158,28 @@ def evaluate_depth(
         metrics[f"{name}_frames"] = sum(bool(np.isfinite(row.get(key, np.nan))) for row in rows)
     metrics |= {f"frame_ms_p{p}": percentile([row["latency_ms"] for row in rows], p) for p in (50, 99)}
     metrics["timed_frames"] = len(rows)
-    paths = estimate_paths(motion, queries) if motion is not None else []
+    paths = paths_beside_truth(queries, predictions.paths)
     if paths:
         metrics |= odometry_metrics(paths)
         posed = sum(query.T_world_camera is not None for query in queries)
         metrics["odometry_left_out"] = posed - metrics["odometry_frames"]
-    shown = {"metadata": dict(metadata or {}), "config": dict(config or {})}
+    shown = {"metadata": metadata | predictions.facts, "config": config}
     by_name = {answer.query.name: answer for answer in answers}
     tables = sums.distance_rows(), sums.reliability_rows(), sums.mean_curves()
     return DepthEvaluation(title, options, rows, metrics, *tables, paths, **shown, answers=by_name)
 
 
-def run_queries(estimator: Estimator, queries: Sequence[DepthQuery], protocol: DepthProtocol) -> list[DepthAnswer]:
-    """What the estimator says of every query with true depth, in order, each with its own scale."""
-    warm_up = getattr(estimator, "warm_up", None)
-    if warm_up is not None and queries:
-        warm_up()
+def scaled_answers(
+    queries: Sequence[DepthQuery], predictions: Predictions[RelativeDepth], protocol: DepthProtocol
+) -> list[DepthAnswer]:
+    """What was said of every query with true depth, in order, each with its own scale."""
     answers = []
-    for query in track(queries, "estimating depth"):
-        image_hw3 = query.load_image()
-        started_s = time.perf_counter()
-        result = estimator.estimate(image_hw3, query.camera)
-        latency_s = time.perf_counter() - started_s
-        scale = float("nan")
+    for query, prediction in zip(with_depth(queries), predictions.answers, strict=True):
+        result, scale = prediction.result, float("nan")
         if result.estimated:
             true_hw = query.load_depth_m()
             scale = median_scale(true_hw, resize_depth(result.depth_hw, *true_hw.shape), protocol)
-        answers.append(DepthAnswer(query, replace(result, view_hw3=None), latency_s, scale))
+        answers.append(DepthAnswer(query, result, prediction.latency_s, scale))
     return answers
 
 

@@ -16,6 +16,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import invert_pose
 from geo_training.console import track
 from geo_training.evaluation.depth.set import DepthQuery
+from geo_training.evaluation.predictions import EstimatedPath
 from geo_training.metrics.pose import FrameOutcome, by_sequence, root_mean_square
 from geo_training.metrics.trajectory import absolute_errors, align_positions, neighbour_runs, relative_errors
 
@@ -55,18 +56,40 @@ def estimate_paths(estimator: MotionEstimator, queries: Sequence[DepthQuery]) ->
 
     Raises InputError when there is no run long enough.
     """
+    return paths_beside_truth(queries, follow_camera(estimator, queries))
+
+
+def follow_camera(estimator: MotionEstimator, queries: Sequence[DepthQuery]) -> list[EstimatedPath]:
+    """What the estimator makes of every unbroken run of images with true poses.
+
+    Raises InputError when there is no run long enough.
+    """
     runs = unbroken_runs(queries, max(SNIPPET_LENGTH, estimator.views))
     if not runs:
         raise InputError(
             f"there are no {SNIPPET_LENGTH} frames in a row with true poses in metres; leave out --odometry, or give a "
             "dataset with poses (and --split all)"
         )
-    paths = []
-    for run in runs:
-        true_n44 = np.stack([query.T_world_camera for query in run])
-        motions = estimate_motions(estimator, [query.load_image for query in run])
-        paths.append(OdometryPath(run[0].sequence, true_n44, chain_motions(motions)))
-    return paths
+    return [
+        EstimatedPath(
+            [query.name for query in run],
+            chain_motions(estimate_motions(estimator, [query.load_image for query in run])),
+        )
+        for run in runs
+    ]
+
+
+def paths_beside_truth(queries: Sequence[DepthQuery], paths: Sequence[EstimatedPath]) -> list[OdometryPath]:
+    """Estimated paths with the true poses of their frames."""
+    by_name = {query.name: query for query in queries}
+    return [
+        OdometryPath(
+            by_name[path.frames[0]].sequence,
+            np.stack([by_name[name].T_world_camera for name in path.frames]),
+            path.T_first_camera_n44,
+        )
+        for path in paths
+    ]
 
 
 def estimate_motions(estimator: MotionEstimator, loads: Sequence[Callable[[], np.ndarray]]) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.datasets.splits import frames_of_split
+from geo_training.evaluation.predictions import Seen
 from geo_training.storage.images import read_raw, read_rgb
 
 ANNOTATIONS, TUM_TRUTH, TUM_CAMERA = "test_annotations.json", "ground_truth.json", "camera_intrinsics.yaml"
@@ -38,6 +39,13 @@ class DepthQuery:
     T_world_camera: np.ndarray | None = field(default=None, repr=False, compare=False)
     sequence: str = ""
     stamp_s: float = 0.0
+    image_path: Path | None = field(default=None, compare=False)
+
+    @property
+    def seen(self) -> Seen:
+        # Whether there are truths says which images are looked at; sequence and stamp, which are a path.
+        truths = self.load_depth_m is not None, self.T_world_camera is not None
+        return Seen(self.name, self.image_path, (asdict(self.camera), *truths, self.sequence, self.stamp_s))
 
 
 def find_queries(folder: str | Path, split: str | None = None) -> tuple[list[DepthQuery], str]:
@@ -82,6 +90,7 @@ def dataset_queries(dataset: SceneDataset, frames: Sequence[Frame]) -> list[Dept
                 frame.T_world_camera if metric else None,
                 frame.sequence,
                 frame.stamp_s,
+                dataset.image_path(frame),
             )
         )
     return queries
@@ -159,7 +168,9 @@ def _file_query(folder, image_path, depth_path, camera, unit_m, T_world_camera=N
     if not depth_path.is_file():
         raise InputError(f"{depth_path} does not exist; put the depth images below depth/")
     load_image, sequence = partial(read_rgb, image_path), folder.resolve().name
-    return DepthQuery(image_path.name, camera, load_image, load_depth, None, T_world_camera, sequence, stamp_s)
+    return DepthQuery(
+        image_path.name, camera, load_image, load_depth, None, T_world_camera, sequence, stamp_s, image_path
+    )
 
 
 def _scaled_depth(path: Path, unit_m: float) -> np.ndarray:

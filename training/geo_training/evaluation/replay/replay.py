@@ -10,14 +10,11 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.localization.result import Verdict
 from geo_training.console import track, warn
-from geo_training.evaluation.localization.evaluate import (
-    Estimator,
-    Query,
-    make_ruler,
-    outcome_of,
-    timed_estimate,
-)
+from geo_training.evaluation.localization.evaluate import make_ruler, outcome_of
+from geo_training.evaluation.localization.predictions import Estimator
+from geo_training.evaluation.localization.set import Query
 from geo_training.evaluation.localization.summary import Evaluation, make_evaluation
+from geo_training.evaluation.predictions import predict, warm_up
 from geo_training.evaluation.replay.bag_input import BagInput
 from geo_training.metrics.pose import FrameOutcome, LengthUnit
 
@@ -36,9 +33,7 @@ def replay_bag(
 
     Raises InputError when the recording holds no image at all.
     """
-    warm_up = getattr(estimator, "warm_up", None)
-    if warm_up is not None:
-        warm_up()
+    warm_up(estimator)
     outcomes = [
         _answer(estimator, bag, name, stamp_ns, message, seed)
         for name, stamp_ns, message in track(bag.messages(), "replaying", bag.image_topic.count)
@@ -83,7 +78,7 @@ def _answer(estimator: Estimator, bag: BagInput, name: str, stamp_ns: int, messa
         verdict = Verdict.BAD_IMAGE.value
         return FrameOutcome(name, bag.sequence, stamp_ns, verdict, T_true, detail=str(error))
     query = Query(name, bag.sequence, stamp_ns, camera, lambda: image_rgb, T_true)
-    return outcome_of(query, *timed_estimate(estimator, image_rgb, camera, seed))
+    return outcome_of(query, predict(name, estimator.estimate, image_rgb, camera, seed=seed))
 
 
 def explain(estimator: Estimator, bag: BagInput, outcomes: list[FrameOutcome], seed: int = 0) -> Iterator[FrameOutcome]:
