@@ -3,7 +3,7 @@
 A furnished room is rendered and walked through twice, by day and in the evening. The first recording becomes a map and
 a scene; the second is localized in process, frame by frame, and then played into the live node as fast as this machine
 can take it, at most at its own rate. The poses of both are compared with the truth. A slow or busy machine takes longer
-and drops frames live; it is told that, and not judged by it.
+and drops frames live; it is told that, and not failed for it.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def shortfall(metrics: dict) -> str | None:
     if recall < MIN_RECALL:
         return f"in process {recall:.1%} of the second recording is {limits}, below {MIN_RECALL:.0%}"
     if answered < MIN_ANSWERED or live_recall is None:
-        return f"the live node answered {answered} frames, and {MIN_ANSWERED} are needed to judge it"
+        return f"the live node answered {answered} frames, and {MIN_ANSWERED} are needed to assess it"
     if live_recall < MIN_RECALL:
         return f"{live_recall:.1%} of the {answered} frames that the live node answered are {limits}"
     return None

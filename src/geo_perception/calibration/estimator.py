@@ -50,7 +50,7 @@ class Uncertainty:
 class Calibrator:
     """Calibrates single images. Not safe to call from several threads at once.
 
-    `fields` and `direct` say which of the network's answers the solver hears; both is the best (docs/calibration.md).
+    `fields` and `direct` say which of the network's answers the solver uses; both is the best (docs/calibration.md).
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Calibrator:
         prepared_s = time.perf_counter()
         output = self.run(view_hw3)
         solution = self.solve(output)
-        result = self._judge(solution, shrink, view_hw3.shape[:2], (width_px, height_px))
+        result = self._assess(solution, shrink, view_hw3.shape[:2], (width_px, height_px))
         finished_s = time.perf_counter()
         timings_s = {
             "prepare": prepared_s - started_s,
@@ -149,7 +149,7 @@ class Calibrator:
         seen = output.observations(self.network.correlation, self.fields, self.direct)
         return solve(seen, output.log_focal_b, output.up_b3)
 
-    def _judge(
+    def _assess(
         self, solution: CameraSolution, shrink: float, view_hw: tuple[int, int], size_px: tuple[int, int]
     ) -> Calibration:
         values_3, covariance_33 = camera_values(solution, self.uncertainty)

@@ -17,9 +17,9 @@ from geo_perception.ros.worker import Frame
 
 
 class CameraInput:
-    """The cameras of the images of a `PerceptionNode`. CameraInfo is heard from the time the node is configured.
+    """The cameras of the images of a `PerceptionNode`. CameraInfo is received from the time the node is configured.
 
-    `on_message` hears of every CameraInfo that comes.
+    `on_message` is called for every CameraInfo that comes.
     """
 
     def __init__(self, node, on_message: Callable[[], None]):
@@ -56,7 +56,7 @@ class CameraInput:
             self.match_publishers()
 
     def close(self) -> None:
-        """Hears no more CameraInfo, and forgets what was heard."""
+        """Unsubscribes, and forgets what was received."""
         for subscription in (self._infos, self._latched_infos):
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
@@ -70,7 +70,7 @@ class CameraInput:
             return
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         if any(publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for publisher in publishers):
-            # The first subscription hears the publishers that this one does not match, so that is no fault.
+            # The first subscription receives from the publishers that this one does not match, so that is no fault.
             self._latched_infos = self._subscribe(self._on_latched_info, qos.LATCHED_CAMERA_INFO_IN, lambda _: None)
 
     def clear(self, now_ns: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """One process for several perception nodes: they share the executor, the libraries and the GPU's context.
 
 rclpy has no component container, so this is an executable: `perception_container calibration localization --ros-args
-...`. What only one of them may hear is given to it by name: `-r localization_node:camera_info:=...`.
+...`. What only one of them may receive is given to it by name: `-r localization_node:camera_info:=...`.
 """
 
 from __future__ import annotations

@@ -88,10 +88,11 @@ class HealthReporter:
         if asked is condition and now_s - asked_s < DIAGNOSTICS_S:
             return explanation
         node, images = self._node, self._node.images
-        topic, kind, kinds, heard = images.topic, images.kind, (IMAGE, COMPRESSED), False
+        topic, kind, kinds, received = images.topic, images.kind, (IMAGE, COMPRESSED), False
         if condition is Condition.UNCALIBRATED:
-            topic, kind, kinds, heard = images.cameras.topic, CAMERA_INFO, (CAMERA_INFO,), images.cameras.source.ready()
-        explanation = explain_missing(topic, kind, publishers_of(node, topic), topics_of(node, kinds), heard)
+            topic, kind, kinds = images.cameras.topic, CAMERA_INFO, (CAMERA_INFO,)
+            received = images.cameras.source.ready()
+        explanation = explain_missing(topic, kind, publishers_of(node, topic), topics_of(node, kinds), received)
         self._published = condition, now_s, explanation
         return explanation
 

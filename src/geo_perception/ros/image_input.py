@@ -38,7 +38,7 @@ class Dropped(InputError):  # noqa: N818  the frame is dropped on purpose
 class ImageInput:
     """The images of a `PerceptionNode`, and their cameras. Frames go to the node's `accept`.
 
-    `on_frame`, where it is set, hears of every frame that came in order, also of those that are left out.
+    `on_frame`, where it is set, is called for every frame that came in order, also of those that are left out.
     """
 
     def __init__(self, node):

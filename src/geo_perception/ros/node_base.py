@@ -61,7 +61,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
         self.epoch, self.inconsistency = 0, ""  # a sentence about what a capability found wrong
         self.resets, self.last_reset = 0, ""
-        self.configuring = False  # for seconds, and hears nothing meanwhile
+        self.configuring = False  # for seconds, in which no callback runs
         specs = SHARED + self.own_parameters
         declare(self, specs, lambda: self.state)
         for sentence in unknown_names(list(given_parameters(self)), specs):

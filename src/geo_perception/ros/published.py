@@ -45,14 +45,14 @@ def topics_of(node, kinds: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def explain_missing(
-    topic: str, kind: str, publishers: Sequence[Publisher], elsewhere: Sequence[tuple[str, str]], heard: bool = False
+    topic: str, kind: str, publishers: Sequence[Publisher], elsewhere: Sequence[tuple[str, str]], received: bool = False
 ) -> str:
     """Why nothing of use of this type comes on this topic, as far as its publishers and what is published elsewhere
-    tell; `heard` says that something does come."""
+    tell; `received` says that something does come."""
     fitting = [publisher for publisher in publishers if publisher.kind == kind]
     if fitting:
         who = ", ".join(f"{publisher.node} ({publisher.qos})" for publisher in fitting[:_NAMED])
-        return f"{topic} is published by {who}" + ("" if heard else ", and nothing arrives")
+        return f"{topic} is published by {who}" + ("" if received else ", and nothing arrives")
     if publishers:
         other = publishers[0]
         remedy = "remap to a topic of that type"

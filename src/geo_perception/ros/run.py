@@ -59,7 +59,7 @@ def _run(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | N
 
 
 def _responsive(nodes: Sequence) -> bool:
-    """Whether the nodes can be asked to end. While one loads a scene they hear nothing; only one at work is worth the
+    """Whether the nodes can be asked to end. While one loads a scene they answer nothing; only one at work is worth the
     time that may be lost then."""
     return not any(node.configuring for node in nodes) or any(node.state == "active" for node in nodes)
 

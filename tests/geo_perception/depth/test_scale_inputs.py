@@ -21,7 +21,7 @@ UNIT = (0.0, 0.0, 0.0, 1.0)
 
 
 class Hearing(SlowNode):
-    """A node that hears what tells the scale, and does nothing with it."""
+    """A node that takes what the scale comes from, and does nothing with it."""
 
     own_parameters = PARAMETERS
 

@@ -51,7 +51,7 @@ def test_a_publisher_that_is_silent_is_named_with_its_qos():
 
 def test_one_that_is_heard_and_of_no_use_is_named_too():
     told = Publisher(DRIVER, CAMERA_INFO, "reliable, transient local")
-    said = explain_missing("/cam/camera_info", CAMERA_INFO, [told], [], heard=True)
+    said = explain_missing("/cam/camera_info", CAMERA_INFO, [told], [], received=True)
     assert said == "/cam/camera_info is published by /usb_cam (reliable, transient local)"
 
 

@@ -14,12 +14,12 @@ from geo_training.config import config_path
 from geo_training.console import command_group, say, write_json
 from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, StepsOverride
 
-app = command_group("Train what tells focal length, pitch and roll from one image.")
+app = command_group("Train the network that estimates focal length, pitch and roll from one image.")
 
 
 @app.callback()
 def _group() -> None:
-    """Train what tells focal length, pitch and roll from one image."""
+    """Train the network that estimates focal length, pitch and roll from one image."""
 
 
 def _weights(name: str) -> Path:

@@ -18,13 +18,13 @@ DatasetsOption = Annotated[
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", help="Clips a step.", min=1)]
 
-app = command_group("Train what tells how far things are, from recordings.")
+app = command_group("Train the network that estimates depth, from recordings.")
 NAMES = ("default", "sfmlearner", "reference")
 
 
 @app.callback()
 def _group() -> None:
-    """Train what tells how far things are, from recordings."""
+    """Train the network that estimates depth, from recordings."""
 
 
 @app.command("fit")

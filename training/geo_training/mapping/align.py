@@ -182,9 +182,9 @@ def _refine(fit: _Fit, poses: _Poses, count_n: np.ndarray) -> _Fit:
         turn_weight_n = count_n * agrees_n / (1 + (turn_n / (2 * sigma_rad)) ** 2) ** 2
         share_n = weight_n / weight_n.sum()
         a_n3, b_n3 = poses.a_n3 - share_n @ poses.a_n3, poses.b_n3 - share_n @ poses.b_n3
-        across = fit.similarity.scale * (weight_n[:, None] * b_n3).T @ a_n3 / fit.sigma**2
-        turning = np.einsum("n,nij->ij", turn_weight_n, poses.R_n33) / sigma_rad**2
-        R_33, _ = nearest_rotation(across + turning)
+        positions_33 = fit.similarity.scale * (weight_n[:, None] * b_n3).T @ a_n3 / fit.sigma**2
+        orientations_33 = np.einsum("n,nij->ij", turn_weight_n, poses.R_n33) / sigma_rad**2
+        R_33, _ = nearest_rotation(positions_33 + orientations_33)
         size = float(weight_n @ (a_n3**2).sum(axis=1))
         scale = float((weight_n * (b_n3 * (a_n3 @ R_33.T)).sum(axis=1)).sum() / size) if size > 0 else 0.0
         if scale <= 0:

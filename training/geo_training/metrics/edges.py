@@ -4,7 +4,7 @@ The seven usual metrics hardly see edges: few pixels lie on them. And a dense ph
 found in the true and in the predicted depth by one rule and compared like detections:
 
 - An edge is where depth jumps by more than a ratio between the two neighbours of a pixel. A ratio has no scale, so an
-  estimate of unknown scale can be judged. Several ratios are used, and the score is the mean over them: a transition
+  estimate of unknown scale can be scored. Several ratios are used, and the score is the mean over them: a transition
   that is smeared over many pixels passes only the small ones.
 - A surface seen at a low angle also changes depth fast, without an edge. Its inverse depth is linear in the image, so
   such pixels are told from edges in the truth, and what is predicted there is neither right nor wrong. The same holds
@@ -133,10 +133,10 @@ def _grow(mask_hw: np.ndarray) -> np.ndarray:
 
 def _compare(true_hw: np.ndarray, found_hw: np.ndarray, ignored_hw: np.ndarray) -> tuple[float, float, float]:
     """F1, precision and recall of edges. A prediction that is ignored can find a true edge and is never wrong."""
-    judged_hw = found_hw & ~(ignored_hw & ~_grow(true_hw))
-    right, judged = (judged_hw & _grow(true_hw)).sum(), judged_hw.sum()
+    counted_hw = found_hw & ~(ignored_hw & ~_grow(true_hw))
+    right, counted = (counted_hw & _grow(true_hw)).sum(), counted_hw.sum()
     recall = float((true_hw & _grow(found_hw)).sum() / true_hw.sum())
-    precision = float(right / judged) if judged else 0.0
+    precision = float(right / counted) if counted else 0.0
     return (2 * precision * recall / (precision + recall) if right else 0.0), precision, recall
 
 

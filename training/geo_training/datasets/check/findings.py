@@ -11,7 +11,7 @@ _NAMED_FRAMES = 50
 
 
 class Severity(str, Enum):
-    """`error`: do not train on it. `warning`: the result will suffer. `note`: worth knowing."""
+    """`error`: do not train on it. `warning`: the result will suffer. `note`: no harm."""
 
     ERROR = "error"
     WARNING = "warning"

@@ -53,7 +53,7 @@ def map_stage(stages: StageCache, root: Path, poses: str, all_frames: bool = Fal
 
 
 def landmarks_stage(stages: StageCache, root: Path, count: int) -> dict:
-    """The landmarks, chosen and judged on the frames that may be trained on."""
+    """The landmarks, chosen and measured on the frames that may be trained on."""
 
     def make() -> dict:
         dataset, scene = SceneDataset(root), SceneMap.load(root)
@@ -82,7 +82,7 @@ def head_stage(stages: StageCache, root: Path, options: BenchOptions) -> tuple[P
 def measure_scene(
     stages: StageCache, root: Path, options: BenchOptions, split: dict, landmarks: int, title: str, **truth
 ) -> BenchResult:
-    """Landmarks and head of a mapped dataset, measured on its test frames; `split` is told in the result's config, and
+    """Landmarks and head of a mapped dataset, measured on its test frames; `split` goes into the config of the result;
     `truth` are the options of `evaluate_dataset` that say which poses are true."""
     chosen = landmarks_stage(stages, root, landmarks)
     scene_path, trained = head_stage(stages, root, options)

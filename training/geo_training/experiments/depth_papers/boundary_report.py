@@ -74,8 +74,8 @@ def finding_sentences(results: Sequence[RowResult]) -> list[str]:
         sentences.append(f"The paper's best row is {better} than the baseline here; in the paper it is better.")
     if "beats_longer" in findings:
         changes = [("Abs Rel", "boundary_abs_rel"), ("δ < 1.25", "boundary_d1"), (EDGE_COLUMN.title, "boundary_edge")]
-        told = [f"{label} {signed(findings[key], 4)}" for label, key in changes if math.isfinite(findings[key])]
-        sentences.append(f"Against the same training without the boundary term it changes {', '.join(told)}.")
+        found = [f"{label} {signed(findings[key], 4)}" for label, key in changes if math.isfinite(findings[key])]
+        sentences.append(f"Against the same training without the boundary term it changes {', '.join(found)}.")
     if "too_much_is_worst" in findings:
         worst = "is the worst" if findings["too_much_is_worst"] else "is not the worst"
         sentences.append(f"The weight 100 {worst} of all rows; in the paper it is.")

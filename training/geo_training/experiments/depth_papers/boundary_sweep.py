@@ -2,7 +2,7 @@
 
 A baseline is trained once. Every row goes on from its weights with the mask branch off, as the paper did. The paper
 compares with the baseline as it was; here one row more goes on without the boundary term, so that what the term does
-is told from what training longer does.
+is separated from what training longer does.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def run_sweep(
     after_row: Callable[[list[RowResult]], object] | None = None,
     sweep: Sequence[SweepRow] = PAPER_ROWS,
 ) -> list[RowResult]:
-    """Trains and measures all rows, seed after seed; `after_row` hears all results so far after every row.
+    """Trains and measures all rows, seed after seed; `after_row` is given all results so far after every row.
 
     What is done in the folder `out` is kept, and what was interrupted goes on. Raises InputError, before anything is
     trained, when the datasets have no boundary maps.
@@ -99,8 +99,8 @@ def run_sweep(
         rows = table_rows(out / BASELINE / f"seed_{seed}" / WEIGHTS, finetune_steps, sweep)
         if not results:
             clip_sources(changed_config(baseline, rows[1].changes))
-        hear = None if after_row is None else lambda found, earlier=results: after_row(over_seeds(earlier, found))
-        results = over_seeds(results, run_table(rows, baseline, out, evaluate, (seed,), hear))
+        report = None if after_row is None else lambda found, earlier=results: after_row(over_seeds(earlier, found))
+        results = over_seeds(results, run_table(rows, baseline, out, evaluate, (seed,), report))
     return results
 
 

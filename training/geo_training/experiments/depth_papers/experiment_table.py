@@ -111,7 +111,7 @@ def run_table(
     seeds: Sequence[int] | None = None,
     after_row: Callable[[list[RowResult]], object] | None = None,
 ) -> list[RowResult]:
-    """Trains and measures every row, for each seed (the config's alone where none are given). `after_row` hears all
+    """Trains and measures every row, for each seed (the config's alone where none are given). `after_row` is given all
     results so far after every row, so that a table can fill while it is made.
 
     A row that is done is kept in its folder below `out`, and not done again; one that was interrupted goes on. Raises

@@ -84,7 +84,7 @@ def run_keypoint_table(
     after_row: Callable[[list[RowResult]], object] | None = None,
     names: Sequence[str] = (),
 ) -> list[RowResult]:
-    """Trains and measures the rows (those of `names`, all where none is given); `after_row` hears all results so far.
+    """Trains and measures the rows (those of `names`, all where none is given); `after_row` gets all results so far.
 
     What is done in the folder `out` is kept, and what was interrupted goes on. Raises InputError for an unknown name.
     """
