@@ -12,13 +12,7 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import (
-    Camera,
-    make_pose,
-    pose_from_quaternion,
-    pose_to_quaternion,
-    rotation_gravity_camera,
-)
+from geo_perception.geometry import Camera, make_pose, pose_from_quaternion, pose_to_quaternion, rotation_gravity_camera
 from geo_perception.ros.camera_info import info_fields
 
 YAW_VARIANCE_RAD2 = 1e6  # nothing is known about the heading

@@ -12,13 +12,7 @@ import pytest
 import yaml
 
 from geo_perception.errors import InputError
-from geo_perception.ros.launching import (
-    NodeStart,
-    calibration_start,
-    depth_start,
-    localization_start,
-    process_starts,
-)
+from geo_perception.ros.launching import NodeStart, calibration_start, depth_start, localization_start, process_starts
 from geo_perception.runtime.interruption import GRACE_S
 
 ROOT = Path(__file__).resolve().parents[3]

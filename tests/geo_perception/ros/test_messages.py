@@ -6,13 +6,7 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import (
-    Camera,
-    pose_from_quaternion,
-    rotation_gravity_camera,
-    so3_log,
-    up_from_attitude,
-)
+from geo_perception.geometry import Camera, pose_from_quaternion, rotation_gravity_camera, so3_log, up_from_attitude
 from geo_perception.ros.camera_info import camera_from_info
 from geo_perception.ros.messages import (
     YAW_VARIANCE_RAD2,

@@ -5,12 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from geo_training.calibration.data.crops import (
-    PAPER_DISTRIBUTION,
-    ROBOT_DISTRIBUTION,
-    CropDistribution,
-    CropSpec,
-)
+from geo_training.calibration.data.crops import PAPER_DISTRIBUTION, ROBOT_DISTRIBUTION, CropDistribution, CropSpec
 from geo_training.calibration.paper import CosineLayer, PaperNetwork, TargetScale, mse_metrics, smooth_l1
 from tiny_panoramas import TINY_BACKBONE
 

@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 from geo_training.datasets.check.check import check_dataset
 from geo_training.datasets.check.findings import Severity
-from geo_training.datasets.check.lens import (
-    CLEARLY,
-    CLEARLY_SIGMA,
-    check_lens,
-    compare,
-    distorted_by,
-)
+from geo_training.datasets.check.lens import CLEARLY, CLEARLY_SIGMA, check_lens, compare, distorted_by
 from geo_training.datasets.matching import Matches
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter

@@ -4,14 +4,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from geo_training.storage.images import (
-    find_depth,
-    read_depth,
-    read_raw,
-    read_rgb,
-    write_depth,
-    write_image,
-)
+from geo_training.storage.images import find_depth, read_depth, read_raw, read_rgb, write_depth, write_image
 
 from geo_perception.errors import InputError
 

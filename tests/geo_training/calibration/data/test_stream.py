@@ -7,14 +7,7 @@ import torch
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.data.crops import CropDistribution, CropSpec, render_crop
 from geo_training.calibration.data.panoramas import list_panoramas
-from geo_training.calibration.data.stream import (
-    CropSources,
-    CropStream,
-    make_batch,
-    quick_crop,
-    softened,
-    true_cameras,
-)
+from geo_training.calibration.data.stream import CropSources, CropStream, make_batch, quick_crop, softened, true_cameras
 from geo_training.calibration.fit import split_of
 from geo_training.engine.augmentation import PhotometricConfig
 

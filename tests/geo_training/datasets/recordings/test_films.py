@@ -5,14 +5,7 @@ import contextlib
 import cv2
 import numpy as np
 import pytest
-from film_maker import (
-    RATE_HZ,
-    picture,
-    set_durations,
-    set_shown_width,
-    set_track_matrix,
-    write_film,
-)
+from film_maker import RATE_HZ, picture, set_durations, set_shown_width, set_track_matrix, write_film
 from geo_training.datasets.recordings.film_matrix import film_mark
 from geo_training.datasets.recordings.films import Film
 

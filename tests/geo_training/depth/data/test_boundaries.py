@@ -9,13 +9,7 @@ from flat_dataset import make_flat_dataset
 from geo_training.console import command_group
 from geo_training.datasets.scene import SceneDataset
 from geo_training.depth.boundary_commands import boundaries_command
-from geo_training.depth.data.boundaries import (
-    boundary_map,
-    boundary_path,
-    choose_masks,
-    load_boundary,
-    make_boundaries,
-)
+from geo_training.depth.data.boundaries import boundary_map, boundary_path, choose_masks, load_boundary, make_boundaries
 from geo_training.depth.data.instance_masks import DetectedMasks, MaskFolder, MaskNetwork, write_ids
 
 from geo_perception.errors import InputError

@@ -6,13 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.depth.losses.warp import (
-    back_project,
-    pixel_grid,
-    project,
-    sample,
-    scaled_intrinsics,
-)
+from geo_training.depth.losses.warp import back_project, pixel_grid, project, sample, scaled_intrinsics
 from geo_training.depth.networks.pose_network import motion_matrix
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import camera_pose

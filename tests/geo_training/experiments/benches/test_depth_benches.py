@@ -28,13 +28,7 @@ from geo_training.experiments.bench import (
 from geo_training.experiments.benches import depth_drive, depth_losses, depth_stages
 from geo_training.experiments.benches.depth_claims import CLAIMS, Claim, gain, named_metrics
 from geo_training.experiments.benches.depth_losses import Plan, combined, plan_steps, variant_configs
-from geo_training.experiments.benches.depth_stages import (
-    FEWEST_STEPS,
-    FlatDepth,
-    Pace,
-    first_and_last,
-    steps_within,
-)
+from geo_training.experiments.benches.depth_stages import FEWEST_STEPS, FlatDepth, Pace, first_and_last, steps_within
 from geo_training.synthetic import depth_rooms
 from tiny_panoramas import TINY_BACKBONE
 

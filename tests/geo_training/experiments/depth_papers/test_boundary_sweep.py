@@ -11,11 +11,7 @@ from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.boundaries import choose_masks, make_boundaries
 from geo_training.depth.data.instance_masks import MaskNetwork
-from geo_training.experiments.depth_papers.boundary_report import (
-    finding_sentences,
-    sweep_findings,
-    write_sweep_report,
-)
+from geo_training.experiments.depth_papers.boundary_report import finding_sentences, sweep_findings, write_sweep_report
 from geo_training.experiments.depth_papers.boundary_sweep import (
     CONTROL_ROW,
     METRICS,

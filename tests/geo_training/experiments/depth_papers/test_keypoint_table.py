@@ -15,13 +15,7 @@ from geo_training.depth import fit
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.experiments.depth_papers.commands import NAMES, keypoint_table_command
 from geo_training.experiments.depth_papers.experiment_report import DEPTH_COLUMNS, change_table, metric_table
-from geo_training.experiments.depth_papers.experiment_table import (
-    Row,
-    RowResult,
-    changed_config,
-    measure_on,
-    run_table,
-)
+from geo_training.experiments.depth_papers.experiment_table import Row, RowResult, changed_config, measure_on, run_table
 from geo_training.experiments.depth_papers.keypoint_report import (
     finding_sentences,
     keypoint_findings,

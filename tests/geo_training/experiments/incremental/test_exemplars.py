@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 from geo_training.experiments.incremental.strategies.base import ContinualContext, Predictions, StrategyOptions
-from geo_training.experiments.incremental.strategies.exemplars import (
-    choose_exemplars,
-    herd,
-    quantile_bins,
-    quotas,
-)
+from geo_training.experiments.incremental.strategies.exemplars import choose_exemplars, herd, quantile_bins, quotas
 
 
 class Source:

@@ -11,21 +11,9 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, same_shape
 from geo_perception.ros.bit_depth import BitDepth
 from geo_training.datasets.importers.account import CUT_SHORT, NOT_READ, OTHER_SHAPE, Account, printable
-from geo_training.datasets.importers.depth_files import (
-    NOT_DEPTH,
-    DepthFile,
-    load_mask,
-    resized,
-    unit_sentence,
-)
+from geo_training.datasets.importers.depth_files import NOT_DEPTH, DepthFile, load_mask, resized, unit_sentence
 from geo_training.datasets.importers.source import SourceFrame, guessed_camera, leave_frame
-from geo_training.datasets.orientation import (
-    UPRIGHT,
-    mirrors,
-    turned_array,
-    turned_camera,
-    turned_pose,
-)
+from geo_training.datasets.orientation import UPRIGHT, mirrors, turned_array, turned_camera, turned_pose
 from geo_training.datasets.pictures import (
     LOSSLESS_SUFFIXES,
     PictureHeader,

@@ -13,12 +13,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, checked_rotation, pose_from_quaternion
 from geo_training.datasets.importers.account import OWN_IMAGE, Account
 from geo_training.datasets.importers.depth_files import DepthFile, DepthSource
-from geo_training.datasets.pictures import (
-    is_hidden,
-    is_picture_name,
-    read_header,
-    reason_against,
-)
+from geo_training.datasets.pictures import is_hidden, is_picture_name, read_header, reason_against
 from geo_training.storage.names import natural_key
 
 DEFAULT_RATE_HZ = 10.0

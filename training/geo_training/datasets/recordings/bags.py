@@ -13,14 +13,7 @@ from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 
 from geo_perception.errors import InputError
-from geo_training.datasets.recordings.bag_salvage import (
-    Channel,
-    Record,
-    scan_mcap,
-    scan_ros1,
-    scan_sqlite,
-    zstd_module,
-)
+from geo_training.datasets.recordings.bag_salvage import Channel, Record, scan_mcap, scan_ros1, scan_sqlite, zstd_module
 from geo_training.datasets.recordings.bag_types import MessageTypes
 from geo_training.storage.names import natural_key
 

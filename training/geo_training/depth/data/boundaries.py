@@ -19,12 +19,7 @@ from geo_perception.runtime.files import replaced_file
 from geo_training.console import progress_bar
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.data import instance_masks
-from geo_training.depth.data.instance_masks import (
-    DetectedMasks,
-    MaskFolder,
-    MaskNetwork,
-    MaskSource,
-)
+from geo_training.depth.data.instance_masks import DetectedMasks, MaskFolder, MaskNetwork, MaskSource
 from geo_training.storage.folders import refuse_overlap
 from geo_training.storage.images import read_grey
 from geo_training.storage.kept_json import read_kept_json, write_kept_json

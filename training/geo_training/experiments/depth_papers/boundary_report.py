@@ -7,13 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geo_training.depth.config import DepthTrainingConfig
-from geo_training.experiments.depth_papers.boundary_sweep import (
-    BASELINE,
-    CONTROL,
-    PAPER_BEST,
-    PAPER_ROWS,
-    TOO_MUCH,
-)
+from geo_training.experiments.depth_papers.boundary_sweep import BASELINE, CONTROL, PAPER_BEST, PAPER_ROWS, TOO_MUCH
 from geo_training.experiments.depth_papers.experiment_report import (
     DEPTH_COLUMNS,
     Column,

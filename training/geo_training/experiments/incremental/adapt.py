@@ -26,13 +26,7 @@ from geo_training.experiments.incremental.matrix import AdaptResult, DomainMetri
 from geo_training.experiments.incremental.strategies import Strategy, make_strategy
 from geo_training.experiments.incremental.strategies.base import ContinualContext
 from geo_training.experiments.incremental.strategies.finetune import Finetune
-from geo_training.experiments.incremental.task import (
-    RegressionTask,
-    Teacher,
-    loop_config,
-    predict,
-    uses_half,
-)
+from geo_training.experiments.incremental.task import RegressionTask, Teacher, loop_config, predict, uses_half
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.storage.output_file import check_folder_takes_files
 
