@@ -161,12 +161,34 @@ def test_from_the_images_alone_the_walk_comes_back_in_the_recorded_world(walk):
         assert np.linalg.norm(T[:3, 3] - recorded[name][:3, 3]) < 0.04
 
 
+def test_the_global_mapper_gives_the_same_walk(walk):
+    report, model = build_map(walk, replace(OPTIONS, poses="none", mapper="global"))
+    assert report.good, report.problems
+    assert report.registered == 9
+    assert report.scale.residual < 0.02
+    colours_n3 = np.array([point.color for point in model.points3D.values()])
+    assert colours_n3.std() > 10  # it has none of its own
+
+
 def test_prior_positions_hold_the_map(walk):
     report, _model = build_map(walk, replace(OPTIONS, poses="prior", prior_sigma_m=0.02))
     assert report.good, report.problems
     assert report.registered == 9
     assert report.scale.factor == pytest.approx(1.0, abs=0.03)
     assert report.scale.residual < 0.02
+
+
+def test_a_frame_without_a_position_is_mapped_beside_those_that_have_one(walk, tmp_path):
+    shutil.copytree(walk.root, tmp_path / "data")
+    dataset = SceneDataset(tmp_path / "data")
+    dataset.save_frames([replace(f, T_world_camera=None) if i == 3 else f for i, f in enumerate(dataset.frames)])
+    report, model = build_map(dataset, replace(OPTIONS, poses="prior", prior_sigma_m=0.02))
+    assert report.good, report.problems
+    assert report.registered == 9
+    assert report.scale.poses_total == 8
+    left_out = walk.frames[3]
+    found = registered_poses(model)[left_out.name]
+    assert np.linalg.norm(found[:3, 3] - left_out.T_world_camera[:3, 3]) < 0.05
 
 
 def test_a_prior_of_unknown_unit_is_a_share_of_the_walk(walk):
