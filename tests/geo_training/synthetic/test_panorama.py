@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from geo_training.synthetic import panorama_set
-from geo_training.synthetic.finishes import tiles, varied
+from geo_training.synthetic.finishes import random_colour, stripes, tiles, varied
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.panorama import panorama_radiance, render_panorama
 from geo_training.synthetic.panorama_set import graded, planned_views, training_panoramas
@@ -207,6 +207,32 @@ def test_tiles_have_joints_where_their_size_says():
     assert dark[:, [0, 25, 50, 75]].all()  # 0.5 m at 50 pixels a metre
     assert dark[[0, 20, 40, 60, 80]].all()
     assert not dark[2:19, 3:24].any()
+
+
+def test_checks_alternate_and_a_stagger_shifts_every_other_row():
+    rng, black = np.random.default_rng(0), (0, 0, 0)
+    checked = tiles(rng, 80, 100, 50.0, (0.5, 0.4), ((240, 240, 240), (90, 90, 90)), black, checks=True)[..., 0]
+    light = checked[10::20, 12::25] > 165
+    np.testing.assert_array_equal(light, np.add.outer(range(4), range(4)) % 2 == 0)
+    bricks = tiles(rng, 40, 100, 50.0, (0.5, 0.4), ((200, 200, 200),) * 2, black, stagger=0.5)[..., 0]
+    assert (bricks[10, [0, 25, 50]] < 60).all()
+    assert (bricks[30, [13, 38, 63]] < 60).all()  # half a brick further: 12.5 pixels
+    assert (bricks[30, [5, 30, 55]] > 60).all()
+
+
+def test_stripes_stand_upright_and_repeat_at_their_step():
+    image = stripes(np.random.default_rng(0), 60, 100, 50.0, ((240, 240, 240), (60, 60, 60)), 0.4)
+    dark_w = (image[..., 0] < 150).mean(axis=0)
+    assert set(dark_w) == {0.0, 1.0}
+    np.testing.assert_array_equal(dark_w[:80], dark_w[20:])  # 0.4 m at 50 pixels a metre
+    assert 0.2 <= dark_w.mean() <= 0.7
+
+
+def test_paint_is_within_what_a_camera_can_show():
+    rng = np.random.default_rng(0)
+    colours = np.array([random_colour(rng) for _ in range(500)])
+    assert (colours.min(), colours.max()) == (12, 250)
+    assert np.median(np.ptp(colours, axis=1)) < 80  # mostly not very saturated
 
 
 @pytest.mark.parametrize(("count", "share"), [(0, 0.5), (3, 1.5), (3, -0.1), (3, float("nan"))])
