@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 from command_line import invoke
 from geo_training.console import command_group
 from geo_training.datasets.scene_writer import SceneWriter
@@ -313,6 +314,31 @@ def test_rows_train_for_real_and_fill_the_table(recording, tmp_path):
     assert "keypoint" not in terms[LEARNED]
 
 
+def run_command(*words):
+    app = command_group("depth")
+    app.callback()(lambda: None)
+    app.command("keypoint-table")(keypoint_table_command)
+    return invoke(app, "keypoint-table", *words)
+
+
+def test_the_command_fills_the_rows_asked_for_and_prints_the_table(recording, tmp_path):
+    config, told = tmp_path / "config.yaml", tmp_path / "told.json"
+    config.write_text(yaml.safe_dump(small_config().to_json()))
+    words = [config, "--dataset", recording, "--test", recording, "--row", DET, "--out", tmp_path / "out"]
+    result = run_command(*words, "--steps", 1, "--seed", 3, "--json", told)
+    assert result.exit_code == 0, result.output
+    content = json.loads(told.read_text())
+    assert [row["row"]["name"] for row in content["rows"]] == [DET]
+    assert "findings" in content
+    assert (tmp_path / "out" / "table.md").read_text() in result.stdout
+    assert (tmp_path / "out" / DET / "seed_3" / "depth.safetensors").is_file()
+    assert "with plots: " in " ".join(result.stderr.split())
+    # The same command again trains nothing.
+    weights_ns = (tmp_path / "out" / DET / "seed_3" / "depth.safetensors").stat().st_mtime_ns
+    assert run_command(*words, "--steps", 1, "--seed", 3).exit_code == 0
+    assert (tmp_path / "out" / DET / "seed_3" / "depth.safetensors").stat().st_mtime_ns == weights_ns
+
+
 def _terms(folder: Path) -> set[str]:
     history = (folder / "depth.safetensors.run" / "history.jsonl").read_text()
     return {key for line in history.splitlines() for key in json.loads(line)}
@@ -326,10 +352,6 @@ def test_learned_descriptors_are_left_out_where_poses_are_missing(trained, tmp_p
 
 
 def test_the_command_says_what_it_cannot_measure_on(recording, tmp_path):
-    app = command_group("depth")
-    app.callback()(lambda: None)
-    app.command("keypoint-table")(keypoint_table_command)
-    words = ["keypoint-table", "keypoints_small", "--dataset", recording, "--test", tmp_path / "no", "--out", tmp_path]
-    result = invoke(app, *words)
+    result = run_command("keypoints_small", "--dataset", recording, "--test", tmp_path / "no", "--out", tmp_path)
     assert result.exit_code == 1
     assert "is not a folder" in result.stderr.replace("\n", " ")
