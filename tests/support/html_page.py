@@ -27,4 +27,4 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.open and self.open[-1] not in ("script", "style"):
-            self.words.append(data)
+            self.words.append(data.replace("\N{NO-BREAK SPACE}", " "))

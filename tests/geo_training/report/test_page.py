@@ -18,6 +18,7 @@ from geo_training.report.page import (
 )
 from geo_training.report.tables import TableSection
 from html_page import Page
+from markupsafe import Markup
 
 HOSTILE = "</script><img src=http://x>"
 
@@ -45,10 +46,23 @@ def test_a_chart_that_is_not_there_leaves_no_place():
     assert pair(chart_section({}, "errors", {"errors": ("Errors", "")})) == ""
 
 
+def test_a_number_and_its_unit_stay_on_one_line():
+    shown = page("90 %", [header("Title", ["Within 5 cm and 90 %, <b>", Markup("<b>1 m</b> of 20 maps")])], {})
+    assert (
+        "Within 5\N{NO-BREAK SPACE}cm and 90\N{NO-BREAK SPACE}%, &lt;b&gt; <b>1\N{NO-BREAK SPACE}m</b> of 20 maps"
+        in shown
+    )
+
+
+def test_a_table_without_headings_has_no_empty_line():
+    assert "<thead>" not in table(["", ""], [["frames", "3"]])
+    assert "<th>all</th>" in table(["", "all"], [["frames", "3"]])
+
+
 def test_verdicts_are_counted_the_most_frequent_first():
     words = Page(f"<div>{verdict_table(['lost', 'found', 'found'], 'Of three.')}</div>").words
     cells = [word for word in map(str.strip, words) if word]
-    assert cells[-6:] == ["found", "2", "66.7%", "lost", "1", "33.3%"]
+    assert cells[-6:] == ["found", "2", "66.7 %", "lost", "1", "33.3 %"]
 
 
 @pytest.mark.parametrize(

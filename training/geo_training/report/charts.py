@@ -93,13 +93,14 @@ def latency_histogram(latency_s: Sequence[float]) -> go.Figure:
     middles, marker = (edges[:-1] + edges[1:]) / 2, {"color": ACCENT, "line": {"width": 1, "color": "white"}}
     bars = go.Bar(x=rounded(middles), y=counts.tolist(), width=rounded(np.diff(edges)), marker=marker,
                   showlegend=False, **_hover("%{x:.0f} ms: %{y} frames"))  # fmt: skip
-    chart = make_chart([bars], xaxis=axis("milliseconds"), yaxis=axis("frames"))
-    for percent in (50, 99):
+    whole = {"dtick": 1} if counts.max() < 6 else {}  # no half frames
+    chart = make_chart([bars], xaxis=axis("milliseconds"), yaxis=axis("frames", **whole), margin_r=35)
+    for percent, side in ((50, "right"), (99, "left")):  # their names stay apart where the two are one
         value = percentile(latency_ms, percent)
         chart.add_shape(type="line", x0=value, x1=value, yref="paper", y0=0, y1=1,
                         line={"color": BAD, "width": 1.5, "dash": "dot"})  # fmt: skip
         chart.add_annotation(x=value, yref="paper", y=1.0, yanchor="bottom", text=f"p{percent}", showarrow=False,
-                             font_color=BAD)  # fmt: skip
+                             xanchor=side, font_color=BAD)  # fmt: skip
     return chart
 
 

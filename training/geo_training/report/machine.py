@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def describe_machine() -> dict[str, object]:
         "gpu": _gpu_name(),
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+def machine_label(machine: Mapping[str, object]) -> str:
+    """What `describe_machine` found, in one line."""
+    return ", ".join(f"{key.replace('_gib', ' (GiB)')} {value}" for key, value in machine.items())
 
 
 def describe_versions() -> dict[str, str]:

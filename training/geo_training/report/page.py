@@ -5,6 +5,7 @@ Text is escaped; what is HTML is a `Markup`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from markupsafe import Markup
 
 from geo_perception.runtime.files import replace_text
 from geo_training.console import json_text
-from geo_training.report.machine import describe_machine, describe_versions
+from geo_training.report.machine import describe_machine, describe_versions, machine_label
+from geo_training.report.numbers import percent
 from geo_training.report.tables import TableSection
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ PICTURE_TITLES = {"best": "The best", "typical": "Typical", "worst": "The worst"
 # Fewer frames say nothing about a share near 90 %.
 _ENOUGH_FRAMES = 30
 _COVERED_WELL = 0.80, 0.97  # of stated 90 % intervals
+_UNIT_GAP = re.compile(r"(?<=\d) (?=(?:%|cm|m|ms|px)(?!\w))")
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=jinja2.select_autoescape(["html"]),
@@ -31,6 +34,14 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
+
+
+def _with_units(text: str) -> str:
+    """The text, or Markup, with every number and its unit kept on one line."""
+    return type(text)(_UNIT_GAP.sub("\N{NO-BREAK SPACE}", text))
+
+
+_TEMPLATES.filters["with_units"] = _with_units
 
 
 def page(title: str, sections: Iterable[Markup | str], charts: Mapping[str, go.Figure]) -> str:
@@ -76,7 +87,12 @@ def section(title: str, note: str, content: Markup) -> Markup:
 
 def chart_section(charts: Mapping[str, go.Figure], name: str, texts: Mapping[str, tuple[str, str]]) -> Markup:
     """A chart with its title and its sentence from `texts`; nothing where there is no such chart."""
-    return section(*texts[name], _part("chart", name)) if name in charts else Markup()
+    return section(*texts[name], chart_place(name)) if name in charts else Markup()
+
+
+def chart_place(name: str) -> Markup:
+    """Where the chart of that name is drawn."""
+    return _part("chart", name)
 
 
 def pair(*sections: Markup) -> Markup:
@@ -91,7 +107,7 @@ def picture(name: str, data_url: str, caption: str) -> Markup:
 
 
 def pictures(parts: Sequence[Markup], kind: str = "frames") -> Markup:
-    """Pictures in a grid, or, as `panels`, in one row."""
+    """Pictures or charts in a grid, or, as `panels`, in one row."""
     return _part("pictures", parts, kind)
 
 
@@ -103,7 +119,7 @@ def verdict_table(verdicts: Sequence[str], note: str) -> Markup:
     """How often each verdict was given, the most frequent first."""
     counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    rows = [[verdict, str(count), f"{count / len(verdicts):.1%}"] for verdict, count in ordered]
+    rows = [[verdict, str(count), percent(count / len(verdicts))] for verdict, count in ordered]
     return section("Verdicts", note, table(["verdict", "frames", "share"], rows))
 
 
@@ -111,7 +127,7 @@ def provenance(metadata: Mapping[str, str], config: dict, command: str = "") -> 
     """What the report is about, the machine, the versions, the command and the configuration."""
     metadata = {
         **metadata,
-        "machine": ", ".join(f"{key} {value}" for key, value in describe_machine().items()),
+        "machine": machine_label(describe_machine()),
         "versions": ", ".join(f"{name} {version}" for name, version in describe_versions().items()),
     }
     return _part("provenance", metadata, command, json_text(config, default=str) if config else "")
@@ -124,7 +140,7 @@ def tables_page(title: str, sentences: Sequence[str], sections: Sequence[TableSe
         content = Markup()
         if part.chart is not None:
             charts[f"chart_{index}"] = part.chart
-            content += _part("chart", f"chart_{index}")
+            content += chart_place(f"chart_{index}")
         if part.table is not None:
             content += table(*part.table)
         parts.append(section(part.title, part.note, content))

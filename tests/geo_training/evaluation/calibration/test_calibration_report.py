@@ -177,7 +177,8 @@ def test_the_page_says_figures_verdicts_captions_and_command(text):
 
 def test_every_chart_has_a_place_and_data(text):
     charts = json.loads(re.search(r'id="charts">(.*?)</script>', text, re.DOTALL).group(1).replace("<\\/", "</"))
-    assert set(charts) == {"recall", "values", "reliability", "trust", "latency"}
+    values = {"values_roll", "values_pitch", "values_fov"}
+    assert set(charts) == {"recall", *values, "reliability", "trust", "latency"}
     assert set(re.findall(r'data-chart="(\w+)"', text)) == set(charts)
     assert charts["recall"]["data"][0]["y"][-1] == pytest.approx(100 * 12 / 13, abs=1e-3)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from geo_training.console import write_json
+from geo_training.evaluation.localization.charts import error_over_time
 from geo_training.evaluation.localization.pictures import BAD_RGB, GOOD_RGB, draw_detections, worst_frames
 from geo_training.evaluation.localization.report import render_report, write_report
 from geo_training.evaluation.localization.summary import headline, make_evaluation
@@ -61,8 +62,8 @@ def test_the_page_is_well_formed_and_loads_nothing(text):
 def test_the_page_says_the_figures_the_command_and_the_configuration(text):
     words = " ".join(Page(text).words)
     assert "Office & <kitchen>" in words
-    assert "87.5% of 8 frames were localized" in words
-    assert "62.5%" in words  # 0, 1, 2, 4 and 5 cm of eight frames
+    assert "87.5 % of 8 frames were localized" in words
+    assert "62.5 %" in words  # 0, 1, 2, 4 and 5 cm of eight frames
     assert "geo-eval localization office.safetensors office --report r.html" in words
     assert '"seed": 7' in words
     assert "the detections do not agree on a pose" in words
@@ -76,6 +77,15 @@ def test_every_chart_has_a_place_and_data(text):
     curve = charts["recall"]["data"][0]
     assert curve["y"][-1] == pytest.approx(87.5)
     assert all(part["type"] in ("scatter", "scatter3d", "bar") for chart in charts.values() for part in chart["data"])
+
+
+def test_logarithmic_ticks_are_whole_numbers_and_few():
+    close = error_over_time(evaluation([outcome(i, 0.01 * (i + 1)) for i in range(5)])).layout
+    assert (close.yaxis.dtick, close.yaxis.minorloglabels) == ("D2", "complete")  # 0.5, not a small 5
+    assert close.yaxis.title.text == "distance (cm)"
+    wide = error_over_time(evaluation([outcome(0, 0.001), outcome(1, 50.0)])).layout  # 0.1 to 5000 cm
+    assert wide.yaxis.dtick == 1
+    assert error_over_time(evaluation([outcome(0, 0.0, found=False)])).layout.yaxis.dtick == "D2"
 
 
 def test_plotly_is_there_once(text):
@@ -104,7 +114,7 @@ def test_a_recording_where_nothing_was_found_still_has_a_report(tmp_path):
     page = Page(path.read_text())
     assert page.open == []
     assert page.images == 3
-    assert "0.0% of 3 frames were localized" in " ".join(page.words)
+    assert "0.0 % of 3 frames were localized" in " ".join(page.words)
 
 
 def test_a_recording_without_truth_and_without_landmarks_still_has_a_report():

@@ -17,7 +17,13 @@ from geo_training.experiments.bench import (
     run_benchmark,
 )
 from geo_training.experiments.benches import NAMES
-from geo_training.report.machine import describe_machine, describe_versions, sha256_of_code, sha256_of_data
+from geo_training.report.machine import (
+    describe_machine,
+    describe_versions,
+    machine_label,
+    sha256_of_code,
+    sha256_of_data,
+)
 
 from geo_perception.errors import InputError
 
@@ -98,6 +104,7 @@ def test_the_checksum_follows_content_and_names_but_not_the_place(data, tmp_path
 
 def test_machine_and_versions_are_plain_values():
     assert describe_machine()["cores"] >= 1
+    assert machine_label({"cores": 2, "memory_gib": 23.5}) == "cores 2, memory (GiB) 23.5"
     assert all(isinstance(version, str) for version in describe_versions().values())
 
 

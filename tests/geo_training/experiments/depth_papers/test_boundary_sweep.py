@@ -22,6 +22,7 @@ from geo_training.experiments.depth_papers.boundary_sweep import (
     table_rows,
 )
 from geo_training.experiments.depth_papers.commands import sweep_command
+from geo_training.experiments.depth_papers.experiment_report import DEPTH_COLUMNS, column_chart
 from geo_training.experiments.depth_papers.experiment_table import RowResult, changed_config, measure_on
 from tiny_panoramas import TINY_BACKBONE
 
@@ -168,6 +169,13 @@ def test_the_report_has_our_metrics_beside_the_papers(tmp_path):
     assert "The weight 100 is not the worst of all rows; in the paper it is." in markdown
     assert len(json.loads(written.json.read_text())["rows"]) == 10
     assert "2.5, smoothness 0.75, rate 0.0002*" in written.page.read_text()
+
+
+def test_a_charts_bars_lie_beside_the_titles_of_their_rows_in_the_tables_order():
+    ours, paper = column_chart(_results(baseline=0.3333), DEPTH_COLUMNS["abs_rel"]).data
+    assert (ours.y[0], ours.x[0], paper.x[0]) == ("0 (baseline)", 0.3333, 0.1978)
+    assert ours.y[1] == "0.4, smoothness 0.5,<br>rate 0.0002"
+    assert paper.x[-1] is None  # the paper has no such row
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def calibration_charts(outcomes: Sequence[CalibrationOutcome]) -> dict[str, go.F
     """Every chart there is data for, by name."""
     charts = {"recall": recall_curves(outcomes)}
     if any(outcome.answered for outcome in outcomes):
-        charts["values"] = true_against_estimated(outcomes)
+        charts |= true_against_estimated(outcomes)
         squares = normalized_squares(outcomes)
         parts = {label: (squares[part], freedom(part)) for part, label in _PARTS.items()}
         charts["reliability"] = reliability_plot(parts, "true cameras inside (%)")
@@ -53,31 +53,28 @@ def recall_curves(outcomes: Sequence[CalibrationOutcome]) -> go.Figure:
     return make_chart(traces, xaxis=axis("limit (°)", range=[0, _LIMIT_DEG]), yaxis=share_axis)
 
 
-def true_against_estimated(outcomes: Sequence[CalibrationOutcome]) -> go.Figure:
-    """The estimated values over the true ones, side by side; on the diagonal they agree."""
+def true_against_estimated(outcomes: Sequence[CalibrationOutcome]) -> dict[str, go.Figure]:
+    """The estimated values over the true ones, a chart each; on the diagonal they agree."""
     values = {
         "roll": [(o.truth.roll_rad, o.result.roll_rad) for o in outcomes],
         "pitch": [(o.truth.pitch_rad, o.result.pitch_rad) for o in outcomes],
-        "vertical field of view": [(o.truth.vfov_rad, o.result.vfov_rad) for o in outcomes],
+        "fov": [(o.truth.vfov_rad, o.result.vfov_rad) for o in outcomes],
     }
     trusted = np.array([o.result.trusted for o in outcomes])
     answered = np.array([o.answered for o in outcomes])
     names = np.array([o.name for o in outcomes], object)
     hover = "%{text}<br>true %{x:.1f}°, estimated %{y:.1f}°"
-    traces, layout = [], {}
-    for index, (label, pairs) in enumerate(values.items()):
-        pairs_n2, tail = np.degrees(np.array(pairs, np.float64)), str(index + 1) if index else ""
-        axes = {"xaxis": f"x{tail}", "yaxis": f"y{tail}"}
+    charts = {}
+    for value, pairs in values.items():
+        pairs_n2 = np.degrees(np.array(pairs, np.float64))
         seen_n2 = pairs_n2[answered]
-        traces.append(diagonal(float(seen_n2.min()), float(seen_n2.max()), showlegend=False, **axes))
+        traces = [diagonal(float(seen_n2.min()), float(seen_n2.max()), showlegend=False)]
         for kind, chosen, color in (("trusted", answered & trusted, GOOD), ("not trusted", answered & ~trusted, BAD)):
-            shown = {"text": list(names[chosen]), "legendgroup": kind, "showlegend": index == 0, "marker_opacity": 0.6}
-            x_n, y_n = pairs_n2[chosen].T
-            traces.append(points(x_n, y_n, kind, color, hover, 4, **shown, **axes))
-        span = {"domain": [0.36 * index, 0.36 * index + 0.28], "anchor": f"y{tail}"}
-        layout[f"xaxis{tail}"] = axis(f"true {label} (°)", **span)
-        layout[f"yaxis{tail}"] = axis("" if index else "estimated (°)", anchor=f"x{tail}")
-    return make_chart(traces, **layout)
+            shown = {"text": list(names[chosen]), "marker_opacity": 0.6}
+            traces.append(points(*pairs_n2[chosen].T, kind, color, hover, 4, **shown))
+        axes = {"xaxis": axis(f"true {_ANGLES[value][0]} (°)"), "yaxis": axis("estimated (°)")}
+        charts[f"values_{value}"] = make_chart(traces, height=340, **axes)
+    return charts
 
 
 def error_by_certainty(outcomes: Sequence[CalibrationOutcome]) -> go.Figure:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 from markupsafe import Markup
 
 from geo_training.evaluation.calibration.charts import calibration_charts
@@ -14,6 +16,7 @@ from geo_training.metrics.calibration import HORIZON_LIMIT, CalibrationOutcome, 
 from geo_training.report.numbers import count, number, percent, two
 from geo_training.report.page import (
     PICTURE_TITLES,
+    chart_place,
     chart_section,
     coverage_tone,
     header,
@@ -41,11 +44,6 @@ _CHART_TEXTS = {
         "Each answer states an interval that should hold the truth with a given probability. On the diagonal it does; "
         "below it the answer is overconfident, above it too cautious.",
     ),
-    "values": (
-        "True and estimated",
-        "Every dot is one image; on the dashed line the answer is right. Red ones are not trusted by the calibrator "
-        "itself; images without an answer have no dot.",
-    ),
     "trust": (
         "Are the sure ones right?",
         "The median error of the surest images only, from the surest 5 % to all. Those without an answer come last and "
@@ -57,6 +55,11 @@ _CHART_TEXTS = {
         "How long one answer took. p50 is the median; one image in a hundred takes longer than p99.",
     ),
 }
+_VALUES_TEXT = (
+    "True and estimated",
+    "Every dot is one image; on the dashed line the answer is right. Red ones are not trusted by the calibrator "
+    "itself; images without an answer have no dot.",
+)
 _LINES_NOTE = Markup(
     '<span class="key" style="color:#1a9a4a">Green</span> is the true horizon, '
     '<span class="key" style="color:#d07000">orange</span> the estimated one; an arrow points to one outside '
@@ -79,7 +82,7 @@ def render_calibration_report(evaluation: CalibrationEvaluation, command: str = 
         header(evaluation.title, _sentences(evaluation)),
         tiles(_tile_entries(evaluation)),
         pair(chart_section(charts, "recall", _CHART_TEXTS), chart_section(charts, "reliability", _CHART_TEXTS)),
-        chart_section(charts, "values", _CHART_TEXTS),
+        _values(charts),
         *_pictures(evaluation),
         pair(chart_section(charts, "trust", _CHART_TEXTS), verdict_table(verdicts, _VERDICT_NOTE)),
         _metrics_table(evaluation),
@@ -90,9 +93,14 @@ def render_calibration_report(evaluation: CalibrationEvaluation, command: str = 
     return page(evaluation.title, sections, charts)
 
 
+def _values(charts: Mapping[str, go.Figure]) -> Markup:
+    places = [chart_place(name) for name in charts if name.startswith("values_")]
+    return section(*_VALUES_TEXT, pictures(places)) if places else Markup()
+
+
 def _sentences(evaluation: CalibrationEvaluation) -> list[str]:
     metrics = evaluation.metrics
-    trusted = Markup("<b>{:.1%}</b>").format(metrics["trusted_share"])
+    trusted = Markup("<b>{}</b>").format(percent(metrics["trusted_share"]))
     sentences = [Markup("{} images, {} of the answers are trusted.").format(metrics["frames"], trusted)]
     if np.isfinite(metrics["roll_median_deg"]):
         sentences.append(
@@ -203,7 +211,10 @@ def _metrics_table(evaluation: CalibrationEvaluation) -> Markup:
 
 def _reliability(evaluation: CalibrationEvaluation) -> Markup:
     parts = {"focal": "focal length", "pitch": "pitch", "roll": "roll", "joint": "all three"}
-    rows = [[f"{row['stated']:.0%}", *(percent(row[part]) for part in parts)] for row in evaluation.reliability_rows]
+    rows = [
+        [number(100 * row["stated"], 0, " %"), *(percent(row[part]) for part in parts)]
+        for row in evaluation.reliability_rows
+    ]
     note = (
         "How often the true value lies inside the interval that is stated to hold it, and, for all three, the true "
         "camera inside the stated ellipsoid."

@@ -76,7 +76,7 @@ def scale_by_frame(evaluation: DepthEvaluation) -> go.Figure:
     reach = float(np.log10(largest))
     factor = axis("factor / median factor", type="log", range=[-reach, reach], tickvals=ticks,
                   ticktext=[f"{tick:g}" for tick in ticks])  # fmt: skip
-    chart = make_chart([dots], xaxis=axis("image"), yaxis=factor)
+    chart = make_chart([dots], xaxis=axis("image", dtick=max(1, len(rows) // 5)), yaxis=factor)
     chart.add_shape(type="line", xref="paper", x0=0, x1=1, y0=1, y1=1,
                     line={"color": MUTED, "width": 1, "dash": "dash"})  # fmt: skip
     return chart

@@ -13,7 +13,7 @@ from geo_training.evaluation.depth.evaluate import DepthEvaluation
 from geo_training.evaluation.depth.pictures import ERROR_LIMIT, chosen_frames, draw_frame
 from geo_training.metrics.depth import METRICS, SCALINGS
 from geo_training.metrics.edges import EVALUATION_PX, TOLERANCE_PX
-from geo_training.report.numbers import count, number, percent, three, two
+from geo_training.report.numbers import count, number, percent, short, three, two
 from geo_training.report.page import (
     PICTURE_TITLES,
     chart_section,
@@ -138,7 +138,7 @@ def _tile_entries(evaluation: DepthEvaluation) -> list[tuple[str, str, str]]:
         entries.append((number(metrics["frame_ms_p50"], 0, " ms"), "an image (median)", ""))
     if evaluation.paths:
         entries.append((number(metrics["ate5_m"], 3, " m"), "ATE of 5 frames", ""))
-        entries.append((number(metrics["ate_m"], 2, " m"), f"ATE of {metrics['path_m']:.3g} m of path", ""))
+        entries.append((number(metrics["ate_m"], 3, " m"), f"ATE of {metrics['path_m']:.3g} m of path", ""))
     return entries
 
 
@@ -211,7 +211,7 @@ def _pictures(evaluation: DepthEvaluation) -> list[Markup]:
 
 
 def _caption(row: dict) -> Markup:
-    caption = f": abs_rel {row['abs_rel']:.3f}, δ < 1.25 {row['d1']:.1%}"
+    caption = f": abs_rel {row['abs_rel']:.3f}, δ < 1.25 {percent(row['d1'])}"
     if np.isfinite(row["scale"]):
         caption += f"; with one scale for all {row['abs_rel_one_scale']:.3f}"
     else:
@@ -226,7 +226,7 @@ def _paths(evaluation: DepthEvaluation, charts: dict[str, go.Figure]) -> list[Ma
     rows = [
         ["frames", count(metrics["odometry_frames"])],
         ["frames with a true pose in runs too short, left out", count(metrics["odometry_left_out"])],
-        ["length of the true paths (m)", number(metrics["path_m"], 1)],
+        ["length of the true paths (m)", short(metrics["path_m"])],
         ["snippets of 5 frames", count(metrics["ate5_snippets"])],
         ["ATE of 5 frames, mean (m)", number(metrics["ate5_m"], 4)],
         ["ATE of 5 frames, standard deviation (m)", number(metrics["ate5_std_m"], 4)],

@@ -26,7 +26,6 @@ from geo_training.report.charts import (
 )
 
 _ERROR_SCALE = [[0.0, "#1a8a5a"], [0.5, "#e0b13c"], [1.0, "#d64545"]]
-_LOG = {"type": "log", "dtick": "D2", "tickfont": {"size": 11}}  # ticks at 1, 2, 5 of each decade
 
 
 def all_charts(evaluation: Evaluation) -> dict[str, go.Figure]:
@@ -112,10 +111,11 @@ def error_over_time(evaluation: Evaluation) -> go.Figure:
     found = [o for o in evaluation.outcomes if o.T_true is not None and o.localized]
     missed = [o for o in evaluation.outcomes if o.T_true is not None and not o.localized]
     found_s, missed_s = ([o.stamp_s - start_s for o in group] for group in (found, missed))
-    traces = []
+    traces, axes = [], {}
     for yaxis, index, name, factor, color in (("y", 0, f"distance ({length_unit.label})", length_unit.factor, ACCENT),
                                               ("y2", 1, "angle (°)", 1.0, THIRD)):  # fmt: skip
         values = [max(o.error[index] * factor, 1e-3) for o in found]
+        axes[yaxis] = _log_axis(name, values)
         hover, names = "%{text}<br>%{y:.3g}", [o.name for o in found]
         traces.append(points(found_s, values, name, color, hover, 5, text=names, yaxis=yaxis))
         if missed:
@@ -123,8 +123,7 @@ def error_over_time(evaluation: Evaluation) -> go.Figure:
             shown = {"text": [f"{o.name}: {o.verdict}" for o in missed], "showlegend": index == 0}
             traces.append(points(missed_s, top, "not localized", BAD, "%{text}", 7, marker_symbol="x", yaxis=yaxis,
                                  **shown))  # fmt: skip
-    upper = axis(f"distance ({length_unit.label})", domain=[0.55, 1.0], **_LOG)
-    lower = axis("angle (°)", domain=[0.0, 0.43], **_LOG)
+    upper, lower = axes["y"] | {"domain": [0.55, 1.0]}, axes["y2"] | {"domain": [0.0, 0.43]}
     seconds = axis("seconds since the first frame", anchor="y2")
     return make_chart(traces, xaxis=seconds, yaxis=upper, yaxis2=lower, height=460)
 
@@ -156,7 +155,8 @@ def landmarks_3d(evaluation: Evaluation) -> go.Figure:
     turn_33 = np.stack(ground_axes(evaluation))
     points_l3 = evaluation.landmarks_map_l3 @ turn_33.T
     used_l = _times_used(evaluation, len(points_l3))
-    colorbar = {"title": {"text": "poses"}, "thickness": 10, "len": 0.6}
+    colorbar = {"title": {"text": "poses"}, "thickness": 10, "len": 0.6, "orientation": "h", "y": 0,
+                "yanchor": "bottom"}  # fmt: skip
     marker = {"size": 3, "color": used_l.tolist() if used_l.any() else ACCENT, "colorscale": "Viridis",
               "reversescale": True, "showscale": bool(used_l.any()), "colorbar": colorbar}  # fmt: skip
     uses = [f"landmark {i}: in {n} poses" for i, n in enumerate(used_l)]
@@ -173,7 +173,15 @@ def landmarks_3d(evaluation: Evaluation) -> go.Figure:
                 ))  # fmt: skip
     axes = {f"{a}axis": {"title": {"text": t}, "gridcolor": GRID, "backgroundcolor": "white"}
             for a, t in zip("xyz", ("right", "forward", "up"), strict=True)}  # fmt: skip
-    return make_chart(traces, scene=axes | {"aspectmode": "data"}, height=560)
+    eye = {"x": 1.6, "y": 1.6, "z": 1.3}  # far enough that a narrow screen shows all
+    scene = axes | {"aspectmode": "data", "domain": {"y": [0.15, 1.0]}, "camera": {"eye": eye}}
+    return make_chart(traces, scene=scene, height=560, margin={"l": 10, "r": 10, "t": 30, "b": 10})
+
+
+def _log_axis(title: str, values: list[float]) -> dict:
+    """Ticks at 1, 2 and 5 of each decade where there are few, none shortened to its digit."""
+    few = max(values, default=1.0) < 1e3 * min(values, default=1.0)
+    return axis(title, type="log", dtick="D2" if few else 1, minorloglabels="complete", tickfont_size=11)
 
 
 def _times_used(evaluation: Evaluation, count: int) -> np.ndarray:

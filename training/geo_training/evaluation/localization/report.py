@@ -89,10 +89,10 @@ def render_report(evaluation: Evaluation, command: str = "") -> str:
 def _header(evaluation: Evaluation) -> Markup:
     metrics, length_unit = evaluation.metrics, evaluation.length_unit
     middle = length_unit.thresholds[2]
-    sentences = [f"{metrics['localized_share']:.1%} of {metrics['frames']} frames were localized."]
+    sentences = [f"{percent(metrics['localized_share'])} of {metrics['frames']} frames were localized."]
     if metrics["frames_with_truth"]:
-        right = Markup("<b>{:.1%}</b> are right within {}.")
-        sentences.append(right.format(metrics[middle.key], middle.label))
+        right = Markup("<b>{}</b> are right within {}.")
+        sentences.append(right.format(percent(metrics[middle.key]), middle.label))
     if metrics["frames_missed"]:
         sentences.append(f"{metrics['frames_missed']} have no pose and count as infinitely far off.")
     if np.isfinite(metrics["median_deg"]):
@@ -207,7 +207,7 @@ def _tables(evaluation: Evaluation) -> Markup:
     rows += [[key.replace("_", " "), short(evaluation.metrics[key])] + [""] * (len(columns) - 1)
              for key in extra]  # fmt: skip
     coverage_rows = [
-        [f"{row['stated']:.0%}", *(percent(row[part]) for part in ("pose", "translation", "rotation"))]
+        [number(100 * row["stated"], 0, " %"), *(percent(row[part]) for part in ("pose", "translation", "rotation"))]
         for row in evaluation.coverage_rows
     ]
     metrics_note = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,17 +124,19 @@ def change_table(results: Sequence[RowResult], reference: RowResult, columns: Se
 
 def column_chart(results: Sequence[RowResult], column: Column) -> go.Figure:
     """A bar for each row, ours and the paper's, with the deviation over seeds where there is one."""
-    titles = [result.row.title for result in results]
-    ours = go.Bar(name="ours", x=titles, y=rounded(r.mean(column.metric) for r in results), marker_color=ACCENT)
+    # The titles are long: they stand before horizontal bars, the first row on top.
+    titles = ["<br>".join(textwrap.wrap(result.row.title, 22)) for result in results]
+    style = {"y": titles, "orientation": "h"}
+    ours = go.Bar(name="ours", x=rounded(r.mean(column.metric) for r in results), marker_color=ACCENT, **style)
     deviations = rounded(result.deviation(column.metric) for result in results)
     if any(deviation is not None for deviation in deviations):
-        ours.error_y = {"type": "data", "array": deviations}
+        ours.error_x = {"type": "data", "array": deviations}
     bars = [ours]
     if any(result.row.paper for result in results):
         theirs = rounded(_paper(result, column) for result in results)
-        bars.append(go.Bar(name="paper", x=titles, y=theirs, marker_color=THIRD))
-    label = f"{column.title} ({column.better} is better)"
-    return make_chart(bars, barmode="group", xaxis=axis(""), yaxis=axis(label, rangemode="tozero"))
+        bars.append(go.Bar(name="paper", x=theirs, marker_color=THIRD, **style))
+    axes = {"xaxis": axis(f"{column.better} is better", rangemode="tozero"), "yaxis": axis("", autorange="reversed")}
+    return make_chart(bars, height=100 + 44 * len(bars[0].x), barmode="group", **axes)
 
 
 def _paper(result: RowResult, column: Column) -> float:

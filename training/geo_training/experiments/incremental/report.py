@@ -148,7 +148,7 @@ def sweep_chart(results: Sequence[AdaptResult]) -> go.Figure:
     for d, (domain, color) in enumerate(((results[0].old, ACCENT), (results[0].new, THIRD))):
         found = [over_seeds(own, lambda r, d=d: r.matrix("validation").error_td[1][d]) for own in groups.values()]
         traces.append(go.Scatter(name=domain, x=shares, **_heights(found), mode="lines+markers", line_color=color))
-    return make_chart(traces, xaxis=axis("exemplars kept, % of the old training crops"), yaxis=_Y_AXIS)
+    return make_chart(traces, xaxis=axis("exemplars kept (% of old crops)"), yaxis=_Y_AXIS)
 
 
 def _hundredths(mean: float, deviation: float = math.nan) -> str:
