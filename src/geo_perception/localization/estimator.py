@@ -147,9 +147,9 @@ class Localizer:
                 Verdict.NO_CONSENSUS, f"no pose agrees with the {len(landmark_n)} landmarks seen", detections
             )
         detections = replace(detections, inlier_n=solution.inlier_n)
-        return self._judge(solution, detections, to_image_scale)
+        return self._assess(solution, detections, to_image_scale)
 
-    def _judge(self, solution: PoseSolution, detections: Detections, to_image_scale: float) -> Localization:
+    def _assess(self, solution: PoseSolution, detections: Detections, to_image_scale: float) -> Localization:
         options, noise = self.options, self.scene.noise
         inliers = int(solution.inlier_n.sum())
         covariance_66 = solution.covariance_66 * noise.covariance_scale

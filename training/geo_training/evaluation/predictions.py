@@ -16,7 +16,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.runtime.files import replace_text, replaced_file
 from geo_training.console import say
-from geo_training.report.machine import describe_machine
+from geo_training.report.machine import describe_machine, machine_label
 from geo_training.storage.fingerprints import digest_of, file_digest, sample_digest
 from geo_training.storage.kept_json import from_kept_json, to_kept_json
 
@@ -45,12 +45,12 @@ class EstimatedPath:
 
 @dataclass(frozen=True)
 class Predictions(Generic[Result]):
-    """The answers in the order of the frames, and the paths where motion was estimated, too. `facts` are lines for the
-    reader on where they are from; none for what this run made."""
+    """The answers in the order of the frames, and the paths where motion was estimated, too. `metadata` are lines for
+    the reader on where they are from; none for what this run made."""
 
     answers: list[Prediction[Result]]
     paths: list[EstimatedPath] = field(default_factory=list)
-    facts: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class PredictionsFormat(Generic[Result]):
                 maps = {name: arrays.get(f"{name}/{index}") for name in self.arrays}
                 answers.append(Prediction(row["name"], self.restore(row["result"] | maps), row["latency_s"]))
             paths = [EstimatedPath(way["frames"], np.array(way["T_first_camera_n44"])) for way in header["paths"]]
-            machine = ", ".join(f"{key} {value}" for key, value in header["machine"].items())
+            machine = machine_label(header["machine"])
         except InputError:
             raise
         except (AttributeError, KeyError, TypeError, ValueError):

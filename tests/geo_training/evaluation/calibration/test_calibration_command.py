@@ -62,7 +62,7 @@ def test_panoramas_are_cropped_and_reported(weights, panoramas, tmp_path):
     assert [row["name"] for row in content["frames"]][::2] == [f"{name}/0000" for name in HELD_OUT]
     assert set(content["by_domain"]) == {"indoor", "outdoor"}
     assert content["config"]["seed"] == 3
-    assert content["facts"]["weights"].startswith(str(weights))
+    assert content["metadata"]["weights"].startswith(str(weights))
     shown = Page(page.read_text())
     assert shown.open == []
     assert shown.images == 4
@@ -119,10 +119,10 @@ def test_photographs_need_to_know_where_down_is(weights, walk, tmp_path):
     assert result.exit_code == 0, result.output
     content = json.loads(out.read_text())
     assert content["frames"][0]["true"]["pitch_deg"] == pytest.approx(0)
-    assert content["facts"]["principal point"].startswith("up to 5.71°")
+    assert content["metadata"]["principal point"].startswith("up to 5.71°")
     cut = run("calibration", weights, walk, "--gravity", "0,1,0", "--centred", "--device", "cpu", "--json", out)
     assert cut.exit_code == 0
-    assert "principal point" not in json.loads(out.read_text())["facts"]
+    assert "principal point" not in json.loads(out.read_text())["metadata"]
 
 
 def test_a_median_above_the_limit_is_exit_1(weights, panoramas):
@@ -159,7 +159,7 @@ def test_kept_predictions_give_the_same_result_with_the_times_of_the_first_run(k
     assert result.exit_code == 0, result.output
     assert f"answers and times are those of the run that wrote {path}" in answer(result)
     again = json.loads(out.read_text())
-    told = again["facts"].pop("predictions")
+    told = again["metadata"].pop("predictions")
     assert told.startswith(f"{path}; times are of the run that wrote it (processor ")
     assert again == first  # the times, too, so no network ran
     assert Page(page.read_text()).images == 4

@@ -77,8 +77,8 @@ def test_a_dataset_is_measured_and_reported(weights, walk, tmp_path):
     assert 0 < metrics["abs_rel"] < 0.5
     assert metrics["frames"] == len(content["frames"]) == metrics["odometry_frames"] == 5
     assert content["config"] == {"preset": "indoor", "crop": "none", "cap_m": 10.0, "min_m": 0.001, "split": None}
-    assert content["facts"]["weights"].startswith(str(weights))
-    assert content["facts"]["data"] == f"{walk} (split test)"
+    assert content["metadata"]["weights"].startswith(str(weights))
+    assert content["metadata"]["data"] == f"{walk} (split test)"
     shown = Page(page.read_text())
     assert shown.open == []
     assert shown.images >= 5
@@ -111,7 +111,7 @@ def test_the_reference_weights_are_a_word(weights, walk, monkeypatch, tmp_path):
     monkeypatch.setattr(estimator, "reference_weights", lambda: weights)
     result = run("depth", "reference", walk, "--device", "cpu", "--json", tmp_path / "out.json")
     assert result.exit_code == 0, result.output
-    assert json.loads((tmp_path / "out.json").read_text())["facts"]["weights"].startswith("the reference weights")
+    assert json.loads((tmp_path / "out.json").read_text())["metadata"]["weights"].startswith("the reference weights")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_kept_predictions_give_the_same_result_with_the_times_of_the_first_run(k
     result = run(*common, "--from-predictions", path, "--json", out, "--report", page)
     assert result.exit_code == 0, result.output
     again = json.loads(out.read_text())
-    assert again["facts"].pop("predictions").startswith(f"{path}; times are of the run that wrote it (processor ")
+    assert again["metadata"].pop("predictions").startswith(f"{path}; times are of the run that wrote it (processor ")
     assert again == first  # the times, too, so no network ran
     assert "Motion of the camera" in " ".join(Page(page.read_text()).words)
 

@@ -11,7 +11,7 @@ from geo_training.evaluation.depth import evaluate as depth
 from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth, headline
 from geo_training.evaluation.depth.pictures import (
     chosen_frames,
-    draw_alike,
+    colour_depths,
     draw_error,
     draw_frame,
     shrink_known,
@@ -291,11 +291,11 @@ def test_an_error_is_red_too_far_blue_too_near_white_right_grey_unknown():
 
 def test_the_same_depth_has_the_same_colour_on_both_sides():
     depth_hw = np.linspace(1, 5, 200, dtype=np.float32).reshape(10, 20)
-    left, right = draw_alike(depth_hw, depth_hw)
+    left, right = colour_depths(depth_hw, depth_hw)
     assert (left == right).all()
     wild = depth_hw.copy()
     wild[0, 0] = 500
-    left, right = draw_alike(wild, depth_hw)
+    left, right = colour_depths(wild, depth_hw)
     assert (left[1:] == right[1:]).all()
 
 

@@ -36,7 +36,7 @@ def test_kept_predictions_give_the_same_result_with_the_times_of_the_first_run(t
                  tmp_path / "r.json")  # fmt: skip
     assert result.exit_code == 0, result.output
     again = json.loads((tmp_path / "r.json").read_text())
-    assert again["facts"].pop("predictions").startswith(f"{path}; times are of the run that wrote it (processor ")
+    assert again["metadata"].pop("predictions").startswith(f"{path}; times are of the run that wrote it (processor ")
     assert again == first  # the times, too, so no network ran
 
 

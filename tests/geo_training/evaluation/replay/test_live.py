@@ -39,7 +39,7 @@ def test_a_scene_on_its_dataset(tiny_scene, tmp_path):
     assert content["figures"]["frames"] == QUERIES
     assert content["figures"]["recall_10cm_10deg"] >= 0.5
     assert len(content["frames"]) == QUERIES
-    assert "split test" in content["facts"]["data"]
+    assert "split test" in content["metadata"]["data"]
     assert page.stat().st_size < 6e6
 
 

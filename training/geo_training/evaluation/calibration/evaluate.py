@@ -59,7 +59,7 @@ class CalibrationEvaluation:
             "figures": self.metrics,
             "by_domain": self.by_domain,
             "reliability": self.reliability_rows,
-            "facts": self.metadata,
+            "metadata": self.metadata,
             "config": self.config,
             "frames": [frame_row(outcome) for outcome in self.outcomes],
         }
@@ -99,7 +99,7 @@ def score(
         for query, answer in zip(queries, predictions.answers, strict=True)
     ]
     offset_deg = largest_offset_deg(queries)
-    metadata = metadata | predictions.facts
+    metadata = metadata | predictions.metadata
     if offset_deg > 0.01:
         metadata["principal point"] = (
             f"up to {offset_deg:.2f}° from the image's centre, where the calibrator takes it to be; pitch and roll are "

@@ -97,7 +97,7 @@ class DepthEvaluation:
             "by_distance": self.distance_rows,
             "reliability": self.reliability_rows,
             "sparsification": self.curves,
-            "facts": self.metadata,
+            "metadata": self.metadata,
             "config": self.config,
             "frames": self.rows,
         }
@@ -163,7 +163,7 @@ def score(
         metrics |= odometry_metrics(paths)
         posed = sum(query.T_world_camera is not None for query in queries)
         metrics["odometry_left_out"] = posed - metrics["odometry_frames"]
-    shown = {"metadata": metadata | predictions.facts, "config": config}
+    shown = {"metadata": metadata | predictions.metadata, "config": config}
     by_name = {answer.query.name: answer for answer in answers}
     tables = sums.distance_rows(), sums.reliability_rows(), sums.mean_curves()
     return DepthEvaluation(title, options, rows, metrics, *tables, paths, **shown, answers=by_name)

@@ -47,7 +47,7 @@ def draw_frame(evaluation: DepthEvaluation, name: str) -> dict[str, np.ndarray]:
     predicted_hw = resize_depth(result.depth_hw, size_px[1], size_px[0])
     scale = answer.scale if np.isfinite(answer.scale) else median_scale(small_true_hw, predicted_hw, protocol)
     predicted_hw = np.clip(scale * predicted_hw, protocol.min_m, protocol.cap_m)
-    pictures |= dict(zip(("predicted", "true"), draw_alike(predicted_hw, small_true_hw), strict=True))
+    pictures |= dict(zip(("predicted", "true"), colour_depths(predicted_hw, small_true_hw), strict=True))
     pictures["error"] = draw_error(small_true_hw, predicted_hw)
     if result.confidence_hw is not None:
         pictures["confidence"] = draw_share(cv2.resize(result.confidence_hw, size_px))
@@ -68,7 +68,7 @@ def shrink_known(depth_hw: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     return np.divide(1, near_hw, out=np.zeros_like(near_hw), where=near_hw > 0)
 
 
-def draw_alike(predicted_hw: np.ndarray, true_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def colour_depths(predicted_hw: np.ndarray, true_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both maps (one unit, one size) in the same colours: those of the true range."""
     known_hw = true_hw > 0
     if not known_hw.any():

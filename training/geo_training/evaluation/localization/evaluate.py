@@ -39,7 +39,7 @@ def evaluate_dataset(
     if not any(frame.name in poses for frame in frames):
         raise InputError(f"no frame of {dataset.root} ({split_label}) has a true pose in {truth_label}")
     queries = dataset_queries(dataset, frames, poses, cameras)
-    length_unit = make_ruler(metric, [q.T_true for q in queries if q.T_true is not None], landmarks_map_l3)
+    length_unit = length_unit_of(metric, [q.T_true for q in queries if q.T_true is not None], landmarks_map_l3)
     data = f"{dataset.root} ({split_label})"
     answer = partial(predict_queries, estimator, queries, seed)
     predictions = (store or PredictionStore()).obtain(FORMAT, [query.seen for query in queries], data, answer)
@@ -65,7 +65,7 @@ def score(
     outcomes = [outcome_of(query, answer) for query, answer in zip(queries, predictions.answers, strict=True)]
     return make_evaluation(
         title, outcomes, length_unit, landmarks_map_l3,
-        metadata=metadata | predictions.facts, config=config, up_map_3=up_map_3,
+        metadata=metadata | predictions.metadata, config=config, up_map_3=up_map_3,
         load_images=lambda names: {name: by_name[name].load() for name in names},
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def outcome_of(query: Query, prediction: Prediction[Localization]) -> FrameOutco
     )
 
 
-def make_ruler(metric: bool, true_poses_T: list[np.ndarray], landmarks_map_l3: np.ndarray) -> LengthUnit:
+def length_unit_of(metric: bool, true_poses_T: list[np.ndarray], landmarks_map_l3: np.ndarray) -> LengthUnit:
     """Centimetres for a metric scene, else percent of the median distance from the cameras to the landmarks."""
     if metric:
         return LengthUnit()

@@ -54,7 +54,7 @@ class Evaluation:
             "figures": self.metrics,
             "by_sequence": self.by_sequence,
             "coverage": self.coverage_rows,
-            "facts": self.metadata,
+            "metadata": self.metadata,
             "config": self.config,
             "frames": [frame_row(outcome, self.length_unit) for outcome in self.outcomes],
         }

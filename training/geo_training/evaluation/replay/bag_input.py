@@ -30,7 +30,7 @@ class BagInput:
 
     `infos` are CameraInfo messages by stamp (ascending), `poses` says how true poses are found, None where there are
     none. `rectified` says that the images are, `image_notes` what else is taken of them. `losses` are sentences about
-    what could not be read, `doubts` about cameras that were used.
+    what could not be read, `inconsistencies` of cameras that were used.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class BagInput:
     image_frame: str = ""
     image_notes: list[str] = field(default_factory=list)
     decoder: ImageDecoder = field(default_factory=ImageDecoder)
-    doubts: list[str] = field(default_factory=list)
+    inconsistencies: list[str] = field(default_factory=list)
 
     @property
     def compressed(self) -> bool:
@@ -73,7 +73,7 @@ class BagInput:
         """The camera of an image of this size. Raises InputError when its CameraInfo cannot be used for it."""
         info = self.info_at(stamp_ns)
         found = camera_of_image(info, self.rectified, self.image_frame, width_px, height_px)
-        self.doubts += [doubt for doubt in found.inconsistencies.values() if doubt not in self.doubts]
+        self.inconsistencies += [words for words in found.inconsistencies.values() if words not in self.inconsistencies]
         return found.camera
 
     def true_pose(self, stamp_ns: int) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_perception.localization.result import Verdict
 from geo_training.console import track, warn
-from geo_training.evaluation.localization.evaluate import make_ruler, outcome_of
+from geo_training.evaluation.localization.evaluate import length_unit_of, outcome_of
 from geo_training.evaluation.localization.predictions import Estimator
 from geo_training.evaluation.localization.set import Query
 from geo_training.evaluation.localization.summary import Evaluation, make_evaluation
@@ -38,7 +38,7 @@ def replay_bag(
         _answer(estimator, bag, name, stamp_ns, message, seed)
         for name, stamp_ns, message in track(bag.messages(), "replaying", bag.image_topic.count)
     ]
-    for sentence in (*bag.losses, *bag.doubts):
+    for sentence in (*bag.losses, *bag.inconsistencies):
         warn(sentence)
     return evaluation_of(bag, outcomes, landmarks_map_l3, metric, title, extra_metadata, config or {"seed": seed})
 
@@ -59,9 +59,10 @@ def evaluation_of(
     placed = truths or [o.T_estimated for o in outcomes if o.T_estimated is not None]
     if not truths:
         warn(f"{bag.path} holds no true poses, so errors are not given; record them, or name their topic with --pose")
-    length_unit = make_ruler(metric, placed, landmarks_map_l3) if metric or placed else LengthUnit(False, 1.0)
+    length_unit = length_unit_of(metric, placed, landmarks_map_l3) if metric or placed else LengthUnit(False, 1.0)
     metadata = {"recording": str(bag.path), "images": bag.image_topic.name, "true poses": bag.truth_label}
-    metadata |= {"taken": "; ".join([*bag.image_notes, *bag.doubts])} if bag.image_notes or bag.doubts else {}
+    taken = [*bag.image_notes, *bag.inconsistencies]
+    metadata |= {"taken": "; ".join(taken)} if taken else {}
     metadata |= {"lost": "; ".join(bag.losses)} if bag.losses else {}
     return make_evaluation(
         title, outcomes, length_unit, landmarks_map_l3, metadata=metadata | (extra_metadata or {}), config=config,
