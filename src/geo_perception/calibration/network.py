@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812 (the usual name)
 from geo_perception.calibration.fields import image_grid
 from geo_perception.calibration.solve import Observations
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_perception.runtime.backbone import freeze_stages, hold_normalization
+from geo_perception.runtime.backbone import freeze_stages, hold_normalization, timm_features
 from geo_perception.runtime.weights import RenamedModules
 
 STRIDE = 8
@@ -69,7 +69,7 @@ class CalibrationNetwork(RenamedModules, nn.Module):
 
         super().__init__()
         self.config = config
-        self.backbone = timm.create_model(config.backbone, pretrained=False, features_only=True)
+        self.backbone = timm_features(config.backbone)
         picture = timm.get_pretrained_cfg(config.backbone)
         self.register_buffer("mean_1311", torch.tensor(picture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std_1311", torch.tensor(picture.std).view(1, 3, 1, 1), persistent=False)

@@ -17,7 +17,7 @@ from geo_perception.depth.dispnet import DispNet
 from geo_perception.depth.output import DepthOutput
 from geo_perception.errors import InputError
 from geo_perception.runtime import DEFAULT_BACKBONE
-from geo_perception.runtime.backbone import hold_normalization
+from geo_perception.runtime.backbone import hold_normalization, timm_features
 from geo_perception.runtime.weights import RenamedModules
 
 SCALES = 4
@@ -49,7 +49,7 @@ class DepthNetwork(RenamedModules, nn.Module):
 
         super().__init__()
         self.config = config or DepthNetworkConfig()
-        self.backbone = timm.create_model(self.config.backbone, pretrained=False, features_only=True)
+        self.backbone = timm_features(self.config.backbone)
         picture = timm.get_pretrained_cfg(self.config.backbone)
         self.register_buffer("mean_1311", torch.tensor(picture.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std_1311", torch.tensor(picture.std).view(1, 3, 1, 1), persistent=False)

