@@ -163,3 +163,127 @@ def test_the_real_folders_import(shared_data, tmp_path):
     np.testing.assert_allclose(frame.T_world_camera[:3, 3], [-1.94312, 0.112344, 4.67999], atol=1e-6)
     drive = import_dataset(shared_data / "drive", tmp_path / "drive", options=ImportOptions(fps=0.25))
     assert (drive["frames"], drive["posed_frames"], drive["depth_images"]) == (21, 21, 0)
+
+
+@pytest.fixture
+def house(tmp_path):
+    """Three recordings side by side: two of one camera, a third of another one, whose poses nobody knows."""
+    root = tmp_path / "house"
+    for name, focal_px, count in (("walk_2", 50, 3), ("walk_10", 50, 2), ("walk_3", 60, 2)):
+        for number in range(count):
+            for folder in ("rgb", "depth"):
+                (root / name / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / name / "rgb" / f"{number}.png"), np.full((*SIZE[::-1], 3), 9 * number, np.uint8))
+            cv2.imwrite(str(root / name / "depth" / f"{number}.png"), np.full(SIZE[::-1], focal_px * 10, np.uint16))
+        (root / name / "K.txt").write_text(f"{focal_px} {focal_px} 31 23\n")
+        if name != "walk_3":
+            lines = [f"1 0 0 {count + 0.1 * number}  0 1 0 0  0 0 1 0.5" for number in range(count)]
+            (root / name / "poses.txt").write_text("\n".join(lines))
+    (root / "LICENSE.txt").write_text("free")
+    return root
+
+
+def test_recordings_side_by_side_become_sequences_with_their_own_K_poses_and_depth(house, tmp_path):
+    result = import_dataset(house, tmp_path / "out", "images")
+    dataset = SceneDataset(tmp_path / "out")
+    assert dataset.sequences == sorted(["walk_2", "walk_3", "walk_10"])
+    frames = {frame.name: frame for frame in dataset.frames}
+    assert len(frames) == 7
+    assert frames["walk_2/1.png"].T_world_camera[0, 3] == pytest.approx(3.1)
+    assert frames["walk_10/1.png"].T_world_camera[0, 3] == pytest.approx(2.1)
+    assert frames["walk_3/1.png"].T_world_camera is None
+    assert frames["walk_10/1.png"].stamp_ns == 100_000_000  # each recording begins at zero
+    assert dataset.depth_m(frames["walk_3/0.png"])[0, 0] == pytest.approx(0.6)
+    # One camera where K is equal, another one where it is not.
+    assert len(dataset.cameras) == 2
+    assert frames["walk_2/0.png"].camera_id == frames["walk_10/0.png"].camera_id
+    assert dataset.camera(frames["walk_3/0.png"]).fx_px == 60.0
+    assert dataset.info.scale == "metric"
+    assert result["sequences"] == {"walk_2": 3, "walk_3": 2, "walk_10": 2}
+    assert result["notes"][0] == "house: found 7 images, used 7 (2 without a pose), left out: none."
+
+
+def test_each_recording_says_what_it_holds_and_what_it_lacks(house, tmp_path):
+    (house / "walk_10" / "K.txt").unlink()
+    (house / "poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n")
+    notes = import_dataset(house, tmp_path / "out", "images")["notes"]
+    assert "walk_2: found 3 images, 3 poses, 3 depth images." in notes
+    assert "walk_3: found 2 images, 2 depth images, no poses.txt, so its images have no pose." in notes
+    assert "walk_10: found 2 images, 2 poses, 2 depth images, no K.txt, so its focal length is a guess." in notes
+    assert "walk_2: poses.txt: a line for each image, in the order of their names." in notes
+    assert "The poses of 2 recordings are taken to be in one world frame, in metres." in notes
+    assert "poses.txt beside the recordings: not read; what lies in each of them is." in notes
+
+
+def test_only_whoever_names_the_format_gets_several_recordings_in_one_world(house):
+    with pytest.raises(InputError, match="looks like none of"):
+        guess_format(house)
+
+
+def test_a_broken_recording_is_named_and_leaves_nothing_behind(house, tmp_path):
+    (house / "walk_10" / "poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n")
+    with pytest.raises(InputError, match=r"walk_10/poses\.txt has 1 lines for 2 images"):
+        import_dataset(house, tmp_path / "out", "images")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_lies_deeper_is_counted_and_no_recording(house, tmp_path):
+    (house / "walk_2" / "rgb" / "0.png").rename(house / "walk_2" / "cover.png")
+    (house / "walk_2" / "poses.txt").unlink()
+    (house / "depth").mkdir()
+    (house / "depth" / "old.png").write_bytes((house / "walk_2" / "cover.png").read_bytes())
+    notes = import_dataset(house, tmp_path / "out", "images")["notes"]
+    assert SceneDataset(tmp_path / "out").sequences == sorted(["walk_2", "walk_3", "walk_10"])
+    assert notes[0].startswith(
+        "house: found 8 images, used 6 (4 without a pose), left out: 2 elsewhere than in the folder of images that was taken "
+        "(the first: depth/old.png)"
+    )
+
+
+def test_folders_below_the_images_of_a_recording_are_sequences_of_its_name(house, tmp_path):
+    for side in ("left", "right"):
+        (house / "walk_3" / "rgb" / side).mkdir()
+        (house / "walk_3" / "rgb" / f"{side == 'right':d}.png").rename(house / "walk_3" / "rgb" / side / "0.png")
+    import_dataset(house, tmp_path / "out", "images")
+    assert SceneDataset(tmp_path / "out").sequences == sorted(["walk_2", "walk_3_left", "walk_3_right", "walk_10"])
+
+
+def test_linked_folders_keep_the_names_of_their_links(house, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("walk_2", "walk_10"):
+        (site / f"day_{name}").symlink_to(house / name)
+    (site / "again").symlink_to(site)  # leads back up
+    (tmp_path / "view").symlink_to(site)
+    result = import_dataset(tmp_path / "view", tmp_path / "out", "images")
+    assert result["sequences"] == {"day_walk_10": 2, "day_walk_2": 3}
+    assert result["notes"][0] == "view: found 5 images, used 5, left out: none."
+    # One recording by itself, with its folders linked as well.
+    (tmp_path / "one").mkdir()
+    for name in ("rgb", "depth", "K.txt"):
+        (tmp_path / "one" / name).symlink_to(house / "walk_2" / name)
+    (tmp_path / "alias").symlink_to(tmp_path / "one")
+    result = import_dataset(tmp_path / "alias", tmp_path / "alone")
+    assert (result["sequences"], result["depth_images"]) == ({"alias": 3}, 3)
+
+
+def test_a_link_to_a_recording_beside_it_is_that_recording_again(house, tmp_path):
+    (house / "latest").symlink_to("walk_10")
+    result = import_dataset(house, tmp_path / "out", "images")
+    assert result["sequences"] == {"walk_2": 3, "walk_3": 2, "walk_10": 2}
+    assert result["notes"][0] == "house: found 7 images, used 7 (2 without a pose), left out: none."
+
+
+def test_linked_folders_below_images_and_depth(tmp_path):
+    target = tmp_path / "disk" / "rec_17"
+    for kind, value in (("rgb", np.zeros((*SIZE[::-1], 3), np.uint8)), ("depth", np.full(SIZE[::-1], 2000, np.uint16))):
+        (target / kind).mkdir(parents=True)
+        cv2.imwrite(str(target / kind / "0.png"), value)
+        (tmp_path / "site" / kind).mkdir(parents=True)
+        (tmp_path / "site" / kind / "morning").symlink_to(target / kind)
+    (tmp_path / "site" / "rgb" / "evening").mkdir()
+    cv2.imwrite(str(tmp_path / "site" / "rgb" / "evening" / "0.png"), np.zeros((*SIZE[::-1], 3), np.uint8))
+    result = import_dataset(tmp_path / "site", tmp_path / "out")
+    assert result["sequences"] == {"evening": 1, "morning": 1}
+    dataset = SceneDataset(tmp_path / "out")
+    assert [dataset.has_depth(frame) for frame in dataset.frames] == [False, True]

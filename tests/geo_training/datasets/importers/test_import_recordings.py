@@ -54,6 +54,12 @@ def test_seven_scenes(chess, tmp_path):
     assert dataset.info.scale == "metric"
 
 
+def test_linked_sequences_of_seven_scenes_have_the_names_of_their_links(chess, tmp_path):
+    (chess / "seq-01").rename(tmp_path / "elsewhere")
+    (chess / "seq-01").symlink_to(tmp_path / "elsewhere")
+    assert "seq-01" in import_dataset(chess, tmp_path / "out")["sequences"]
+
+
 def test_one_sequence_of_seven_scenes(chess, tmp_path):
     import_dataset(chess / "seq-03", tmp_path / "out")
     dataset = SceneDataset(tmp_path / "out")
@@ -160,6 +166,20 @@ def test_kitti_moves_the_pose_to_the_camera_that_is_taken(odometry, tmp_path):
     np.testing.assert_allclose(dataset.frames[0].T_world_camera[:3, 3], [-0.06, 0, 0], atol=1e-9)
     np.testing.assert_allclose(dataset.frames[1].T_world_camera[:3, 3], [5.0, 0, 10.06], atol=1e-6)
     assert dataset.camera(dataset.frames[0]).fx_px == 700.0
+
+
+def test_linked_sequences_of_kitti_have_the_names_of_their_links(odometry, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (odometry / "sequences" / "07").rename(tmp_path / "disk" / "drive_a")
+    (odometry / "sequences" / "07").symlink_to(tmp_path / "disk" / "drive_a")
+    result = import_dataset(odometry, tmp_path / "out")
+    assert (result["sequences"], result["posed_frames"]) == ({"07": 2}, 2)
+    # A link from elsewhere finds the poses where the sequence really lies.
+    (tmp_path / "disk" / "drive_a").rename(odometry / "sequences" / "08")
+    (odometry / "poses" / "07.txt").rename(odometry / "poses" / "08.txt")
+    (tmp_path / "mine").symlink_to(odometry / "sequences" / "08")
+    result = import_dataset(tmp_path / "mine", tmp_path / "other")
+    assert (result["sequences"], result["posed_frames"]) == ({"mine": 2}, 2)
 
 
 def test_kitti_grey_and_single_sequences(odometry, tmp_path):

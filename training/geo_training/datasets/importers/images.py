@@ -1,15 +1,15 @@
-"""A plain folder: images, and beside them what is known: K.txt, poses.txt, depth/, masks/."""
+"""Plain folders: images, and beside them what is known: K.txt, poses.txt, depth/, masks/; or several of such."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from os import walk
 from pathlib import Path
 
 from geo_perception.errors import InputError
-from geo_training.datasets.importers.account import NO_IMAGE, Account, printable
+from geo_training.datasets.importers.account import KINDS, NO_IMAGE, Account, printable
 from geo_training.datasets.importers.depth_files import DEPTH_SUFFIXES, MASK_SUFFIXES
 from geo_training.datasets.importers.pairing import own_number, pair_by_name, pair_with_lines, unique_names
 from geo_training.datasets.importers.source import (
@@ -35,11 +35,25 @@ IMAGE_FOLDERS = ("images", "image", "rgb", "color", "colour", "grey", "gray", "i
 OTHER_FOLDERS = ("depth", "masks")
 DEFAULT_DEPTH_UNITS_PER_M = 1000.0
 _TEXT_SUFFIXES = (".txt", ".csv", ".json", ".yaml", ".yml", ".xml", ".tum")
-_TEXTS_READ = ("K.txt", "poses.txt", "README.txt", "LICENSE.txt")
+_WORDS = ("README.txt", "LICENSE.txt")
+_TEXTS_READ = ("K.txt", "poses.txt", *_WORDS)
 ELSEWHERE = "elsewhere than in the folder of images that was taken"
 
 
+@dataclass(frozen=True)
+class _Recording:
+    """A folder whose files belong together. `folders` holds name of the sequence, folder and pictures of each."""
+
+    path: Path
+    folders: list[tuple[str, Path, list[Path]]]
+
+    @property
+    def files(self) -> list[Path]:
+        return [file for _, _, files in self.folders for file in files]
+
+
 def matches(path: Path) -> bool:
+    # Not a folder of recordings: that their poses are of one world is for the user to say, by naming the format.
     return bool(_image_folders(path))
 
 
@@ -47,18 +61,52 @@ def read(path: Path, options: ImportOptions) -> Source:
     """Images in the folder or in one of its subfolders (images, rgb, grey, ...), whichever holds more; K.txt with the
     nine numbers of K; poses.txt with camera in world in metres, 12 or 16 numbers a line; depth/ and masks/ with a file
     of each image's name (depth: 16-bit millimetres unless `depth_units_per_m` says otherwise, or floats in metres;
-    masks: objects by number).
+    masks: objects by number). Or, where the folder has no images of its own, each of its subfolders is read so, with
+    its own K, poses and depth: these recordings become sequences, and all their poses are of one world.
 
     A line of poses.txt begins with the name or number of its image; or there is a line for each image in the order of
     their names; or else the image's own number is its line. Folders below images/ become sequences. Without K.txt the
     focal length is a guess. Images have no clock: the stamps count up at `rate_hz` (10 unless given). Raises InputError
     when there is no image, or poses.txt does not fit.
     """
-    folders = _image_folders(path)
-    if not folders:
-        raise InputError(f"{path} holds no images, nor do its folders {', '.join(IMAGE_FOLDERS[:6])}; check the path")
+    several = not (own := _image_folders(path))
+    recordings = _recordings(path) if several else [_Recording(path, own)]
+    if not recordings:
+        raise InputError(
+            f"{path} holds no images, nor do its folders {', '.join(IMAGE_FOLDERS[:6])}, nor recordings with these; "
+            "check the path"
+        )
     account = Account()
-    _count_elsewhere(path, [folder for _, folder, _ in folders], account)
+    _count_elsewhere(path, recordings, account)
+    rate_hz = options.rate_hz or DEFAULT_RATE_HZ
+    notes = [f"The stamps are made up: {rate_hz:g} images a second in the order of their names."]
+    if several and (unread := _unread(path, _WORDS)):
+        notes.append(f"{', '.join(unread)} beside the recordings: not read; what lies in each of them is.")
+    frames: list[SourceFrame] = []
+    posed = 0
+    for recording in recordings:
+        found_before = account.found.copy()
+        own_frames, own_notes = _read_recording(recording, options, account)
+        frames += own_frames
+        posed += any(frame.T_world_camera is not None for frame in own_frames)
+        if several:
+            label = printable(recording.path.name)
+            notes.append(f"{label}: {_contents(recording, account.found - found_before, options)}")
+            own_notes = [f"{label}: {note}" for note in own_notes]
+        notes += own_notes
+    if posed > 1:
+        notes.append(f"The poses of {posed} recordings are taken to be in one world frame, in metres.")
+    source = Source(frames, account, notes=notes)
+    if not source.posed:
+        return source
+    return replace(source, scale="metric", scale_source="poses.txt, which is in metres")
+
+
+def _read_recording(
+    recording: _Recording, options: ImportOptions, account: Account
+) -> tuple[list[SourceFrame], list[str]]:
+    """The frames of one recording, and how their parts were paired."""
+    path, folders = recording.path, recording.folders
     several = len(folders) > 1
     pictures = [(sequence, file) for sequence, _, files in folders for file in files]
     account.find("images", len(pictures))
@@ -66,12 +114,11 @@ def read(path: Path, options: ImportOptions) -> Source:
     K_33 = options.K_33
     if K_33 is None and (path / "K.txt").is_file():
         K_33 = read_K(path / "K.txt")
-    camera_of = camera_of_K(K_33, [file for _, file in pictures])
-    rate_hz = options.rate_hz or DEFAULT_RATE_HZ
-    notes = [f"The stamps are made up: {rate_hz:g} images a second in the order of their names."]
-    if unread := _unread(path):
+    camera_of = camera_of_K(K_33, recording.files)
+    notes = []
+    if unread := _unread(path, _TEXTS_READ):
         notes.append(f"{', '.join(unread)} beside the images: not read; K.txt, poses.txt, depth/ and masks/ are.")
-    poses = _read_poses(path / "poses.txt", [file for _, file in pictures], names, account, notes)
+    poses = _read_poses(path / "poses.txt", recording.files, names, account, notes)
     only = "" if several else folders[0][1].name
     depths = _paired(path / "depth", only, DEPTH_SUFFIXES, "depth", names, account, notes)
     masks = _paired(path / "masks", only, MASK_SUFFIXES, "masks", names, account, notes)
@@ -82,7 +129,7 @@ def read(path: Path, options: ImportOptions) -> Source:
             SourceFrame(
                 image_file=file,
                 sequence=sequence,
-                stamp_ns=stamp_at(indices[sequence], rate_hz),
+                stamp_ns=stamp_at(indices[sequence], options.rate_hz or DEFAULT_RATE_HZ),
                 stem=file.stem,
                 camera=camera_of(file),
                 T_world_camera=T_world_camera,
@@ -91,10 +138,40 @@ def read(path: Path, options: ImportOptions) -> Source:
             )
         )
         indices[sequence] += 1
-    source = Source(frames, account, notes=notes)
-    if not source.posed:
-        return source
-    return replace(source, scale="metric", scale_source="poses.txt, which is in metres")
+    return frames, notes
+
+
+def _contents(recording: _Recording, found: Counter[str], options: ImportOptions) -> str:
+    """What was found in one of several recordings, and what was not."""
+    parts = [f"{found[kind]} {things}" for kind, things in KINDS.items() if found[kind]]
+    if options.K_33 is None and not (recording.path / "K.txt").is_file():
+        parts.append("no K.txt, so its focal length is a guess")
+    if not (recording.path / "poses.txt").is_file():
+        parts.append("no poses.txt, so its images have no pose")
+    return f"found {', '.join(parts)}."
+
+
+def _recordings(path: Path) -> list[_Recording]:
+    """The subfolders with images, each a sequence of its name (several where there are folders below its images/)."""
+    if not path.is_dir():
+        return []
+    places = [sub for sub in _folders_in(path) if sub.name not in OTHER_FOLDERS]
+    found = [_Recording(place, folders) for place in places if (folders := _image_folders(place))]
+    # A link to a recording beside it is that recording again.
+    own = {entry.path.resolve() for entry in found if not entry.path.is_symlink()}
+    found = [entry for entry in found if not (entry.path.is_symlink() and entry.path.resolve() in own)]
+    names = iter(
+        unique_names(
+            [
+                folder_name(entry.path) + (f"_{name}" if len(entry.folders) > 1 else "")
+                for entry in found
+                for name, _, _ in entry.folders
+            ]
+        )
+    )
+    return [
+        replace(entry, folders=[(next(names), folder, files) for _, folder, files in entry.folders]) for entry in found
+    ]
 
 
 def _image_folders(path: Path) -> list[tuple[str, Path, list[Path]]]:
@@ -105,7 +182,7 @@ def _image_folders(path: Path) -> list[tuple[str, Path, list[Path]]]:
     known = next((path / name for name in IMAGE_FOLDERS if _pictures_below(path / name)), None)
     candidates = [[(folder_name(path), path, pictures_in(path))]]
     if known is not None:
-        below = sorted((sub for sub in known.iterdir() if sub.is_dir() and not is_hidden(sub)), key=natural_key)
+        below = _folders_in(known)
         names = unique_names([folder_name(sub) for sub in below])
         candidates.insert(0, [(folder_name(path), known, pictures_in(known))])
         candidates.insert(1, [(name, sub, pictures_in(sub)) for name, sub in zip(names, below, strict=True)])
@@ -113,34 +190,44 @@ def _image_folders(path: Path) -> list[tuple[str, Path, list[Path]]]:
     return [entry for entry in best if entry[2]]
 
 
+def _folders_in(path: Path) -> list[Path]:
+    return sorted((sub for sub in path.iterdir() if sub.is_dir() and not is_hidden(sub)), key=natural_key)
+
+
 def _pictures_below(folder: Path) -> bool:
     if not folder.is_dir():
         return False
-    return bool(pictures_in(folder)) or any(
-        pictures_in(sub) for sub in folder.iterdir() if sub.is_dir() and not is_hidden(sub)
-    )
+    return bool(pictures_in(folder)) or any(pictures_in(sub) for sub in _folders_in(folder))
 
 
-def _count_elsewhere(path: Path, taken: list[Path], account: Account) -> None:
-    """Pictures that lie below `path` but in none of the folders that are taken."""
-    find_hidden(taken, account)
-    for place, below, files in walk(path):
+def _files_below(top: Path, leave_out: Iterable[Path] = ()) -> Iterator[Path]:
+    """All files below `top`, but for hidden ones and those of the folders to leave out. Links are followed, unless they
+    lead back to a folder on the way."""
+    left_out = {folder.resolve() for folder in leave_out}
+    for place, below, files in walk(top, followlinks=True):
         folder = Path(place)
-        below[:] = sorted(
-            name for name in below if not is_hidden(Path(name)) and not (folder == path and name in OTHER_FOLDERS)
-        )
-        if folder in taken:
-            continue
-        for name in sorted(files):
-            if is_picture_name(Path(name)) and not is_hidden(Path(name)):
-                account.find("images")
-                account.leave("images", ELSEWHERE, (folder / name).relative_to(path))
+        way = {way.resolve() for way in (folder, *folder.parents) if way.is_relative_to(top)}
+        folders = (name for name in sorted(below) if not is_hidden(folder / name))
+        below[:] = [name for name in folders if (folder / name).resolve() not in way | left_out]
+        yield from (folder / name for name in sorted(files) if not is_hidden(folder / name))
 
 
-def _unread(path: Path) -> list[str]:
-    """Files that may hold a calibration or poses in another layout."""
+def _count_elsewhere(path: Path, recordings: list[_Recording], account: Account) -> None:
+    """Pictures that lie below `path` but in none of the folders that are taken, under whatever name."""
+    taken = [folder for recording in recordings for _, folder, _ in recording.folders]
+    find_hidden(taken, account)
+    others = [recording.path / name for recording in recordings for name in OTHER_FOLDERS]
+    really_taken = {folder.resolve() for folder in taken}
+    for file in _files_below(path, others):
+        if is_picture_name(file) and file.parent.resolve() not in really_taken:
+            account.find("images")
+            account.leave("images", ELSEWHERE, file.relative_to(path))
+
+
+def _unread(path: Path, read: Iterable[str]) -> list[str]:
+    """Files that may hold a calibration or poses in another layout, but for those of the names that are read."""
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in _TEXT_SUFFIXES and not is_hidden(file))
-    return [printable(file.name) for file in files if file.name not in _TEXTS_READ and file.is_file()]
+    return [printable(file.name) for file in files if file.name not in read and file.is_file()]
 
 
 def _read_poses(path: Path, files: list[Path], names: list[str], account: Account, notes: list[str]) -> list:
@@ -203,8 +290,8 @@ def _paired(
     if only and (folder / only).is_dir():
         folder = folder / only
     files: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*"), key=natural_key):
-        if not file.is_file() or is_hidden(file) or any(is_hidden(part) for part in file.relative_to(folder).parents):
+    for file in sorted(_files_below(folder), key=natural_key):
+        if not file.is_file():
             continue
         if file.suffix.lower() in suffixes:
             account.find(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import abspath
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from geo_training.datasets.importers.source import (
     find_hidden,
     list_images,
     numbers_of,
+    own_name,
     pictures_in,
     pose_from_numbers,
     read_lines,
@@ -47,7 +49,7 @@ def read(path: Path, options: ImportOptions) -> Source:
     """
     folders = _sequence_folders(path)
     if options.sequences:
-        folders = [folder for folder in folders if folder.resolve().name in options.sequences] or folders
+        folders = [folder for folder in folders if own_name(folder) in options.sequences] or folders
     if not folders:
         raise InputError(f"{path} holds no sequence with image_0 or image_2; give the folder that holds sequences/")
     frames, notes, posed_sequences, account = [], [], 0, Account()
@@ -75,7 +77,7 @@ def _camera_number(folder: Path) -> int | None:
 
 
 def _read_sequence(folder: Path, options: ImportOptions, account: Account) -> tuple[list[SourceFrame], list[str]]:
-    name, number = folder.resolve().name, _camera_number(folder)
+    name, number = own_name(folder), _camera_number(folder)
     files = pictures_in(folder / f"image_{number}")
     account.find("images", len(files))
     find_hidden([folder / f"image_{number}"], account)
@@ -91,7 +93,7 @@ def _read_sequence(folder: Path, options: ImportOptions, account: Account) -> tu
         K_33 = options.K_33
     stems = [file.stem for file in files]
     stamps_ns, stamps_how = _read_stamps(folder / "times.txt", stems, options.rate_hz)
-    poses, poses_how = _read_poses(folder, name, stems, account)
+    poses, poses_how = _read_poses(folder, stems, account)
     camera_of = camera_of_K(K_33, files)
     frames = [
         SourceFrame(
@@ -147,9 +149,11 @@ def _read_stamps(path: Path, stems: list[str], rate_hz: float | None) -> tuple[l
     return stamps_ns, pairing.how
 
 
-def _read_poses(folder: Path, name: str, stems: list[str], account: Account) -> tuple[list[np.ndarray | None], str]:
-    places = (folder / "poses.txt", *(base / "poses" / f"{name}.txt" for base in folder.resolve().parents[:2]))
-    path = next((place for place in places if place.is_file()), None)
+def _read_poses(folder: Path, stems: list[str], account: Account) -> tuple[list[np.ndarray | None], str]:
+    # A link may lie among its data set's sequences, or lead to one that does.
+    homes = (Path(abspath(folder)), folder.resolve())
+    beside = [base / "poses" / f"{home.name}.txt" for home in homes for base in home.parents[:2]]
+    path = next((place for place in (folder / "poses.txt", *beside) if place.is_file()), None)
     if path is None:
         return [None] * len(stems), ""
     lines = read_lines(path)

@@ -16,6 +16,7 @@ from geo_training.datasets.importers.source import (
     Source,
     SourceFrame,
     camera_of_K,
+    own_name,
     pose_from_numbers,
     read_numbers,
     read_text,
@@ -60,7 +61,7 @@ def read(path: Path, options: ImportOptions) -> Source:
             frames.append(
                 SourceFrame(
                     image_file=file,
-                    sequence=folder.resolve().name,
+                    sequence=own_name(folder),
                     stamp_ns=stamp_at(_last_number(stem), options.rate_hz or RATE_HZ),
                     stem=stem,
                     camera=camera_of(file) if options.K_33 is not None else camera,

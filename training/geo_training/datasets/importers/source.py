@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from os.path import abspath
 from pathlib import Path
 
 import numpy as np
@@ -279,7 +280,12 @@ def guessed_camera(width_px: int, height_px: int) -> Camera:
 
 def folder_name(path: Path) -> str:
     """A name for a sequence, from the folder it lies in."""
-    return sequence_name(path.resolve().name)
+    return sequence_name(own_name(path))
+
+
+def own_name(path: Path) -> str:
+    """The name of a folder, also of `.` and `..`: a link's own, not that of what it leads to."""
+    return Path(abspath(path)).name
 
 
 def sequence_name(text: str) -> str:

@@ -11,7 +11,14 @@ from geo_perception.errors import InputError
 from geo_training.console import track
 from geo_training.datasets.importers.account import NOT_READ, Account
 from geo_training.datasets.importers.copier import Copier
-from geo_training.datasets.importers.source import ImportOptions, Source, SourceFrame, leave_others, usable_frames
+from geo_training.datasets.importers.source import (
+    ImportOptions,
+    Source,
+    SourceFrame,
+    leave_others,
+    own_name,
+    usable_frames,
+)
 from geo_training.datasets.scene_writer import SceneWriter
 
 
@@ -35,7 +42,7 @@ def write_source(source: Source, path: Path, out: Path, options: ImportOptions, 
             writer.describe(scale="unknown", scale_source="no poses were given")
         lacking = {"without a pose": len(taken) - posed, "without depth": len(taken) - copier.counts["depth"]}
         with_some = {"without a pose": posed, "without depth": copier.counts["depth"]}
-        tallies = account.tallies(path.resolve().name, {key: n for key, n in lacking.items() if with_some[key]})
+        tallies = account.tallies(own_name(path), {key: n for key, n in lacking.items() if with_some[key]})
         for note in (*(tally.sentence for tally in tallies), *source.notes, *copier.notes()):
             writer.note(note)
         if not taken and copier.refusal:
