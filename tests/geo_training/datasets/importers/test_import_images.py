@@ -235,8 +235,8 @@ def test_what_lies_deeper_is_counted_and_no_recording(house, tmp_path):
     notes = import_dataset(house, tmp_path / "out", "images")["notes"]
     assert SceneDataset(tmp_path / "out").sequences == sorted(["walk_2", "walk_3", "walk_10"])
     assert notes[0].startswith(
-        "house: found 8 images, used 6 (4 without a pose), left out: 2 elsewhere than in the folder of images that was taken "
-        "(the first: depth/old.png)"
+        "house: found 8 images, used 6 (4 without a pose), left out: 2 elsewhere than in the folder of images that was "
+        "taken (the first: depth/old.png)"
     )
 
 
