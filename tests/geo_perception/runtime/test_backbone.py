@@ -30,6 +30,10 @@ def test_its_weights_are_the_trained_ones(backbone):
     assert backbone.checksum == create_backbone().checksum
 
 
+def test_its_checksum_is_the_one_that_scene_files_hold(backbone):
+    assert backbone.checksum == "1d426bf0a4961b418c5bd9d7a32c4a55025805060f64e4bcb0687e41fee2dc4c"
+
+
 def test_it_stays_frozen(backbone):
     backbone.train()
     assert not any(module.training for module in backbone.modules())
