@@ -123,7 +123,8 @@ def landmarks_of(dataset: SceneDataset, poses, depths) -> tuple[LandmarkSet, Sce
 def make_tiny_scene(root: Path) -> TinyScene:
     """Renders, trains and keeps the scene below `root`, or takes what an earlier run has kept there."""
     from geo_training.localization.config import HeadTrainingConfig
-    from geo_training.localization.fit import HeadData, fit_head
+    from geo_training.localization.data import HeadData
+    from geo_training.localization.fit import fit_head
 
     place = TinyScene(root / "dataset", root / "tiny.safetensors")
     if place.scene_path.is_file():

@@ -40,3 +40,20 @@ DeviceOverride = Annotated[str | None, _device]
 SeedOption = Annotated[int, _seed]
 SeedOverride = Annotated[int | None, _seed]
 StepsOverride = Annotated[int | None, typer.Option("--steps", help="Training steps.", min=1)]
+
+
+def parse_bytes(text: str) -> int:
+    """A size such as 500k, 1M or 1.5G in bytes (powers of ten). Raises typer.BadParameter."""
+    number, factor = text.strip().rstrip("Bb"), 1.0
+    if number[-1:].upper() in _FACTORS:
+        number, factor = number[:-1], _FACTORS[number[-1].upper()]
+    try:
+        size = float(number) * factor
+    except ValueError:
+        size = -1.0
+    if not 0 < size < 1e15:
+        raise typer.BadParameter(f"'{text}' is not a size; give bytes, or a number with k, M or G, such as 1M")
+    return int(size)
+
+
+_FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9}

@@ -4,6 +4,9 @@ After "Faster training of the Scene Landmark Detection for Camera Localization" 
 on frozen features, a 1x1 convolution to L maps). What differs: features of several strides are projected and summed
 instead of one dilated stride-8 map, each landmark's map is a distribution over all cells plus "not visible", and its
 place is then read again in a small window of a map twice as fine.
+
+Beside the learned part there may be a linear one: a projection of the frozen features to one descriptor map, and a
+linear detector a landmark on it. It needs no training (it is filled in closed form), and training begins from it.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ class HeadConfig:
     landmarks: int
     strides: tuple[int, ...]
     channels: tuple[int, ...]
-    width: int = 192
+    width: int = 192  # of the learned part; 0 leaves it out
     dilations: tuple[int, ...] = (1, 2, 4, 1)
-    fine_width: int = 48  # 0: no fine map; it also needs features of stride 4
+    fine_width: int = 48  # 0: no fine map; it also needs features of stride 4 and a learned part
+    linear_width: int = 0  # channels of the linear part's descriptor map; 0 leaves it out
 
     def to_header(self) -> dict:
         return asdict(self)
@@ -78,17 +82,25 @@ class LandmarkHead(nn.Module):
         super().__init__()
         self.config = config
         self.fold = [max(1, CELL_PX // stride) for stride in config.strides]
-        self.project = nn.ModuleList(
-            nn.Conv2d(channels * fold**2, config.width, 1, bias=False)
-            for channels, fold in zip(config.channels, self.fold, strict=True)
-        )
-        self.norm = nn.BatchNorm2d(config.width)
-        self.blocks = nn.Sequential(*(_Block(config.width, dilation) for dilation in config.dilations))
-        self.heatmap = nn.Conv2d(config.width, config.landmarks, 1)
         self.invisible_l = nn.Parameter(torch.full((config.landmarks,), 4.0))
-        self.has_fine = config.fine_width > 0 and FINE_PX in config.strides
+        self.has_learned, self.has_linear = config.width > 0, config.linear_width > 0
+        self.has_fine = self.has_learned and config.fine_width > 0 and FINE_PX in config.strides
+        if self.has_learned:
+            self.project = nn.ModuleList(
+                nn.Conv2d(channels * fold**2, config.width, 1, bias=False)
+                for channels, fold in zip(config.channels, self.fold, strict=True)
+            )
+            self.norm = nn.BatchNorm2d(config.width)
+            self.blocks = nn.Sequential(*(_Block(config.width, dilation) for dilation in config.dilations))
+            self.heatmap = nn.Conv2d(config.width, config.landmarks, 1)
+        if self.has_linear:
+            self.linear_project = nn.ModuleList(
+                nn.Conv2d(channels, config.linear_width, 1, bias=index == 0)
+                for index, channels in enumerate(config.channels)
+            )
+            self.linear_heatmap = nn.Conv2d(config.linear_width, config.landmarks, 1)
         if self.has_fine:
-            channels = config.channels[config.strides.index(FINE_PX)]
+            channels = sum(c for c, stride in zip(config.channels, config.strides, strict=True) if stride == FINE_PX)
             self.fine_detail = nn.Conv2d(channels, config.fine_width, 1, bias=False)
             self.fine_context = nn.Conv2d(config.width, config.fine_width, 1, bias=False)
             self.fine_norm = nn.BatchNorm2d(config.fine_width)
@@ -100,35 +112,57 @@ class LandmarkHead(nn.Module):
 
         With `landmarks` (indices, (K,)) only theirs are made: a training step need not look at all of them.
         """
+        logits_blhw: torch.Tensor | None = None
+        fine_bdhw = None
+        if self.has_learned:
+            trunk_bchw = self._trunk(features)
+            logits_blhw = _landmark_maps(self.heatmap, trunk_bchw, landmarks)
+            if self.has_fine:
+                fine_bdhw = self._fine(features, trunk_bchw)
+        if self.has_linear:
+            linear_blhw = _landmark_maps(self.linear_heatmap, self._descriptors(features), landmarks)
+            logits_blhw = linear_blhw if logits_blhw is None else logits_blhw + linear_blhw
+        assert logits_blhw is not None  # a head has one part at least
+        return HeadMaps(logits_blhw, self.invisible_l if landmarks is None else self.invisible_l[landmarks], fine_bdhw)
+
+    def _trunk(self, features: list[torch.Tensor]) -> torch.Tensor:
+        # Finer maps keep their detail as channels of the cell; coarser ones are spread over their cells.
+        size = self._cells(features)
         total_bchw = None
         for fold, project, map_bchw in zip(self.fold, self.project, features, strict=True):
-            # Finer maps keep their detail as channels of the cell; coarser ones are spread over their cells.
             projected = project(F.pixel_unshuffle(map_bchw, fold) if fold > 1 else map_bchw)
-            if total_bchw is None:
-                total_bchw = projected
-            elif projected.shape[-2:] != total_bchw.shape[-2:]:
-                size = total_bchw.shape[-2:]
-                total_bchw = total_bchw + F.interpolate(projected, size=size, mode="bilinear", align_corners=False)
-            else:
-                total_bchw = total_bchw + projected
-        trunk_bchw = self.blocks(F.relu(self.norm(total_bchw)))
-        fine_bdhw = None
-        if self.has_fine:
-            detail_bdhw = self.fine_detail(features[self.config.strides.index(FINE_PX)])
-            context_bdhw = F.interpolate(
-                self.fine_context(trunk_bchw), size=detail_bdhw.shape[-2:], mode="bilinear", align_corners=False
-            )
-            fine_bdhw = self.fine_mix(F.relu(self.fine_norm(detail_bdhw + context_bdhw)))
-        if landmarks is None:
-            return HeadMaps(self.heatmap(trunk_bchw), self.invisible_l, fine_bdhw)
-        weight, bias = self.heatmap.weight[landmarks], self.heatmap.bias[landmarks]
-        return HeadMaps(F.conv2d(trunk_bchw, weight, bias), self.invisible_l[landmarks], fine_bdhw)
+            projected = _brought_to(projected, size)
+            total_bchw = projected if total_bchw is None else total_bchw + projected
+        return self.blocks(F.relu(self.norm(total_bchw)))
+
+    def _fine(self, features: list[torch.Tensor], trunk_bchw: torch.Tensor) -> torch.Tensor:
+        finest = [f for f, stride in zip(features, self.config.strides, strict=True) if stride == FINE_PX]
+        detail_bdhw = self.fine_detail(finest[0] if len(finest) == 1 else torch.cat(finest, dim=1))
+        context_bdhw = _brought_to(self.fine_context(trunk_bchw), detail_bdhw.shape[-2:])
+        return self.fine_mix(F.relu(self.fine_norm(detail_bdhw + context_bdhw)))
+
+    def _descriptors(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """The linear part's map: finer features are averaged over their cells, coarser ones spread."""
+        size = self._cells(features)
+        total_bdhw = None
+        for fold, project, map_bchw in zip(self.fold, self.linear_project, features, strict=True):
+            projected = project(F.avg_pool2d(map_bchw, fold) if fold > 1 else map_bchw)
+            projected = _brought_to(projected, size)
+            total_bdhw = projected if total_bdhw is None else total_bdhw + projected
+        return total_bdhw
+
+    def _cells(self, features: list[torch.Tensor]) -> tuple[int, int]:
+        """Rows and columns of the heatmaps."""
+        stride, finest = min(zip(self.config.strides, features, strict=True), key=lambda pair: pair[0])
+        scale = max(1, CELL_PX // stride)
+        return finest.shape[-2] // scale, finest.shape[-1] // scale
 
     def fold_own_normalization(self) -> None:
         """For `fold_normalization`: what is normalized here are sums of convolutions, some of them interpolated, which
         keeps a factor and, in the first of each sum, which is not, an offset."""
-        fold_into(self.project, self.norm)
-        self.norm = nn.Identity()
+        if self.has_learned:
+            fold_into(self.project, self.norm)
+            self.norm = nn.Identity()
         if self.has_fine:
             fold_into([self.fine_detail, self.fine_context], self.fine_norm)
             self.fine_norm = nn.Identity()
@@ -164,6 +198,19 @@ class LandmarkHead(nn.Module):
         cell_m2 = torch.stack([(weight_mk * columns_mk).sum(dim=1), (weight_mk * rows_mk).sum(dim=1)], dim=1)
         pixels_bl2 = ((cell_m2 + 0.5) * FINE_PX - 0.5).view(B, L, 2)
         return Peaks(pixels_bl2, peaks.score_bl, peaks.spread_px_bl)
+
+
+def _landmark_maps(convolution, map_bchw: torch.Tensor, landmarks: torch.Tensor | None) -> torch.Tensor:
+    """A 1x1 convolution to one map a landmark, or to those of some landmarks."""
+    if landmarks is None:
+        return convolution(map_bchw)
+    return F.conv2d(map_bchw, convolution.weight[landmarks], convolution.bias[landmarks])
+
+
+def _brought_to(map_bchw: torch.Tensor, size) -> torch.Tensor:
+    if map_bchw.shape[-2:] == torch.Size(size):
+        return map_bchw
+    return F.interpolate(map_bchw, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def fine_window(pixels_m2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

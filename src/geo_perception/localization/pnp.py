@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import poselib
@@ -78,6 +78,33 @@ def solve_pose(
         return None
     R_map_camera = pose.R.T
     T_map_camera = make_pose(R_map_camera, -R_map_camera @ pose.t)
+    solution = refine_solution(T_map_camera, pixels_n2, points_map_n3, sigma_px_n, camera, options, inlier_n)
+    if solution is None:
+        return None
+    back_n = np.empty_like(order_n)
+    back_n[order_n] = np.arange(len(order_n))
+    return replace(solution, inlier_n=solution.inlier_n[back_n], residual_px_n=solution.residual_px_n[back_n])
+
+
+def refine_solution(
+    T_map_camera: np.ndarray,
+    pixels_n2: np.ndarray,
+    points_map_n3: np.ndarray,
+    sigma_px_n: np.ndarray,
+    camera: Camera,
+    options: PoseOptions | None = None,
+    inlier_n: np.ndarray | None = None,
+) -> PoseSolution | None:
+    """The pose near `T_map_camera` on which the points agree, with its covariance; None when it has none.
+
+    Begins with the points in `inlier_n`, or with all that are near their projections; then twice with those that agree.
+    """
+    options = options or PoseOptions()
+    if inlier_n is None:
+        inlier_n = reprojection_px(T_map_camera, pixels_n2, points_map_n3, camera) <= options.max_error_px
+    residual_px_n = np.full(len(pixels_n2), np.inf)
+    if inlier_n.sum() < MIN_POINTS:
+        return None
     for _ in range(2):  # once with the search's inliers, once with those of the refined pose
         T_map_camera, information_66 = refine_pose(
             T_map_camera, pixels_n2[inlier_n], points_map_n3[inlier_n], sigma_px_n[inlier_n], camera
@@ -92,9 +119,7 @@ def solve_pose(
     covariance_66 = _invert_information(information_66) * max(1.0, noise_scale) ** 2
     if not np.isfinite(covariance_66).all():
         return None
-    back_n = np.empty_like(order_n)
-    back_n[order_n] = np.arange(len(order_n))
-    return PoseSolution(T_map_camera, inlier_n[back_n], residual_px_n[back_n], covariance_66, noise_scale)
+    return PoseSolution(T_map_camera, inlier_n, residual_px_n, covariance_66, noise_scale)
 
 
 def reprojection_px(T_map_camera: np.ndarray, pixels_n2, points_map_n3, camera: Camera) -> np.ndarray:

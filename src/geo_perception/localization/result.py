@@ -56,6 +56,8 @@ class Localization:
     T_map_camera: np.ndarray | None = None
     covariance_66: np.ndarray | None = None
     reprojection_px: float = float("nan")  # median over the inliers
+    searched_points: int = 0  # map points that the second look expected in view; 0 where there was none
+    agreeing_points: int = 0  # of them, those found where the pose has them
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @property

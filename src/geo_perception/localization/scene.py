@@ -10,6 +10,7 @@ import torch
 
 from geo_perception import __version__
 from geo_perception.errors import InputError
+from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.network import HeadConfig, LandmarkHead
 from geo_perception.runtime.backbone import Backbone, backbone_from_tensors, backbone_tensors, create_backbone
 from geo_perception.runtime.weights import load_weights, save_weights
@@ -36,6 +37,10 @@ class NoiseModel:
         return np.interp(score_n, self.score_knots, self.sigma_px)
 
 
+_LOOK_KNOTS, _LOOK_SIGMA_PX = (0.3, 0.6, 0.9), (3.0, 2.0, 1.5)
+_HEADER_BYTES = 16_000
+
+
 @dataclass
 class Scene:
     """A mapped place as it is on board. `network_focal_px` is the focal length that the head was trained at, whichever
@@ -50,12 +55,28 @@ class Scene:
     metric: bool
     noise: NoiseModel = field(default_factory=NoiseModel)
     frame_id: str = "map"
-    header: dict = field(default_factory=dict)  # free facts: training data, figures, licence, scale's source
+    header: dict = field(default_factory=dict)  # free metadata: training data, metrics, licence, scale's source
+    points: MapPoints | None = None  # for the second look
+    look_noise: NoiseModel = field(default_factory=lambda: Scene.usual_look_noise())
+
+    @staticmethod
+    def usual_look_noise() -> NoiseModel:
+        """Of the second look, before it is measured: the score is a cosine similarity."""
+        return NoiseModel(_LOOK_KNOTS, _LOOK_SIGMA_PX)
+
+    def size_bytes(self) -> int:
+        """About the size of the file, without a backbone in it."""
+        arrays = [_compact(tensor) for tensor in self.head.state_dict().values()]
+        if self.points is not None:
+            arrays += self.points.to_tensors().values()
+        return sum(array.nbytes for array in arrays) + 12 * len(self.landmarks_map_l3) + _HEADER_BYTES
 
     def save(self, path: str | Path, embed_backbone: bool = False) -> None:
         """Writes the scene; half precision for the head, and for the backbone where it is embedded."""
         tensors = {f"head.{name}": _compact(tensor) for name, tensor in self.head.state_dict().items()}
         tensors["landmarks_map_l3"] = self.landmarks_map_l3.astype(np.float32)
+        if self.points is not None:
+            tensors |= self.points.to_tensors()
         if embed_backbone:
             tensors |= {f"backbone.{k}": v for k, v in backbone_tensors(self.backbone).items()}
         header = self.header | {
@@ -69,7 +90,8 @@ class Scene:
             "mapping_camera": self.mapping_camera,
             "metric": bool(self.metric),
             "frame_id": self.frame_id,
-            "noise": {key: list(v) if isinstance(v, tuple) else v for key, v in vars(self.noise).items()},
+            "noise": _noise_header(self.noise),
+            "look_noise": _noise_header(self.look_noise),
         }
         save_weights(path, tensors, header)
 
@@ -87,7 +109,9 @@ class Scene:
             state = {key[5:]: torch.from_numpy(value.astype(_wide(value.dtype))) for key, value in tensors.items()
                      if key.startswith("head.")}  # fmt: skip
             head.load_state_dict(state)
-            noise = NoiseModel(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["noise"].items()})
+            noise = _noise_of(header["noise"])
+            points = MapPoints.from_tensors(tensors)
+            look_noise = _noise_of(header.get("look_noise", header["noise"]))  # older scenes have no second look
             landmarks_map_l3 = tensors["landmarks_map_l3"].astype(np.float64)
             wanted = header["backbone"]
             fields = (float(header["network_focal_px"]), tuple(header["network_size_px"]), header["mapping_camera"])
@@ -108,7 +132,17 @@ class Scene:
                 f"{path} was trained on other weights of {wanted['name']} than those on this machine; give "
                 "the backbone file it was trained with, or make the scene with --embed-backbone"
             )
-        return cls(landmarks_map_l3, head.eval(), backbone, *fields, metric, noise, frame_id, header)
+        return cls(
+            landmarks_map_l3, head.eval(), backbone, *fields, metric, noise, frame_id, header, points, look_noise
+        )
+
+
+def _noise_header(noise: NoiseModel) -> dict:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(noise).items()}
+
+
+def _noise_of(fields: dict) -> NoiseModel:
+    return NoiseModel(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
 
 def _compact(tensor: torch.Tensor) -> np.ndarray:

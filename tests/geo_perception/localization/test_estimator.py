@@ -56,7 +56,7 @@ def test_a_camera_of_another_size_and_focal_length_is_placed_too(localizer, quer
 def view_of(localizer, image, camera, monkeypatch) -> np.ndarray:
     """What the network sees of an image."""
     views = []
-    monkeypatch.setattr(localizer, "_network", lambda view_hw3: views.append(view_hw3) or stop())
+    monkeypatch.setattr(localizer, "_features", lambda view_hw3: views.append(view_hw3) or stop())
     with pytest.raises(StopIteration):
         localizer.estimate(image, camera)
     return views[0].astype(float)
@@ -199,7 +199,7 @@ def test_what_the_localizer_finds_is_what_the_scene_s_networks_find(tiny_scene, 
     with torch.inference_mode():
         image_b3hw = torch.from_numpy(image).permute(2, 0, 1)[None].float()
         expected = scene.head.find(scene.head(scene.backbone(image_b3hw)))
-        found = localizer._network(image)
+        found = localizer._find(localizer._features(image))
     seen = expected.score_bl > 0.1
     assert seen.sum() > 20
     torch.testing.assert_close(found.pixels_bl2[seen], expected.pixels_bl2[seen], rtol=0, atol=0.01)

@@ -11,7 +11,8 @@ from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset
 from geo_training.localization.buffer import FeatureBuffer
 from geo_training.localization.config import HeadTrainingConfig
-from geo_training.localization.fit import HeadData, HeadTask, fit_head, held_out_frames
+from geo_training.localization.data import HeadData, held_out_frames
+from geo_training.localization.fit import HeadTask, fit_head
 from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap, Tracks

@@ -8,7 +8,8 @@ import torch
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.localization.config import HeadTrainingConfig
-from geo_training.localization.fit import HeadData, HeadTask, fit_head
+from geo_training.localization.data import HeadData
+from geo_training.localization.fit import HeadTask, fit_head
 from geo_training.localization.views import scene_focal_px
 from geo_training.mapping.landmark_set import LandmarkSet
 from geo_training.mapping.scene_map import SceneMap, Tracks

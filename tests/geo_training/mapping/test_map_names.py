@@ -10,7 +10,7 @@ from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.localization.config import HeadTrainingConfig
-from geo_training.localization.fit import HeadData
+from geo_training.localization.data import HeadData
 from geo_training.mapping.colmap_io import read_model
 from geo_training.mapping.features import FeatureOptions, FeatureStore
 from geo_training.mapping.pairs import choose_pairs

@@ -34,7 +34,8 @@ class Task(Protocol):
     """What is trained, and on what.
 
     It may also offer `parameter_groups(network) -> list of (parameters, factor of the learning rate)`; without it every
-    parameter learns at the one rate. A parameter in no group is not trained.
+    parameter learns at the one rate. A parameter in no group is not trained. And `evaluates_start`: whether the network
+    is of use before the first step, so that the history begins with it.
     """
 
     network: torch.nn.Module
@@ -139,6 +140,10 @@ def run_loop(
     step, history, before_s = metadata.get("step", 0), metadata.get("history", []), metadata.get("seconds", 0.0)
     if accelerator.is_main_process:
         _write_history(run_dir, history)
+    if not history and getattr(task, "evaluates_start", False):
+        history = [{"step": 0, "seconds": 0.0, "skipped_steps": 0} | task.evaluate(average)]
+        if accelerator.is_main_process:
+            _write_history(run_dir, history)
     network, optimizer = accelerator.prepare(network, optimizer)
     if accelerator.scaler is not None and metadata.get("scaler"):
         accelerator.scaler.load_state_dict(metadata["scaler"])

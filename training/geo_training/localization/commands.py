@@ -11,7 +11,7 @@ import typer
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training.console import command_group, say, write_json
 from geo_training.localization.config import HeadTrainingConfig
-from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, StepsOverride
+from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, parse_bytes
 
 app = command_group("Train what finds a scene's landmarks.")
 
@@ -29,10 +29,22 @@ def head(
     backbone: Annotated[
         str | None,
         typer.Option(
-            "--backbone", help=f"timm name, or a safetensors file of weights as NAME=FILE; default {DEFAULT_BACKBONE}."
+            "--backbone",
+            help=f"timm name, xfeat, or several with + between; weights as NAME=FILE; default {DEFAULT_BACKBONE}.",
         ),
     ] = None,
-    steps: StepsOverride = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", help="Training steps; 0: no training, a scene in seconds.", min=0),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--bytes",
+            help="Size of the scene file, as 1M: map points for the second look are added up to it.",
+            metavar="SIZE",
+        ),
+    ] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="Views a step.", min=1)] = None,
     buffer_gib: Annotated[float | None, typer.Option("--buffer-gib", help="Memory for features.", min=0.01)] = None,
     device: DeviceOverride = None,
@@ -56,7 +68,7 @@ def head(
     name, _, weights = (backbone or "").partition("=")
     resolved = HeadTrainingConfig.load(
         config, backbone=name or None, backbone_file=weights or None, steps=steps, batch=batch, buffer_gib=buffer_gib,
-        device=device, seed=seed,
+        device=device, seed=seed, max_bytes=None if size is None else parse_bytes(size),
     )  # fmt: skip
     result = fit_head(dataset, out, resolved, embed_backbone, overwrite)
     metrics = result.metrics

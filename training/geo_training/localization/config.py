@@ -27,13 +27,21 @@ class HeadTrainingConfig(Strict):
     backbone: str = DEFAULT_BACKBONE
     backbone_file: Path | None = None
     width: int = Field(192, ge=16, le=1024)
+    linear_width: int = Field(
+        128, ge=0, le=1024, description="channels of the part that is filled in closed form; 0 leaves it out"
+    )
+    closed_form_frames: int = Field(160, ge=1, description="frames that the closed form and the map points are made of")
+    bytes_per_frame: int = Field(
+        8000, ge=0, description="size of the scene file for each mapped frame: map points are added up to it"
+    )
+    max_bytes: int | None = Field(None, ge=0, description="size of the scene file, instead")
     dilations: tuple[int, ...] = (1, 2, 4, 1)
     fine_width: int = Field(48, ge=0, le=512, description="channels of the fine map; 0 leaves it out")
     network_width_px: int = Field(640, ge=128, le=2048, description="longer images are made smaller to this side")
     views: int = Field(4, ge=1, le=64, description="augmented views of each frame in the buffer")
     buffer_gib: float = Field(6.0, gt=0, description="memory the feature buffer may take; views are left out to fit")
     refresh: float = Field(0.15, ge=0, le=1, description="share of the buffer that is made anew after each epoch")
-    steps: int = Field(1800, ge=1)
+    steps: int = Field(1800, ge=0, description="0: the closed form alone, a scene in seconds")
     batch: int = Field(4, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,99 +15,38 @@ from accelerate import Accelerator
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.network import HeadConfig, LandmarkHead
 from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.scene import NoiseModel, Scene
+from geo_perception.localization.second_look import PointSearch
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import half_precision
+from geo_perception.runtime.image import Resampler
 from geo_training.console import say, track, warn
-from geo_training.datasets.scene import SceneDataset, camera_to_dict
+from geo_training.datasets.scene import camera_to_dict
 from geo_training.engine.loop import LoopResult
 from geo_training.engine.run import FitResult, finite, run_fit
 from geo_training.localization.buffer import FeatureBatch, FeatureBuffer, min_views
+from geo_training.localization.closed_form import LinearStatistics, PlainView, fill_not_visible
 from geo_training.localization.config import HeadTrainingConfig
+from geo_training.localization.data import HeadData
 from geo_training.localization.losses import fine_loss, heatmap_loss
+from geo_training.localization.map_points import MapPointBuilder
 from geo_training.localization.noise import (
     HeldOutView,
     fit_covariance,
+    fit_look_noise,
     fit_pixel_noise,
     normalized_errors,
     pixel_errors,
 )
-from geo_training.localization.views import View, make_view, scene_focal_px
-from geo_training.mapping.landmark_set import SEEN, LandmarkSet
-from geo_training.mapping.scene_map import SceneMap
+from geo_training.localization.views import View
 from geo_training.storage.fingerprints import digest_of, digest_of_files
 
-TRAINING_VERSION = 2  # of what is learned from a dataset; a checkpoint of another is not gone on from
-_MIN_FRAMES = 8
+TRAINING_VERSION = 3  # of what is learned from a dataset; a checkpoint of another is not gone on from
 _CALIBRATION_VIEWS = 4  # the plain view of a held-out frame, and augmented ones
-
-
-class HeadData:
-    """Frames, landmarks and views of one mapped dataset, as the head's training needs them.
-
-    Raises InputError when too few of the landmarks' frames are mapped.
-    """
-
-    def __init__(self, dataset: SceneDataset, landmarks: LandmarkSet, scene_map: SceneMap, config: HeadTrainingConfig):
-        self.dataset, self.landmarks, self.map, self.config = dataset, landmarks, scene_map, config
-        by_name = {frame.name: frame for frame in dataset.frames}
-        mapped = [
-            (row, by_name[name])
-            for row, name in enumerate(landmarks.frame_names)
-            if name in by_name and name in scene_map.T_world_camera
-        ]
-        if len(mapped) < _MIN_FRAMES:
-            raise InputError(
-                f"{dataset.root}: only {len(mapped)} frames are mapped and have landmarks, {_MIN_FRAMES} are needed; "
-                "map more of the recording"
-            )
-        self.rows, self.frames = [row for row, _ in mapped], [frame for _, frame in mapped]
-        cameras = [scene_map.cameras[frame.name] for frame in self.frames]
-        self.network_focal_px = scene_focal_px(cameras, config.network_width_px)
-        # As on board: every camera at the one focal length of the scene.
-        self._network_cameras = {camera: network_camera_at(camera, self.network_focal_px) for camera in set(cameras)}
-        self.held_out = held_out_frames(len(self.frames), config.held_out)
-        held = set(self.held_out)
-        self.training = [index for index in range(len(self.frames)) if index not in held]
-
-    @classmethod
-    def open(cls, root: str | Path, config: HeadTrainingConfig) -> HeadData:
-        """The data of a dataset on which `geo-train map` and `geo-train landmarks` have run."""
-        return cls(SceneDataset(root), LandmarkSet.load(root), SceneMap.load(root), config)
-
-    @property
-    def usual_noise(self) -> NoiseModel:
-        """The noise model before any held-out frame is looked at. Its floor is millimetres at three metres, so it is a
-        share of the distance where the scale is unknown."""
-        seen_fl = self.landmarks.visibility_fl[self.rows] == SEEN
-        if self.map.metric or not seen_fl.any():
-            return NoiseModel()
-        centres_f3 = np.stack([self.map.T_world_camera[frame.name][:3, 3] for frame in self.frames])
-        distance_fl = np.linalg.norm(self.landmarks.points_world_l3[None] - centres_f3[:, None], axis=2)
-        return NoiseModel(floor_m=NoiseModel.floor_m / 3.0 * float(np.median(distance_fl[seen_fl])))
-
-    def network_camera(self, frame_index: int) -> Camera:
-        """The pinhole through which the network sees a frame where nothing is augmented."""
-        return self._network_cameras[self.map.cameras[self.frames[frame_index].name]]
-
-    def view(self, frame_index: int, view_index: int, generation: int) -> View:
-        """View `view_index` of a frame; view 0 of generation 0 is the plain one."""
-        frame = self.frames[frame_index]
-        plain = view_index == 0 and generation == 0
-        rng = np.random.default_rng([self.config.seed, frame_index, view_index, generation])
-        camera = self.map.cameras[frame.name]
-        return make_view(
-            self.dataset.image(frame),
-            camera,
-            self.map.T_world_camera[frame.name],
-            self.landmarks.points_world_l3.astype(float),
-            self.landmarks.visibility_fl[self.rows[frame_index]],
-            self.network_camera(frame_index),
-            None if plain else self.config.augmentation,
-            rng,
-        )
+_NOT_VISIBLE_VIEWS = 48  # of which the closed form takes the landmarks' "not visible"
 
 
 class HeadTask:
@@ -119,28 +60,39 @@ class HeadTask:
         self.data, self.config, self.backbone, self.device = data, config, backbone, device
         self.rank, self.world, self.embed_backbone = rank, world, embed_backbone
         head = HeadConfig(len(data.landmarks.points_world_l3), tuple(backbone.strides), tuple(backbone.channels),
-                          config.width, config.dilations, config.fine_width)  # fmt: skip
+                          config.width if config.steps else 0, config.dilations, config.fine_width,
+                          config.linear_width)  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = LandmarkHead(head).to(memory_format=torch.channels_last)  # faster in half precision
         self.loss_weights = {"seen": 1.0, "unseen": config.negative_weight}
         if self.network.has_fine:
             self.loss_weights["fine"] = 1.0
         self.options = LocalizerOptions()
-        budget_bytes = int(config.buffer_gib * 2**30)
-        self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g), len(data.training),
-                                    config.views, budget_bytes, config.refresh, device, config.seed,
-                                    [_pixels(data.network_camera(f)) for f in data.training])  # fmt: skip
-        self.buffer_s = 0.0  # that filling it took
+        self._start: LandmarkHead | None = None  # as the closed form filled it
+        self._points: MapPointBuilder | None = None
+        self.start_s = self.buffer_s = 0.0  # that the closed form and the buffer took
         self._held_out: list[tuple[View, list[torch.Tensor]]] = []
+        self.buffer: FeatureBuffer | None = None
+        if config.steps:
+            budget_bytes = int(config.buffer_gib * 2**30)
+            self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g), len(data.training),
+                                        config.views, budget_bytes, config.refresh, device, config.seed,
+                                        [data.pixels(f) for f in data.training])  # fmt: skip
 
     @property
     def fingerprint(self) -> str:
         return training_fingerprint(self.config, self.data, self.backbone)
 
     def prepare(self, epoch: int = 0) -> None:
-        """Makes every slot's features as `epoch` has them. Raises InputError when the views are too few for a batch."""
+        """Fills the head in closed form, and makes every slot's features as `epoch` has them. Raises InputError when
+        the views are too few for a batch."""
         learned, held, landmarks = len(self.data.training), len(self.data.held_out), len(self.data.landmarks)
         say(f"{learned} frames to learn from, {held} held out, {landmarks} landmarks")
+        started_s = time.perf_counter()
+        self._begin()
+        self.start_s = time.perf_counter() - started_s
+        if self.buffer is None:
+            return
         own = len(range(self.rank, len(self.buffer), self.world))
         if own < min_views(self.config.batch):
             raise InputError(f"{own} views are too few for a batch of {self.config.batch}; lower batch, or map more")
@@ -151,7 +103,40 @@ class HeadTask:
             self.buffer.slot(number, epoch)
         self.buffer_s = time.perf_counter() - started_s
 
+    @torch.no_grad()
+    def _begin(self) -> None:
+        """Looks once at plain views of some frames: what the closed form and the map points are made of."""
+        data, config = self.data, self.config
+        self.backbone.to(self.device)
+        strides = self.backbone.strides
+        names = [data.frames[index].name for index in data.training]
+        self._points = MapPointBuilder(data.map.restricted_to(names), strides)
+        statistics = LinearStatistics(len(data.landmarks), strides)
+        count = min(config.closed_form_frames, len(data.training))
+        chosen = [data.training[n] for n in np.linspace(0, len(data.training) - 1, count).round().astype(int)]
+        kept_every = max(1, len(chosen) // _NOT_VISIBLE_VIEWS)
+        kept = []
+        for number, index in enumerate(track(chosen, "closed form")):
+            view = data.view(index, 0, 0)
+            plain = PlainView(self._features_of(view.image_hw3), view.pixels_l2, view.state_l)
+            if self.network.has_linear:
+                statistics.add(plain)
+            self._points.add(data.frames[index].name, plain.features, view.camera, view.T_world_camera)
+            if number % kept_every == 0:
+                kept.append(plain)
+        if self.network.has_linear:
+            statistics.fill(self.network)
+            self.network.eval()
+            fill_not_visible(self.network, kept)
+            self._start = copy.deepcopy(self.network)
+
+    def _features_of(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
+        image_b3hw = torch.from_numpy(image_hw3).to(self.device).permute(2, 0, 1)[None].float().contiguous()
+        with self._autocast():
+            return [feature.float().cpu() for feature in self.backbone(image_b3hw)]
+
     def batches(self, epoch: int, first: int = 0):
+        assert self.buffer is not None  # there are steps to take
         return self.buffer.batches(epoch, self.config.batch, self.rank, self.world, first)
 
     def losses(self, network, batch: FeatureBatch) -> dict[str, torch.Tensor]:
@@ -172,6 +157,11 @@ class HeadTask:
         seen_l = (batch.state_bl > 0).any(dim=0)
         drawn_l = torch.rand(len(seen_l), device=seen_l.device) < self.config.unseen_share
         return (seen_l | drawn_l).nonzero()[:, 0]
+
+    @property
+    def evaluates_start(self) -> bool:
+        """Whether the network is of use before the first step, so that the curves begin with what it finds."""
+        return self._start is not None
 
     def evaluate(self, network) -> dict[str, float]:
         """Pixel error and recall on the plain views of the held-out frames."""
@@ -199,24 +189,23 @@ class HeadTask:
         """What `network` finds in every held-out view, or only in the plain ones."""
         if not self._held_out:
             for index in self.data.held_out:
-                for number in range(_CALIBRATION_VIEWS):
+                for number in range(self._calibration_views):
                     view = self.data.view(index, number, 0)
-                    image_b3hw = (
-                        torch.from_numpy(view.image_hw3).to(self.device).permute(2, 0, 1)[None].float().contiguous()
-                    )
-                    with self._autocast():
-                        features = [feature.half() for feature in self.backbone(image_b3hw)]
-                    self._held_out.append((view, features))
+                    self._held_out.append((view, [feature.half() for feature in self._features_of(view.image_hw3)]))
         found = []
-        for view, features in self._held_out[:: _CALIBRATION_VIEWS if plain else 1]:
+        for view, features in self._held_out[:: self._calibration_views if plain else 1]:
             with self._autocast():
-                maps = network([feature.float() for feature in features])
+                maps = network([feature.to(self.device, torch.float32) for feature in features])
             peaks = network.find(maps)
             pixels_l2, score_l = peaks.pixels_bl2[0].double().cpu().numpy(), peaks.score_bl[0].double().cpu().numpy()
             found.append(
                 HeldOutView(pixels_l2, score_l, view.pixels_l2, view.state_l, view.camera, view.T_world_camera)
             )
         return found
+
+    @property
+    def _calibration_views(self) -> int:
+        return _CALIBRATION_VIEWS if self.config.steps else 1  # a scene in seconds has no time for more
 
     def _autocast(self):
         half = half_precision(self.device)
@@ -230,36 +219,63 @@ class HeadTask:
         error_m6, covariance_m66, _ = normalized_errors(views, landmarks_l3, noise, self.options)
         return fit_covariance(error_m6, covariance_m66, noise)
 
+    @torch.no_grad()
+    def look_noise(self, network, noise: NoiseModel, points: MapPoints) -> NoiseModel:
+        """The same of the second look, from the poses that the landmarks gave in the held-out views."""
+        search = PointSearch(points, self.backbone.strides, self.device, self.options.look)
+        focal_px = self.data.network_focal_px
+
+        def maps_of(number: int, level: int) -> tuple[Camera, list[torch.Tensor]]:
+            view, features = self._held_out[number]
+            if level == 0:
+                return view.camera, [feature.to(self.device, torch.float32) for feature in features]
+            camera = network_camera_at(view.camera, focal_px / 2**level)
+            maps = self._features_of(Resampler(view.camera, camera).image(view.image_hw3))
+            return camera, [feature.to(self.device) for feature in maps]
+
+        landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
+        views = self.held_out_views(network)
+        start = dataclasses.replace(Scene.usual_look_noise(), floor_m=self.data.usual_noise.floor_m)
+        return fit_look_noise(views, landmarks_l3, noise, self.options, search, maps_of, start)
+
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
-        noise = self.noise_model(result.network) if self.data.held_out else self.data.usual_noise
-        scene = _scene_of(self.data, self.backbone, result.network, noise, self.config)
+        network, began_better = self._better(result)
+        noise = self.noise_model(network) if self.data.held_out else self.data.usual_noise
+        scene = _scene_of(self.data, self.backbone, network, noise, self.config)
+        head_bytes = scene.size_bytes()
+        budget_bytes = self.config.max_bytes or self.config.bytes_per_frame * len(self.data.frames)
+        scene.points = self._points.build(budget_bytes - head_bytes) if self._points is not None else None
+        if scene.points is None and self.config.max_bytes:
+            warn(f"the head alone takes {head_bytes} bytes: there is no room for map points, so no second look")
+        if scene.points is not None and self.data.held_out:
+            scene.look_noise = self.look_noise(network, noise, scene.points)
         metrics = {
-            "train_s": self.buffer_s + result.seconds,
+            "train_s": self.start_s + self.buffer_s + result.seconds,
+            "start_s": self.start_s,
             "buffer_s": self.buffer_s,
+            "map_points": len(scene.points) if scene.points is not None else 0,
             "held_out_frames": len(self.data.held_out),
-            **(result.history[-1] if result.history else {}),
+            **(result.history[0 if began_better else -1] if result.history else {}),
             "skipped_steps": result.skipped_steps,
         }
         scene.header |= {"figures": finite(metrics)}
         scene.save(out, self.embed_backbone)
         return metrics | {"scene_bytes": out.stat().st_size}
 
+    def _better(self, result: LoopResult) -> tuple[LandmarkHead, bool]:
+        """What was learned; or what it began from, where that finds more in the held-out frames."""
+        history = result.history
+        if self._start is None or len(history) < 2 or _rank(history[0]) <= _rank(history[-1]):
+            return result.network, False
+        warn("training made the head worse on the held-out frames; the scene has the head that it began from")
+        return self._start, True
 
-def _pixels(camera: Camera) -> int:
-    return camera.width_px * camera.height_px
 
-
-def held_out_frames(frames: int, share: float, blocks: int = 5) -> list[int]:
-    """Indices of `share` of the frames, in up to `blocks` runs of neighbours spread over the recording."""
-    count = round(frames * share)
-    if count == 0:
-        return []
-    blocks = min(blocks, count)
-    sizes = np.diff(np.linspace(0, count, blocks + 1).round().astype(int))
-    middles = (np.arange(blocks) + 0.5) * frames / blocks
-    return sorted(
-        {int(middle - size / 2) + n for middle, size in zip(middles, sizes, strict=True) for n in range(size)}
-    )
+def _rank(record: dict) -> tuple[float, float]:
+    """Of an evaluation, the higher the better: the share of frames that localize well, then how well."""
+    if "held_out_recall_5cm_5deg" in record:
+        return record["held_out_recall_5cm_5deg"], -record["held_out_median_cm"]
+    return record.get("held_out_localized", 0.0), -record.get("held_out_median_scene_units", np.inf)
 
 
 def fit_head(

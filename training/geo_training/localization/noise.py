@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from geo_perception.geometry import pose_error, so3_log
-from geo_perception.localization.pnp import solve_pose
+from geo_perception.geometry import Camera, pose_error, so3_log
+from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.pnp import PoseSolution, solve_pose
 from geo_perception.localization.scene import NoiseModel
+from geo_perception.localization.second_look import PointSearch, SecondLook
 from geo_training.engine.uncertainty import fit_scale_and_floor
 
+LOOK_KNOTS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9)  # of cosine similarities
 SCORE_KNOTS = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 _GROSS_PX = 24.0  # beyond this a detection is a confusion, which the search rejects, not noise
 _MIN_IN_BIN = 20
@@ -31,7 +36,7 @@ class HeldOutView:
     score_l: np.ndarray
     true_pixels_l2: np.ndarray
     state_l: np.ndarray
-    camera: object
+    camera: Camera
     T_world_camera: np.ndarray
 
 
@@ -48,9 +53,13 @@ def pixel_errors(views: list[HeldOutView], min_score: float) -> tuple[np.ndarray
 def fit_pixel_noise(views: list[HeldOutView], start: NoiseModel, min_score: float) -> NoiseModel:
     """Pixel sigma as a function of the score: robust deviation of the errors in each band of scores, never rising."""
     error_px_m, score_m = pixel_errors(views, min_score)
+    return _fit_sigma(error_px_m, score_m, SCORE_KNOTS, start)
+
+
+def _fit_sigma(error_px_m: np.ndarray, score_m: np.ndarray, bands: tuple[float, ...], start: NoiseModel) -> NoiseModel:
     close_m = error_px_m < _GROSS_PX
     knots, sigmas = [], []
-    for low, high in zip(SCORE_KNOTS, (*SCORE_KNOTS[1:], 1.01), strict=True):
+    for low, high in zip(bands, (*bands[1:], 1.01), strict=True):
         band_m = close_m & (score_m >= low) & (score_m < high)
         if band_m.sum() >= _MIN_IN_BIN:
             knots.append(float(score_m[band_m].mean()))
@@ -66,15 +75,26 @@ def normalized_errors(
 ) -> tuple[np.ndarray, np.ndarray, list]:
     """For each view that localizes: error vectors (M, 6) in the convention of `Localization`, stated covariances
     (M, 6, 6) before scale and floor, and (metres, degrees) of every view (infinite where it does not localize)."""
+    solutions = [first_pose(view, landmarks_l3, noise, options) for view in views]
+    return _errors_of(
+        views, [s if s is not None and s.inlier_n.sum() >= options.min_inliers else None for s in solutions]
+    )
+
+
+def first_pose(view: HeldOutView, landmarks_l3, noise: NoiseModel, options) -> PoseSolution | None:
+    """The pose on which the landmarks found in a view agree."""
+    found = np.flatnonzero(view.score_l >= options.min_score)
+    if len(found) < options.min_inliers:
+        return None
+    score_n = view.score_l[found]
+    sigma_px_n = noise.sigma_of(score_n)
+    return solve_pose(view.pixels_l2[found], landmarks_l3[found], score_n, sigma_px_n, view.camera, options.pose)
+
+
+def _errors_of(views: list[HeldOutView], solutions: list[PoseSolution | None]) -> tuple[np.ndarray, np.ndarray, list]:
     error_m6, covariance_m66, distances = [], [], []
-    for view in views:
-        found = np.flatnonzero(view.score_l >= options.min_score)
-        solution = None
-        if len(found) >= options.min_inliers:
-            sigma_px_n = noise.sigma_of(view.score_l[found])
-            pixels_n2, points_n3, score_n = view.pixels_l2[found], landmarks_l3[found], view.score_l[found]
-            solution = solve_pose(pixels_n2, points_n3, score_n, sigma_px_n, view.camera, options.pose)
-        if solution is None or solution.inlier_n.sum() < options.min_inliers:
+    for view, solution in zip(views, solutions, strict=True):
+        if solution is None:
             distances.append((np.inf, np.inf))
             continue
         T_true, T = view.T_world_camera, solution.T_map_camera
@@ -83,6 +103,42 @@ def normalized_errors(
         error_m6.append(np.concatenate([T[:3, 3] - T_true[:3, 3], so3_log(T[:3, :3] @ T_true[:3, :3].T)]))
         covariance_m66.append(solution.covariance_66)
     return np.reshape(error_m6, (-1, 6)), np.reshape(covariance_m66, (-1, 6, 6)), distances
+
+
+def fit_look_noise(
+    views: list[HeldOutView],
+    landmarks_l3: np.ndarray,
+    noise: NoiseModel,
+    options: LocalizerOptions,
+    search: PointSearch,
+    maps_of: Callable[[int, int], tuple[Camera, list]],
+    start: NoiseModel,
+) -> NoiseModel:
+    """The noise model of the second look: pixel sigma by similarity, then the covariance of its poses.
+
+    `maps_of(view number, level)` gives the camera and the backbone's maps of a level of a view.
+    """
+    firsts = [first_pose(view, landmarks_l3, noise, options) for view in views]
+
+    def looks(sigma_of: Callable) -> list[SecondLook | None]:
+        return [
+            None if first is None else search.look(first.T_map_camera, partial(maps_of, number), sigma_of)
+            for number, first in enumerate(firsts)
+        ]
+
+    errors, similarities = [np.zeros(0)], [np.zeros(0)]
+    for view, look in zip(views, looks(start.sigma_of), strict=True):
+        if look is None:
+            continue
+        offset_m3 = search.points.points_map_a3[look.matches.index_m] - view.T_world_camera[:3, 3]
+        true_m2 = view.camera.project(offset_m3 @ view.T_world_camera[:3, :3])
+        errors.append(np.linalg.norm(look.matches.pixels_m2 - true_m2, axis=1) / look.matches.scale_m)
+        similarities.append(look.matches.similarity_m)
+    fitted = _fit_sigma(
+        np.nan_to_num(np.concatenate(errors), nan=np.inf), np.concatenate(similarities), LOOK_KNOTS, start
+    )
+    error_m6, covariance_m66, _ = _errors_of(views, [look and look.solution for look in looks(fitted.sigma_of)])
+    return fit_covariance(error_m6, covariance_m66, fitted)
 
 
 def fit_covariance(error_m6: np.ndarray, covariance_m66: np.ndarray, noise: NoiseModel) -> NoiseModel:

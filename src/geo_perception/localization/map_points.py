@@ -1,0 +1,80 @@
+"""Map points that a scene carries beside its landmarks: places, and how they look from where they were seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+# One appearance on disk: three coordinates of 16 bits, a direction and a cone of 8 bits each, two ranges in half
+# precision, the number of its point; and one byte for each channel of its descriptor.
+BYTES_BESIDE_DESCRIPTOR = 6 + 3 + 1 + 4 + 4
+_STEPS = 65535  # of a coordinate over the extent of the scene
+_PREFIX = "points."
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """A appearances of map points: a point that was seen from near and from far has one for each.
+
+    `points_map_a3` places, `point_a` which point an appearance is of, `descriptors_ad` int8 (unit vectors times 127),
+    `direction_a3` unit vectors from the point to the middle of the places it was seen from, `cone_rad_a` the largest
+    angle between that and a place, `range_a2` the smallest and largest distance.
+
+    What is compared with a descriptor is a unit vector of `projection_dc` times the backbone's maps of the levels
+    `map_levels`, stacked at the finest stride, plus `offset_d`.
+    """
+
+    points_map_a3: np.ndarray
+    point_a: np.ndarray
+    descriptors_ad: np.ndarray
+    direction_a3: np.ndarray
+    cone_rad_a: np.ndarray
+    range_a2: np.ndarray
+    projection_dc: np.ndarray
+    offset_d: np.ndarray
+    map_levels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.points_map_a3)
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """Compact arrays by name, for a weights file; `from_tensors` gives nearly the same back."""
+        low_3, high_3 = self.points_map_a3.min(axis=0), self.points_map_a3.max(axis=0)
+        steps_a3 = np.rint((self.points_map_a3 - low_3) / np.maximum(high_3 - low_3, 1e-9) * _STEPS)
+        compact = {
+            "low_high_23": np.stack([low_3, high_3]),
+            "points_map_a3": steps_a3.astype(np.uint16),
+            "point_a": self.point_a.astype(np.int32),
+            "descriptors_ad": self.descriptors_ad,
+            "direction_a3": np.rint(self.direction_a3 * 127).astype(np.int8),
+            "cone_rad_a": np.ceil(np.clip(self.cone_rad_a / np.pi, 0, 1) * 255).astype(np.uint8),
+            "range_a2": self.range_a2.astype(np.float16),
+            "projection_dc": self.projection_dc.astype(np.float32),
+            "offset_d": self.offset_d.astype(np.float32),
+            "map_levels": np.array(self.map_levels, np.int32),
+        }
+        return {_PREFIX + name: array for name, array in compact.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, np.ndarray]) -> MapPoints | None:
+        """The points in a file's tensors; None where it has none. Raises KeyError or ValueError where parts of them are
+        missing or do not fit together."""
+        found = {name.removeprefix(_PREFIX): array for name, array in tensors.items() if name.startswith(_PREFIX)}
+        if not found:
+            return None
+        low_3, high_3 = found.pop("low_high_23").astype(np.float64)
+        direction_a3 = found["direction_a3"].astype(np.float64)
+        found["direction_a3"] = direction_a3 / np.maximum(np.linalg.norm(direction_a3, axis=1, keepdims=True), 1e-9)
+        found["points_map_a3"] = low_3 + found["points_map_a3"].astype(np.float64) / _STEPS * (high_3 - low_3)
+        found["cone_rad_a"] = found["cone_rad_a"].astype(np.float64) / 255 * np.pi
+        found["range_a2"] = found["range_a2"].astype(np.float64)
+        points = cls(**{field.name: found[field.name] for field in fields(cls) if field.name != "map_levels"},
+                     map_levels=tuple(map(int, found["map_levels"])))  # fmt: skip
+        rows = {
+            len(getattr(points, name))
+            for name in ("point_a", "descriptors_ad", "direction_a3", "cone_rad_a", "range_a2")
+        }
+        if rows != {len(points)} or points.descriptors_ad.shape[1] != len(points.projection_dc):
+            raise ValueError("map points of different counts")
+        return points

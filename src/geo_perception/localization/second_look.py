@@ -1,0 +1,230 @@
+"""The second look: from a rough pose, the map points that must be in view are searched for around their projections.
+
+What is looked for is known, and nearly where: hundreds of points can be told apart that could never be told apart in
+the whole image, and each takes a small window of the finest feature maps, which are there anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's name
+
+from geo_perception.geometry import Camera
+from geo_perception.localization.map_points import MapPoints
+from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, solve_pose
+
+# Most matches are right, so few samples are enough.
+_SEARCH = PoseOptions(ranked_iterations=50, min_iterations=100, max_iterations=1000)
+# The image and a half of it: a point that is nearer than it was in the map looks as it did there in a smaller image.
+LEVELS = 2
+
+
+@dataclass(frozen=True)
+class SecondLookOptions:
+    """How map points are searched for. Pixels are those of the map level in which a point is looked for."""
+
+    first_radius_px: float = 32.0  # around a projection by the rough pose
+    first_points: int = 400
+    radius_px: float = 12.0  # around a projection by the pose that the first search gave
+    max_points: int = 1500
+    passes: int = 2  # over all points
+    min_similarity: float = 0.3
+    min_margin: float = 0.02  # of the best place over the best of those not beside it
+    min_agreeing: int = 25
+    cone_slack_rad: float = 0.45  # a point may be seen from so much further around than the map saw it
+    range_slack: float = 1.7  # and from so many times nearer or farther, in the level that fits best
+
+
+@dataclass(frozen=True)
+class PointMatches:
+    """M map points found in an image: index of each in `MapPoints`, pixels in the network's camera, cosine similarity,
+    and the size of a pixel of the level in which it was found (1, 2, ...)."""
+
+    index_m: np.ndarray
+    pixels_m2: np.ndarray
+    similarity_m: np.ndarray
+    scale_m: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index_m)
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """The pose after the second look. `searched` points were expected in view, `matches` are those that were found, and
+    `solution.inlier_n` says which of them agree."""
+
+    solution: PoseSolution
+    matches: PointMatches
+    searched: int
+
+    @property
+    def agreeing(self) -> int:
+        return int(self.solution.inlier_n.sum())
+
+
+# The camera and the backbone's maps (1, C, H, W) of a level; None where there is no such level.
+LevelMaker = Callable[[int], tuple[Camera, list[torch.Tensor]] | None]
+
+
+class PointSearch:
+    """Searches for the map points of a scene. `strides` are those of the backbone's maps."""
+
+    def __init__(self, points: MapPoints, strides: Sequence[int], device: torch.device,
+                 options: SecondLookOptions | None = None):  # fmt: skip
+        self.points, self.options, self.device = points, options or SecondLookOptions(), device
+        self._strides = [strides[level] for level in points.map_levels]
+        self._stride = min(self._strides)
+        self._descriptors_ad = torch.from_numpy(points.descriptors_ad.astype(np.float32) / 127).to(device)
+        self._projection_dc = torch.from_numpy(points.projection_dc.astype(np.float32)).to(device)
+        self._offset_d = torch.from_numpy(points.offset_d.astype(np.float32)).to(device)
+        # Where there are more than may be looked at, a fixed draw of them is.
+        self._order_a = np.random.default_rng(0).permutation(len(points))
+
+    def look(self, T_map_camera: np.ndarray, level_maps: LevelMaker, sigma_of: Callable[[np.ndarray], np.ndarray],
+             seed: int = 0) -> SecondLook | None:  # fmt: skip
+        """The pose near `T_map_camera` on which the points found around their projections agree; None where too few do.
+
+        `sigma_of` gives the pixel error of matches by their similarity (in pixels of their own level).
+        """
+        options = self.options
+        levels = _Levels(level_maps, self._fine_map)
+        camera = levels.camera(0)
+        found = self._search(T_map_camera, levels, options.first_radius_px, options.first_points)[0]
+        if len(found) < options.min_agreeing:
+            return None
+        sigma_px_m = sigma_of(found.similarity_m) * found.scale_m
+        places_m3 = self.points.points_map_a3[found.index_m]
+        solution = solve_pose(found.pixels_m2, places_m3, found.similarity_m, sigma_px_m, camera, _SEARCH, seed)
+        if solution is None or solution.inlier_n.sum() < options.min_agreeing:
+            return None
+        searched = len(found)
+        radius_px = options.radius_px
+        for _ in range(options.passes):
+            found, searched = self._search(solution.T_map_camera, levels, radius_px, options.max_points)
+            if len(found) < options.min_agreeing:
+                return None
+            sigma_px_m = sigma_of(found.similarity_m) * found.scale_m
+            places_m3 = self.points.points_map_a3[found.index_m]
+            solution = refine_solution(solution.T_map_camera, found.pixels_m2, places_m3, sigma_px_m, camera)
+            if solution is None or solution.inlier_n.sum() < options.min_agreeing:
+                return None
+            radius_px = max(options.radius_px / 2, 2.0 * self._stride)
+        return SecondLook(solution, found, searched)
+
+    def visible(self, T_map_camera: np.ndarray, camera: Camera, levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray]:
+        """Appearances (M,) that should be seen from a pose, each of another point, and the level (M,) in which each
+        looks most as it did in the map."""
+        options, points = self.options, self.points
+        ray_a3 = T_map_camera[:3, 3] - points.points_map_a3
+        range_a = np.linalg.norm(ray_a3, axis=1)
+        inside_a = camera.contains(camera.project(-ray_a3 @ T_map_camera[:3, :3]))
+        turn_a = np.arccos(np.clip((ray_a3 * points.direction_a3).sum(axis=1) / np.maximum(range_a, 1e-9), -1, 1))
+        turn_a = np.maximum(turn_a - points.cone_rad_a, 0)
+        # In half the pixels a point looks as if it were twice as far away.
+        log_range_la = np.log(np.maximum(range_a, 1e-9)) + np.log(2.0) * np.arange(levels)[:, None]
+        near_a, far_a = np.log(np.maximum(points.range_a2, 1e-9)).T
+        off_la = np.maximum(np.maximum(near_a - log_range_la, log_range_la - far_a), 0)
+        level_a = off_la.argmin(axis=0)
+        off_a = off_la.min(axis=0)
+        index = np.flatnonzero(inside_a & (turn_a <= options.cone_slack_rad) & (off_a <= np.log(options.range_slack)))
+        # Of a point's appearances the one that was seen most like this.
+        order = index[np.argsort(turn_a[index] / options.cone_slack_rad + off_a[index], kind="stable")]
+        _, first = np.unique(points.point_a[order], return_index=True)
+        chosen = order[first]
+        return chosen, level_a[chosen]
+
+    def _search(self, T_map_camera, levels: _Levels, radius_px: float, limit: int) -> tuple[PointMatches, int]:
+        camera = levels.camera(0)
+        index_m, level_m = self.visible(T_map_camera, camera)
+        if len(index_m) > limit:
+            few = np.argsort(self._order_a[index_m])[:limit]
+            index_m, level_m = index_m[few], level_m[few]
+        parts = []
+        for level in range(LEVELS):
+            wanted = index_m[level_m == level]
+            if len(wanted) and levels.exists(level):
+                parts.append(self._search_level(T_map_camera, levels, level, wanted, radius_px))
+        if not parts:
+            none = np.zeros(0)
+            return PointMatches(none.astype(int), none.reshape(0, 2), none, none), 0
+        joined = PointMatches(*(np.concatenate([getattr(part, name) for part in parts]) for name in _MATCH_FIELDS))
+        return joined, len(index_m)
+
+    def _search_level(self, T_map_camera, levels: _Levels, level: int, index_m: np.ndarray, radius_px: float):
+        camera, fine_nd, (H, W) = levels.get(level)
+        offset_m3 = self.points.points_map_a3[index_m] - T_map_camera[:3, 3]
+        pixels_m2 = camera.project(offset_m3 @ T_map_camera[:3, :3])
+        near_m = camera.contains(pixels_m2)
+        index_m, pixels_m2 = index_m[near_m], pixels_m2[near_m]
+        centre_m2 = torch.from_numpy(np.rint((pixels_m2 + 0.5) / self._stride - 0.5).astype(np.int64)).to(self.device)
+        reach = int(np.ceil(radius_px / self._stride))
+        steps = torch.arange(-reach, reach + 1, device=self.device)
+        side = len(steps)
+        rows_mk = centre_m2[:, 1:] + steps.repeat_interleave(side)
+        columns_mk = centre_m2[:, :1] + steps.repeat(side)
+        inside_mk = (rows_mk >= 0) & (rows_mk < H) & (columns_mk >= 0) & (columns_mk < W)
+        cells_mk = rows_mk.clamp(0, H - 1) * W + columns_mk.clamp(0, W - 1)
+        wanted_md = self._descriptors_ad[torch.from_numpy(index_m).to(self.device)]
+        similarity_mk = torch.bmm(fine_nd[cells_mk], wanted_md[:, :, None])[:, :, 0].masked_fill(~inside_mk, -1.0)
+        best_m1 = similarity_mk.argmax(dim=1, keepdim=True)
+        best_m = similarity_mk.gather(1, best_m1)[:, 0]
+        row_k, column_k = steps.repeat_interleave(side), steps.repeat(side)
+        away_mk = torch.maximum((row_k - row_k[best_m1]).abs(), (column_k - column_k[best_m1]).abs())
+        margin_m = best_m - similarity_mk.masked_fill(away_mk <= 2, -1.0).amax(dim=1)
+        edge_m = torch.maximum(row_k[best_m1].abs(), column_k[best_m1].abs())[:, 0] == reach
+        weight_mk = (similarity_mk * _SHARPNESS).masked_fill((away_mk > 1) | ~inside_mk, -torch.inf).softmax(dim=1)
+        cell_m2 = torch.stack([(weight_mk * columns_mk).sum(dim=1), (weight_mk * rows_mk).sum(dim=1)], dim=1)
+        options = self.options
+        good_m = (best_m >= options.min_similarity) & (margin_m >= options.min_margin) & ~edge_m
+        good = good_m.cpu().numpy()
+        found_m2 = ((cell_m2 + 0.5) * self._stride - 0.5).double().cpu().numpy()[good]
+        if level:
+            found_m2 = levels.camera(0).project(camera.bearings(found_m2))
+        scale = levels.camera(0).fx_px / camera.fx_px
+        return PointMatches(
+            index_m[good], found_m2, best_m.double().cpu().numpy()[good], np.full(int(good.sum()), scale)
+        )
+
+    def _fine_map(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Unit vectors (H * W, D) at the finest stride, and (H, W)."""
+        chosen = [maps[level].float() for level in self.points.map_levels]
+        finest = chosen[self._strides.index(self._stride)]
+        size = finest.shape[-2:]
+        parts, start = 0, 0
+        for map_bchw in chosen:
+            C = map_bchw.shape[1]
+            part = F.conv2d(map_bchw, self._projection_dc[:, start : start + C, None, None])
+            if part.shape[-2:] != size:  # linear either way: at its own stride it is cheaper
+                part = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
+            parts, start = parts + part, start + C
+        fine_nd = (parts[0].flatten(1).T + self._offset_d).contiguous()
+        return F.normalize(fine_nd, dim=1), (int(size[0]), int(size[1]))
+
+
+_SHARPNESS = 20.0  # of the expectation around the best cell
+_MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")
+
+
+class _Levels:
+    """Cameras and fine maps of the levels, each made when it is asked for."""
+
+    def __init__(self, make: LevelMaker, fine_map: Callable):
+        self._make, self._fine_map = make, fine_map
+        self._kept: dict[int, tuple | None] = {}
+
+    def get(self, level: int) -> tuple:
+        if level not in self._kept:
+            made = self._make(level)
+            self._kept[level] = None if made is None else (made[0], *self._fine_map(made[1]))
+        return self._kept[level]
+
+    def exists(self, level: int) -> bool:
+        return self.get(level) is not None
+
+    def camera(self, level: int) -> Camera:
+        return self.get(level)[0]
