@@ -2,6 +2,8 @@
 
 import cv2
 import numpy as np
+from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene_writer import SceneWriter
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, so3_exp
 
@@ -46,3 +48,27 @@ def poses_of_walk(count):
         )
         for a in turns
     ]
+
+
+def write_dataset(
+    out, walks, split_of=lambda i: "train", poses=True, depth=False, metric=True, known=True, camera=CAMERA
+):
+    """A dataset of walks, each (sequence, seed of the boards, number of frames)."""
+    with SceneWriter(out, ["rendered boards"]) as writer:
+        camera_id = writer.add_camera(camera, known=known)
+        if poses and metric:
+            writer.describe(scale="metric", scale_source="rendered", gravity_world=(0.0, 1.0, 0.0))
+        for sequence, seed, count in walks:
+            scene = list(boards(seed))
+            for i, T in enumerate(poses_of_walk(count)):
+                image, depth_m = render(scene, T)
+                writer.add_frame(
+                    sequence,
+                    i * 250_000_000,
+                    camera_id,
+                    image_rgb=image,
+                    T_world_camera=T if poses else None,
+                    depth_m=depth_m if depth else None,
+                    split=split_of(i),
+                )
+    return SceneDataset(out)

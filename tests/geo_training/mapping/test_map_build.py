@@ -3,16 +3,15 @@
 import json
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from board_walk import CAMERA, boards, poses_of_walk, render
+from board_walk import CAMERA, poses_of_walk, write_dataset
 from command_line import invoke
 from geo_training.cli import train
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
-from geo_training.mapping.build import MapOptions, build_map, choose_poses, mapping_frames, prior_sigma, save_map
+from geo_training.mapping.build import MapOptions, build_map, choose_poses, mapping_frames, save_map
 from geo_training.mapping.colmap_io import registered_poses
 from geo_training.mapping.features import FeatureOptions, FeatureStore
 from geo_training.mapping.known_distances import KnownDistance
@@ -24,30 +23,6 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import invert_pose, make_pose, so3_exp
 
 OPTIONS = MapOptions(features=FeatureOptions(num_threads=2))
-
-
-def write_dataset(
-    out, walks, split_of=lambda i: "train", poses=True, depth=False, metric=True, known=True, camera=CAMERA
-):
-    """A dataset of walks, each (sequence, seed of the boards, number of frames)."""
-    with SceneWriter(out, ["rendered boards"]) as writer:
-        camera_id = writer.add_camera(camera, known=known)
-        if poses and metric:
-            writer.describe(scale="metric", scale_source="rendered", gravity_world=(0.0, 1.0, 0.0))
-        for sequence, seed, count in walks:
-            scene = list(boards(seed))
-            for i, T in enumerate(poses_of_walk(count)):
-                image, depth_m = render(scene, T)
-                writer.add_frame(
-                    sequence,
-                    i * 250_000_000,
-                    camera_id,
-                    image_rgb=image,
-                    T_world_camera=T if poses else None,
-                    depth_m=depth_m if depth else None,
-                    split=split_of(i),
-                )
-    return SceneDataset(out)
 
 
 @pytest.fixture(scope="module")
@@ -168,40 +143,6 @@ def test_the_global_mapper_gives_the_same_walk(walk):
     assert report.scale.residual < 0.02
     colours_n3 = np.array([point.color for point in model.points3D.values()])
     assert colours_n3.std() > 10  # it has none of its own
-
-
-def test_prior_positions_hold_the_map(walk):
-    report, _model = build_map(walk, replace(OPTIONS, poses="prior", prior_sigma_m=0.02))
-    assert report.good, report.problems
-    assert report.registered == 9
-    assert report.scale.factor == pytest.approx(1.0, abs=0.03)
-    assert report.scale.residual < 0.02
-
-
-def test_a_frame_without_a_position_is_mapped_beside_those_that_have_one(walk, tmp_path):
-    shutil.copytree(walk.root, tmp_path / "data")
-    dataset = SceneDataset(tmp_path / "data")
-    dataset.save_frames([replace(f, T_world_camera=None) if i == 3 else f for i, f in enumerate(dataset.frames)])
-    report, model = build_map(dataset, replace(OPTIONS, poses="prior", prior_sigma_m=0.02))
-    assert report.good, report.problems
-    assert report.registered == 9
-    assert report.scale.poses_total == 8
-    left_out = walk.frames[3]
-    found = registered_poses(model)[left_out.name]
-    assert np.linalg.norm(found[:3, 3] - left_out.T_world_camera[:3, 3]) < 0.05
-
-
-def test_a_prior_of_unknown_unit_is_a_share_of_the_walk(walk):
-    walked = [T[:3, 3] for T in poses_of_walk(10)]
-    size = np.linalg.norm(np.percentile(walked, 95, axis=0) - np.percentile(walked, 5, axis=0))
-    assert prior_sigma(walk.frames, walk, MapOptions()) == 0.1
-    assert prior_sigma(walk.frames, walk, MapOptions(prior_sigma_m=0.3)) == 0.3
-    unknown = SimpleNamespace(info=SimpleNamespace(scale="unknown"))
-    assert prior_sigma(walk.frames, unknown, MapOptions()) == pytest.approx(0.02 * size)
-    larger = [replace(f, T_world_camera=make_pose(np.eye(3), 500 * f.T_world_camera[:3, 3])) for f in walk.frames]
-    assert prior_sigma(larger, unknown, MapOptions()) == pytest.approx(10 * size)
-    with pytest.raises(InputError, match="do not move"):
-        prior_sigma([replace(f, T_world_camera=np.eye(4)) for f in walk.frames], unknown, MapOptions())
 
 
 def test_without_poses_the_scale_is_unknown_until_two_distances_are_given(tmp_path):

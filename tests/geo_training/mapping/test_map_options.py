@@ -17,6 +17,8 @@ def dataset(tmp_path):
         (["--mapper", "global"], "with --poses known, --mapper global would have no effect"),
         (["--poses", "prior", "--mapper", "global"], "with --poses prior, --mapper global would have no effect"),
         (["--prior-sigma", "0.1"], "with --poses known, --prior-sigma would have no effect"),
+        (["--motion-sigma", "1", "--motion-sigma-deg", "1"], "--motion-sigma, --motion-sigma-deg would have no effect"),
+        (["--prior-sigma-deg", "1"], "with --poses known, --prior-sigma-deg would have no effect"),
         (["--poses", "none", "--prior-sigma", "0.1"], "with --poses none, --prior-sigma would have no effect"),
         (["--scale-from", "a b 1", "--scale-from", "b c 1"], "leave out --scale-from"),
     ],

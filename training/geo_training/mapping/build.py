@@ -6,10 +6,9 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import pycolmap
 
 from geo_perception.errors import InputError
@@ -23,11 +22,14 @@ from geo_training.mapping.known_distances import KnownDistance
 from geo_training.mapping.pairs import choose_pairs
 from geo_training.mapping.pose_check import pose_agreement
 from geo_training.mapping.reconstruct import map_globally, map_incrementally, triangulate
+from geo_training.mapping.recorded_poses import GivenSigmas
+from geo_training.mapping.refine import refine_poses
 from geo_training.mapping.report import (
     MapReport,
     ScaleReport,
     model_statistics,
     pose_problems,
+    refinement_warnings,
     verdict,
     versions,
     well_placed,
@@ -40,19 +42,24 @@ from geo_training.storage.folders import FolderKind, output_folder
 # A recording whose poses have this share of the frames is mapped with them; the other frames are left out.
 POSES_NEARLY_ALL = 0.95
 MIN_FRAMES = 3
-# How far recorded positions may be off that are a prior: metres, or this share of the walk where their unit is unknown.
-PRIOR_SIGMA_M, PRIOR_SIGMA_SHARE = 0.1, 0.02
+# The option that gives each of GivenSigmas.
+OPTION_OF = {
+    "absolute": "--prior-sigma",
+    "absolute_rad": "--prior-sigma-deg",
+    "motion": "--motion-sigma",
+    "motion_rad": "--motion-sigma-deg",
+}
 
 
 @dataclass(frozen=True)
 class MapOptions:
-    """`poses`: known, prior, none, or None to choose; `prior_sigma_m`: how far recorded positions may be off, in their
-    own unit (None: PRIOR_SIGMA_M, or PRIOR_SIGMA_SHARE of the walk's size where that unit is unknown)."""
+    """`poses`: known, prior, none, or None to choose; `prior_sigmas`: how far recorded poses that are a prior may be
+    off."""
 
     poses: str | None = None
     mapper: str = "incremental"
     known_distances: tuple[KnownDistance, ...] = ()
-    prior_sigma_m: float | None = None
+    prior_sigmas: GivenSigmas = field(default_factory=GivenSigmas)
     keep_largest: bool = False
     all_frames: bool = False
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -90,7 +97,8 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
     if options.known_distances and (poses != "none" or _recorded_metric(dataset, frames)):
         raise InputError("the recorded poses already say how large the map is; leave out --scale-from")
     idle = {"--mapper global": options.mapper == "global" and poses != "none"}
-    idle["--prior-sigma"] = options.prior_sigma_m is not None and poses != "prior"
+    given = asdict(options.prior_sigmas)
+    idle |= {OPTION_OF[name]: value is not None and poses != "prior" for name, value in given.items()}
     if any(idle.values()):
         named = ", ".join(option for option, is_idle in idle.items() if is_idle)
         raise InputError(f"with --poses {poses}, {named} would have no effect; leave out one of the two")
@@ -115,15 +123,25 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
         pairing, pairs = choose_pairs(usable, dataset, store, can_place)
         store.match(pairs)
     agreement = pose_agreement(usable, dataset, store, pairs) if can_place else None
+    judged, refinement = agreement, None
     with _stage(seconds, "mapping"):
-        models = _reconstruct(usable, dataset, store, poses, options, pairs)
+        if poses == "prior":
+            refined = refine_poses(usable, dataset, store, options.prior_sigmas)
+            models, refinement = [triangulate(refined.frames, dataset, store, cameras=refined.cameras)], refined.report
+            # Recorded poses that drift may be far off: what comes out is judged.
+            judged = pose_agreement(refined.frames, dataset, store, pairs)
+        else:
+            models = _reconstruct(usable, dataset, store, poses, options, pairs)
     report, model = _assess(dataset, frames, models, poses, options, (pairing, len(pairs)), seconds)
     tally.used = report.registered
     tally.leave_out("that could not be placed", len(usable) - report.registered)
     say(tally.sentence)
     report = replace(report, taken=tally.to_dict())
-    if agreement is not None:
-        report = replace(report, matches_fit_poses=agreement, problems=report.problems + pose_problems(agreement))
+    problems = report.problems + (pose_problems(judged) if judged is not None else [])
+    report = replace(report, matches_fit_poses=agreement, problems=problems)
+    if refinement is not None:
+        warnings = report.warnings + refinement_warnings(refinement)
+        report = replace(report, refinement=asdict(refinement), warnings=warnings)
     return report, model
 
 
@@ -150,19 +168,15 @@ def _reconstruct(
     same command again, reads them back."""
     if poses == "known":
         return [triangulate(frames, dataset, store)]
-    sigma_m = prior_sigma(frames, dataset, options) if poses == "prior" else None
-    recorded = [frame.T_world_camera.tolist() for frame in frames if sigma_m and frame.T_world_camera is not None]
     names = [frame.name for frame in frames]
-    key = digest_of(poses, options.mapper, sigma_m, recorded, names, pairs, store.signature, versions())[:16]
+    key = digest_of(options.mapper, names, pairs, store.signature, versions())[:16]
     folder = store.folder / "models"
     if (folder / "key").is_file() and (folder / "key").read_text() == key:
         say("the models of the last run are used again")
         return [pycolmap.Reconstruction(path) for path in sorted(folder.glob("[0-9]*"))]
     shutil.rmtree(folder, ignore_errors=True)
-    if options.mapper == "global" and poses == "none":
-        models = map_globally(frames, dataset, store)
-    else:
-        models = map_incrementally(frames, dataset, store, sigma_m)
+    way = map_globally if options.mapper == "global" else map_incrementally
+    models = way(frames, dataset, store)
     for index, model in enumerate(models):
         path = folder / f"{index:03d}"
         path.mkdir(parents=True)
@@ -170,20 +184,6 @@ def _reconstruct(
     folder.mkdir(exist_ok=True)
     replace_text(folder / "key", key)
     return models
-
-
-def prior_sigma(frames: list[Frame], dataset: SceneDataset, options: MapOptions) -> float:
-    """The standard deviation of recorded positions that are a prior, in their unit. Raises InputError where they do not
-    move and their unit is unknown."""
-    if options.prior_sigma_m is not None:
-        return options.prior_sigma_m
-    if dataset.info.scale == "metric":
-        return PRIOR_SIGMA_M
-    positions_n3 = np.stack([f.T_world_camera[:3, 3] for f in frames if f.T_world_camera is not None])
-    size = float(np.linalg.norm(np.percentile(positions_n3, 95, axis=0) - np.percentile(positions_n3, 5, axis=0)))
-    if not size > 0:
-        raise InputError("the recorded positions do not move; pass --poses none, or --prior-sigma with what they hold")
-    return PRIOR_SIGMA_SHARE * size
 
 
 def _assess(
@@ -222,7 +222,7 @@ def _assess(
     statistics = model_statistics(largest if largest is not None else pycolmap.Reconstruction())
     report = MapReport(
         poses=poses,
-        mapper="triangulation" if poses == "known" else "incremental" if poses == "prior" else options.mapper,
+        mapper={"known": "triangulation", "prior": "bundle adjustment"}.get(poses, options.mapper),
         pairing=pairing[0],
         pairs=pairing[1],
         frames=len(frames),

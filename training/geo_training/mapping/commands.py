@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -50,15 +51,29 @@ def map_command(
             show_default=False,
         ),
     ] = None,
-    prior_sigma_m: Annotated[
+    prior_sigma: Annotated[
         float | None,
         typer.Option(
-            "--prior-sigma",
             min=1e-9,
-            help="With --poses prior: error of the recorded positions, in their unit. By default 0.1 m, or 2 % of the "
-            "walk's size where their scale is unknown.",
+            help="With --poses prior: error of the recorded positions over the walk, in their unit. Estimated from the "
+            "images when left out, as the next three are.",
             show_default=False,
         ),
+    ] = None,
+    prior_sigma_deg: Annotated[
+        float | None, typer.Option(min=1e-9, help="As --prior-sigma, of the orientations.", show_default=False)
+    ] = None,
+    motion_sigma: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-9,
+            help="With --poses prior: error of the recorded motion from one frame to the next, in its unit; it grows "
+            "with the root of the frames between.",
+            show_default=False,
+        ),
+    ] = None,
+    motion_sigma_deg: Annotated[
+        float | None, typer.Option(min=1e-9, help="As --motion-sigma, of the turns.", show_default=False)
     ] = None,
     keep_largest: Annotated[
         bool, typer.Option("--keep-largest", help="Keep the largest component of a map that breaks into several.")
@@ -90,13 +105,19 @@ def map_command(
     # pycolmap loads slowly.
     from geo_training.mapping.build import MapOptions, build_map, save_map
     from geo_training.mapping.features import FeatureOptions
+    from geo_training.mapping.recorded_poses import GivenSigmas
 
     known_distances = tuple(parse_known_distance(text) for text in scale_from or ())
     options = MapOptions(
         poses=poses.value if poses else None,
         mapper=mapper.value,
         known_distances=known_distances,
-        prior_sigma_m=prior_sigma_m,
+        prior_sigmas=GivenSigmas(
+            prior_sigma,
+            None if prior_sigma_deg is None else math.radians(prior_sigma_deg),
+            motion_sigma,
+            None if motion_sigma_deg is None else math.radians(motion_sigma_deg),
+        ),
         keep_largest=keep_largest,
         all_frames=all_frames,
         features=FeatureOptions(max_image_size=image_size, max_features=max_features),

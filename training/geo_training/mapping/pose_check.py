@@ -24,6 +24,7 @@ def pose_agreement(
     of the baselines are asked, since a short one fits anything. None when there are no matches.
     """
     by_name = {frame.name: frame for frame in frames}
+    pairs = [(a, b) for a, b in pairs if a in by_name and b in by_name]
     apart = np.array([_baseline(by_name[a], by_name[b]) for a, b in pairs])
     order = np.argsort(-apart, kind="stable")[: max(1, len(pairs) // 2)]
     chosen = [pairs[i] for i in order[:: max(1, len(order) // MAX_PAIRS)]]

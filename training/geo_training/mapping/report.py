@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     import pycolmap
 
+    from geo_training.mapping.refine import PoseRefinement
+
 FORMAT_VERSION = 1
 # A frame with fewer points is placed, but nothing says that it is placed right.
 MIN_POINTS_A_FRAME = 15
@@ -44,6 +46,7 @@ class ScaleReport:
 @dataclass(frozen=True)
 class MapReport:
     """map.json. `matches_fit_poses`: of the matches found in the images, the share that fits the recorded poses.
+    `refinement`: what became of poses that were a prior (`PoseRefinement`).
     `taken`: how many frames were found and used, and why the others were left out."""
 
     poses: str
@@ -67,6 +70,7 @@ class MapReport:
     seconds: dict[str, float]
     versions: dict[str, str]
     matches_fit_poses: float | None = None
+    refinement: dict | None = None
     taken: dict = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -123,6 +127,16 @@ def pose_problems(agreement: float) -> list[str]:
     ]
 
 
+def refinement_warnings(refinement: PoseRefinement) -> list[str]:
+    """What speaks against refined poses."""
+    if refinement.verdict == "improved":
+        return []
+    return [
+        f"matches that the adjustment did not see fit the refined poses no better ({refinement.epipolar_after_px:.2f} "
+        f"px) than the recorded ones ({refinement.epipolar_before_px:.2f} px); --poses known keeps those"
+    ]
+
+
 def model_statistics(model: pycolmap.Reconstruction) -> dict:
     """Statistics of one model: points, observations, mean track length, reprojection errors, points a frame."""
     points = list(model.points3D.values())
@@ -174,10 +188,28 @@ def readable(report: MapReport) -> list[str]:
     ]
     if report.matches_fit_poses is not None:
         lines.insert(-1, f"poses         {report.matches_fit_poses:.0%} of the matches fit the recorded poses")
+    if report.refinement is not None:
+        lines[-1:-1] = _refinement(report.refinement, "cm" if scale.metric else "units", 100 if scale.metric else 1)
     if len(report.sequences) > 1:
         counts = ", ".join(f"{name} {c['registered']}/{c['frames']}" for name, c in report.sequences.items())
         lines.insert(1, f"sequences     {counts}")
     return lines
+
+
+def _refinement(refinement: dict, unit: str, factor: float) -> list[str]:
+    source = refinement["sigma_source"]
+    motion = ", ".join(
+        f"{factor * sigma['sigma']:.2g} {unit} and {sigma['sigma_deg']:.2g} deg over {step}"
+        for step, sigma in refinement["sigma_motion"].items()
+    )
+    how = "given" if source["motion"] == source["motion_rad"] == "given" else "estimated"
+    return [
+        f"refined poses {refinement['verdict']}: held-out matches fit within {refinement['epipolar_after_px']:.2f} px, "
+        f"the recorded ones {refinement['epipolar_before_px']:.2f} px (median of {refinement['epipolar_matches']})",
+        f"moved         {factor * refinement['moved_median']:.2g} {unit} and {refinement['turned_median_deg']:.2g} deg "
+        f"(median), at most {factor * refinement['moved_max']:.2g} {unit} and {refinement['turned_max_deg']:.2g} deg",
+        f"drift         {motion} frames ({how}, one sigma)",
+    ]
 
 
 def _reprojection(report: MapReport) -> str:

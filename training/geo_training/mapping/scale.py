@@ -45,11 +45,17 @@ def set_scale(
             recorded_n44 = np.stack([frame.T_world_camera for frame in both])
             fit = robust_similarity(np.stack([T_map_camera[frame.name] for frame in both]), recorded_n44)
         except InputError as error:
+            if poses == "prior":  # the adjustment itself holds the scale
+                return ScaleReport(metric, f"recorded poses, as priors ({error})"), gravity
             warnings.append(f"the map could not be brought into the recorded world: {error}")
             return replace(scale, source=f"unknown: {error}"), None
         s = fit.similarity
-        model.transform(pycolmap.Sim3d(s.scale, pycolmap.Rotation3d(s.R_33), s.t_3))
-        source = "recorded poses by a robust similarity" + ("" if metric else ", whose own scale is unknown")
+        if poses == "prior":
+            source = "recorded poses, as priors; the factor that would fit them best is told, not applied"
+        else:
+            model.transform(pycolmap.Sim3d(s.scale, pycolmap.Rotation3d(s.R_33), s.t_3))
+            source = "recorded poses by a robust similarity"
+        source += "" if metric else ", whose own scale is unknown"
         agree, total = int(fit.inlier_n.sum()), len(both)
         scale = ScaleReport(
             metric,
@@ -72,7 +78,7 @@ def set_scale(
                 f"only {agree} of {total} recorded poses agree with the map, a tenth is off by more than "
                 f"{fit.residual_p90:.3g}: the map is bent, or the recorded poses drift; --poses known keeps those"
             )
-            if agree < ENOUGH_POSES * total and not keep_largest:
+            if agree < ENOUGH_POSES * total and not keep_largest and poses != "prior":
                 problems.append(sentence + ", --keep-largest keeps this map")
             else:
                 warnings.append(sentence)
