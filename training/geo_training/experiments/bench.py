@@ -86,6 +86,10 @@ class StageCache:
         say(f"{name}: {self._stages[name]['wall_s']:.1f} s")
         return self._stages[name]
 
+    def part(self, name: str) -> StageCache:
+        """Stages of a part of the run, in a folder of its own below."""
+        return StageCache(self.folder / name, self._key)
+
     def _save(self) -> None:
         write_kept_json(self._path, {"key": self._key, "stages": self._stages})
 

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 from board_walk import CAMERA, boards, poses_of_walk, render
 from geo_training.datasets.scene import SceneDataset
+from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.experiments.bench import BenchOptions, StageCache, run_benchmark
-from geo_training.experiments.benches import localization_fox, localization_office, localization_pipeline
+from geo_training.experiments.benches import (
+    localization_fox,
+    localization_house,
+    localization_office,
+    localization_pipeline,
+)
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.mapping.landmark_set import LandmarkSet
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import make_pose
+from geo_perception.localization.estimator import Localizer, LocalizerOptions
 from geo_perception.localization.scene import Scene
 
 FRAMES, LANDMARKS = 12, 40
@@ -25,41 +33,59 @@ OPTIONS = BenchOptions(device="cpu", seed=2)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """An office with recorded poses, and photographs of the same boards whose poses have no unit."""
+    """An office with recorded poses, photographs of the same boards whose poses have no unit, and a house with three
+    walks along them, 3 cm apart."""
     root, scene = tmp_path_factory.mktemp("data"), list(boards(1))
-    office, fox = root / "office", root / "fox"
-    for folder in (office / "rgb", fox / "images"):
-        folder.mkdir(parents=True)
-    recorded, photographs = [], []
+    _record(root / "office", scene, np.eye(4))
+    fox, photographs = root / "fox", []
+    (fox / "images").mkdir(parents=True)
     for index, T_world_camera in enumerate(poses_of_walk(FRAMES)):
         image_bgr = cv2.cvtColor(render(scene, T_world_camera)[0], cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(office / "rgb" / f"{index:05d}.png"), image_bgr)
         cv2.imwrite(str(fox / "images" / f"{index:05d}.png"), image_bgr)
-        recorded.append(" ".join(map(str, T_world_camera[:3].ravel())))
         # The axes of OpenGL: y up, z backward.
         matrix = (T_world_camera @ np.diag([1.0, -1.0, -1.0, 1.0])).tolist()
         photographs.append({"file_path": f"images/{index:05d}.png", "transform_matrix": matrix})
-    (office / "K.txt").write_text(" ".join(map(str, CAMERA.K.ravel())))
-    (office / "poses.txt").write_text("\n".join(recorded) + "\n")
     lens = {"fl_x": CAMERA.fx_px, "fl_y": CAMERA.fy_px, "cx": CAMERA.cx_px + 0.5, "cy": CAMERA.cy_px + 0.5}
     size = {"w": CAMERA.width_px, "h": CAMERA.height_px}
     (fox / "transforms.json").write_text(json.dumps(lens | size | {"frames": photographs}))
+    for name, shift_m in (("walk_a", 0.0), ("walk_b", 0.03), ("walk_c", 0.06)):
+        _record(root / "house" / name, scene, make_pose(np.eye(3), [0, shift_m, 0]))
     return root
 
 
-@pytest.fixture(autouse=True)
-def few(monkeypatch):
+def _record(folder, scene, T_moved):
+    """A recording of the boards: rgb/, K.txt, poses.txt."""
+    (folder / "rgb").mkdir(parents=True)
+    poses = [T_moved @ T_world_camera for T_world_camera in poses_of_walk(FRAMES)]
+    for index, T_world_camera in enumerate(poses):
+        image_bgr = cv2.cvtColor(render(scene, T_world_camera)[0], cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / "rgb" / f"{index:05d}.png"), image_bgr)
+    (folder / "K.txt").write_text(" ".join(map(str, CAMERA.K.ravel())))
+    (folder / "poses.txt").write_text("\n".join(" ".join(map(str, T[:3].ravel())) for T in poses) + "\n")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few():
     """Blocks of two frames, few landmarks, a small head."""
-    monkeypatch.setattr(localization_office, "BLOCK_FRAMES", 2)
-    for bench in (localization_office, localization_fox):
-        monkeypatch.setattr(bench, "LANDMARKS", LANDMARKS)
-    small = SimpleNamespace(load=lambda _, **given: HeadTrainingConfig(**SMALL, **given))
-    monkeypatch.setattr(localization_pipeline, "HeadTrainingConfig", small)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(localization_office, "BLOCK_FRAMES", 2)
+        for bench in (localization_office, localization_fox, localization_house):
+            monkeypatch.setattr(bench, "LANDMARKS", LANDMARKS)
+        small = SimpleNamespace(load=lambda _, **given: HeadTrainingConfig(**SMALL | given))
+        monkeypatch.setattr(localization_pipeline, "HeadTrainingConfig", small)
+        yield
 
 
-def test_an_office_is_mapped_by_its_poses_and_only_the_later_blocks_are_asked(data, tmp_path):
-    content, evaluation = run_benchmark(localization_office.BENCHMARK, data, tmp_path / "work", OPTIONS)
-    dataset = SceneDataset(tmp_path / "work" / "dataset")
+@pytest.fixture(scope="module")
+def office(data, few, tmp_path_factory):
+    """The benchmark in the office: its folder, what it writes, its evaluation."""
+    work = tmp_path_factory.mktemp("office") / "work"
+    return work, *run_benchmark(localization_office.BENCHMARK, data, work, OPTIONS)
+
+
+def test_an_office_is_mapped_by_its_poses_and_only_the_later_blocks_are_asked(office):
+    work, content, evaluation = office
+    dataset = SceneDataset(work / "dataset")
     # 70 % of 12 are 8; then two to map and two to ask.
     assert [index for index, frame in enumerate(dataset.frames) if frame.split == "test"] == [10, 11]
     assert (content["config"]["split"]["train"], content["config"]["split"]["test"]) == (10, 2)
@@ -67,13 +93,56 @@ def test_an_office_is_mapped_by_its_poses_and_only_the_later_blocks_are_asked(da
     figures = content["figures"]
     assert figures["sift_recall_5cm_5deg"] == 1.0  # the boards are easy for SIFT on exact poses
     assert figures["map_to_scene_s"] == pytest.approx(figures["landmarks_s"] + figures["train_s"])
-    scene_path = tmp_path / "work" / "scene.safetensors"
+    scene_path = work / "scene.safetensors"
     assert figures["scene_bytes"] == scene_path.stat().st_size
     assert Scene.load(scene_path).metric
     landmarks = LandmarkSet.load(dataset.root)
     assert len(landmarks) == LANDMARKS
     assert not {frame.name for frame in dataset.of_split("test")} & set(landmarks.frame_names)
     assert content["config"]["head"]["seed"] == 2
+
+
+def test_figures_of_a_scene_say_with_and_without_second_look_and_without_training(office):
+    work, content, evaluation = office
+    figures, dataset = content["figures"], SceneDataset(work / "dataset")
+
+    def measured(name, second_look):
+        options = LocalizerOptions(second_look=second_look)
+        localizer = Localizer.load(work / f"{name}.safetensors", "cpu", options)
+        return evaluate_dataset(localizer, dataset, localizer.scene.landmarks_map_l3, seed=2).metrics
+
+    plain, looked, instant = measured("scene", False), measured("scene", True), measured("instant", True)
+    for key in ("recall_5cm_5deg", "recall_2cm_2deg", "recall_1cm_1deg", "median_cm", "median_deg", "frames_missed"):
+        assert figures[key] == plain[key]
+        assert figures[f"second_look_{key}"] == looked[key] == evaluation.metrics[key]
+        assert figures[f"instant_{key}"] == instant[key]
+    for key in ("frame_ms_p50", "coverage_frames"):
+        assert figures[key] == evaluation.metrics[key]
+    assert figures["instant_bytes"] == (work / "instant.safetensors").stat().st_size
+    assert content["config"]["head"]["steps"] == SMALL["steps"]
+
+
+@pytest.mark.slow
+def test_a_house_is_mapped_on_two_walks_and_on_one_and_a_third_is_asked_of_both(data, tmp_path):
+    content, evaluation = run_benchmark(localization_house.BENCHMARK, data, tmp_path / "work", OPTIONS)
+    for folder, mapped in (("dataset", ("walk_a", "walk_c")), ("alone/dataset", ("walk_a",))):
+        dataset = SceneDataset(tmp_path / "work" / folder)
+        assert dataset.sequences == sorted((*mapped, "walk_b"))
+        assert {frame.sequence for frame in dataset.of_split("train")} == {*mapped}
+        # Each second frame of the walk that is asked; nothing is learned from the others either.
+        assert [frame.name for frame in dataset.of_split("test")] == [
+            f"walk_b/{n:05d}.png" for n in range(1, FRAMES, 2)
+        ]
+        assert len(dataset.of_split("val")) == FRAMES / 2
+        names = LandmarkSet.load(dataset.root).frame_names
+        assert {name.split("/")[0] for name in names} == {*mapped}
+    assert [outcome.sequence for outcome in evaluation.outcomes] == ["walk_b"] * (FRAMES // 2)
+    figures, config = content["figures"], content["config"]
+    assert figures["sift_recall_5cm_5deg"] == figures["alone_sift_recall_5cm_5deg"] == 1.0
+    assert figures["alone_sift_bytes"] < figures["sift_bytes"]
+    assert figures["alone_scene_bytes"] == (tmp_path / "work" / "alone" / "scene.safetensors").stat().st_size
+    assert config["split"]["mapped"] == ("walk_a", "walk_c")
+    assert config["alone"]["split"]["mapped"] == ("walk_a",)
 
 
 def test_photographs_are_mapped_together_and_measured_in_scene_depth(data, tmp_path):

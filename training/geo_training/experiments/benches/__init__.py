@@ -2,6 +2,7 @@
 
 NAMES = {
     "localization-office": "geo_training.experiments.benches.localization_office",
+    "localization-house": "geo_training.experiments.benches.localization_house",
     "localization-fox": "geo_training.experiments.benches.localization_fox",
     "calibration-panoramas": "geo_training.experiments.benches.calibration_panoramas",
     "calibration-adapt": "geo_training.experiments.benches.calibration_adapt",

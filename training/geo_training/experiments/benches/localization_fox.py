@@ -39,6 +39,10 @@ BENCHMARK = Benchmark(
     metrics=(
         "recall_1pct_5deg",
         "recall_2pct_5deg",
+        "second_look_recall_1pct_5deg",
+        "second_look_median_pct",
+        "instant_recall_1pct_5deg",
+        "instant_s",
         "median_pct",
         "median_deg",
         "frames_missed",
