@@ -6,6 +6,7 @@ as Triggs et al., "Bundle Adjustment - A Modern Synthesis" (1999), describe it.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,11 +135,12 @@ def adjust(bundle: Bundle, seen: Observations, priors: PosePriors, sigma_px: flo
     for _ in range(MAX_ITERATIONS):
         system, before = _Reduced.of(bundle, seen, priors, sigma_px), cost
         while damping < 1e8:
-            candidate = bundle.moved(*system.solve(damping))
-            tried = _cost(candidate, seen, priors, sigma_px)
-            if tried < cost:
-                bundle, cost, damping = candidate, tried, max(damping / 10, 1e-8)
-                break
+            with contextlib.suppress(np.linalg.LinAlgError):  # not positive definite by rounding: damped more
+                candidate = bundle.moved(*system.solve(damping))
+                tried = _cost(candidate, seen, priors, sigma_px)
+                if tried < cost:
+                    bundle, cost, damping = candidate, tried, max(damping / 10, 1e-8)
+                    break
             damping *= 10
         if not before - cost > CONVERGED * before:
             break
@@ -159,7 +161,8 @@ def _cost(bundle: Bundle, seen: Observations, priors: PosePriors, sigma_px: floa
 
 @dataclass(frozen=True)
 class _Reduced:
-    """The normal equations: of the poses and cameras (6B, 6B), of each point (P, 3, 3), and their coupling (K, 6, 3).
+    """The normal equations: of the poses and cameras (6B, 6B), of each point (P, 3, 3), and their coupling (K, 6, 3),
+    by block and point.
 
     A camera is a block beside those of the frames, of whose six rows it needs two (and none where it stays).
     """
@@ -196,6 +199,11 @@ class _Reduced:
                 keys, key_m = np.unique(key_m, return_inverse=True)
                 added_k66 = _sum_by(key_m, np.swapaxes(left_m26, 1, 2) @ right_m26, len(keys))
                 hessian[keys // (frames + cameras), :, keys % (frames + cameras), :] += added_k66
+        couplings = []
+        for row_m, left_m26 in parts:
+            keys, key_m = np.unique(row_m * points + seen.point_m, return_inverse=True)
+            coupling_k63 = _sum_by(key_m, np.swapaxes(left_m26, 1, 2) @ point_m23, len(keys))
+            couplings.append((coupling_k63, keys // points, keys % points))
         # What no camera needs stands still.
         needed_c6 = bundle.free_c[:, None] & (np.arange(6) < 2)
         camera, row = np.nonzero(~needed_c6)
@@ -204,9 +212,9 @@ class _Reduced:
         return cls(
             hessian.reshape(6 * (frames + cameras), -1),
             _sum_by(seen.point_m, point_m32 @ point_m23, points),
-            np.concatenate([np.swapaxes(left_m26, 1, 2) @ point_m23 for _, left_m26 in parts]),
-            np.concatenate([row_m for row_m, _ in parts]),
-            np.concatenate([seen.point_m for _ in parts]),
+            np.concatenate([coupling_k63 for coupling_k63, _, _ in couplings]),
+            np.concatenate([block_k for _, block_k, _ in couplings]),
+            np.concatenate([point_k for _, _, point_k in couplings]),
             gradient,
             _sum_by(seen.point_m, np.einsum("mri,mr->mi", point_m23, error_m2), points),
             frames,
@@ -219,17 +227,14 @@ class _Reduced:
         points_p33 = self.points_p33 + np.eye(3) * (damping * diagonal_p3 + 1e-9 * (1 + diagonal_p3.max()))[:, None, :]
         inverse_p33 = np.linalg.inv(np.linalg.cholesky(points_p33))  # L^-1, and V^-1 = L^-T L^-1
         half_k63 = self.coupling_k63 @ np.swapaxes(inverse_p33, 1, 2)[self.point_k]
-        order = np.lexsort((self.point_k, self.block_k))
-        starts = np.searchsorted(self.block_k[order], np.arange(count + 1))
-        half = scipy.sparse.bsr_matrix(
-            (half_k63[order], self.point_k[order], starts), shape=(6 * count, 3 * points), blocksize=(6, 3)
-        )
-        half.sum_duplicates()
+        starts = np.searchsorted(self.block_k, np.arange(count + 1))
+        shape = (6 * count, 3 * points)
+        half = scipy.sparse.bsr_matrix((half_k63, self.point_k, starts), shape=shape, blocksize=(6, 3))
         reduced = self.blocks - (half @ half.T).toarray()
         reduced[np.diag_indices_from(reduced)] += damping * np.diag(self.blocks)
         whitened_p3 = np.einsum("pij,pj->pi", inverse_p33, self.gradient_p3)
         right = half @ whitened_p3.ravel() - self.gradient_b6.ravel()
-        step_b6 = scipy.linalg.solve(reduced, right, assume_a="pos").reshape(count, 6)
+        step_b6 = scipy.linalg.cho_solve(scipy.linalg.cho_factor(reduced), right).reshape(count, 6)
         pulled_p3 = whitened_p3 + (half.T @ step_b6.ravel()).reshape(points, 3)
         step_p3 = -np.einsum("pji,pj->pi", inverse_p33, pulled_p3)
         return step_b6[: self.frames], step_p3, step_b6[self.frames :, :2]

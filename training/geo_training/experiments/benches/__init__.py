@@ -4,6 +4,7 @@ NAMES = {
     "localization-office": "geo_training.experiments.benches.localization_office",
     "localization-house": "geo_training.experiments.benches.localization_house",
     "localization-fox": "geo_training.experiments.benches.localization_fox",
+    "poses-prior": "geo_training.experiments.benches.poses_prior",
     "calibration-panoramas": "geo_training.experiments.benches.calibration_panoramas",
     "calibration-adapt": "geo_training.experiments.benches.calibration_adapt",
     "depth-losses": "geo_training.experiments.benches.depth_losses",
