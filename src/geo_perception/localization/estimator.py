@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.network import Peaks
 from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
+from geo_perception.localization.places import places_by_votes
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
@@ -33,12 +35,51 @@ class LocalizerOptions:
     max_sigma_rad: float = 0.15
     pose: PoseOptions = field(default_factory=PoseOptions)
     second_look: bool = True  # where the scene carries map points for it
+    min_share: float = 0.2  # of the map points that should be seen from a pose, those that must be, or it is refused
+    places: int = 4  # in which a pose is looked for where the whole scene gives none
     look: SecondLookOptions = field(default_factory=SecondLookOptions)
+
+
+class _Seen:
+    """One image as the network sees it at every level; features are made when they are asked for, once."""
+
+    def __init__(
+        self, image_hw3: np.ndarray, levels: list[Resampler], features_of: Callable[[np.ndarray], list[torch.Tensor]]
+    ):
+        self._image_hw3, self._levels, self._features_of = image_hw3, levels, features_of
+        self._images: dict[int, np.ndarray] = {}
+        self._features: dict[int, list[torch.Tensor]] = {}
+
+    def image(self, level: int) -> np.ndarray:
+        if level not in self._images:
+            self._images[level] = self._levels[level].image(self._image_hw3)
+        return self._images[level]
+
+    def camera(self, level: int) -> Camera:
+        return self._levels[level].target
+
+    def features(self, level: int) -> list[torch.Tensor]:
+        if level not in self._features:
+            self._features[level] = self._features_of(self.image(level))
+        return self._features[level]
+
+    def level(self, level: int) -> tuple[Camera, list[torch.Tensor]]:
+        return self.camera(level), self.features(level)
+
+
+@dataclass(frozen=True)
+class _Detected:
+    """Every landmark's best place in an image, in pixels of the network's `camera`, found in pixels `scale` as large."""
+
+    pixels_l2: np.ndarray
+    score_l: np.ndarray
+    camera: Camera
+    scale: float
 
 
 @dataclass(frozen=True)
 class _FirstLook:
-    """What was found in the whole image: detections, their pixels in the network's camera, the pose they agree on."""
+    """Landmarks that were found, their pixels in the network's camera, and the pose on which they agree."""
 
     detections: Detections
     pixels_n2: np.ndarray
@@ -98,39 +139,28 @@ class Localizer:
         try:
             camera = camera.fitted(width_px, height_px)
             levels = [self._resampler_of(camera, level) for level in range(LEVELS)]
-            view_hw3 = levels[0].image(image_hw3)
+            seen = _Seen(image_hw3, levels, self._features)
+            seen.image(0)
         except (InputError, cv2.error) as error:
             return Localization(Verdict.BAD_IMAGE, f"its camera cannot be used: {error}")
         prepared_s = time.perf_counter()
-        features = self._features(view_hw3)
-        peaks = self._find(features)
-        pixels_l2 = peaks.pixels_bl2[0].double().cpu().numpy()
-        score_l = peaks.score_bl[0].double().cpu().numpy()
+        whole = self._detect(seen, 0)
         detected_s = time.perf_counter()
-        first = self._first_look(pixels_l2, score_l, camera, levels[0].target, seed)
+        first = self._solve(whole, whole.score_l >= self.options.min_score, camera, seed)
         solved_s = time.perf_counter()
-
-        def maps_of(level: int) -> tuple[Camera, list[torch.Tensor]]:
-            maps = features if level == 0 else self._features(levels[level].image(image_hw3))
-            return levels[level].target, maps
-
-        look = None
-        if self._search is not None and isinstance(first, _FirstLook):
-            look = self._search.look(first.solution.T_map_camera, maps_of, self.scene.look_noise.sigma_of, seed)
-        looked_s = time.perf_counter()
         to_image_scale = camera.fx_px / levels[0].target.fx_px
-        if isinstance(first, Localization):
+        if self._search is not None:
+            result = self._confirmed(first, whole, seen, camera, seed)
+        elif isinstance(first, Localization):
             result = first
-        elif look is None:
-            result = self._assess(first, to_image_scale)
         else:
-            result = self._assess_look(look, first, to_image_scale)
+            result = self._assess(first, to_image_scale)
         finished_s = time.perf_counter()
         timings_s = {
             "prepare": prepared_s - started_s,
             "network": detected_s - prepared_s,
             "pose": solved_s - detected_s,
-            "second_look": looked_s - solved_s,
+            "second_look": finished_s - solved_s,
             "total": finished_s - started_s,
         }
         return replace(result, timings_s=timings_s)
@@ -160,37 +190,83 @@ class Localizer:
             maps = self._head(features)
         return self._head.find(maps)
 
+    def _detect(self, seen: _Seen, level: int) -> _Detected:
+        peaks = self._find(seen.features(level))
+        pixels_l2 = peaks.pixels_bl2[0].double().cpu().numpy()
+        score_l = peaks.score_bl[0].double().cpu().numpy()
+        camera, own = seen.camera(0), seen.camera(level)
+        if level:
+            pixels_l2 = camera.project(own.bearings(pixels_l2))
+        return _Detected(pixels_l2, score_l, camera, camera.fx_px / own.fx_px)
+
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None)
 
-    def _first_look(
-        self, pixels_l2: np.ndarray, score_l: np.ndarray, camera: Camera, network_camera: Camera, seed: int
-    ) -> _FirstLook | Localization:
-        """The landmarks found in the whole image and the pose on which they agree, or why there is none."""
+    def _solve(self, found: _Detected, chosen_l: np.ndarray, camera: Camera, seed: int) -> _FirstLook | Localization:
+        """The pose on which the chosen ones of the landmarks found agree, or why there is none."""
         options = self.options
-        landmark_n = np.flatnonzero(score_l >= options.min_score)
-        landmark_n = landmark_n[np.argsort(-score_l[landmark_n], kind="stable")]
-        score_n = score_l[landmark_n]
-        sigma_px_n = self.scene.noise.sigma_of(score_n)
+        landmark_n = np.flatnonzero(chosen_l)
+        landmark_n = landmark_n[np.argsort(-found.score_l[landmark_n], kind="stable")]
+        score_n, pixels_n2 = found.score_l[landmark_n], found.pixels_l2[landmark_n]
+        sigma_px_n = self.scene.noise.sigma_of(score_n) * found.scale
         points_n3 = self.scene.landmarks_map_l3[landmark_n]
-        pixels_n2 = pixels_l2[landmark_n]
         detections = Detections(
             landmark_n,
-            camera.project(network_camera.bearings(pixels_n2)),
+            camera.project(found.camera.bearings(pixels_n2)),
             points_n3,
             score_n,
-            sigma_px_n * camera.fx_px / network_camera.fx_px,
+            sigma_px_n * camera.fx_px / found.camera.fx_px,
             np.zeros(len(landmark_n), bool),
         )
         if len(landmark_n) < options.min_inliers:
             detail = f"{len(landmark_n)} landmarks seen, {options.min_inliers} are needed"
             return Localization(Verdict.TOO_FEW_LANDMARKS, detail, detections)
-        solution = solve_pose(pixels_n2, points_n3, score_n, sigma_px_n, network_camera, options.pose, seed)
+        solution = solve_pose(pixels_n2, points_n3, score_n, sigma_px_n, found.camera, options.pose, seed)
         if solution is None:
             return Localization(
                 Verdict.NO_CONSENSUS, f"no pose agrees with the {len(landmark_n)} landmarks seen", detections
             )
-        return _FirstLook(replace(detections, inlier_n=solution.inlier_n), pixels_n2, network_camera, solution)
+        return _FirstLook(replace(detections, inlier_n=solution.inlier_n), pixels_n2, found.camera, solution)
+
+    def _confirmed(
+        self, first: _FirstLook | Localization, whole: _Detected, seen: _Seen, camera: Camera, seed: int
+    ) -> Localization:
+        """The first pose, of those that the landmarks allow, from which the map points are seen as they should be.
+
+        All landmarks are asked first; then those of the places for which they speak most, since a few right detections
+        are lost among many false ones elsewhere; then those found in the smaller image, where what is nearer than it
+        was in the map looks as it did.
+        """
+        assert self._search is not None
+        options, best = self.options, None
+        for candidate in self._candidates(first, whole, seen, camera, seed):
+            if isinstance(candidate, Localization):
+                continue
+            T_map_camera = candidate.solution.T_map_camera
+            look = self._search.look(T_map_camera, seen.level, self.scene.look_noise.sigma_of, seed)
+            if look is not None and (best is None or look.share > best[0].share):
+                best = look, candidate
+            if best is not None and best[0].share >= options.min_share:
+                return self._assess_look(*best, camera.fx_px / seen.camera(0).fx_px)
+        if isinstance(first, Localization):
+            return first
+        agreeing, searched = (best[0].agreeing, best[0].searched) if best is not None else (0, 0)
+        detail = f"only {agreeing} of {searched} map points" if searched else "no map points"
+        detail += " are seen where the landmarks have the camera"
+        return Localization(
+            Verdict.NO_CONSENSUS, detail, first.detections, searched_points=searched, agreeing_points=agreeing
+        )
+
+    def _candidates(
+        self, first: _FirstLook | Localization, whole: _Detected, seen: _Seen, camera: Camera, seed: int
+    ) -> Iterator[_FirstLook | Localization]:
+        yield first
+        if self.scene.places_kl is not None:
+            for chosen_l in places_by_votes(self.scene.places_kl, whole.score_l, self.options.places):
+                yield self._solve(whole, chosen_l, camera, seed)
+        for level in range(1, LEVELS):
+            found = self._detect(seen, level)
+            yield self._solve(found, found.score_l >= self.options.min_score, camera, seed)
 
     def _assess(self, first: _FirstLook, to_image_scale: float) -> Localization:
         inliers = int(first.solution.inlier_n.sum())

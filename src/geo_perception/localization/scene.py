@@ -57,6 +57,7 @@ class Scene:
     frame_id: str = "map"
     header: dict = field(default_factory=dict)  # free metadata: training data, metrics, licence, scale's source
     points: MapPoints | None = None  # for the second look
+    places_kl: np.ndarray | None = None  # bool: which landmarks are seen together (see `places`)
     look_noise: NoiseModel = field(default_factory=lambda: Scene.usual_look_noise())
 
     @staticmethod
@@ -77,6 +78,8 @@ class Scene:
         tensors["landmarks_map_l3"] = self.landmarks_map_l3.astype(np.float32)
         if self.points is not None:
             tensors |= self.points.to_tensors()
+        if self.places_kl is not None:
+            tensors["places_kl"] = np.packbits(self.places_kl, axis=1)
         if embed_backbone:
             tensors |= {f"backbone.{k}": v for k, v in backbone_tensors(self.backbone).items()}
         header = self.header | {
@@ -111,6 +114,9 @@ class Scene:
             head.load_state_dict(state)
             noise = _noise_of(header["noise"])
             points = MapPoints.from_tensors(tensors)
+            places_kl = tensors.get("places_kl")
+            if places_kl is not None:
+                places_kl = np.unpackbits(places_kl, axis=1, count=config.landmarks).astype(bool)
             look_noise = _noise_of(header.get("look_noise", header["noise"]))  # older scenes have no second look
             landmarks_map_l3 = tensors["landmarks_map_l3"].astype(np.float64)
             wanted = header["backbone"]
@@ -133,7 +139,17 @@ class Scene:
                 "the backbone file it was trained with, or make the scene with --embed-backbone"
             )
         return cls(
-            landmarks_map_l3, head.eval(), backbone, *fields, metric, noise, frame_id, header, points, look_noise
+            landmarks_map_l3,
+            head.eval(),
+            backbone,
+            *fields,
+            metric,
+            noise,
+            frame_id,
+            header,
+            points,
+            places_kl,
+            look_noise,
         )
 
 

@@ -66,6 +66,11 @@ class SecondLook:
     def agreeing(self) -> int:
         return int(self.solution.inlier_n.sum())
 
+    @property
+    def share(self) -> float:
+        """Of the points that should be seen, those that are where the pose has them."""
+        return self.agreeing / max(self.searched, 1)
+
 
 # The camera and the backbone's maps (1, C, H, W) of a level; None where there is no such level.
 LevelMaker = Callable[[int], tuple[Camera, list[torch.Tensor]] | None]

@@ -28,9 +28,9 @@ class HeadTrainingConfig(Strict):
     backbone_file: Path | None = None
     width: int = Field(192, ge=16, le=1024)
     linear_width: int = Field(
-        128, ge=0, le=1024, description="channels of the part that is filled in closed form; 0 leaves it out"
+        256, ge=0, le=1024, description="channels of the part that is filled in closed form; 0 leaves it out"
     )
-    closed_form_frames: int = Field(160, ge=1, description="frames that the closed form and the map points are made of")
+    closed_form_frames: int = Field(300, ge=1, description="frames that the closed form and the map points are made of")
     bytes_per_frame: int = Field(
         8000, ge=0, description="size of the scene file for each mapped frame: map points are added up to it"
     )

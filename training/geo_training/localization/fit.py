@@ -18,6 +18,7 @@ from geo_perception.localization.estimator import LocalizerOptions
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.network import HeadConfig, LandmarkHead
 from geo_perception.localization.network_view import network_camera_at
+from geo_perception.localization.places import group_views
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.localization.second_look import PointSearch
 from geo_perception.runtime.backbone import create_backbone
@@ -42,6 +43,7 @@ from geo_training.localization.noise import (
     pixel_errors,
 )
 from geo_training.localization.views import View
+from geo_training.mapping.landmark_set import SEEN
 from geo_training.storage.fingerprints import digest_of, digest_of_files
 
 TRAINING_VERSION = 3  # of what is learned from a dataset; a checkpoint of another is not gone on from
@@ -247,6 +249,9 @@ class HeadTask:
         scene.points = self._points.build(budget_bytes - head_bytes) if self._points is not None else None
         if scene.points is None and self.config.max_bytes:
             warn(f"the head alone takes {head_bytes} bytes: there is no room for map points, so no second look")
+        if scene.points is not None:
+            learned = [self.data.rows[index] for index in self.data.training]
+            scene.places_kl = group_views(self.data.landmarks.visibility_fl[learned] == SEEN)
         if scene.points is not None and self.data.held_out:
             scene.look_noise = self.look_noise(network, noise, scene.points)
         metrics = {
