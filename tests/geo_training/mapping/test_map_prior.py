@@ -25,7 +25,7 @@ OPTIONS = MapOptions(poses="prior", features=FeatureOptions(num_threads=2))
 def walk(tmp_path_factory):
     """Ten frames with exact poses, of which the sixth is kept for judging; with their features, which copies share."""
     root = tmp_path_factory.mktemp("walk") / "data"
-    dataset = write_dataset(root, [("walk", 1, 10)], lambda i: "test" if i == 5 else "train")
+    dataset = write_dataset(root, [("walk", 1, 10)], lambda i: "test" if i == 5 else "train", depth=True)
     store, frames = FeatureStore(dataset, OPTIONS.features), mapping_frames(dataset, False)
     store.extract(frames)
     store.match(choose_pairs(frames, dataset, store, True)[1])
@@ -84,12 +84,13 @@ def test_the_report_says_what_became_of_the_recorded_poses(drifted):
     assert found["epipolar_matches"] > 100
     assert found["epipolar_after_px"] < 0.5 * found["epipolar_before_px"]
     assert found["epipolar_by_step"]["1"]["after_px"] < found["epipolar_by_step"]["1"]["before_px"]
+    assert found["transfer_after_px"] < 0.8 * found["transfer_before_px"]
     assert found["reprojection_after_px"] < found["reprojection_before_px"]
     assert set(found["sigma_motion"]) == {"1", "4", "16", "64"}
     assert set(found["sigma_source"].values()) == {"estimated"}
     assert json.loads(json.dumps(report.to_json()))["refinement"]["verdict"] == "improved"
     said = "\n".join(readable(report))
-    assert "refined poses improved: held-out matches fit within" in said
+    assert "refined       improved: held-out matches fit within" in said
     assert "(estimated, one sigma)" in said
 
 

@@ -137,7 +137,9 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
     tally.leave_out("that could not be placed", len(usable) - report.registered)
     say(tally.sentence)
     report = replace(report, taken=tally.to_dict())
-    problems = report.problems + (pose_problems(judged) if judged is not None else [])
+    problems = report.problems + (
+        [] if judged is None else pose_problems(judged, "refined" if refinement else "recorded")
+    )
     report = replace(report, matches_fit_poses=agreement, problems=problems)
     if refinement is not None:
         warnings = report.warnings + refinement_warnings(refinement)

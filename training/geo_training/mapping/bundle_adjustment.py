@@ -24,12 +24,16 @@ NO_DEPTH = 1e-6
 
 @dataclass(frozen=True)
 class Observations:
-    """Which frame (M,) sees which point (M,) by which camera (M,), and where: pixels (M, 2) from the centre."""
+    """Which frame (M,) sees which point (M,) by which camera (M,), and where: pixels (M, 2) from the centre.
+
+    `weight` is below 1 where errors are shared by several observations.
+    """
 
     frame_m: np.ndarray
     point_m: np.ndarray
     camera_m: np.ndarray
     pixels_m2: np.ndarray
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def _cost(bundle: Bundle, seen: Observations, priors: PosePriors, sigma_px: floa
     error_m2 = bundle.residuals(bundle.local(seen), seen) / sigma_px
     # A point behind a camera costs as much as one a million sigmas off, so that a few do not stop the adjustment.
     square_m = np.minimum((error_m2**2).sum(axis=1), 1e12)
-    return float(_cauchy(square_m, HALF_AT_SIGMAS)[0].sum()) + priors.cost(bundle.T_world_camera_f44)
+    return seen.weight * float(_cauchy(square_m, HALF_AT_SIGMAS)[0].sum()) + priors.cost(bundle.T_world_camera_f44)
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,7 @@ class _Reduced:
         error_m2 = bundle.residuals(local_m3, seen) / sigma_px
         ahead_m = np.isfinite(error_m2[:, 0])
         error_m2 = np.where(ahead_m[:, None], error_m2, 0.0)
-        root_m = np.sqrt(ahead_m * _cauchy((error_m2**2).sum(axis=1), HALF_AT_SIGMAS)[1])
+        root_m = np.sqrt(seen.weight * ahead_m * _cauchy((error_m2**2).sum(axis=1), HALF_AT_SIGMAS)[1])
         error_m2 = error_m2 * root_m[:, None]
         pose_m26, point_m23, camera_m26 = _jacobians(bundle, seen, local_m3, ahead_m, root_m / sigma_px)
         hessian, gradient = np.zeros((frames + cameras, 6, frames + cameras, 6)), np.zeros((frames + cameras, 6))

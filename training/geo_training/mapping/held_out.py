@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,3 +74,32 @@ class HeldOutMatches:
             focal_px = np.mean([(cameras[name].fx_px + cameras[name].fy_px) / 2 for name in (a, b)])
             errors.append(epipolar_distance(T_b_a, x_a_m3, x_b_m3) * focal_px)
         return errors
+
+    def transfer_errors_px(
+        self,
+        poses: Sequence[dict[str, np.ndarray]],
+        cameras: dict[str, Camera],
+        depth_m: Callable[[str], np.ndarray | None],
+    ) -> list[np.ndarray]:
+        """For each of several sets of poses the distances (K,) in pixels between a match and where the measured depth
+        of its first frame puts it in the second, over all pairs with poses and depth."""
+        errors: list[list[np.ndarray]] = [[np.zeros(0)] for _ in poses]
+        last, depth_hw = "", None
+        for a, b, xy_a_m2, xy_b_m2 in self.pairs:
+            if any(a not in T_world_camera or b not in T_world_camera for T_world_camera in poses):
+                continue
+            if a != last:
+                last, depth_hw = a, depth_m(a)
+            if depth_hw is None:
+                continue
+            column_m, row_m = np.clip(np.round(xy_a_m2).astype(int), 0, np.array(depth_hw.shape[::-1]) - 1).T
+            z_m = depth_hw[row_m, column_m]
+            measured_m = np.isfinite(z_m) & (z_m > 0)
+            rays_k3 = np.c_[cameras[a].normalize(xy_a_m2[measured_m]), np.ones(measured_m.sum())]
+            for found, T_world_camera in zip(errors, poses, strict=True):
+                T_b_a = invert_pose(T_world_camera[b]) @ T_world_camera[a]
+                points_k3 = (z_m[measured_m, None] * rays_k3) @ T_b_a[:3, :3].T + T_b_a[:3, 3]
+                ahead_k = points_k3[:, 2] > 0
+                off_k2 = cameras[b].project(points_k3[ahead_k]) - xy_b_m2[measured_m][ahead_k]
+                found.append(np.linalg.norm(off_k2, axis=1))
+        return [np.concatenate(found) for found in errors]

@@ -25,9 +25,9 @@ from geo_training.mapping.recorded_poses import STEPS, GivenSigmas, RecordedPose
 
 # How far off the poses may be in each round, as a multiple of COLMAP's limits for right ones.
 TOLERANCES = (4.0, 2.0, 1.0)
-# From this round on the priors have the deviations that the images found before, with loose ones.
-ESTIMATED_FROM = 1
 FIRST_SIGMA_PX = 1.0
+# Observations share errors (of the lens, of a shutter that rolls, of a feature along its track): so many count as one.
+SHARED_BY = 9
 MEDIAN_OF_RAYLEIGH = 1.1774  # of the length of an error of two components with deviation 1
 MIN_POINTS = 15  # of a frame without a recorded pose, to stay
 # The held-out error must change by this share to be called better or worse.
@@ -41,7 +41,8 @@ class PoseRefinement:
 
     `reprojection_*`: medians over the first round's points with the recorded poses, and the last round's with the
     refined ones. `epipolar_*`: medians of matches that the adjustment did not see, over all pairs and by how many
-    frames the two are apart. `verdict` by these alone: improved, unchanged or worse.
+    frames the two are apart. `verdict` by these alone: improved, unchanged or worse. `transfer_*`: medians of how far
+    those matches are from where measured depth puts them; None without depth.
     """
 
     verdict: str
@@ -55,6 +56,8 @@ class PoseRefinement:
     epipolar_before_px: float
     epipolar_after_px: float
     epipolar_by_step: dict[str, dict[str, float]]
+    transfer_before_px: float | None
+    transfer_after_px: float | None
     sigma_px: float
     sigma_absolute: float
     sigma_absolute_deg: float
@@ -92,7 +95,10 @@ def refine_poses(frames: list[Frame], dataset: SceneDataset, store: FeatureStore
             cameras = dict(sorted(model.cameras.items()))
             posed = _placed(frames, recorded, model)
             if not model.points3D:
-                raise InputError("the images agree on no points by the recorded poses; pass --poses none")
+                raise InputError(
+                    "the images agree on no points by the recorded poses; `geo-train dataset check` tells whether they "
+                    "are of this camera, --poses none maps without them"
+                )
             bundle, seen = _problem(posed, dataset, store, cameras, model)
             errors_px.append(bundle.reprojection_errors(seen))
             index_of = {frame.name: index for index, frame in enumerate(posed)}
@@ -104,13 +110,16 @@ def refine_poses(frames: list[Frame], dataset: SceneDataset, store: FeatureStore
                     cameras[camera].params = [focal_px, cx, cy, radial]
             sigma_px = float(np.median(errors_px[-1])) / MEDIAN_OF_RAYLEIGH
             say(f"round {number + 1}: reprojection {np.median(errors_px[-2]):.2f} to {np.median(errors_px[-1]):.2f} px")
-            if number + 1 == ESTIMATED_FROM:  # with loose priors still: tight ones would find themselves confirmed
+            if number + 1 < len(TOLERANCES):
+                # First by loose priors, since tight ones would find themselves confirmed; then where the images insist.
                 own = [index_of[name] for name in recorded.names]
                 sigmas = given.over(recorded.estimated_sigmas(bundle.T_world_camera_f44[own]))
             posed = [
                 replace(frame, T_world_camera=T) for frame, T in zip(posed, bundle.T_world_camera_f44, strict=True)
             ]
-    report = _report(frames, posed, store, cameras, held_out, sigmas, given, sigma_px, (errors_px[0], errors_px[-1]))
+    report = _report(
+        frames, posed, dataset, store, cameras, held_out, sigmas, given, sigma_px, (errors_px[0], errors_px[-1])
+    )
     return Refined(posed, cameras, report)
 
 
@@ -151,13 +160,14 @@ def _problem(
             frame_m.append(np.full(len(observed), index))
             point_m.append(np.array([row_of[point.point3D_id] for point in observed], int))
             camera_m.append(np.full(len(observed), row))
-    seen = Observations(*map(np.concatenate, (frame_m, point_m, camera_m, pixels_m2)))
+    seen = Observations(*map(np.concatenate, (frame_m, point_m, camera_m, pixels_m2)), weight=1 / SHARED_BY)
     return Bundle(np.stack([frame.T_world_camera for frame in frames]), points_p3, lens_c2, free_c), seen
 
 
 def _report(
     frames: list[Frame],
     refined: list[Frame],
+    dataset: SceneDataset,
     store: FeatureStore,
     cameras: dict[int, pycolmap.Camera],
     held_out: HeldOutMatches,
@@ -182,6 +192,9 @@ def _report(
         if np.isfinite(medians).all():
             by_step[str(step)] = {"before_px": medians[0], "after_px": medians[1]}
     total_before, total_after = _median(before_px), _median(after_px)
+    frame_of = {frame.name: frame for frame in frames}
+    transfers_px = held_out.transfer_errors_px((before, both), camera_of, lambda name: dataset.depth_m(frame_of[name]))
+    transfer_before, transfer_after = (float(np.median(e)) if len(e) else None for e in transfers_px)
     motion = zip(STEPS, sigmas.motion_s, np.degrees(sigmas.motion_rad_s), strict=True)
     return PoseRefinement(
         verdict=_verdict(total_before, total_after),
@@ -195,6 +208,8 @@ def _report(
         epipolar_before_px=total_before,
         epipolar_after_px=total_after,
         epipolar_by_step=by_step,
+        transfer_before_px=transfer_before,
+        transfer_after_px=transfer_after,
         sigma_px=sigma_px,
         sigma_absolute=sigmas.absolute,
         sigma_absolute_deg=float(np.degrees(sigmas.absolute_rad)),

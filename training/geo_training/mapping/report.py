@@ -117,24 +117,33 @@ def verdict(
     return problems, warnings
 
 
-def pose_problems(agreement: float) -> list[str]:
-    """What is wrong with recorded poses that only this share of the matches fits."""
+def pose_problems(agreement: float, which: str = "recorded") -> list[str]:
+    """What is wrong with poses, recorded or refined, that only this share of the matches fits."""
     if agreement >= MIN_FITTING:
         return []
     return [
-        f"only {agreement:.0%} of the matches between images fit the recorded poses; are they of this camera, in the "
-        "optical convention? `geo-train dataset check` tells, --poses none maps without them"
+        f"only {agreement:.0%} of the matches between images fit the {which} poses; are those recorded of this camera, "
+        "in the optical convention? `geo-train dataset check` tells, --poses none maps without them"
     ]
 
 
 def refinement_warnings(refinement: PoseRefinement) -> list[str]:
     """What speaks against refined poses."""
-    if refinement.verdict == "improved":
-        return []
-    return [
-        f"matches that the adjustment did not see fit the refined poses no better ({refinement.epipolar_after_px:.2f} "
-        f"px) than the recorded ones ({refinement.epipolar_before_px:.2f} px); --poses known keeps those"
-    ]
+    keeps = "--poses known keeps those"
+    warnings = []
+    if refinement.verdict != "improved":
+        warnings.append(
+            f"matches that the adjustment did not see fit the refined poses no better "
+            f"({refinement.epipolar_after_px:.2f} px) than the recorded ones ({refinement.epipolar_before_px:.2f} px); "
+            + keeps
+        )
+    before_px, after_px = refinement.transfer_before_px, refinement.transfer_after_px
+    if before_px is not None and after_px is not None and after_px > before_px:
+        warnings.append(
+            f"measured depth puts such matches further off by the refined poses ({after_px:.2f} px) than by the "
+            f"recorded ones ({before_px:.2f} px): the camera or the depth may be wrong; {keeps}"
+        )
+    return warnings
 
 
 def model_statistics(model: pycolmap.Reconstruction) -> dict:
@@ -202,10 +211,17 @@ def _refinement(refinement: dict, unit: str, factor: float) -> list[str]:
         f"{factor * sigma['sigma']:.2g} {unit} and {sigma['sigma_deg']:.2g} deg over {step}"
         for step, sigma in refinement["sigma_motion"].items()
     )
+    transfer = ""
+    if refinement["transfer_before_px"] is not None:
+        transfer = (
+            f"; by measured depth {refinement['transfer_after_px']:.2f} px, before "
+            f"{refinement['transfer_before_px']:.2f} px"
+        )
     how = "given" if source["motion"] == source["motion_rad"] == "given" else "estimated"
     return [
-        f"refined poses {refinement['verdict']}: held-out matches fit within {refinement['epipolar_after_px']:.2f} px, "
-        f"the recorded ones {refinement['epipolar_before_px']:.2f} px (median of {refinement['epipolar_matches']})",
+        f"refined       {refinement['verdict']}: held-out matches fit within {refinement['epipolar_after_px']:.2f} px, "
+        f"the recorded ones {refinement['epipolar_before_px']:.2f} px (median of {refinement['epipolar_matches']})"
+        + transfer,
         f"moved         {factor * refinement['moved_median']:.2g} {unit} and {refinement['turned_median_deg']:.2g} deg "
         f"(median), at most {factor * refinement['moved_max']:.2g} {unit} and {refinement['turned_max_deg']:.2g} deg",
         f"drift         {motion} frames ({how}, one sigma)",
