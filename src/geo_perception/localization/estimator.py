@@ -19,7 +19,7 @@ from geo_perception.localization.places import places_by_votes
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
-from geo_perception.localization.second_look import LEVELS, PointSearch, SecondLook, SecondLookOptions
+from geo_perception.localization.second_look import LEVELS, LevelView, PointSearch, SecondLook, SecondLookOptions
 from geo_perception.runtime.device import half_precision, pick_device
 from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.image import Resampler, image_problem
@@ -63,13 +63,13 @@ class _Seen:
             self._features[level] = self._features_of(self.image(level))
         return self._features[level]
 
-    def level(self, level: int) -> tuple[Camera, list[torch.Tensor]]:
-        return self.camera(level), self.features(level)
+    def level(self, level: int) -> LevelView:
+        return LevelView(self.camera(level), self.image(level), self.features(level))
 
 
 @dataclass(frozen=True)
 class _Detected:
-    """Every landmark's best place in an image, in pixels of the network's `camera`, found in pixels `scale` as large."""
+    """Every landmark's best place in an image, in pixels of `camera`, the network's; found in pixels `scale` as large."""
 
     pixels_l2: np.ndarray
     score_l: np.ndarray

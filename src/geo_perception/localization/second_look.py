@@ -6,14 +6,16 @@ the whole image, and each takes a small window of the finest feature maps, which
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name
 
 from geo_perception.geometry import Camera
+from geo_perception.localization.keypoints import KeypointDetector, snap_to_keypoints
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, solve_pose
 
@@ -35,6 +37,7 @@ class SecondLookOptions:
     min_similarity: float = 0.3
     min_margin: float = 0.02  # of the best place over the best of those not beside it
     min_agreeing: int = 25
+    keypoints: bool = True  # make the pose exact by the keypoints of the image
     cone_slack_rad: float = 0.45  # a point may be seen from so much further around than the map saw it
     range_slack: float = 1.7  # and from so many times nearer or farther, in the level that fits best
 
@@ -55,16 +58,14 @@ class PointMatches:
 
 @dataclass(frozen=True)
 class SecondLook:
-    """The pose after the second look. `searched` points were expected in view, `matches` are those that were found, and
-    `solution.inlier_n` says which of them agree."""
+    """The pose after the second look. Of the `searched` points that were expected in view, `agreeing` were found where
+    the pose has them. `matches` are those that the pose is made of, and `solution.inlier_n` says which of them agree
+    with it."""
 
     solution: PoseSolution
     matches: PointMatches
     searched: int
-
-    @property
-    def agreeing(self) -> int:
-        return int(self.solution.inlier_n.sum())
+    agreeing: int
 
     @property
     def share(self) -> float:
@@ -72,8 +73,16 @@ class SecondLook:
         return self.agreeing / max(self.searched, 1)
 
 
-# The camera and the backbone's maps (1, C, H, W) of a level; None where there is no such level.
-LevelMaker = Callable[[int], tuple[Camera, list[torch.Tensor]] | None]
+@dataclass(frozen=True)
+class LevelView:
+    """An image (H, W, 3) at one level: the camera that it is seen through, and the backbone's maps (1, C, h, w)."""
+
+    camera: Camera
+    image_hw3: np.ndarray
+    maps: list[torch.Tensor]
+
+
+LevelMaker = Callable[[int], LevelView]
 
 
 class PointSearch:
@@ -88,6 +97,7 @@ class PointSearch:
         self._projection_dc = torch.from_numpy(points.projection_dc.astype(np.float32)).to(device)
         self._offset_d = torch.from_numpy(points.offset_d.astype(np.float32)).to(device)
         # Where there are more than may be looked at, a fixed draw of them is.
+        self._keypoints = KeypointDetector() if self.options.keypoints else None
         self._order_a = np.random.default_rng(0).permutation(len(points))
 
     def look(self, T_map_camera: np.ndarray, level_maps: LevelMaker, sigma_of: Callable[[np.ndarray], np.ndarray],
@@ -119,7 +129,28 @@ class PointSearch:
             if solution is None or solution.inlier_n.sum() < options.min_agreeing:
                 return None
             radius_px = max(options.radius_px / 2, 2.0 * self._stride)
-        return SecondLook(solution, found, searched)
+        look = SecondLook(solution, found, searched, int(solution.inlier_n.sum()))
+        return look if self._keypoints is None else self._made_exact(look, levels)
+
+    def _made_exact(self, look: SecondLook, levels: _Levels) -> SecondLook:
+        """By the image's keypoints, where enough of the points have one."""
+        assert self._keypoints is not None
+        view, matches = levels.view(0), look.matches
+        near_m = look.solution.inlier_n
+        index_n, pixels_n2 = matches.index_m[near_m], matches.pixels_m2[near_m]
+        snapped = snap_to_keypoints(look.solution.T_map_camera, pixels_n2, self.points.points_map_a3[index_n],
+                                    self._keypoints.detect(view.image_hw3), view.camera)  # fmt: skip
+        if snapped is None:
+            return look
+        solution, kept, exact_n2 = snapped
+        exact = PointMatches(index_n[kept], exact_n2, matches.similarity_m[near_m][kept], np.ones(len(kept)))
+        return replace(look, solution=solution, matches=exact)
+
+    def without_keypoints(self) -> PointSearch:
+        """The same search, which stops at what the features say."""
+        other = copy.copy(self)
+        other._keypoints = None
+        return other
 
     def visible(self, T_map_camera: np.ndarray, camera: Camera, levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray]:
         """Appearances (M,) that should be seen from a pose, each of another point, and the level (M,) in which each
@@ -152,7 +183,7 @@ class PointSearch:
         parts = []
         for level in range(LEVELS):
             wanted = index_m[level_m == level]
-            if len(wanted) and levels.exists(level):
+            if len(wanted):
                 parts.append(self._search_level(T_map_camera, levels, level, wanted, radius_px))
         if not parts:
             none = np.zeros(0)
@@ -161,7 +192,7 @@ class PointSearch:
         return joined, len(index_m)
 
     def _search_level(self, T_map_camera, levels: _Levels, level: int, index_m: np.ndarray, radius_px: float):
-        camera, fine_nd, (H, W) = levels.get(level)
+        camera, (fine_nd, (H, W)) = levels.camera(level), levels.fine_map(level)
         offset_m3 = self.points.points_map_a3[index_m] - T_map_camera[:3, 3]
         pixels_m2 = camera.project(offset_m3 @ T_map_camera[:3, :3])
         near_m = camera.contains(pixels_m2)
@@ -216,20 +247,24 @@ _MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")
 
 
 class _Levels:
-    """Cameras and fine maps of the levels, each made when it is asked for."""
+    """Views and fine maps of the levels, each made when it is asked for."""
 
-    def __init__(self, make: LevelMaker, fine_map: Callable):
+    def __init__(
+        self, make: LevelMaker, fine_map: Callable[[list[torch.Tensor]], tuple[torch.Tensor, tuple[int, int]]]
+    ):
         self._make, self._fine_map = make, fine_map
-        self._kept: dict[int, tuple | None] = {}
+        self._views: dict[int, LevelView] = {}
+        self._maps: dict[int, tuple[torch.Tensor, tuple[int, int]]] = {}
 
-    def get(self, level: int) -> tuple:
-        if level not in self._kept:
-            made = self._make(level)
-            self._kept[level] = None if made is None else (made[0], *self._fine_map(made[1]))
-        return self._kept[level]
+    def view(self, level: int) -> LevelView:
+        if level not in self._views:
+            self._views[level] = self._make(level)
+        return self._views[level]
 
-    def exists(self, level: int) -> bool:
-        return self.get(level) is not None
+    def fine_map(self, level: int) -> tuple[torch.Tensor, tuple[int, int]]:
+        if level not in self._maps:
+            self._maps[level] = self._fine_map(self.view(level).maps)
+        return self._maps[level]
 
     def camera(self, level: int) -> Camera:
-        return self.get(level)[0]
+        return self.view(level).camera

@@ -13,14 +13,13 @@ import torch
 from accelerate import Accelerator
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
 from geo_perception.localization.estimator import LocalizerOptions
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.network import HeadConfig, LandmarkHead
 from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.places import group_views
 from geo_perception.localization.scene import NoiseModel, Scene
-from geo_perception.localization.second_look import PointSearch
+from geo_perception.localization.second_look import LevelView, PointSearch
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import half_precision
 from geo_perception.runtime.image import Resampler
@@ -227,18 +226,19 @@ class HeadTask:
         search = PointSearch(points, self.backbone.strides, self.device, self.options.look)
         focal_px = self.data.network_focal_px
 
-        def maps_of(number: int, level: int) -> tuple[Camera, list[torch.Tensor]]:
+        def level_of(number: int, level: int) -> LevelView:
             view, features = self._held_out[number]
-            if level == 0:
-                return view.camera, [feature.to(self.device, torch.float32) for feature in features]
-            camera = network_camera_at(view.camera, focal_px / 2**level)
-            maps = self._features_of(Resampler(view.camera, camera).image(view.image_hw3))
-            return camera, [feature.to(self.device) for feature in maps]
+            camera, image_hw3 = view.camera, view.image_hw3
+            if level:
+                camera = network_camera_at(view.camera, focal_px / 2**level)
+                image_hw3 = Resampler(view.camera, camera).image(view.image_hw3)
+                features = self._features_of(image_hw3)
+            return LevelView(camera, image_hw3, [feature.to(self.device, torch.float32) for feature in features])
 
         landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
         views = self.held_out_views(network)
         start = dataclasses.replace(Scene.usual_look_noise(), floor_m=self.data.usual_noise.floor_m)
-        return fit_look_noise(views, landmarks_l3, noise, self.options, search, maps_of, start)
+        return fit_look_noise(views, landmarks_l3, noise, self.options, search, level_of, start)
 
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
         network, began_better = self._better(result)

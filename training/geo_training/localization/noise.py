@@ -12,7 +12,7 @@ from geo_perception.geometry import Camera, pose_error, so3_log
 from geo_perception.localization.estimator import LocalizerOptions
 from geo_perception.localization.pnp import PoseSolution, solve_pose
 from geo_perception.localization.scene import NoiseModel
-from geo_perception.localization.second_look import PointSearch, SecondLook
+from geo_perception.localization.second_look import LevelView, PointSearch, SecondLook
 from geo_training.engine.uncertainty import fit_scale_and_floor
 
 LOOK_KNOTS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9)  # of cosine similarities
@@ -111,23 +111,24 @@ def fit_look_noise(
     noise: NoiseModel,
     options: LocalizerOptions,
     search: PointSearch,
-    maps_of: Callable[[int, int], tuple[Camera, list]],
+    level_of: Callable[[int, int], LevelView],
     start: NoiseModel,
 ) -> NoiseModel:
     """The noise model of the second look: pixel sigma by similarity, then the covariance of its poses.
 
-    `maps_of(view number, level)` gives the camera and the backbone's maps of a level of a view.
+    `level_of(view number, level)` gives a level of a view.
     """
     firsts = [first_pose(view, landmarks_l3, noise, options) for view in views]
 
-    def looks(sigma_of: Callable) -> list[SecondLook | None]:
+    def looks(sigma_of: Callable[[np.ndarray], np.ndarray], searched: PointSearch) -> list[SecondLook | None]:
         return [
-            None if first is None else search.look(first.T_map_camera, partial(maps_of, number), sigma_of)
+            None if first is None else searched.look(first.T_map_camera, partial(level_of, number), sigma_of)
             for number, first in enumerate(firsts)
         ]
 
     errors, similarities = [np.zeros(0)], [np.zeros(0)]
-    for view, look in zip(views, looks(start.sigma_of), strict=True):
+    inexact = search.without_keypoints()  # by keypoints no error of the features would be left to see
+    for view, look in zip(views, looks(start.sigma_of, inexact), strict=True):
         if look is None:
             continue
         offset_m3 = search.points.points_map_a3[look.matches.index_m] - view.T_world_camera[:3, 3]
@@ -137,7 +138,7 @@ def fit_look_noise(
     fitted = _fit_sigma(
         np.nan_to_num(np.concatenate(errors), nan=np.inf), np.concatenate(similarities), LOOK_KNOTS, start
     )
-    error_m6, covariance_m66, _ = _errors_of(views, [look and look.solution for look in looks(fitted.sigma_of)])
+    error_m6, covariance_m66, _ = _errors_of(views, [look and look.solution for look in looks(fitted.sigma_of, search)])
     return fit_covariance(error_m6, covariance_m66, fitted)
 
 
