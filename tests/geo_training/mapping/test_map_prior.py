@@ -126,6 +126,7 @@ def test_a_frame_without_a_pose_is_placed_beside_those_that_have_one(walk, tmp_p
     assert np.linalg.norm(found[:3, 3] - left_out.T_world_camera[:3, 3]) < 0.05
 
 
+@pytest.mark.slow
 def test_a_guessed_camera_is_refined_with_the_poses(tmp_path):
     guess = replace(CAMERA, fx_px=300.0, fy_px=300.0)
     dataset = write_dataset(tmp_path / "data", [("walk", 1, 10)], known=False, camera=guess)

@@ -22,6 +22,8 @@ MIN_REGISTERED = 0.5
 GOOD_REGISTERED = 0.8
 # Frames outside the largest component that are left without a word.
 MAX_ELSEWHERE = 0.05
+# Above this factor the error by measured depth speaks against refined poses.
+CLEARLY_WORSE = 1.03
 # Of verified matches that fit the recorded poses. Good RGB-D poses reach 0.98, another convention 0.1.
 MIN_FITTING = 0.5
 
@@ -138,7 +140,7 @@ def refinement_warnings(refinement: PoseRefinement) -> list[str]:
             + keeps
         )
     before_px, after_px = refinement.transfer_before_px, refinement.transfer_after_px
-    if before_px is not None and after_px is not None and after_px > before_px:
+    if before_px is not None and after_px is not None and after_px > CLEARLY_WORSE * before_px:
         warnings.append(
             f"measured depth puts such matches further off by the refined poses ({after_px:.2f} px) than by the "
             f"recorded ones ({before_px:.2f} px): the camera or the depth may be wrong; {keeps}"

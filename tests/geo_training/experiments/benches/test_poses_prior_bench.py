@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pytest
 from board_walk import CAMERA, boards, poses_of_walk, render
 from geo_training.experiments.bench import BenchOptions, run_benchmark
 from geo_training.experiments.benches import poses_prior
@@ -20,6 +21,7 @@ def test_drift_grows_with_the_root_of_the_way_and_is_the_same_every_time():
         np.testing.assert_allclose(turn_deg, expected_deg, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_a_small_walk_comes_out_nearer_and_gives_all_metrics(tmp_path, monkeypatch):
     folder, scene, poses = tmp_path / "house" / "walk_a", list(boards(1)), poses_of_walk(24)
     (folder / "rgb").mkdir(parents=True)
