@@ -71,10 +71,9 @@ class MapPoints:
         found["range_a2"] = found["range_a2"].astype(np.float64)
         points = cls(**{field.name: found[field.name] for field in fields(cls) if field.name != "map_levels"},
                      map_levels=tuple(map(int, found["map_levels"])))  # fmt: skip
-        rows = {
-            len(getattr(points, name))
-            for name in ("point_a", "descriptors_ad", "direction_a3", "cone_rad_a", "range_a2")
-        }
-        if rows != {len(points)} or points.descriptors_ad.shape[1] != len(points.projection_dc):
+        A, (D, _) = len(points), points.projection_dc.shape
+        shapes = {"points_map_a3": (A, 3), "point_a": (A,), "descriptors_ad": (A, D), "direction_a3": (A, 3),
+                  "cone_rad_a": (A,), "range_a2": (A, 2), "offset_d": (D,)}  # fmt: skip
+        if any(getattr(points, name).shape != shape for name, shape in shapes.items()):
             raise ValueError("map points of different counts")
         return points

@@ -20,8 +20,8 @@ def places_by_votes(visible_kl: np.ndarray, score_l: np.ndarray, count: int) -> 
 
 
 def group_views(visible_fl: np.ndarray, limit: int = 255) -> np.ndarray:
-    """The places (K, L) of F views by the landmarks that each sees: views that share most of theirs are one place, which
-    shows what any of them sees. Fewer, larger places where there would be more than `limit`."""
+    """The places (K, L) of F views by the landmarks that each sees: views that share most of theirs are one place,
+    which shows what any of them sees. Fewer, larger places where there would be more than `limit`."""
     count_f = visible_fl.sum(axis=1)
     visible_fl = visible_fl[count_f > 0]
     if len(visible_fl) == 0:
@@ -29,11 +29,12 @@ def group_views(visible_fl: np.ndarray, limit: int = 255) -> np.ndarray:
     shared_ff = visible_fl.astype(np.float32) @ visible_fl.T.astype(np.float32)
     count_f = visible_fl.sum(axis=1)
     overlap_ff = shared_ff / np.maximum(count_f[:, None] + count_f[None] - shared_ff, 1)
-    for alike in (0.5, 0.4, 0.3, 0.2, 0.1, 0.0):
+    for alike in (0.5, 0.4, 0.3, 0.2, 0.1):
         middles: list[int] = []
         for view in range(len(visible_fl)):
             if not middles or overlap_ff[view, middles].max() < alike:
                 middles.append(view)
         if len(middles) <= limit:
-            break
-    return np.stack([visible_fl[overlap_ff[middle] >= max(alike, 1e-9)].any(axis=0) for middle in middles])
+            return np.stack([visible_fl[overlap_ff[middle] >= alike].any(axis=0) for middle in middles])
+    # Views that have next to nothing in common: neighbours of the recordings are a place.
+    return np.stack([views_nl.any(axis=0) for views_nl in np.array_split(visible_fl, limit)])
