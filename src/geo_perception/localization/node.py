@@ -49,7 +49,12 @@ PARAMETERS = (
          "base_frame", Change.UNCONFIGURED, choices=TF_MODES),
     *held_transform.PARAMETERS,
     Spec("min_score", 0.05, "detections with a lower score are not used", low=0.0, high=1.0),
-    Spec("min_inliers", 10, "landmarks that must agree with a pose", low=4, high=10000),
+    Spec("min_inliers", 10, "landmarks that must be found, and agree with the pose where there is no second look",
+         low=4, high=10000),
+    Spec("second_look", True, "refine and confirm the first pose by map points around their projections, where the "
+         "scene carries them", Change.UNCONFIGURED),
+    Spec("min_share", 0.2, "of the map points that should be seen from a pose, the share that the second look must "
+         "find, or the pose is refused", low=0.0, high=1.0),
     Spec("max_position_sigma_m", 0.5, "largest standard deviation of the position, in its worst direction", low=1e-4,
          high=1e4),
     Spec("max_rotation_sigma_rad", 0.15, "largest standard deviation of the rotation, about its worst axis", low=1e-4,
@@ -67,6 +72,7 @@ class LocalizationNode(PerceptionNode):
 
     def __init__(self, **kwargs):
         self._localizer = self._transforms = self._map_odom = None
+        self._looked: tuple[int, int] | None = None
         super().__init__("localization_node", **kwargs)
 
     def load(self) -> None:
@@ -87,10 +93,11 @@ class LocalizationNode(PerceptionNode):
                     f"transform_tolerance_s is {tolerance_s:g}, less than the pause between two sends at "
                     f"transform_rate_hz {rate_hz:g}; TF will not always know the present"
                 )
-        from geo_perception.localization.estimator import Localizer  # torch: seconds
+        from geo_perception.localization.estimator import Localizer, LocalizerOptions  # torch: seconds
 
         backbone = os.path.expanduser(self.value("backbone_file")) or None
-        self._localizer = Localizer.load(path, self.value("device"), backbone_file=backbone)
+        options = LocalizerOptions(second_look=self.value("second_look"))
+        self._localizer = Localizer.load(path, self.value("device"), options, backbone)
         if not self._localizer.scene.metric and not self.value("allow_unknown_scale"):
             raise InputError(
                 f"the scale of {path} is not known, so its positions are not in metres; map it with poses or with "
@@ -113,7 +120,7 @@ class LocalizationNode(PerceptionNode):
         self._landmarks.publish(landmark_markers(self.map_frame, stamp, points_l3, landmark_diameter_m(points_l3)))
 
     def release(self) -> None:
-        self._localizer = None
+        self._localizer = self._looked = None
         self.hardware_id = "none"
         if self._map_odom is not None:
             self._map_odom.close()
@@ -123,14 +130,17 @@ class LocalizationNode(PerceptionNode):
             self._transforms = None
 
     def reset_state(self) -> None:
+        self._looked = None
         if self._transforms is not None:
             self._transforms.clear()
 
     def diagnostic_values(self) -> dict[str, str]:
+        agreeing, searched = self._looked or ("none", "none")
+        values = {"map points agreeing": str(agreeing), "map points searched": str(searched)}
         if self._map_odom is None:
-            return {}
+            return values
         age_s = self._map_odom.age_s()
-        return {"age of map to odom (s)": "none is sent" if age_s is None else f"{age_s:.2f}"}
+        return values | {"age of map to odom (s)": "none is sent" if age_s is None else f"{age_s:.2f}"}
 
     def demanded(self) -> bool:
         return self.value("tf_mode") != "none" or super().demanded()
@@ -145,12 +155,14 @@ class LocalizationNode(PerceptionNode):
             localizer.options,
             min_score=self.value("min_score"),
             min_inliers=self.value("min_inliers"),
+            min_share=self.value("min_share"),
             max_sigma_m=self.value("max_position_sigma_m"),
             max_sigma_rad=self.value("max_rotation_sigma_rad"),
         )
         return localizer.estimate(image_hw3, camera)
 
     def publish(self, result: Localization, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Outcome:
+        self._looked = (result.agreeing_points, result.searched_points) if result.searched_points else None
         if result.localized and not _is_pose(result):
             raise Dropped(Reason.DEFECT, "the estimated pose or its covariance is not finite")
         if self._overlay.get_subscription_count() > 0:

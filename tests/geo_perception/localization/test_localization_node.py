@@ -180,6 +180,10 @@ class TestHealth:
         assert "min_inliers" in refused.reason
         refused = robot.set("scene", "other.safetensors")
         assert refused.reason.startswith("scene can change only while the node is unconfigured")
+        refused = robot.set("second_look", False)
+        assert refused.reason.startswith("second_look can change only while the node is unconfigured")
+        assert "min_share" in robot.set("min_share", 1.5).reason
+        assert robot.set("min_share", 0.2).successful
         assert robot.set("min_inliers", 10000).successful
         robot.show(0)
         values = robot.wait_for(lambda values: values["processed"] == "1")
