@@ -1,0 +1,263 @@
+"""The second look, on made-up maps: unit vectors lie exactly where known points are seen."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from geo_perception.geometry import Camera, make_pose, pose_error, so3_exp
+from geo_perception.localization.map_points import MapPoints
+from geo_perception.localization.second_look import LevelView, PointSearch, SecondLookOptions
+
+CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
+HALF = CAMERA.resized(320, 240)
+STRIDE, CHANNELS = 4, 96
+T_TRUE = make_pose(so3_exp(np.array([0.2, -0.4, 0.1])), np.array([1.0, -2.0, 0.5]))
+T_ROUGH = make_pose(so3_exp(np.array([0.01, -0.008, 0.005])) @ T_TRUE[:3, :3], T_TRUE[:3, 3] + [0.05, -0.04, 0.03])
+FEATURES_ONLY = SecondLookOptions(keypoints=False)
+
+
+def unit(rng, count: int) -> np.ndarray:
+    vectors = rng.normal(size=(count, CHANNELS))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class MadeUp:
+    """Points whose pixels are centres of cells of the image seen from T_TRUE, and maps that have their descriptors
+    there, in the image itself or, where `seen_at` says so, in the half of it."""
+
+    def __init__(self, count: int = 120, seen_at: int = 0, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        self.camera = (CAMERA, HALF)[seen_at]
+        columns, rows = self.camera.width_px // STRIDE, self.camera.height_px // STRIDE
+        # In every second cell at most, away from the edge.
+        cells = rng.choice((columns // 2 - 4) * (rows // 2 - 4), count, replace=False)
+        self.column_n, self.row_n = 4 + 2 * (cells % (columns // 2 - 4)), 4 + 2 * (cells // (columns // 2 - 4))
+        own_n2 = (np.stack([self.column_n, self.row_n], axis=1) + 0.5) * STRIDE - 0.5
+        rays_n3 = self.camera.bearings(own_n2)
+        self.range_n = rng.uniform(2, 6, count)
+        self.points_n3 = rays_n3 * self.range_n[:, None] @ T_TRUE[:3, :3].T + T_TRUE[:3, 3]
+        self.pixels_n2 = CAMERA.project(rays_n3)
+        self.descriptors_nd = unit(rng, count)
+        self.seen_at = seen_at
+        self.levels_asked: list[int] = []
+        self._background = [unit(rng, (c.width_px // STRIDE) * (c.height_px // STRIDE)) for c in (CAMERA, HALF)]
+        self.image_hw3 = np.zeros((480, 640, 3), np.uint8)
+
+    def map_points(self, **changes) -> MapPoints:
+        toward_n3 = (T_TRUE[:3, 3] - self.points_n3) / self.range_n[:, None]
+        count = len(self.points_n3)
+        points = MapPoints(
+            self.points_n3,
+            np.arange(count),
+            np.rint(self.descriptors_nd * 127).astype(np.int8),
+            toward_n3,
+            np.zeros(count),
+            np.repeat(self.range_n[:, None], 2, axis=1),
+            np.eye(CHANNELS, dtype=np.float32),
+            np.zeros(CHANNELS, np.float32),
+            (0,),
+        )
+        return replace(points, **changes)
+
+    def level(self, level: int) -> LevelView:
+        self.levels_asked.append(level)
+        camera = (CAMERA, HALF)[level]
+        shape = camera.height_px // STRIDE, camera.width_px // STRIDE
+        map_hwd = self._background[level].reshape(*shape, CHANNELS).copy()
+        if level == self.seen_at:
+            map_hwd[self.row_n, self.column_n] = self.descriptors_nd
+        return LevelView(camera, self.image_hw3, [torch.from_numpy(map_hwd).float().permute(2, 0, 1)[None]])
+
+
+def search_of(points: MapPoints, options: SecondLookOptions = FEATURES_ONLY) -> PointSearch:
+    return PointSearch(points, [STRIDE], torch.device("cpu"), options)
+
+
+def sigma_of(similarity_m: np.ndarray) -> np.ndarray:
+    return np.full(len(similarity_m), 1.0)
+
+
+def test_a_rough_pose_becomes_the_exact_one():
+    world = MadeUp()
+    look = search_of(world.map_points()).look(T_ROUGH, world.level, sigma_of)
+    distance_m, angle_rad = pose_error(T_TRUE, look.solution.T_map_camera)
+    assert distance_m < 1e-3
+    assert angle_rad < 5e-4
+    assert (look.searched, look.agreeing) == (120, 120)
+    assert look.share == 1.0
+    np.testing.assert_array_equal(np.sort(look.matches.index_m), np.arange(120))
+    np.testing.assert_allclose(look.matches.pixels_m2, world.pixels_n2[look.matches.index_m], atol=0.1)
+    assert look.matches.similarity_m.min() > 0.99
+    np.testing.assert_array_equal(look.matches.scale_m, 1.0)
+
+
+def test_points_that_are_not_there_count_as_searched_but_not_as_agreeing():
+    world = MadeUp()
+    gone = np.arange(120) % 3 == 0
+    world.row_n, world.column_n, kept = world.row_n[~gone], world.column_n[~gone], world.descriptors_nd[~gone]
+    points = world.map_points()
+    world.descriptors_nd = kept
+    look = search_of(points).look(T_ROUGH, world.level, sigma_of)
+    assert pose_error(T_TRUE, look.solution.T_map_camera)[0] < 5e-3
+    assert look.searched == 120
+    assert 80 <= look.agreeing <= 86  # some of those that are gone look like what lies near their place
+    assert set(np.flatnonzero(~gone)) <= set(look.matches.index_m[look.solution.inlier_n])
+
+
+def test_a_map_of_several_strides_is_looked_at_at_the_finest():
+    world = MadeUp()
+    points = world.map_points()
+    halves = np.concatenate([np.eye(CHANNELS) / 2, np.eye(CHANNELS)], axis=1).astype(np.float32)
+    points = replace(points, projection_dc=halves, map_levels=(1, 2))
+
+    def level(number: int) -> LevelView:
+        view = world.level(number)
+        coarse = torch.zeros(1, CHANNELS, view.camera.height_px // 8, view.camera.width_px // 8)
+        return replace(view, maps=[torch.zeros(1, 3, 5, 5), coarse, view.maps[0]])
+
+    look = PointSearch(points, [32, 8, STRIDE], torch.device("cpu"), FEATURES_ONLY).look(T_ROUGH, level, sigma_of)
+    assert pose_error(T_TRUE, look.solution.T_map_camera)[0] < 1e-3
+
+
+def test_the_offset_belongs_to_what_is_compared():
+    world = MadeUp()
+    offset_d = np.linspace(-3, 3, CHANNELS).astype(np.float32)
+    points = world.map_points(offset_d=offset_d)
+
+    def level(number: int) -> LevelView:
+        view = world.level(number)
+        return replace(view, maps=[view.maps[0] - torch.from_numpy(offset_d)[:, None, None]])
+
+    assert search_of(points).look(T_ROUGH, level, sigma_of).matches.similarity_m.min() > 0.99
+
+
+def test_another_place_agrees_with_few_points():
+    world, other = MadeUp(), MadeUp(seed=1)
+    look = search_of(world.map_points()).look(T_ROUGH, other.level, sigma_of)
+    assert look is None or look.share < 0.2
+
+
+@pytest.mark.parametrize("count", [10, 24])
+def test_fewer_points_than_must_agree_give_no_pose(count):
+    world = MadeUp(count)
+    assert search_of(world.map_points()).look(T_ROUGH, world.level, sigma_of) is None
+
+
+def test_a_pose_from_which_no_point_is_seen_gives_none():
+    world = MadeUp()
+    behind = make_pose(T_TRUE[:3, :3] @ so3_exp(np.array([0, np.pi, 0])), T_TRUE[:3, 3])
+    assert search_of(world.map_points()).look(behind, world.level, sigma_of) is None
+
+
+def test_a_pose_that_is_too_rough_for_the_window_gives_none_or_few():
+    world = MadeUp()
+    far = make_pose(so3_exp(np.array([0, 0.2, 0])) @ T_TRUE[:3, :3], T_TRUE[:3, 3])  # 100 px
+    look = search_of(world.map_points()).look(far, world.level, sigma_of)
+    assert look is None or look.share < 0.2
+
+
+def test_points_twice_as_near_as_the_map_saw_them_are_found_in_the_half_of_the_image():
+    world = MadeUp(seen_at=1)
+    points = world.map_points(range_a2=np.repeat(2 * world.range_n[:, None], 2, axis=1))
+    look = search_of(points).look(T_ROUGH, world.level, sigma_of)
+    assert pose_error(T_TRUE, look.solution.T_map_camera)[0] < 2e-3
+    assert look.agreeing == 120
+    np.testing.assert_array_equal(look.matches.scale_m, 2.0)
+    np.testing.assert_allclose(look.matches.pixels_m2, world.pixels_n2[look.matches.index_m], atol=0.2)
+
+
+def test_the_half_of_the_image_is_looked_at_only_where_a_point_needs_it():
+    world = MadeUp()
+    search_of(world.map_points()).look(T_ROUGH, world.level, sigma_of)
+    assert world.levels_asked == [0]  # and its features are made once
+
+
+def test_points_are_searched_from_where_and_from_as_far_as_they_were_seen():
+    world = MadeUp(4)
+    to_the_side = so3_exp(np.array([0, 0.7, 0]))
+    points = world.map_points()
+    direction_a3 = points.direction_a3.copy()
+    direction_a3[0] = to_the_side @ direction_a3[0]  # 0.7 rad or less away
+    search = search_of(points)
+    shown = lambda **changes: list(search_of(replace(points, **changes)).visible(T_TRUE, CAMERA)[0])  # noqa: E731 - short
+    assert list(search.visible(T_TRUE, CAMERA)[0]) == [0, 1, 2, 3]
+    turn_rad = np.arccos((direction_a3[0] * points.direction_a3[0]).sum())
+    assert turn_rad > 0.46
+    assert shown(direction_a3=direction_a3) == [1, 2, 3]
+    # A cone as wide as what is beyond the slack of 0.45 lets it in.
+    assert shown(direction_a3=direction_a3, cone_rad_a=np.array([turn_rad - 0.44, 0, 0, 0])) == [0, 1, 2, 3]
+    assert shown(direction_a3=direction_a3, cone_rad_a=np.array([turn_rad - 0.46, 0, 0, 0])) == [1, 2, 3]
+    # 1.7 times nearer than it was seen, or 1.7 times farther; in the half of the image a point looks twice as far.
+    factors = np.array([1.69, 2 * 1.69, 1 / 1.69, 1.0])
+    factor_a2 = np.repeat(factors[:, None], 2, axis=1)
+    assert shown(range_a2=points.range_a2 * factor_a2) == [0, 1, 2, 3]
+    for row, factor in ((1, 2 * 1.71), (2, 1 / 1.71)):
+        beyond_a2 = factor_a2.copy()
+        beyond_a2[row] = factor
+        assert shown(range_a2=points.range_a2 * beyond_a2) == [n for n in range(4) if n != row]
+    level_m = search_of(replace(points, range_a2=points.range_a2 * factor_a2)).visible(T_TRUE, CAMERA)[1]
+    # 1.69 is nearer to 2 than to 1 (as factors), so the first is looked for in the half, too.
+    assert list(level_m) == [1, 1, 0, 0]
+
+
+def test_points_outside_the_image_are_not_searched():
+    world = MadeUp(30)
+    inside, _ = search_of(world.map_points()).visible(T_TRUE, CAMERA.cropped(0, 0, 320, 480))
+    assert list(inside) == list(np.flatnonzero(world.pixels_n2[:, 0] <= 319.5))
+
+
+def test_of_two_appearances_of_a_point_the_one_seen_from_nearer_by_is_searched():
+    world = MadeUp(40)
+    points = world.map_points()
+    parts = ("points_map_a3", "descriptors_ad", "direction_a3", "cone_rad_a")
+    doubled = {name: np.concatenate([getattr(points, name)] * 2) for name in parts}
+    range_a2 = np.concatenate([points.range_a2 * 1.5, points.range_a2])  # first the worse ones
+    both = replace(points, **doubled, point_a=np.tile(np.arange(40), 2), range_a2=range_a2)
+    chosen, level_m = search_of(both).visible(T_TRUE, CAMERA)
+    assert list(chosen) == list(range(40, 80))
+    assert not level_m.any()
+
+
+def test_of_many_points_the_same_ones_are_searched_every_time():
+    world = MadeUp(200)
+    search = search_of(world.map_points(), replace(FEATURES_ONLY, first_points=40, max_points=60))
+    looks = [search.look(T_ROUGH, world.level, sigma_of) for _ in range(2)]
+    assert looks[0].searched == 60
+    np.testing.assert_array_equal(looks[0].matches.index_m, looks[1].matches.index_m)
+    np.testing.assert_array_equal(looks[0].solution.T_map_camera, looks[1].solution.T_map_camera)
+
+
+def with_blobs(world: MadeUp, off_px: float) -> MadeUp:
+    """An image with a blob at every point of `world`, whose features lie `off_px` to the right of them."""
+    y_hw, x_hw = np.mgrid[:480, :640]
+    grey_hw = np.full((480, 640), 60.0)
+    for x_px, y_px in world.pixels_n2 - [off_px, 0]:
+        grey_hw += 150 * np.exp(-((x_hw - x_px) ** 2 + (y_hw - y_px) ** 2) / (2 * 2.0**2))
+    world.image_hw3 = cv2.cvtColor(grey_hw.clip(0, 255).round().astype(np.uint8), cv2.COLOR_GRAY2RGB)
+    rays_n3 = CAMERA.bearings(world.pixels_n2 - [off_px, 0])
+    world.points_n3 = rays_n3 * world.range_n[:, None] @ T_TRUE[:3, :3].T + T_TRUE[:3, 3]
+    return world
+
+
+def test_keypoints_of_the_image_make_the_pose_exact_where_features_are_off():
+    world = with_blobs(MadeUp(60), off_px=1.5)
+    search = search_of(world.map_points(), SecondLookOptions())
+    rough = search.without_keypoints().look(T_ROUGH, world.level, sigma_of)
+    exact = search.look(T_ROUGH, world.level, sigma_of)
+    assert pose_error(T_TRUE, rough.solution.T_map_camera)[1] > 2e-3  # 1.5 px of 500
+    distance_m, angle_rad = pose_error(T_TRUE, exact.solution.T_map_camera)
+    assert distance_m < 1.5e-3
+    assert angle_rad < 4e-4
+    assert (exact.searched, exact.agreeing) == (rough.searched, rough.agreeing)
+    assert len(exact.matches) == len(exact.solution.inlier_n)
+    np.testing.assert_allclose(exact.matches.pixels_m2, world.pixels_n2[exact.matches.index_m] - [1.5, 0], atol=0.25)
+
+
+def test_an_image_without_keypoints_keeps_the_pose_of_the_features():
+    world = MadeUp(60)
+    search = search_of(world.map_points(), SecondLookOptions())
+    plain, rough = (s.look(T_ROUGH, world.level, sigma_of) for s in (search, search.without_keypoints()))
+    np.testing.assert_array_equal(plain.solution.T_map_camera, rough.solution.T_map_camera)
