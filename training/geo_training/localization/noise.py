@@ -23,6 +23,8 @@ _MIN_IN_BIN = 20
 # is stated is wider than what was measured there by this factor (of the standard deviation).
 NEW_RECORDING_MARGIN = 1.3
 _LEVELS = np.array([0.5, 0.8, 0.9])
+# Poses by keypoints are mostly all but exact, and sometimes not: what is stated must hold for those, too.
+_LOOK_LEVELS = np.array([0.8, 0.9])
 _SCALES = np.geomspace(0.25, 64, 49)  # of the covariances
 _FLOOR_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the median error
 _RAYLEIGH_MEDIAN = np.sqrt(2 * np.log(2))
@@ -139,10 +141,12 @@ def fit_look_noise(
         np.nan_to_num(np.concatenate(errors), nan=np.inf), np.concatenate(similarities), LOOK_KNOTS, start
     )
     error_m6, covariance_m66, _ = _errors_of(views, [look and look.solution for look in looks(fitted.sigma_of, search)])
-    return fit_covariance(error_m6, covariance_m66, fitted)
+    return fit_covariance(error_m6, covariance_m66, fitted, _LOOK_LEVELS)
 
 
-def fit_covariance(error_m6: np.ndarray, covariance_m66: np.ndarray, noise: NoiseModel) -> NoiseModel:
+def fit_covariance(
+    error_m6: np.ndarray, covariance_m66: np.ndarray, noise: NoiseModel, levels: np.ndarray = _LEVELS
+) -> NoiseModel:
     """Scale and floors of the stated covariances (see `fit_scale_and_floor`).
 
     Errors without a bound (a wrong pose) are for the verdict to find: quantiles do not see their size. Few views leave
@@ -158,6 +162,6 @@ def fit_covariance(error_m6: np.ndarray, covariance_m66: np.ndarray, noise: Nois
     ]
     start = noise.covariance_scale, np.repeat([noise.floor_m, noise.floor_rad], 3)
     scale, floor_6 = fit_scale_and_floor(
-        error_m6, covariance_m66, floors_k6, _SCALES, _LEVELS, NEW_RECORDING_MARGIN, start
+        error_m6, covariance_m66, floors_k6, _SCALES, levels, NEW_RECORDING_MARGIN, start
     )
     return replace(noise, covariance_scale=scale, floor_m=float(floor_6[0]), floor_rad=float(floor_6[3]))
