@@ -1,7 +1,7 @@
 """A small scene, trained for real in seconds: one wall of a rendered room, seen from close by.
 
-Landmarks come from exact depth, so no COLMAP is needed. The result is kept in pytest's cache for as long as the sources
-that made it do not change.
+Landmarks and map points come from exact depth, so no COLMAP is needed. The result is kept in pytest's cache for as long
+as the sources that made it do not change.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import camera_pose
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
+from scipy.spatial import cKDTree
 
-from geo_perception.geometry import Camera, invert_pose
+from geo_perception.geometry import Camera
+from geo_perception.localization.keypoints import KeypointDetector
 
 CAMERA = Camera(320, 224, 210.0, 210.0, 159.5, 111.5)
 FRAMES, LANDMARKS = 44, 64
@@ -32,8 +34,13 @@ _MAKERS = (
     "src/geo_perception/localization/network.py",
     "src/geo_perception/localization/network_view.py",
     "src/geo_perception/localization/scene.py",
+    "src/geo_perception/localization/map_points.py",
+    "src/geo_perception/localization/places.py",
+    "src/geo_perception/localization/second_look.py",
     "src/geo_perception/runtime/weights.py",
+    "training/geo_training/localization/closed_form.py",
     "training/geo_training/localization/fit.py",
+    "training/geo_training/localization/map_points.py",
     "training/geo_training/localization/views.py",
     "training/geo_training/localization/config.py",
     "training/geo_training/localization/noise.py",
@@ -68,56 +75,71 @@ def tiny_poses() -> list[np.ndarray]:
     return poses
 
 
-def make_dataset(root: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Renders the frames into a dataset at `root`; returns poses and depth images."""
+def make_dataset(root: Path) -> None:
+    """Renders the frames into a dataset at `root`."""
     room = Room.generate(4)
     lighting = Lighting.daylight(room)
-    poses, depths = tiny_poses(), []
     with SceneWriter(root, sources=["synthetic room 4"], overwrite=True) as writer:
         camera_id = writer.add_camera(CAMERA)
-        for index, T_world_camera in enumerate(poses):
+        for index, T_world_camera in enumerate(tiny_poses()):
             shown = render(room, CAMERA, T_world_camera, lighting, supersample=1)
-            depths.append(shown.depth_m)
             writer.add_frame(
                 "walk", index * 250_000_000, camera_id, image_rgb=shown.image_rgb, T_world_camera=T_world_camera,
                 depth_m=shown.depth_m, split="train" if index < FRAMES - 6 else "test",
             )  # fmt: skip
         writer.describe(scale="metric", scale_source="rendered", gravity_world=(0.0, 0.0, -1.0))
-    return poses, depths
 
 
-def landmarks_of(dataset: SceneDataset, poses, depths) -> tuple[LandmarkSet, SceneMap]:
+def landmarks_of(dataset: SceneDataset) -> LandmarkSet:
     """Corners of the pictures, put into space by exact depth, apart from each other; and who sees them, exactly."""
     frames = dataset.of_split("train")
     points: list[np.ndarray] = []
-    for index in range(0, len(frames), 4):
-        grey = cv2.cvtColor(dataset.image(frames[index]), cv2.COLOR_RGB2GRAY)
-        for column, row in cv2.goodFeaturesToTrack(grey, 60, 0.05, 12).reshape(-1, 2):
-            z_m = float(depths[index][round(float(row)), round(float(column))])
-            xy_2 = CAMERA.normalize(np.array([[column, row]]))[0]
-            point_3 = poses[index][:3, :3] @ (np.array([*xy_2, 1.0]) * z_m) + poses[index][:3, 3]
-            if z_m > 0 and all(np.linalg.norm(point_3 - other) > 0.12 for other in points):
+    for frame in frames[::4]:
+        grey = cv2.cvtColor(dataset.image(frame), cv2.COLOR_RGB2GRAY)
+        corners_n2 = cv2.goodFeaturesToTrack(grey, 60, 0.05, 12).reshape(-1, 2)
+        for point_3 in _into_space(dataset, frame, corners_n2):
+            if all(np.linalg.norm(point_3 - other) > 0.12 for other in points):
                 points.append(point_3)
     points_l3 = np.array(points[:LANDMARKS])
-    pixels_fl2 = np.full((len(frames), len(points_l3), 2), np.nan, np.float32)
-    visibility_fl = np.full((len(frames), len(points_l3)), -1, np.int8)
-    for index in range(len(frames)):
-        T_camera_world = invert_pose(poses[index])
-        local_l3 = points_l3 @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]
-        pixels_fl2[index] = CAMERA.project(local_l3)
-        inside_l = CAMERA.contains(pixels_fl2[index])
-        seen_l, _, _ = compare_depth(depths[index], CAMERA, pixels_fl2[index].astype(float), local_l3[:, 2], inside_l)
-        visibility_fl[index][inside_l & seen_l] = 1
-    names = [frame.name for frame in frames]
-    landmarks = LandmarkSet(
-        points_l3.astype(np.float32), np.ones(len(points_l3), np.float32), names, visibility_fl, pixels_fl2
-    )
-    nothing = np.zeros(0, np.int32)
-    scene_map = SceneMap(
-        dict(zip(names, poses, strict=False)), dict.fromkeys(names, CAMERA), points_l3, np.zeros(len(points_l3)),
-        Tracks(nothing, nothing, np.zeros((0, 2))), True,
+    seen_fl, pixels_fl2 = _seen(dataset, points_l3)
+    return LandmarkSet(
+        points_l3.astype(np.float32), np.ones(len(points_l3), np.float32), [frame.name for frame in frames],
+        np.where(seen_fl, 1, -1).astype(np.int8), pixels_fl2.astype(np.float32),
     )  # fmt: skip
-    return landmarks, scene_map
+
+
+def map_of(dataset: SceneDataset) -> SceneMap:
+    """The map that COLMAP would make, exact: keypoints of the pictures, and every frame that sees one observes it."""
+    frames, detector = dataset.of_split("train"), KeypointDetector()
+    points_n3 = np.concatenate(
+        [_into_space(dataset, frame, detector.detect(dataset.image(frame))) for frame in frames[::4]]
+    )
+    twins = cKDTree(points_n3).query_pairs(0.02, output_type="ndarray")
+    points_n3 = np.delete(points_n3, twins.max(axis=1), axis=0)
+    seen_fn, pixels_fn2 = _seen(dataset, points_n3)
+    point_m, frame_m = np.nonzero(seen_fn.T)
+    tracks = Tracks(point_m.astype(np.int32), frame_m.astype(np.int32), pixels_fn2[frame_m, point_m])
+    poses = {frame.name: frame.T_world_camera for frame in frames}
+    return SceneMap(poses, dict.fromkeys(poses, CAMERA), points_n3, np.zeros(len(points_n3)), tracks, True)
+
+
+def _into_space(dataset: SceneDataset, frame, pixels_n2: np.ndarray) -> np.ndarray:
+    column_n, row_n = np.rint(pixels_n2).astype(int).T
+    z_n = dataset.depth_m(frame)[row_n, column_n].astype(float)
+    local_n3 = np.c_[CAMERA.normalize(pixels_n2), np.ones(len(z_n))] * z_n[:, None]
+    return (local_n3 @ frame.T_world_camera[:3, :3].T + frame.T_world_camera[:3, 3])[z_n > 0]
+
+
+def _seen(dataset: SceneDataset, points_n3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which frame sees which point (F, N), and its pixels (F, N, 2)."""
+    seen, pixels = [], []
+    for frame in dataset.of_split("train"):
+        local_n3 = (points_n3 - frame.T_world_camera[:3, 3]) @ frame.T_world_camera[:3, :3]
+        pixels.append(CAMERA.project(local_n3))
+        inside_n = CAMERA.contains(pixels[-1])
+        agrees_n, _, _ = compare_depth(dataset.depth_m(frame), CAMERA, pixels[-1], local_n3[:, 2], inside_n)
+        seen.append(inside_n & agrees_n)
+    return np.stack(seen), np.stack(pixels)
 
 
 def make_tiny_scene(root: Path) -> TinyScene:
@@ -129,12 +151,12 @@ def make_tiny_scene(root: Path) -> TinyScene:
     place = TinyScene(root / "dataset", root / "tiny.safetensors")
     if place.scene_path.is_file():
         return place
-    poses, depths = make_dataset(place.dataset_root)
+    make_dataset(place.dataset_root)
     config = HeadTrainingConfig(
         width=96, dilations=(1, 2), network_width_px=320, views=3, steps=200, learning_rate=4e-3, held_out=0.1,
         evaluations=1, device="cpu",
     )  # fmt: skip
-    landmarks, scene_map = landmarks_of(place.dataset, poses, depths)
+    landmarks = landmarks_of(place.dataset)
     landmarks.save(place.dataset_root / "landmarks.safetensors")
-    fit_head(HeadData(place.dataset, landmarks, scene_map, config), place.scene_path, config)
+    fit_head(HeadData(place.dataset, landmarks, map_of(place.dataset), config), place.scene_path, config)
     return place

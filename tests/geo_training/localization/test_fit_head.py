@@ -15,8 +15,7 @@ from geo_training.localization.data import HeadData, held_out_frames
 from geo_training.localization.fit import HeadTask, fit_head
 from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import LandmarkSet
-from geo_training.mapping.scene_map import SceneMap, Tracks
-from tiny_scene import CAMERA
+from tiny_scene import map_of
 
 from geo_perception.errors import InputError
 from geo_perception.localization.scene import Scene
@@ -85,14 +84,8 @@ def test_a_share_of_the_slots_is_made_anew_each_epoch(backbone):
 
 def mapped(root, config):
     """The data of the tiny scene, with the map that it was rendered by."""
-    dataset, landmarks = SceneDataset(root), LandmarkSet.load(root)
-    poses = {frame.name: frame.T_world_camera for frame in dataset.frames if frame.name in landmarks.frame_names}
-    points, nothing = landmarks.points_world_l3, np.zeros(0, np.int32)
-    scene_map = SceneMap(
-        poses, dict.fromkeys(poses, CAMERA), points, np.zeros(len(points)), Tracks(nothing, nothing, np.zeros((0, 2))),
-        True,
-    )  # fmt: skip
-    return HeadData(dataset, landmarks, scene_map, config)
+    dataset = SceneDataset(root)
+    return HeadData(dataset, LandmarkSet.load(root), map_of(dataset), config)
 
 
 SHORT = HeadTrainingConfig(
