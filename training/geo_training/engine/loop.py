@@ -34,8 +34,8 @@ class Task(Protocol):
     """What is trained, and on what.
 
     It may also offer `parameter_groups(network) -> list of (parameters, factor of the learning rate)`; without it every
-    parameter learns at the one rate. A parameter in no group is not trained. And `evaluates_start`: whether the network
-    is of use before the first step, so that the history begins with it.
+    parameter learns at the one rate. A parameter in no group is not trained. And `start`, a network that is of use
+    before the first step, on the training device: the history begins with its figures.
     """
 
     network: torch.nn.Module
@@ -140,8 +140,9 @@ def run_loop(
     step, history, before_s = metadata.get("step", 0), metadata.get("history", []), metadata.get("seconds", 0.0)
     if accelerator.is_main_process:
         _write_history(run_dir, history)
-    if not history and getattr(task, "evaluates_start", False):
-        history = [{"step": 0, "seconds": 0.0, "skipped_steps": 0} | task.evaluate(average)]
+    start = getattr(task, "start", None)
+    if not history and start is not None:
+        history = [{"step": 0, "seconds": 0.0, "skipped_steps": 0} | task.evaluate(start)]
         if accelerator.is_main_process:
             _write_history(run_dir, history)
     network, optimizer = accelerator.prepare(network, optimizer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from collections import Counter
@@ -62,14 +61,14 @@ class HeadTask:
         self.rank, self.world, self.embed_backbone = rank, world, embed_backbone
         head = HeadConfig(len(data.landmarks.points_world_l3), tuple(backbone.strides), tuple(backbone.channels),
                           config.width if config.steps else 0, config.dilations, config.fine_width,
-                          config.linear_width)  # fmt: skip
+                          min(config.linear_width, sum(backbone.channels)))  # fmt: skip
         torch.manual_seed(config.seed)
         self.network = LandmarkHead(head).to(memory_format=torch.channels_last)  # faster in half precision
         self.loss_weights = {"seen": 1.0, "unseen": config.negative_weight}
         if self.network.has_fine:
             self.loss_weights["fine"] = 1.0
         self.options = LocalizerOptions()
-        self._start: LandmarkHead | None = None  # as the closed form filled it
+        self.start: LandmarkHead | None = None  # the closed form alone: a fine map that has learned nothing misleads
         self._points: MapPointBuilder | None = None
         self.start_s = self.buffer_s = 0.0  # that the closed form and the buffer took
         self._held_out: list[tuple[View, list[torch.Tensor]]] = []
@@ -126,10 +125,12 @@ class HeadTask:
             if number % kept_every == 0:
                 kept.append(plain)
         if self.network.has_linear:
-            statistics.fill(self.network)
-            self.network.eval()
-            fill_not_visible(self.network, kept)
-            self._start = copy.deepcopy(self.network)
+            start = LandmarkHead(dataclasses.replace(self.network.config, width=0)).eval()
+            for head in (start, self.network):
+                statistics.fill(head)
+            fill_not_visible(start, kept)
+            self.network.invisible_l.copy_(start.invisible_l)
+            self.start = start.to(self.device)
 
     def _features_of(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
         image_b3hw = torch.from_numpy(image_hw3).to(self.device).permute(2, 0, 1)[None].float().contiguous()
@@ -158,11 +159,6 @@ class HeadTask:
         seen_l = (batch.state_bl > 0).any(dim=0)
         drawn_l = torch.rand(len(seen_l), device=seen_l.device) < self.config.unseen_share
         return (seen_l | drawn_l).nonzero()[:, 0]
-
-    @property
-    def evaluates_start(self) -> bool:
-        """Whether the network is of use before the first step, so that the curves begin with what it finds."""
-        return self._start is not None
 
     def evaluate(self, network) -> dict[str, float]:
         """Pixel error and recall on the plain views of the held-out frames."""
@@ -274,10 +270,10 @@ class HeadTask:
     def _better(self, result: LoopResult) -> tuple[LandmarkHead, bool]:
         """What was learned; or what it began from, where that finds more in the held-out frames."""
         history = result.history
-        if self._start is None or len(history) < 2 or _rank(history[0]) <= _rank(history[-1]):
+        if self.start is None or len(history) < 2 or _rank(history[0]) <= _rank(history[-1]):
             return result.network, False
         warn("training made the head worse on the held-out frames; the scene has the head that it began from")
-        return self._start, True
+        return self.start, True
 
 
 def _rank(record: dict) -> tuple[float, float]:
