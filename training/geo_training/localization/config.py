@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training.config import Strict
@@ -59,3 +59,9 @@ class HeadTrainingConfig(Strict):
     seed: int = 0
     device: str = "auto"
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    @model_validator(mode="after")
+    def _has_a_head(self) -> HeadTrainingConfig:
+        if self.steps == 0 and self.linear_width == 0:
+            raise ValueError("steps 0 leaves only the closed form; give linear_width, or steps")
+        return self
