@@ -154,7 +154,7 @@ def make_tiny_scene(root: Path) -> TinyScene:
     make_dataset(place.dataset_root)
     config = HeadTrainingConfig(
         width=96, dilations=(1, 2), network_width_px=320, views=3, steps=200, learning_rate=4e-3, held_out=0.1,
-        evaluations=1, device="cpu",
+        evaluations=1, max_bytes=900_000, device="cpu",
     )  # fmt: skip
     landmarks = landmarks_of(place.dataset)
     landmarks.save(place.dataset_root / "landmarks.safetensors")
