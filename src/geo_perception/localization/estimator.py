@@ -69,7 +69,8 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Detected:
-    """Every landmark's best place in an image, in pixels of `camera`, the network's; found in pixels `scale` as large."""
+    """Every landmark's best place in an image, in pixels of the network's `camera`, though found in pixels `scale` as
+    large."""
 
     pixels_l2: np.ndarray
     score_l: np.ndarray

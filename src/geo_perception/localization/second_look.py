@@ -96,6 +96,7 @@ class PointSearch:
         self._descriptors_ad = torch.from_numpy(points.descriptors_ad.astype(np.float32) / 127).to(device)
         self._projection_dc = torch.from_numpy(points.projection_dc.astype(np.float32)).to(device)
         self._offset_d = torch.from_numpy(points.offset_d.astype(np.float32)).to(device)
+        self._log_range_a2 = np.log(np.maximum(points.range_a2, 1e-9))
         # Where there are more than may be looked at, a fixed draw of them is.
         self._keypoints = KeypointDetector() if self.options.keypoints else None
         self._order_a = np.random.default_rng(0).permutation(len(points))
@@ -157,26 +158,28 @@ class PointSearch:
         looks most as it did in the map."""
         options, points = self.options, self.points
         ray_a3 = T_map_camera[:3, 3] - points.points_map_a3
-        range_a = np.linalg.norm(ray_a3, axis=1)
-        inside_a = camera.contains(camera.project(-ray_a3 @ T_map_camera[:3, :3]))
-        turn_a = np.arccos(np.clip((ray_a3 * points.direction_a3).sum(axis=1) / np.maximum(range_a, 1e-9), -1, 1))
-        turn_a = np.maximum(turn_a - points.cone_rad_a, 0)
+        inside = np.flatnonzero(camera.contains(camera.project(-ray_a3 @ T_map_camera[:3, :3])))
+        ray_n3 = ray_a3[inside]
+        range_n = np.maximum(np.linalg.norm(ray_n3, axis=1), 1e-9)
+        turn_n = np.arccos(np.clip((ray_n3 * points.direction_a3[inside]).sum(axis=1) / range_n, -1, 1))
+        turn_n = np.maximum(turn_n - points.cone_rad_a[inside], 0)
         # In half the pixels a point looks as if it were twice as far away.
-        log_range_la = np.log(np.maximum(range_a, 1e-9)) + np.log(2.0) * np.arange(levels)[:, None]
-        near_a, far_a = np.log(np.maximum(points.range_a2, 1e-9)).T
-        off_la = np.maximum(np.maximum(near_a - log_range_la, log_range_la - far_a), 0)
-        level_a = off_la.argmin(axis=0)
-        off_a = off_la.min(axis=0)
-        index = np.flatnonzero(inside_a & (turn_a <= options.cone_slack_rad) & (off_a <= np.log(options.range_slack)))
+        log_range_ln = np.log(range_n) + np.log(2.0) * np.arange(levels)[:, None]
+        near_n, far_n = self._log_range_a2[inside].T
+        off_ln = np.maximum(np.maximum(near_n - log_range_ln, log_range_ln - far_n), 0)
+        level_n, off_n = off_ln.argmin(axis=0), off_ln.min(axis=0)
+        fits = np.flatnonzero((turn_n <= options.cone_slack_rad) & (off_n <= np.log(options.range_slack)))
         # Of a point's appearances the one that was seen most like this.
-        order = index[np.argsort(turn_a[index] / options.cone_slack_rad + off_a[index], kind="stable")]
-        _, first = np.unique(points.point_a[order], return_index=True)
-        chosen = order[first]
-        return chosen, level_a[chosen]
+        fits = fits[np.argsort(turn_n[fits] / options.cone_slack_rad + off_n[fits], kind="stable")]
+        _, first = np.unique(points.point_a[inside[fits]], return_index=True)
+        chosen = fits[first]
+        return inside[chosen], level_n[chosen]
 
     def _search(self, T_map_camera, levels: _Levels, radius_px: float, limit: int) -> tuple[PointMatches, int]:
         camera = levels.camera(0)
         index_m, level_m = self.visible(T_map_camera, camera)
+        wanted_m = np.bincount(level_m, minlength=LEVELS)[level_m] >= _MIN_SHARE * len(level_m)
+        index_m, level_m = index_m[wanted_m], level_m[wanted_m]
         if len(index_m) > limit:
             few = np.argsort(self._order_a[index_m])[:limit]
             index_m, level_m = index_m[few], level_m[few]
@@ -242,6 +245,7 @@ class PointSearch:
         return F.normalize(fine_nd, dim=1), (int(size[0]), int(size[1]))
 
 
+_MIN_SHARE = 0.1  # of the points; for fewer a level's features are not worth their time
 _SHARPNESS = 20.0  # of the expectation around the best cell
 _MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")
 

@@ -32,7 +32,10 @@ class HeadTrainingConfig(Strict):
     )
     closed_form_frames: int = Field(300, ge=1, description="frames that the closed form and the map points are made of")
     bytes_per_frame: int = Field(
-        8000, ge=0, description="size of the scene file for each mapped frame: map points are added up to it"
+        8000,
+        ge=0,
+        description="size of the scene file for each mapped frame: map points are added up to it, and up to "
+        "half of it in any case",
     )
     max_bytes: int | None = Field(None, ge=0, description="size of the scene file, instead")
     dilations: tuple[int, ...] = (1, 2, 4, 1)

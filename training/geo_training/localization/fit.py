@@ -244,11 +244,9 @@ class HeadTask:
         network, began_better = self._better(result)
         noise = self.noise_model(network) if self.data.held_out else self.data.usual_noise
         scene = _scene_of(self.data, self.backbone, network, noise, self.config)
-        head_bytes = scene.size_bytes()
-        budget_bytes = self.config.max_bytes or self.config.bytes_per_frame * len(self.data.frames)
-        scene.points = self._points.build(budget_bytes - head_bytes) if self._points is not None else None
-        if scene.points is None and self.config.max_bytes:
-            warn(f"the head alone takes {head_bytes} bytes: there is no room for map points, so no second look")
+        scene.points = self._points.build(self._point_bytes(scene.size_bytes())) if self._points is not None else None
+        if scene.points is None:
+            warn("the scene carries no map points, so it has no second look; allow it more --bytes, or map more")
         if scene.points is not None:
             learned = [self.data.rows[index] for index in self.data.training]
             scene.places_kl = group_views(self.data.landmarks.visibility_fl[learned] == SEEN)
@@ -266,6 +264,13 @@ class HeadTask:
         scene.header |= {"figures": finite(metrics)}
         scene.save(out, self.embed_backbone)
         return metrics | {"scene_bytes": out.stat().st_size}
+
+    def _point_bytes(self, head_bytes: int) -> int:
+        """What map points may take beside the head."""
+        if self.config.max_bytes is not None:
+            return self.config.max_bytes - head_bytes
+        usual_bytes = self.config.bytes_per_frame * len(self.data.frames)
+        return max(usual_bytes - head_bytes, usual_bytes // 2)
 
     def _better(self, result: LoopResult) -> tuple[LandmarkHead, bool]:
         """What was learned; or what it began from, where that finds more in the held-out frames."""
