@@ -106,10 +106,56 @@ def test_a_head_config_survives_its_header():
     assert HeadConfig.from_header(header) == config
 
 
-@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8, 16), (32, 8)])
-def test_a_head_without_its_normalizations_answers_the_same(strides):
+def test_a_header_of_before_there_was_a_linear_part_means_a_head_without_one():
+    header = HeadConfig(5, (4, 8), (3, 4), 16, (1,)).to_header()
+    del header["linear_width"]
+    head = LandmarkHead(HeadConfig.from_header(header))
+    assert not head.has_linear
+    assert not any(name.startswith("linear") for name in head.state_dict())
+    head.load_state_dict(LandmarkHead(HeadConfig(5, (4, 8), (3, 4), 16, (1,))).state_dict())
+
+
+def head_of(width: int, linear_width: int) -> LandmarkHead:
+    return LandmarkHead(HeadConfig(7, (4, 8, 32), (3, 4, 6), width, (1,), linear_width=linear_width)).eval()
+
+
+def test_a_head_of_two_parts_says_the_sum_of_what_each_says():
     torch.manual_seed(0)
-    config = HeadConfig(landmarks=7, strides=strides, channels=(6,) * len(strides), width=24, dilations=(1, 2))
+    both, learned, linear = head_of(16, 5), head_of(16, 0), head_of(0, 5)
+    for part in (learned, linear):
+        part.load_state_dict({name: value for name, value in both.state_dict().items() if name in part.state_dict()})
+    features = [torch.randn(2, c, 64 // stride, 96 // stride) for c, stride in ((3, 4), (4, 8), (6, 32))]
+    for landmarks in (None, torch.tensor([4, 1])):
+        with torch.no_grad():
+            maps, one, other = (head(features, landmarks) for head in (both, learned, linear))
+        torch.testing.assert_close(maps.logits_blhw, one.logits_blhw + other.logits_blhw)
+        torch.testing.assert_close(maps.fine_bdhw, one.fine_bdhw)
+        assert other.fine_bdhw is None
+
+
+def test_the_linear_part_averages_finer_features_over_a_cell_and_spreads_coarser_ones():
+    head = LandmarkHead(HeadConfig(1, (4, 8, 16), (1, 1, 1), width=0, linear_width=1))
+    with torch.no_grad():
+        for project in head.linear_project:
+            project.weight.fill_(1.0)
+        head.linear_project[0].bias.fill_(100.0)
+        head.linear_heatmap.weight.fill_(2.0)
+        head.linear_heatmap.bias.fill_(0.5)
+    fine = torch.zeros(1, 1, 4, 4)
+    fine[0, 0, 2:, :2] = torch.tensor([[1.0, 2.0], [3.0, 6.0]])  # the mean of the lower left cell is 3
+    own = torch.tensor([[[[10.0, 20.0], [30.0, 40.0]]]])
+    coarse = torch.full((1, 1, 1, 1), 1000.0)
+    with torch.no_grad():
+        logits_hw = head([fine, own, coarse]).logits_blhw[0, 0]
+    # Twice the sum of the fine mean, the own value, 1000 and the bias of 100, and a half.
+    assert logits_hw.tolist() == [[2220.5, 2240.5], [2 * (3 + 30 + 1000 + 100) + 0.5, 2280.5]]
+
+
+@pytest.mark.parametrize("linear_width", [0, 5])
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8, 16), (32, 8)])
+def test_a_head_without_its_normalizations_answers_the_same(strides, linear_width):
+    torch.manual_seed(0)
+    config = HeadConfig(7, strides, (6,) * len(strides), width=24, dilations=(1, 2), linear_width=linear_width)
     head = LandmarkHead(config).eval()
     for module in head.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
