@@ -51,7 +51,7 @@ def parse_bytes(text: str) -> int:
         size = float(number) * factor
     except ValueError:
         size = -1.0
-    if not 0 < size < 1e15:
+    if not 1 <= size < 1e15:
         raise typer.BadParameter(f"'{text}' is not a size; give bytes, or a number with k, M or G, such as 1M")
     return int(size)
 

@@ -1,5 +1,6 @@
 """The training loop: it learns, and an interrupted run ends where an uninterrupted one does."""
 
+import copy
 import json
 import resource
 from types import SimpleNamespace
@@ -58,6 +59,26 @@ def test_the_history_holds_every_term_and_figure(tmp_path):
     assert history[0]["skipped_steps"] == 0
     assert history[0]["only_logged"] == pytest.approx(5.0)
     assert history[0]["loss"] == pytest.approx(history[0]["squared"])
+
+
+def test_a_network_of_use_before_the_first_step_begins_the_history(tmp_path):
+    task = LineTask()
+    task.start = torch.nn.Linear(1, 1).requires_grad_(False)
+    task.start.weight.fill_(7.0)
+    history = run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f").history
+    assert history[0] == {"step": 0, "seconds": 0.0, "skipped_steps": 0, "weight": 7.0}
+    assert [record["step"] for record in history] == [0, 20, 40, 60]
+    assert json.loads((tmp_path / "history.jsonl").read_text().splitlines()[0]) == history[0]
+
+
+def test_no_steps_leave_the_network_as_it_is(tmp_path):
+    task = LineTask()
+    task.start = copy.deepcopy(task.network).requires_grad_(False)
+    weight = float(task.start.weight)
+    result = run_loop(task, LoopConfig(steps=0, learning_rate=0.1), tmp_path, make_accelerator(CPU), "f")
+    assert float(result.network.weight) == weight
+    assert result.history == [{"step": 0, "seconds": 0.0, "skipped_steps": 0, "weight": weight}]
+    assert task.made == []
 
 
 def interrupted(folder, fingerprint="f"):

@@ -14,10 +14,12 @@ from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.data import HeadData, held_out_frames
 from geo_training.localization.fit import HeadTask, fit_head
 from geo_training.localization.views import View
-from geo_training.mapping.landmark_set import LandmarkSet
+from geo_training.mapping.landmark_set import SEEN, LandmarkSet
 from tiny_scene import map_of
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import pose_error
+from geo_perception.localization.estimator import Localizer
 from geo_perception.localization.scene import Scene
 from geo_perception.runtime.backbone import create_backbone
 
@@ -172,6 +174,114 @@ def test_a_changed_map_does_not_go_on_from_an_old_checkpoint(tiny_scene, tmp_pat
     fit_head(mapped(moved, SHORT), out, SHORT)  # the same data elsewhere
     assert len(steps) == 3
     assert out.is_file()
+
+
+CLOSED_FORM = SHORT.model_copy(update={"steps": 0, "max_bytes": 400_000, "held_out": 0.1})
+
+
+@pytest.fixture(scope="module")
+def closed_form(tiny_scene, tmp_path_factory):
+    """What a training of no steps gives."""
+    out = tmp_path_factory.mktemp("closed_form") / "s.safetensors"
+    return fit_head(mapped(tiny_scene.dataset_root, CLOSED_FORM), out, CLOSED_FORM)
+
+
+def test_no_steps_give_a_scene_that_localizes(tiny_scene, closed_form):
+    localizer, dataset = Localizer.load(closed_form.path, "cpu"), tiny_scene.dataset
+    assert localizer.scene.head.config.width == 0
+    errors = []
+    for frame in dataset.of_split("test"):
+        result = localizer.estimate(dataset.image(frame), dataset.camera(frame))
+        assert result.localized, result.detail
+        assert 0.6 * result.searched_points <= result.agreeing_points <= result.searched_points
+        errors.append(pose_error(frame.T_world_camera, result.T_map_camera)[0])
+    assert max(errors) < 0.02
+
+
+def test_the_history_begins_before_the_first_step(closed_form):
+    rows = [json.loads(line) for line in (closed_form.run_dir / "history.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0]
+    assert rows[0]["held_out_localized"] == 1.0
+    assert closed_form.metrics["held_out_px"] == rows[0]["held_out_px"] < 8
+    assert closed_form.metrics["step"] == 0
+    assert (closed_form.run_dir / "curves.html").is_file()
+
+
+def test_a_scene_is_as_large_as_it_was_asked_to_be(closed_form):
+    size = closed_form.path.stat().st_size
+    assert 0.95 * 400_000 < size < 1.02 * 400_000
+    assert closed_form.metrics["scene_bytes"] == size
+    assert closed_form.metrics["map_points"] == len(Scene.load(closed_form.path).points) > 500
+
+
+def test_a_scene_without_room_for_map_points_has_the_head_alone_and_says_so(tiny_scene, tmp_path, capsys):
+    out, config = tmp_path / "s.safetensors", CLOSED_FORM.model_copy(update={"max_bytes": 50_000, "held_out": 0.0})
+    result = fit_head(mapped(tiny_scene.dataset_root, config), out, config)
+    assert "carries no map points, so it has no second look; allow it more --bytes" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert result.metrics["map_points"] == 0
+    scene, dataset = Scene.load(out), tiny_scene.dataset
+    assert scene.points is None
+    frame = dataset.of_split("test")[0]
+    found = Localizer(scene, "cpu").estimate(dataset.image(frame), dataset.camera(frame))
+    assert found.localized
+    assert found.searched_points == 0
+
+
+def test_the_training_begins_exactly_at_the_closed_form(tiny_scene):
+    config = SHORT.model_copy(update={"fine_width": 8})
+    task = HeadTask(mapped(tiny_scene.dataset_root, config), create_backbone(), torch.device("cpu"))
+    task.prepare()
+    view = task.data.view(task.data.training[0], 0, 0)
+    features = task._features_of(view.image_hw3)
+    with torch.no_grad():
+        begun, start = task.network.eval()(features), task.start(features)
+    torch.testing.assert_close(begun.logits_blhw, start.logits_blhw)
+    torch.testing.assert_close(begun.invisible_l, start.invisible_l)
+    assert start.fine_bdhw is None  # what has learned nothing moves no place
+    assert begun.fine_bdhw is not None
+    seen_l = view.state_l == SEEN
+    off_px = np.linalg.norm(task.start.find(start).pixels_bl2[0].numpy() - view.pixels_l2, axis=1)[seen_l]
+    assert np.median(off_px) < 8  # a cell
+
+
+def test_a_training_that_makes_the_head_worse_keeps_the_one_it_began_from(tiny_scene, tmp_path, capsys):
+    out = tmp_path / "s.safetensors"
+    config = SHORT.model_copy(update={"learning_rate": 3.0, "held_out": 0.1, "steps": 1, "evaluations": 1})
+    result = fit_head(mapped(tiny_scene.dataset_root, config), out, config)
+    assert "training made the head worse on the held-out frames" in " ".join(capsys.readouterr().err.split())
+    first, last = result.history
+    assert (first["step"], last["step"]) == (0, 1)
+    assert first["held_out_recall_5cm_5deg"] >= last["held_out_recall_5cm_5deg"]
+    assert result.metrics["held_out_px"] == first["held_out_px"] != last["held_out_px"]
+    head = Scene.load(out).head
+    assert head.config.width == 0
+    assert head.has_linear
+
+
+def test_a_head_without_closed_form_is_learned_alone(tiny_scene, tmp_path):
+    out, config = tmp_path / "s.safetensors", SHORT.model_copy(update={"linear_width": 0, "held_out": 0.1})
+    result = fit_head(mapped(tiny_scene.dataset_root, config), out, config)
+    assert [record["step"] for record in result.history] == [1, 2]
+    assert not Scene.load(out).head.has_linear
+
+
+def test_no_steps_and_no_closed_form_are_no_head(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("steps: 0\nlinear_width: 0\n")
+    with pytest.raises(InputError, match="steps 0 leaves only the closed form"):
+        HeadTrainingConfig.load(path)
+
+
+@pytest.mark.parametrize("size", ["large", "-1", "0", "3T"])
+def test_a_size_that_is_none_is_told_before_the_dataset_is_looked_at(tmp_path, size):
+    result = invoke(
+        train, "localization", "head", tmp_path / "none", "--out", tmp_path / "s.safetensors", "--bytes", size
+    )
+    assert result.exit_code == 2
+    assert f"'{size}' is not a size" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_several_processes_share_an_epoch(backbone):
