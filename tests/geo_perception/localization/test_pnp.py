@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import chi2
 
 from geo_perception.geometry import Camera, invert_pose, make_pose, pose_error, so3_exp, so3_log
-from geo_perception.localization.pnp import refine_pose, reprojection_px, solve_pose
+from geo_perception.localization.pnp import PoseOptions, refine_pose, refine_solution, reprojection_px, solve_pose
 
 CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
 T_TRUE = make_pose(so3_exp(np.array([0.2, -0.4, 0.1])), np.array([1.0, -2.0, 0.5]))
@@ -152,3 +152,50 @@ def test_noise_larger_than_stated_widens_the_covariance():
 def test_points_behind_the_camera_are_infinitely_far_off():
     behind_13 = (T_TRUE[:3, 3] - T_TRUE[:3, 2])[None]
     assert reprojection_px(T_TRUE, np.zeros((1, 2)), behind_13, CAMERA)[0] == np.inf
+
+
+T_NEAR = make_pose(so3_exp(np.array([0.003, -0.002, 0.001])) @ T_TRUE[:3, :3], T_TRUE[:3, 3] + [0.005, -0.005, 0.003])
+
+
+def test_a_pose_nearby_becomes_the_exact_one_without_a_search():
+    points_n3, pixels_n2 = scene(30)
+    solution = refine_solution(T_NEAR, pixels_n2, points_n3, np.ones(30), CAMERA)
+    assert max(pose_error(T_TRUE, solution.T_map_camera)) < 1e-6
+    assert solution.inlier_n.all()
+    assert solution.residual_px_n.max() < 1e-3
+
+
+def test_points_far_from_their_projections_neither_pull_nor_agree():
+    points_n3, pixels_n2 = scene(40)
+    pixels_n2[:10] += 30.0
+    solution = refine_solution(T_NEAR, pixels_n2, points_n3, np.ones(40), CAMERA)
+    assert max(pose_error(T_TRUE, solution.T_map_camera)) < 1e-6
+    np.testing.assert_array_equal(solution.inlier_n, np.arange(40) >= 10)
+    np.testing.assert_allclose(solution.residual_px_n[:10], 30 * 2**0.5, rtol=1e-3)
+
+
+def test_points_near_their_projections_must_also_agree_within_their_own_sigmas():
+    points_n3, pixels_n2 = scene(40)
+    pixels_n2[:5] += [6.0, 0.0]
+    sigma_px_n = np.full(40, 1.0)
+    sigma_px_n[3:5] = 3.0  # 6 px are 6 sigmas of the first three, 2 sigmas of these
+    solution = refine_solution(T_NEAR, pixels_n2, points_n3, sigma_px_n, CAMERA)
+    np.testing.assert_array_equal(np.flatnonzero(~solution.inlier_n), [0, 1, 2])
+
+
+def test_refinement_begins_with_the_points_that_it_is_given():
+    points_n3, pixels_n2 = scene(40)
+    far = make_pose(so3_exp(np.array([0, 0.05, 0])) @ T_TRUE[:3, :3], T_TRUE[:3, 3])  # 25 px: none is near
+    assert refine_solution(far, pixels_n2, points_n3, np.ones(40), CAMERA) is None
+    given = refine_solution(far, pixels_n2, points_n3, np.ones(40), CAMERA, inlier_n=np.arange(40) < 8)
+    assert max(pose_error(T_TRUE, given.T_map_camera)) < 1e-6
+    assert given.inlier_n.all()
+    wide = refine_solution(far, pixels_n2, points_n3, np.ones(40), CAMERA, PoseOptions(max_error_px=60.0))
+    assert max(pose_error(T_TRUE, wide.T_map_camera)) < 1e-6
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_fewer_than_four_points_give_no_refined_pose(count):
+    points_n3, pixels_n2 = scene(8)
+    none = refine_solution(T_NEAR, pixels_n2[:count], points_n3[:count], np.ones(count), CAMERA)
+    assert none is None

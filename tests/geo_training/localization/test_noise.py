@@ -2,18 +2,23 @@
 
 import numpy as np
 import pytest
+import torch
 from geo_training.localization.noise import (
     NEW_RECORDING_MARGIN,
     HeldOutView,
     fit_covariance,
+    fit_look_noise,
     fit_pixel_noise,
     normalized_errors,
 )
+from made_up_points import CAMERA as MADE_UP_CAMERA
+from made_up_points import STRIDE, T_TRUE, MadeUp
 from scipy.stats import chi2
 
 from geo_perception.geometry import Camera, make_pose, so3_exp
 from geo_perception.localization.estimator import LocalizerOptions
-from geo_perception.localization.scene import NoiseModel
+from geo_perception.localization.scene import NoiseModel, Scene
+from geo_perception.localization.second_look import PointSearch, SecondLookOptions
 
 CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
 
@@ -74,3 +79,42 @@ def test_a_view_without_detections_does_not_localize():
     error_m6, _, distances = normalized_errors([blind], landmarks_l3, NoiseModel(), LocalizerOptions())
     assert len(error_m6) == 0
     assert distances == [(np.inf, np.inf)]
+
+
+def test_the_second_look_s_sigma_is_how_far_points_of_a_similarity_are_off():
+    """Points of similarity 0.75 are seen a cell (4 px) to the right of where they are, those of 1 where they are."""
+    world = MadeUp(120)
+    odd_n = np.arange(120) % 2 == 1
+    points = world.map_points()
+    world.column_n = world.column_n + odd_n
+    blurred_nd = world.descriptors_nd.copy()
+    aside_nd = np.roll(blurred_nd, 7, axis=1)
+    aside_nd -= (aside_nd * blurred_nd).sum(axis=1, keepdims=True) * blurred_nd
+    aside_nd /= np.linalg.norm(aside_nd, axis=1, keepdims=True)
+    blurred_nd[odd_n] = (0.75 * blurred_nd + (1 - 0.75**2) ** 0.5 * aside_nd)[odd_n]
+    world.descriptors_nd = blurred_nd
+    # The landmarks of the first look are the points themselves, found where they are.
+    state_n = np.ones(120, np.int8)
+    view = HeldOutView(world.pixels_n2, np.full(120, 0.9), world.pixels_n2, state_n, MADE_UP_CAMERA, T_TRUE)
+    search = PointSearch(points, [STRIDE], torch.device("cpu"), SecondLookOptions(keypoints=False))
+    start = Scene.usual_look_noise()
+    fitted = fit_look_noise(
+        [view] * 2, points.points_map_a3, NoiseModel(), LocalizerOptions(), search, lambda _, level: world.level(level),
+        start,
+    )  # fmt: skip
+    # The median of a Rayleigh distribution is 1.1774 sigma; nothing is stated to be better than 0.3 px.
+    assert fitted.sigma_of(np.array([0.75]))[0] == pytest.approx(4 / 1.1774, rel=0.05)
+    assert fitted.sigma_of(np.array([1.0]))[0] == pytest.approx(0.3, abs=0.1)
+    assert fitted.covariance_scale == start.covariance_scale  # two poses are too few
+
+
+def test_a_second_look_that_finds_nothing_leaves_the_noise_as_it_is():
+    world, other = MadeUp(60), MadeUp(60, seed=1)
+    view = HeldOutView(world.pixels_n2, np.zeros(60), world.pixels_n2, np.ones(60, np.int8), MADE_UP_CAMERA, T_TRUE)
+    points = world.map_points()
+    search = PointSearch(points, [STRIDE], torch.device("cpu"), SecondLookOptions(keypoints=False))
+    start = Scene.usual_look_noise()
+    level_of = lambda _, level: other.level(level)  # noqa: E731 - short
+    assert start == fit_look_noise(
+        [view], points.points_map_a3, NoiseModel(), LocalizerOptions(), search, level_of, start
+    )
