@@ -16,6 +16,7 @@ from geo_perception.geometry import Camera, pose_error
 from geo_perception.localization.estimator import Localizer, LocalizerOptions
 from geo_perception.localization.result import Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
+from geo_perception.runtime.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,72 @@ def test_images_that_training_did_not_see_are_placed(localizer, queries):
     distance_m, angle_rad = np.median(errors, axis=0)
     assert distance_m < 0.06
     assert np.degrees(angle_rad) < 1.5
+
+
+@pytest.fixture(scope="module")
+def landmarks_only(tiny_scene) -> Localizer:
+    return Localizer.load(tiny_scene.scene_path, "cpu", LocalizerOptions(second_look=False))
+
+
+def test_the_second_look_is_nearer_and_says_what_it_searched_and_found(localizer, landmarks_only, queries):
+    errors = []
+    for image, camera, T_true in queries:
+        looked, plain = localizer.estimate(image, camera), landmarks_only.estimate(image, camera)
+        assert 100 < 0.8 * looked.searched_points < looked.agreeing_points <= looked.searched_points
+        agreeing = int(looked.detections.inlier_n.sum())
+        assert looked.detail == (
+            f"{looked.agreeing_points} of {looked.searched_points} map points and {agreeing} landmarks agree"
+        )
+        assert (plain.searched_points, plain.agreeing_points) == (0, 0)
+        assert set(looked.timings_s) == {"prepare", "network", "pose", "second_look", "total"}
+        parts_s = [seconds for name, seconds in looked.timings_s.items() if name != "total"]
+        assert sum(parts_s) == pytest.approx(looked.timings_s["total"])
+        errors.append([pose_error(T_true, result.T_map_camera)[0] for result in (looked, plain)])
+    looked_m, plain_m = np.median(errors, axis=0)
+    assert looked_m < 0.005
+    assert looked_m < 0.5 * plain_m
+
+
+def test_a_scene_without_map_points_is_localized_by_its_landmarks(tiny_scene, landmarks_only, queries):
+    scene = Scene.load(tiny_scene.scene_path)
+    scene.points = scene.places_kl = None
+    image, camera, _ = queries[0]
+    result = Localizer(scene, "cpu").estimate(image, camera)
+    np.testing.assert_array_equal(result.T_map_camera, landmarks_only.estimate(image, camera).T_map_camera)
+
+
+def test_a_pose_from_which_too_few_map_points_are_seen_is_refused(tiny_scene, queries):
+    strict = Localizer.load(tiny_scene.scene_path, "cpu", LocalizerOptions(min_share=1.01))
+    result = strict.estimate(*queries[0][:2])
+    assert result.verdict is Verdict.NO_CONSENSUS
+    assert result.T_map_camera is None
+    assert 100 < result.agreeing_points < result.searched_points
+    assert result.detail == (
+        f"only {result.agreeing_points} of {result.searched_points} map points are seen where the landmarks have the "
+        "camera"
+    )
+
+
+def test_landmarks_that_are_confused_everywhere_do_not_pass_the_map_points(tiny_scene, queries):
+    """The landmarks have a wrong place, all of them alike; what is seen there is something else."""
+    scene = Scene.load(tiny_scene.scene_path)
+    scene.landmarks_map_l3 = scene.landmarks_map_l3 + [0.0, 0.0, 1.0]
+    image, camera, _ = queries[0]
+    assert not Localizer(scene, "cpu").estimate(image, camera).localized
+    assert Localizer(scene, "cpu", LocalizerOptions(second_look=False)).estimate(image, camera).localized
+
+
+def test_places_are_asked_where_the_whole_scene_gives_no_pose(tiny_scene, queries):
+    image, camera, T_true = queries[0]
+    # With a score that none reaches, the landmarks of the whole scene are too few; those of a place need less.
+    asked, not_asked = (
+        Localizer.load(tiny_scene.scene_path, "cpu", LocalizerOptions(min_score=2.0, places=places))
+        for places in (4, 0)
+    )
+    result = asked.estimate(image, camera)
+    assert result.localized
+    assert pose_error(T_true, result.T_map_camera)[0] < 0.01
+    assert not_asked.estimate(image, camera).verdict is Verdict.TOO_FEW_LANDMARKS
 
 
 def test_a_camera_of_another_size_and_focal_length_is_placed_too(localizer, queries):
@@ -215,13 +282,66 @@ def test_a_scene_made_with_another_backbone_is_refused(tiny_scene, tmp_path):
 
 
 def test_a_scene_that_lacks_a_tensor_is_refused(tiny_scene, tmp_path):
-    from geo_perception.runtime.weights import load_weights, save_weights
-
     tensors, header = load_weights(tiny_scene.scene_path, "scene", 1)
     del tensors["head.heatmap.weight"]
     save_weights(tmp_path / "cut.safetensors", tensors, header)
     with pytest.raises(InputError, match="lacks parts of a scene"):
         Scene.load(tmp_path / "cut.safetensors")
+
+
+@pytest.mark.parametrize(
+    "name", ["points.point_a", "points.descriptors_ad", "points.low_high_23", "points.projection_dc"]
+)
+def test_a_scene_that_lacks_a_part_of_its_map_points_is_refused_in_one_line(tiny_scene, tmp_path, name):
+    tensors, header = load_weights(tiny_scene.scene_path, "scene", 1)
+    del tensors[name]
+    save_weights(tmp_path / "cut.safetensors", tensors, header)
+    with pytest.raises(InputError, match="lacks parts of a scene; make it again") as told:
+        Scene.load(tmp_path / "cut.safetensors")
+    assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("points.descriptors_ad", np.s_[:-1]),
+        ("points.offset_d", np.s_[:-1]),
+        ("points.descriptors_ad", np.s_[:, 0]),
+        ("places_kl", np.s_[0]),
+    ],
+)
+def test_a_scene_whose_map_points_do_not_fit_together_is_refused(tiny_scene, tmp_path, name, part):
+    tensors, header = load_weights(tiny_scene.scene_path, "scene", 1)
+    tensors[name] = tensors[name][part]
+    save_weights(tmp_path / "cut.safetensors", tensors, header)
+    with pytest.raises(InputError, match="lacks parts of a scene"):
+        Scene.load(tmp_path / "cut.safetensors")
+
+
+def test_a_scene_of_before_there_were_map_points_loads(tiny_scene, tmp_path, queries):
+    tensors, header = load_weights(tiny_scene.scene_path, "scene", 1)
+    new = ("points.", "places_kl", "head.linear_")
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(new)}
+    del header["look_noise"], header["head"]["linear_width"]
+    save_weights(tmp_path / "old.safetensors", tensors, header)
+    scene = Scene.load(tmp_path / "old.safetensors")
+    assert not scene.head.has_linear
+    assert scene.points is scene.places_kl is None
+    assert scene.look_noise == scene.noise
+    assert Localizer(scene, "cpu").estimate(*queries[0][:2]).searched_points == 0
+
+
+def test_what_a_scene_carries_for_the_second_look_survives_its_file(tiny_scene, tmp_path):
+    scene = Scene.load(tiny_scene.scene_path)
+    assert scene.look_noise != scene.noise
+    L = len(scene.landmarks_map_l3)
+    scene.places_kl = np.random.default_rng(0).random((5, L)) < 0.3
+    scene.save(tmp_path / "again.safetensors")
+    again = Scene.load(tmp_path / "again.safetensors")
+    np.testing.assert_array_equal(again.places_kl, scene.places_kl)
+    assert again.look_noise == scene.look_noise
+    np.testing.assert_allclose(again.points.points_map_a3, scene.points.points_map_a3, atol=1e-9)
+    np.testing.assert_array_equal(again.points.descriptors_ad, scene.points.descriptors_ad)
 
 
 def test_a_file_of_another_program_is_refused(tmp_path):
