@@ -28,6 +28,7 @@ from geo_perception.localization.keypoints import KeypointDetector
 
 CAMERA = Camera(320, 224, 210.0, 210.0, 159.5, 111.5)
 FRAMES, LANDMARKS = 44, 64
+_ROOM = 4
 _ROOT = Path(__file__).resolve().parents[2]
 _MAKERS = (
     "tests/support/tiny_scene.py",
@@ -75,11 +76,24 @@ def tiny_poses() -> list[np.ndarray]:
     return poses
 
 
+def tiny_pose(forward_m: float) -> np.ndarray:
+    """From the middle of where the scene was seen, so far towards the wall."""
+    T_world_camera = camera_pose(np.array([0.0, 0.0, 1.4]), np.radians(65), 0.0, 0.0)
+    T_world_camera[:3, 3] += forward_m * T_world_camera[:3, 2]
+    return T_world_camera
+
+
+def tiny_view(T_world_camera: np.ndarray) -> np.ndarray:
+    """What the scene's camera sees from anywhere (RGB)."""
+    room = Room.generate(_ROOM)
+    return render(room, CAMERA, T_world_camera, Lighting.daylight(room), supersample=1).image_rgb
+
+
 def make_dataset(root: Path) -> None:
     """Renders the frames into a dataset at `root`."""
-    room = Room.generate(4)
+    room = Room.generate(_ROOM)
     lighting = Lighting.daylight(room)
-    with SceneWriter(root, sources=["synthetic room 4"], overwrite=True) as writer:
+    with SceneWriter(root, sources=[f"synthetic room {_ROOM}"], overwrite=True) as writer:
         camera_id = writer.add_camera(CAMERA)
         for index, T_world_camera in enumerate(tiny_poses()):
             shown = render(room, CAMERA, T_world_camera, lighting, supersample=1)

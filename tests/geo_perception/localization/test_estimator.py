@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tiny_scene import CAMERA, tiny_pose, tiny_view
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, pose_error
@@ -131,6 +132,18 @@ def view_of(localizer, image, camera, monkeypatch) -> np.ndarray:
 
 def stop():
     raise StopIteration
+
+
+@pytest.mark.parametrize("forward_m", [1.5, 1.7])
+def test_from_less_than_half_the_distance_the_pose_is_found_in_the_half_of_the_image(
+    localizer, landmarks_only, forward_m
+):
+    T_true = tiny_pose(forward_m)
+    image = tiny_view(T_true)
+    assert landmarks_only.estimate(image, CAMERA).verdict is Verdict.TOO_FEW_LANDMARKS
+    result = localizer.estimate(image, CAMERA)
+    assert result.localized, result.detail
+    assert pose_error(T_true, result.T_map_camera)[0] < 0.01
 
 
 @pytest.mark.parametrize("shrink", [2, 3, 5])
