@@ -71,6 +71,18 @@ def test_a_network_of_use_before_the_first_step_begins_the_history(tmp_path):
     assert json.loads((tmp_path / "history.jsonl").read_text().splitlines()[0]) == history[0]
 
 
+def test_a_resumed_history_begins_once(tmp_path):
+    for stop_after in (33, None):
+        task = LineTask(stop_after)
+        task.start = copy.deepcopy(task.network).requires_grad_(False)
+        if stop_after is None:
+            history = run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f").history
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                run_loop(task, CONFIG, tmp_path, make_accelerator(CPU), "f")
+    assert [record["step"] for record in history] == [0, 20, 40, 60]
+
+
 def test_no_steps_leave_the_network_as_it_is(tmp_path):
     task = LineTask()
     task.start = copy.deepcopy(task.network).requires_grad_(False)

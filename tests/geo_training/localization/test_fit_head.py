@@ -12,7 +12,7 @@ from geo_training.datasets.scene import SceneDataset
 from geo_training.localization.buffer import FeatureBuffer
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.data import HeadData, held_out_frames
-from geo_training.localization.fit import HeadTask, fit_head
+from geo_training.localization.fit import HeadTask, _rank, fit_head
 from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import SEEN, LandmarkSet
 from tiny_scene import map_of
@@ -230,8 +230,9 @@ def test_a_scene_without_room_for_map_points_has_the_head_alone_and_says_so(tiny
 
 
 def test_the_training_begins_exactly_at_the_closed_form(tiny_scene):
-    config = SHORT.model_copy(update={"fine_width": 8})
+    config = SHORT.model_copy(update={"fine_width": 8, "linear_width": 1024})
     task = HeadTask(mapped(tiny_scene.dataset_root, config), create_backbone(), torch.device("cpu"))
+    assert task.network.config.linear_width == sum(task.backbone.channels)  # there are no more directions than that
     task.prepare()
     view = task.data.view(task.data.training[0], 0, 0)
     features = task._features_of(view.image_hw3)
@@ -258,6 +259,30 @@ def test_a_training_that_makes_the_head_worse_keeps_the_one_it_began_from(tiny_s
     head = Scene.load(out).head
     assert head.config.width == 0
     assert head.has_linear
+
+
+def evaluation(recall: float, median_cm: float) -> dict:
+    return {"held_out_localized": 1.0, "held_out_recall_5cm_5deg": recall, "held_out_median_cm": median_cm}
+
+
+@pytest.mark.parametrize(
+    ("worse", "better"),
+    [
+        (evaluation(0.8, 1.0), evaluation(0.9, 3.0)),  # more frames within 5 cm count before a smaller error
+        (evaluation(0.9, 3.0), evaluation(0.9, 2.0)),
+        (evaluation(0.0, np.inf), evaluation(0.0, 40.0)),
+        ({"held_out_localized": 0.5, "held_out_median_scene_units": 0.1},
+         {"held_out_localized": 0.6, "held_out_median_scene_units": 0.2}),
+        ({"held_out_localized": 0.6, "held_out_median_scene_units": 0.2},
+         {"held_out_localized": 0.6, "held_out_median_scene_units": 0.1}),
+    ],
+)  # fmt: skip
+def test_evaluations_are_ranked_by_how_many_frames_localize_well_then_by_how_well(worse, better):
+    assert _rank(worse) < _rank(better)
+
+
+def test_without_held_out_frames_no_head_is_better_than_another():
+    assert _rank({"step": 0}) == _rank({"step": 2, "loss": 1.0})
 
 
 def test_a_head_without_closed_form_is_learned_alone(tiny_scene, tmp_path):
