@@ -214,6 +214,19 @@ def test_a_scene_is_as_large_as_it_was_asked_to_be(closed_form):
     assert closed_form.metrics["map_points"] == len(Scene.load(closed_form.path).points) > 500
 
 
+def test_map_points_fill_what_the_head_leaves_and_half_of_what_is_usual_at_least(tiny_scene):
+    def room(head_bytes: int, **changes) -> int:
+        config = CLOSED_FORM.model_copy(update=changes)
+        data = mapped(tiny_scene.dataset_root, config)
+        return HeadTask(data, create_backbone(), torch.device("cpu"))._point_bytes(head_bytes)
+
+    # 38 frames of 8000 bytes are 304,000.
+    assert room(100_000, max_bytes=None) == 204_000
+    assert room(300_000, max_bytes=None) == 152_000
+    assert room(300_000, max_bytes=1_000_000) == 700_000
+    assert room(300_000, max_bytes=200_000) == -100_000
+
+
 def test_a_scene_without_room_for_map_points_has_the_head_alone_and_says_so(tiny_scene, tmp_path, capsys):
     out, config = tmp_path / "s.safetensors", CLOSED_FORM.model_copy(update={"max_bytes": 50_000, "held_out": 0.0})
     result = fit_head(mapped(tiny_scene.dataset_root, config), out, config)
