@@ -35,7 +35,7 @@ class LocalizerOptions:
     max_sigma_rad: float = 0.15
     pose: PoseOptions = field(default_factory=PoseOptions)
     second_look: bool = True  # where the scene carries map points for it
-    min_share: float = 0.2  # of the map points that should be seen from a pose, those that must be, or it is refused
+    min_share: float = 0.25  # of the map points that should be seen from a pose, those that must be, or it is refused
     places: int = 4  # in which a pose is looked for where the whole scene gives none
     look: SecondLookOptions = field(default_factory=SecondLookOptions)
 
@@ -97,8 +97,10 @@ class Localizer:
         self.device = pick_device(device)
         self._half = half_precision(self.device)
         # The scene keeps the weights that it is saved with.
-        self._backbone = fold_normalization(scene.backbone).to(self.device)
-        self._head = fold_normalization(scene.head).to(self.device)
+        # Channels last, as images come: convolutions are faster that way.
+        layout = torch.channels_last
+        self._backbone = fold_normalization(scene.backbone).to(self.device).to(memory_format=layout)
+        self._head = fold_normalization(scene.head).to(self.device).to(memory_format=layout)
         self._resamplers: dict[tuple[Camera, int], Resampler] = {}
         self._search = None
         if scene.points is not None and self.options.second_look:
@@ -180,9 +182,7 @@ class Localizer:
         return self._resamplers[camera, level]
 
     def _features(self, view_hw3: np.ndarray) -> list[torch.Tensor]:
-        image_b3hw = (
-            torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None].float().contiguous()
-        )
+        image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None].float()
         with self._autocast():
             return self._backbone(image_b3hw)
 

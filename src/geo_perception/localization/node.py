@@ -53,7 +53,7 @@ PARAMETERS = (
          low=4, high=10000),
     Spec("second_look", True, "refine and confirm the first pose by map points around their projections, where the "
          "scene carries them", Change.UNCONFIGURED),
-    Spec("min_share", 0.2, "of the map points that should be seen from a pose, the share that the second look must "
+    Spec("min_share", 0.25, "of the map points that should be seen from a pose, the share that the second look must "
          "find, or the pose is refused", low=0.0, high=1.0),
     Spec("max_position_sigma_m", 0.5, "largest standard deviation of the position, in its worst direction", low=1e-4,
          high=1e4),
