@@ -97,8 +97,8 @@ class PointSearch:
         self._projection_dc = torch.from_numpy(points.projection_dc.astype(np.float32)).to(device)
         self._offset_d = torch.from_numpy(points.offset_d.astype(np.float32)).to(device)
         self._log_range_a2 = np.log(np.maximum(points.range_a2, 1e-9))
-        # Where there are more than may be looked at, a fixed draw of them is.
         self._keypoints = KeypointDetector() if self.options.keypoints else None
+        # Where there are more than may be looked at, a fixed draw of them is.
         self._order_a = np.random.default_rng(0).permutation(len(points))
 
     def look(self, T_map_camera: np.ndarray, level_maps: LevelMaker, sigma_of: Callable[[np.ndarray], np.ndarray],
