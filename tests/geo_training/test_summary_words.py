@@ -97,7 +97,7 @@ def map_report(**changes):
     values = dict.fromkeys((f.name for f in fields(MapReport)), 0)
     values |= {"components": [1], "scale": ScaleReport(True, "poses", spread=math.nan), "seconds": {}, "sequences": {},
                "gravity_world": None, "matches_fit_poses": None, "reprojection_mean_px": math.nan,
-               "reprojection_median_px": math.nan}  # fmt: skip
+               "reprojection_median_px": math.nan, "refinement": None}  # fmt: skip
     return MapReport(**(values | changes))
 
 

@@ -83,7 +83,7 @@ class Calibrator:
             network = CalibrationNetwork(NetworkConfig(**header["network"]))
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
             uncertainty = Uncertainty(*(tuple(header["uncertainty"][key]) for key in ("scale_3", "floor_3")))
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (InputError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} does not fit the calibration network ({reason}); make it again") from None
         calibrator = cls(network, uncertainty, device, options, header)

@@ -66,12 +66,11 @@ class DepthEstimator:
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
             sigma_scale = header["sigma_scale"]
             sigma_scale = None if sigma_scale is None else float(sigma_scale)
-            estimator = cls(network, device, int(header["area_px"]), sigma_scale, header)
-        except InputError:
-            raise
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            area_px = int(header["area_px"])
+        except (InputError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} does not fit a depth network ({reason}); make it again") from None
+        estimator = cls(network, device, area_px, sigma_scale, header)
         estimator.size_bytes = path.stat().st_size
         return estimator
 
