@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,14 @@ from geo_perception.localization.places import places_by_votes
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
-from geo_perception.localization.second_look import LEVELS, LevelView, PointSearch, SecondLook, SecondLookOptions
+from geo_perception.localization.second_look import (
+    LEVELS,
+    ImageLevels,
+    LevelView,
+    PointSearch,
+    SecondLook,
+    SecondLookOptions,
+)
 from geo_perception.runtime.device import half_precision, pick_device
 from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.image import Resampler, image_problem
@@ -38,33 +45,6 @@ class LocalizerOptions:
     min_share: float = 0.25  # of the map points that should be seen from a pose, those that must be, or it is refused
     places: int = 4  # in which a pose is looked for where the whole scene gives none
     look: SecondLookOptions = field(default_factory=SecondLookOptions)
-
-
-class _Seen:
-    """One image as the network sees it at every level; features are made when they are asked for, once."""
-
-    def __init__(
-        self, image_hw3: np.ndarray, levels: list[Resampler], features_of: Callable[[np.ndarray], list[torch.Tensor]]
-    ):
-        self._image_hw3, self._levels, self._features_of = image_hw3, levels, features_of
-        self._images: dict[int, np.ndarray] = {}
-        self._features: dict[int, list[torch.Tensor]] = {}
-
-    def image(self, level: int) -> np.ndarray:
-        if level not in self._images:
-            self._images[level] = self._levels[level].image(self._image_hw3)
-        return self._images[level]
-
-    def camera(self, level: int) -> Camera:
-        return self._levels[level].target
-
-    def features(self, level: int) -> list[torch.Tensor]:
-        if level not in self._features:
-            self._features[level] = self._features_of(self.image(level))
-        return self._features[level]
-
-    def level(self, level: int) -> LevelView:
-        return LevelView(self.camera(level), self.image(level), self.features(level))
 
 
 @dataclass(frozen=True)
@@ -96,8 +76,7 @@ class Localizer:
         self.options = options or LocalizerOptions()
         self.device = pick_device(device)
         self._half = half_precision(self.device)
-        # The scene keeps the weights that it is saved with.
-        # Channels last, as images come: convolutions are faster that way.
+        # Copies: the scene keeps the weights that it is saved with. Channels last, as images come: that is faster.
         layout = torch.channels_last
         self._backbone = fold_normalization(scene.backbone).to(self.device).to(memory_format=layout)
         self._head = fold_normalization(scene.head).to(self.device).to(memory_format=layout)
@@ -125,7 +104,14 @@ class Localizer:
     def warm_up(self) -> None:
         """Runs once, so that the first image does not pay for set-up."""
         width_px, height_px = self.scene.network_size_px
-        self._find(self._features(np.zeros((height_px, width_px, 3), np.uint8)))
+        black_hw3 = np.zeros((height_px, width_px, 3), np.uint8)
+        self._find(self._features(black_hw3))
+        if self._search is not None:
+            focal_px = self.scene.network_focal_px
+            middle = Camera(width_px, height_px, focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2)
+            half = network_camera_at(middle, focal_px / 2)
+            self._features(np.zeros((half.height_px, half.width_px, 3), np.uint8))
+            self._search.warm_up(black_hw3)
 
     @torch.inference_mode()
     def estimate(self, image_hw3: np.ndarray, camera: Camera, seed: int = 0) -> Localization:
@@ -142,18 +128,23 @@ class Localizer:
         try:
             camera = camera.fitted(width_px, height_px)
             levels = [self._resampler_of(camera, level) for level in range(LEVELS)]
-            seen = _Seen(image_hw3, levels, self._features)
-            seen.image(0)
+            view_hw3 = levels[0].image(image_hw3)
         except (InputError, cv2.error) as error:
             return Localization(Verdict.BAD_IMAGE, f"its camera cannot be used: {error}")
         prepared_s = time.perf_counter()
-        whole = self._detect(seen, 0)
+
+        def view_of(level: int) -> LevelView:
+            seen_hw3 = levels[level].image(image_hw3) if level else view_hw3
+            return LevelView(levels[level].target, seen_hw3, self._features(seen_hw3))
+
+        image = ImageLevels(view_of)
+        whole = self._detect(image, 0)
         detected_s = time.perf_counter()
         first = self._solve(whole, whole.score_l >= self.options.min_score, camera, seed)
         solved_s = time.perf_counter()
         to_image_scale = camera.fx_px / levels[0].target.fx_px
         if self._search is not None:
-            result = self._confirmed(first, whole, seen, camera, seed)
+            result = self._confirmed(first, whole, image, camera, seed)
         elif isinstance(first, Localization):
             result = first
         else:
@@ -191,11 +182,11 @@ class Localizer:
             maps = self._head(features)
         return self._head.find(maps)
 
-    def _detect(self, seen: _Seen, level: int) -> _Detected:
-        peaks = self._find(seen.features(level))
+    def _detect(self, image: ImageLevels, level: int) -> _Detected:
+        peaks = self._find(image.view(level).maps)
         pixels_l2 = peaks.pixels_bl2[0].double().cpu().numpy()
         score_l = peaks.score_bl[0].double().cpu().numpy()
-        camera, own = seen.camera(0), seen.camera(level)
+        camera, own = image.camera(0), image.camera(level)
         if level:
             pixels_l2 = camera.project(own.bearings(pixels_l2))
         return _Detected(pixels_l2, score_l, camera, camera.fx_px / own.fx_px)
@@ -230,7 +221,7 @@ class Localizer:
         return _FirstLook(replace(detections, inlier_n=solution.inlier_n), pixels_n2, found.camera, solution)
 
     def _confirmed(
-        self, first: _FirstLook | Localization, whole: _Detected, seen: _Seen, camera: Camera, seed: int
+        self, first: _FirstLook | Localization, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
     ) -> Localization:
         """The first pose, of those that the landmarks allow, from which the map points are seen as they should be.
 
@@ -240,15 +231,17 @@ class Localizer:
         """
         assert self._search is not None
         options, best = self.options, None
-        for candidate in self._candidates(first, whole, seen, camera, seed):
+        for candidate in self._candidates(first, whole, image, camera, seed):
             if isinstance(candidate, Localization):
                 continue
             T_map_camera = candidate.solution.T_map_camera
-            look = self._search.look(T_map_camera, seen.level, self.scene.look_noise.sigma_of, seed)
+            look = self._search.look(T_map_camera, image, self.scene.look_noise.sigma_of, seed)
             if look is not None and (best is None or look.share > best[0].share):
                 best = look, candidate
             if best is not None and best[0].share >= options.min_share:
-                return self._assess_look(*best, camera.fx_px / seen.camera(0).fx_px)
+                look, candidate = best
+                exact = self._search.exact(look, image)
+                return self._assess_look(exact, candidate, camera.fx_px / image.camera(0).fx_px)
         if isinstance(first, Localization):
             return first
         agreeing, searched = (best[0].agreeing, best[0].searched) if best is not None else (0, 0)
@@ -259,14 +252,14 @@ class Localizer:
         )
 
     def _candidates(
-        self, first: _FirstLook | Localization, whole: _Detected, seen: _Seen, camera: Camera, seed: int
+        self, first: _FirstLook | Localization, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
     ) -> Iterator[_FirstLook | Localization]:
         yield first
         if self.scene.places_kl is not None:
             for chosen_l in places_by_votes(self.scene.places_kl, whole.score_l, self.options.places):
                 yield self._solve(whole, chosen_l, camera, seed)
         for level in range(1, LEVELS):
-            found = self._detect(seen, level)
+            found = self._detect(image, level)
             yield self._solve(found, found.score_l >= self.options.min_score, camera, seed)
 
     def _assess(self, first: _FirstLook, to_image_scale: float) -> Localization:

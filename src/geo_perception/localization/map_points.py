@@ -21,8 +21,8 @@ class MapPoints:
     `direction_a3` unit vectors from the point to the middle of the places it was seen from, `cone_rad_a` the largest
     angle between that and a place, `range_a2` the smallest and largest distance.
 
-    What is compared with a descriptor is a unit vector of `projection_dc` times the backbone's maps of the levels
-    `map_levels`, stacked at the finest stride, plus `offset_d`.
+    What is compared with a descriptor is a unit vector: `projection_dc` times those of the backbone's maps that
+    `backbone_maps` counts up, stacked at the finest stride, plus `offset_d`.
     """
 
     points_map_a3: np.ndarray
@@ -33,7 +33,7 @@ class MapPoints:
     range_a2: np.ndarray
     projection_dc: np.ndarray
     offset_d: np.ndarray
-    map_levels: tuple[int, ...]
+    backbone_maps: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.points_map_a3)
@@ -52,7 +52,7 @@ class MapPoints:
             "range_a2": self.range_a2.astype(np.float16),
             "projection_dc": self.projection_dc.astype(np.float32),
             "offset_d": self.offset_d.astype(np.float32),
-            "map_levels": np.array(self.map_levels, np.int32),
+            "backbone_maps": np.array(self.backbone_maps, np.int32),
         }
         return {_PREFIX + name: array for name, array in compact.items()}
 
@@ -69,8 +69,8 @@ class MapPoints:
         found["points_map_a3"] = low_3 + found["points_map_a3"].astype(np.float64) / _STEPS * (high_3 - low_3)
         found["cone_rad_a"] = found["cone_rad_a"].astype(np.float64) / 255 * np.pi
         found["range_a2"] = found["range_a2"].astype(np.float64)
-        points = cls(**{field.name: found[field.name] for field in fields(cls) if field.name != "map_levels"},
-                     map_levels=tuple(map(int, found["map_levels"])))  # fmt: skip
+        points = cls(**{field.name: found[field.name] for field in fields(cls) if field.name != "backbone_maps"},
+                     backbone_maps=tuple(map(int, found["backbone_maps"])))  # fmt: skip
         A, (D, _) = len(points), points.projection_dc.shape
         shapes = {"points_map_a3": (A, 3), "point_a": (A,), "descriptors_ad": (A, D), "direction_a3": (A, 3),
                   "cone_rad_a": (A,), "range_a2": (A, 2), "offset_d": (D,)}  # fmt: skip

@@ -12,6 +12,7 @@ linear detector a landmark on it. It needs no training (it is filled in closed f
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -126,14 +127,9 @@ class LandmarkHead(nn.Module):
         return HeadMaps(logits_blhw, self.invisible_l if landmarks is None else self.invisible_l[landmarks], fine_bdhw)
 
     def _trunk(self, features: list[torch.Tensor]) -> torch.Tensor:
-        # Finer maps keep their detail as channels of the cell; coarser ones are spread over their cells.
-        size = self._cells(features)
-        total_bchw = None
-        for fold, project, map_bchw in zip(self.fold, self.project, features, strict=True):
-            projected = project(F.pixel_unshuffle(map_bchw, fold) if fold > 1 else map_bchw)
-            projected = _brought_to(projected, size)
-            total_bchw = projected if total_bchw is None else total_bchw + projected
-        return self.blocks(F.relu(self.norm(total_bchw)))
+        # Finer maps keep their detail as channels of the cell.
+        cells = [F.pixel_unshuffle(m, fold) if fold > 1 else m for fold, m in zip(self.fold, features, strict=True)]
+        return self.blocks(F.relu(self.norm(self._projected_sum(self.project, cells))))
 
     def _fine(self, features: list[torch.Tensor], trunk_bchw: torch.Tensor) -> torch.Tensor:
         finest = [f for f, stride in zip(features, self.config.strides, strict=True) if stride == FINE_PX]
@@ -142,20 +138,15 @@ class LandmarkHead(nn.Module):
         return self.fine_mix(F.relu(self.fine_norm(detail_bdhw + context_bdhw)))
 
     def _descriptors(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """The linear part's map: finer features are averaged over their cells, coarser ones spread."""
-        size = self._cells(features)
-        total_bdhw = None
-        for fold, project, map_bchw in zip(self.fold, self.linear_project, features, strict=True):
-            projected = project(F.avg_pool2d(map_bchw, fold) if fold > 1 else map_bchw)
-            projected = _brought_to(projected, size)
-            total_bdhw = projected if total_bdhw is None else total_bdhw + projected
-        return total_bdhw
+        """The linear part's map: finer features are averaged over their cells."""
+        cells = [F.avg_pool2d(m, fold) if fold > 1 else m for fold, m in zip(self.fold, features, strict=True)]
+        return self._projected_sum(self.linear_project, cells)
 
-    def _cells(self, features: list[torch.Tensor]) -> tuple[int, int]:
-        """Rows and columns of the heatmaps."""
-        stride, finest = min(zip(self.config.strides, features, strict=True), key=lambda pair: pair[0])
-        scale = max(1, CELL_PX // stride)
-        return finest.shape[-2] // scale, finest.shape[-1] // scale
+    def _projected_sum(self, projections: nn.ModuleList, cells: list[torch.Tensor]) -> torch.Tensor:
+        """The sum of the projected maps of cells or coarser; coarser ones are spread over their cells."""
+        size = max(cells, key=lambda map_bchw: map_bchw.shape[-1]).shape[-2:]
+        parts = [_brought_to(p(map_bchw), size) for p, map_bchw in zip(projections, cells, strict=True)]
+        return reduce(torch.add, parts)
 
     def fold_own_normalization(self) -> None:
         """For `fold_normalization`: what is normalized here are sums of convolutions, some of them interpolated, which

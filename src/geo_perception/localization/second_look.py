@@ -6,7 +6,6 @@ the whole image, and each takes a small window of the finest feature maps, which
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -82,7 +81,22 @@ class LevelView:
     maps: list[torch.Tensor]
 
 
-LevelMaker = Callable[[int], LevelView]
+class ImageLevels:
+    """One image at every level: its views, fine maps and keypoints, each made once, when it is asked for."""
+
+    def __init__(self, view_of: Callable[[int], LevelView]):
+        self._view_of = view_of
+        self._views: dict[int, LevelView] = {}
+        self.fine_maps: dict[int, tuple[torch.Tensor, tuple[int, int]]] = {}  # by level, those of one `PointSearch`
+        self.keypoints_k2: np.ndarray | None = None  # of level 0
+
+    def view(self, level: int) -> LevelView:
+        if level not in self._views:
+            self._views[level] = self._view_of(level)
+        return self._views[level]
+
+    def camera(self, level: int) -> Camera:
+        return self.view(level).camera
 
 
 class PointSearch:
@@ -91,7 +105,7 @@ class PointSearch:
     def __init__(self, points: MapPoints, strides: Sequence[int], device: torch.device,
                  options: SecondLookOptions | None = None):  # fmt: skip
         self.points, self.options, self.device = points, options or SecondLookOptions(), device
-        self._strides = [strides[level] for level in points.map_levels]
+        self._strides = [strides[index] for index in points.backbone_maps]
         self._stride = min(self._strides)
         self._descriptors_ad = torch.from_numpy(points.descriptors_ad.astype(np.float32) / 127).to(device)
         self._projection_dc = torch.from_numpy(points.projection_dc.astype(np.float32)).to(device)
@@ -101,16 +115,15 @@ class PointSearch:
         # Where there are more than may be looked at, a fixed draw of them is.
         self._order_a = np.random.default_rng(0).permutation(len(points))
 
-    def look(self, T_map_camera: np.ndarray, level_maps: LevelMaker, sigma_of: Callable[[np.ndarray], np.ndarray],
+    def look(self, T_map_camera: np.ndarray, image: ImageLevels, sigma_of: Callable[[np.ndarray], np.ndarray],
              seed: int = 0) -> SecondLook | None:  # fmt: skip
         """The pose near `T_map_camera` on which the points found around their projections agree; None where too few do.
 
         `sigma_of` gives the pixel error of matches by their similarity (in pixels of their own level).
         """
         options = self.options
-        levels = _Levels(level_maps, self._fine_map)
-        camera = levels.camera(0)
-        found = self._search(T_map_camera, levels, options.first_radius_px, options.first_points)[0]
+        camera = image.camera(0)
+        found = self._search(T_map_camera, image, options.first_radius_px, options.first_points)[0]
         if len(found) < options.min_agreeing:
             return None
         sigma_px_m = sigma_of(found.similarity_m) * found.scale_m
@@ -118,10 +131,9 @@ class PointSearch:
         solution = solve_pose(found.pixels_m2, places_m3, found.similarity_m, sigma_px_m, camera, _SEARCH, seed)
         if solution is None or solution.inlier_n.sum() < options.min_agreeing:
             return None
-        searched = len(found)
-        radius_px = options.radius_px
+        searched, radius_px = len(found), options.radius_px
         for _ in range(options.passes):
-            found, searched = self._search(solution.T_map_camera, levels, radius_px, options.max_points)
+            found, searched = self._search(solution.T_map_camera, image, radius_px, options.max_points)
             if len(found) < options.min_agreeing:
                 return None
             sigma_px_m = sigma_of(found.similarity_m) * found.scale_m
@@ -130,28 +142,28 @@ class PointSearch:
             if solution is None or solution.inlier_n.sum() < options.min_agreeing:
                 return None
             radius_px = max(options.radius_px / 2, 2.0 * self._stride)
-        look = SecondLook(solution, found, searched, int(solution.inlier_n.sum()))
-        return look if self._keypoints is None else self._made_exact(look, levels)
+        return SecondLook(solution, found, searched, int(solution.inlier_n.sum()))
 
-    def _made_exact(self, look: SecondLook, levels: _Levels) -> SecondLook:
-        """By the image's keypoints, where enough of the points have one."""
-        assert self._keypoints is not None
-        view, matches = levels.view(0), look.matches
-        near_m = look.solution.inlier_n
+    def exact(self, look: SecondLook, image: ImageLevels) -> SecondLook:
+        """The same look by the image's keypoints, where enough of the points have one and `keypoints` is set."""
+        if self._keypoints is None:
+            return look
+        view, matches, near_m = image.view(0), look.matches, look.solution.inlier_n
+        if image.keypoints_k2 is None:
+            image.keypoints_k2 = self._keypoints.detect(view.image_hw3)
         index_n, pixels_n2 = matches.index_m[near_m], matches.pixels_m2[near_m]
-        snapped = snap_to_keypoints(look.solution.T_map_camera, pixels_n2, self.points.points_map_a3[index_n],
-                                    self._keypoints.detect(view.image_hw3), view.camera)  # fmt: skip
+        places_n3 = self.points.points_map_a3[index_n]
+        snapped = snap_to_keypoints(look.solution.T_map_camera, pixels_n2, places_n3, image.keypoints_k2, view.camera)
         if snapped is None:
             return look
         solution, kept, exact_n2 = snapped
         exact = PointMatches(index_n[kept], exact_n2, matches.similarity_m[near_m][kept], np.ones(len(kept)))
         return replace(look, solution=solution, matches=exact)
 
-    def without_keypoints(self) -> PointSearch:
-        """The same search, which stops at what the features say."""
-        other = copy.copy(self)
-        other._keypoints = None
-        return other
+    def warm_up(self, image_hw3: np.ndarray) -> None:
+        """Runs what the first image would pay for."""
+        if self._keypoints is not None:
+            self._keypoints.detect(image_hw3)
 
     def visible(self, T_map_camera: np.ndarray, camera: Camera, levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray]:
         """Appearances (M,) that should be seen from a pose, each of another point, and the level (M,) in which each
@@ -175,8 +187,8 @@ class PointSearch:
         chosen = fits[first]
         return inside[chosen], level_n[chosen]
 
-    def _search(self, T_map_camera, levels: _Levels, radius_px: float, limit: int) -> tuple[PointMatches, int]:
-        camera = levels.camera(0)
+    def _search(self, T_map_camera, image: ImageLevels, radius_px: float, limit: int) -> tuple[PointMatches, int]:
+        camera = image.camera(0)
         index_m, level_m = self.visible(T_map_camera, camera)
         wanted_m = np.bincount(level_m, minlength=LEVELS)[level_m] >= _MIN_SHARE * len(level_m)
         index_m, level_m = index_m[wanted_m], level_m[wanted_m]
@@ -187,15 +199,17 @@ class PointSearch:
         for level in range(LEVELS):
             wanted = index_m[level_m == level]
             if len(wanted):
-                parts.append(self._search_level(T_map_camera, levels, level, wanted, radius_px))
+                parts.append(self._search_level(T_map_camera, image, level, wanted, radius_px))
         if not parts:
             none = np.zeros(0)
             return PointMatches(none.astype(int), none.reshape(0, 2), none, none), 0
         joined = PointMatches(*(np.concatenate([getattr(part, name) for part in parts]) for name in _MATCH_FIELDS))
         return joined, len(index_m)
 
-    def _search_level(self, T_map_camera, levels: _Levels, level: int, index_m: np.ndarray, radius_px: float):
-        camera, (fine_nd, (H, W)) = levels.camera(level), levels.fine_map(level)
+    def _search_level(self, T_map_camera, image: ImageLevels, level: int, index_m: np.ndarray, radius_px: float):
+        if level not in image.fine_maps:
+            image.fine_maps[level] = self._fine_map(image.view(level).maps)
+        camera, (fine_nd, (H, W)) = image.camera(level), image.fine_maps[level]
         offset_m3 = self.points.points_map_a3[index_m] - T_map_camera[:3, 3]
         pixels_m2 = camera.project(offset_m3 @ T_map_camera[:3, :3])
         near_m = camera.contains(pixels_m2)
@@ -223,15 +237,15 @@ class PointSearch:
         good = good_m.cpu().numpy()
         found_m2 = ((cell_m2 + 0.5) * self._stride - 0.5).double().cpu().numpy()[good]
         if level:
-            found_m2 = levels.camera(0).project(camera.bearings(found_m2))
-        scale = levels.camera(0).fx_px / camera.fx_px
+            found_m2 = image.camera(0).project(camera.bearings(found_m2))
+        scale = image.camera(0).fx_px / camera.fx_px
         return PointMatches(
             index_m[good], found_m2, best_m.double().cpu().numpy()[good], np.full(int(good.sum()), scale)
         )
 
     def _fine_map(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
         """Unit vectors (H * W, D) at the finest stride, and (H, W)."""
-        chosen = [maps[level].float() for level in self.points.map_levels]
+        chosen = [maps[index].float() for index in self.points.backbone_maps]
         finest = chosen[self._strides.index(self._stride)]
         size = finest.shape[-2:]
         parts, start = 0, 0
@@ -248,27 +262,3 @@ class PointSearch:
 _MIN_SHARE = 0.1  # of the points; for fewer a level's features are not worth their time
 _SHARPNESS = 20.0  # of the expectation around the best cell
 _MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")
-
-
-class _Levels:
-    """Views and fine maps of the levels, each made when it is asked for."""
-
-    def __init__(
-        self, make: LevelMaker, fine_map: Callable[[list[torch.Tensor]], tuple[torch.Tensor, tuple[int, int]]]
-    ):
-        self._make, self._fine_map = make, fine_map
-        self._views: dict[int, LevelView] = {}
-        self._maps: dict[int, tuple[torch.Tensor, tuple[int, int]]] = {}
-
-    def view(self, level: int) -> LevelView:
-        if level not in self._views:
-            self._views[level] = self._make(level)
-        return self._views[level]
-
-    def fine_map(self, level: int) -> tuple[torch.Tensor, tuple[int, int]]:
-        if level not in self._maps:
-            self._maps[level] = self._fine_map(self.view(level).maps)
-        return self._maps[level]
-
-    def camera(self, level: int) -> Camera:
-        return self.view(level).camera

@@ -44,14 +44,14 @@ def test_points_come_back_within_the_steps_they_are_kept_in():
     np.testing.assert_allclose(again.range_a2, points.range_a2, rtol=2**-11)
     for name in ("point_a", "descriptors_ad", "projection_dc", "offset_d"):
         np.testing.assert_array_equal(getattr(again, name), getattr(points, name))
-    assert again.map_levels == (0, 2)
+    assert again.backbone_maps == (0, 2)
 
 
 def test_an_appearance_takes_the_bytes_that_it_is_counted_with():
     points = map_points()
     tensors = points.to_tensors()
     shared = sum(tensors["points." + name].nbytes for name in ("low_high_23", "projection_dc", "offset_d"))
-    each = sum(array.nbytes for name, array in tensors.items() if name != "points.map_levels") - shared
+    each = sum(array.nbytes for name, array in tensors.items() if name != "points.backbone_maps") - shared
     assert each == POINTS * (BYTES_BESIDE_DESCRIPTOR + 6)
 
 
@@ -59,7 +59,7 @@ def test_a_single_point_has_no_extent_and_keeps_its_place():
     points = map_points()
     one = MapPoints(*(getattr(points, name)[:1] for name in ("points_map_a3", "point_a", "descriptors_ad",
                                                              "direction_a3", "cone_rad_a", "range_a2")),
-                    points.projection_dc, points.offset_d, points.map_levels)  # fmt: skip
+                    points.projection_dc, points.offset_d, points.backbone_maps)  # fmt: skip
     np.testing.assert_allclose(MapPoints.from_tensors(one.to_tensors()).points_map_a3, one.points_map_a3)
 
 

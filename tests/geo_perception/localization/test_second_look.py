@@ -10,7 +10,7 @@ from made_up_points import CAMERA, CHANNELS, STRIDE, T_ROUGH, T_TRUE, MadeUp
 
 from geo_perception.geometry import make_pose, pose_error, so3_exp
 from geo_perception.localization.map_points import MapPoints
-from geo_perception.localization.second_look import LevelView, PointSearch, SecondLookOptions
+from geo_perception.localization.second_look import ImageLevels, LevelView, PointSearch, SecondLookOptions
 
 FEATURES_ONLY = SecondLookOptions(keypoints=False)
 
@@ -25,7 +25,7 @@ def sigma_of(similarity_m: np.ndarray) -> np.ndarray:
 
 def test_a_rough_pose_becomes_the_exact_one():
     world = MadeUp()
-    look = search_of(world.map_points()).look(T_ROUGH, world.level, sigma_of)
+    look = search_of(world.map_points()).look(T_ROUGH, ImageLevels(world.level), sigma_of)
     distance_m, angle_rad = pose_error(T_TRUE, look.solution.T_map_camera)
     assert distance_m < 1e-3
     assert angle_rad < 5e-4
@@ -43,7 +43,7 @@ def test_points_that_are_not_there_count_as_searched_but_not_as_agreeing():
     world.row_n, world.column_n, kept = world.row_n[~gone], world.column_n[~gone], world.descriptors_nd[~gone]
     points = world.map_points()
     world.descriptors_nd = kept
-    look = search_of(points).look(T_ROUGH, world.level, sigma_of)
+    look = search_of(points).look(T_ROUGH, ImageLevels(world.level), sigma_of)
     assert pose_error(T_TRUE, look.solution.T_map_camera)[0] < 5e-3
     assert look.searched == 120
     assert 80 <= look.agreeing <= 86  # some of those that are gone look like what lies near their place
@@ -54,14 +54,16 @@ def test_a_map_of_several_strides_is_looked_at_at_the_finest():
     world = MadeUp()
     points = world.map_points()
     halves = np.concatenate([np.eye(CHANNELS) / 2, np.eye(CHANNELS)], axis=1).astype(np.float32)
-    points = replace(points, projection_dc=halves, map_levels=(1, 2))
+    points = replace(points, projection_dc=halves, backbone_maps=(1, 2))
 
     def level(number: int) -> LevelView:
         view = world.level(number)
         coarse = torch.zeros(1, CHANNELS, view.camera.height_px // 8, view.camera.width_px // 8)
         return replace(view, maps=[torch.zeros(1, 3, 5, 5), coarse, view.maps[0]])
 
-    look = PointSearch(points, [32, 8, STRIDE], torch.device("cpu"), FEATURES_ONLY).look(T_ROUGH, level, sigma_of)
+    look = PointSearch(points, [32, 8, STRIDE], torch.device("cpu"), FEATURES_ONLY).look(
+        T_ROUGH, ImageLevels(level), sigma_of
+    )
     assert pose_error(T_TRUE, look.solution.T_map_camera)[0] < 1e-3
 
 
@@ -74,38 +76,38 @@ def test_the_offset_belongs_to_what_is_compared():
         view = world.level(number)
         return replace(view, maps=[view.maps[0] - torch.from_numpy(offset_d)[:, None, None]])
 
-    assert search_of(points).look(T_ROUGH, level, sigma_of).matches.similarity_m.min() > 0.99
+    assert search_of(points).look(T_ROUGH, ImageLevels(level), sigma_of).matches.similarity_m.min() > 0.99
 
 
 def test_another_place_agrees_with_few_points():
     world, other = MadeUp(), MadeUp(seed=1)
-    look = search_of(world.map_points()).look(T_ROUGH, other.level, sigma_of)
+    look = search_of(world.map_points()).look(T_ROUGH, ImageLevels(other.level), sigma_of)
     assert look is None or look.share < 0.2
 
 
 @pytest.mark.parametrize("count", [10, 24])
 def test_fewer_points_than_must_agree_give_no_pose(count):
     world = MadeUp(count)
-    assert search_of(world.map_points()).look(T_ROUGH, world.level, sigma_of) is None
+    assert search_of(world.map_points()).look(T_ROUGH, ImageLevels(world.level), sigma_of) is None
 
 
 def test_a_pose_from_which_no_point_is_seen_gives_none():
     world = MadeUp()
     behind = make_pose(T_TRUE[:3, :3] @ so3_exp(np.array([0, np.pi, 0])), T_TRUE[:3, 3])
-    assert search_of(world.map_points()).look(behind, world.level, sigma_of) is None
+    assert search_of(world.map_points()).look(behind, ImageLevels(world.level), sigma_of) is None
 
 
 def test_a_pose_that_is_too_rough_for_the_window_gives_none_or_few():
     world = MadeUp()
     far = make_pose(so3_exp(np.array([0, 0.2, 0])) @ T_TRUE[:3, :3], T_TRUE[:3, 3])  # 100 px
-    look = search_of(world.map_points()).look(far, world.level, sigma_of)
+    look = search_of(world.map_points()).look(far, ImageLevels(world.level), sigma_of)
     assert look is None or look.share < 0.2
 
 
 def test_points_twice_as_near_as_the_map_saw_them_are_found_in_the_half_of_the_image():
     world = MadeUp(seen_at=1)
     points = world.map_points(range_a2=np.repeat(2 * world.range_n[:, None], 2, axis=1))
-    look = search_of(points).look(T_ROUGH, world.level, sigma_of)
+    look = search_of(points).look(T_ROUGH, ImageLevels(world.level), sigma_of)
     assert pose_error(T_TRUE, look.solution.T_map_camera)[0] < 2e-3
     assert look.agreeing == 120
     np.testing.assert_array_equal(look.matches.scale_m, 2.0)
@@ -114,7 +116,7 @@ def test_points_twice_as_near_as_the_map_saw_them_are_found_in_the_half_of_the_i
 
 def test_the_half_of_the_image_is_looked_at_only_where_a_point_needs_it():
     world = MadeUp()
-    search_of(world.map_points()).look(T_ROUGH, world.level, sigma_of)
+    search_of(world.map_points()).look(T_ROUGH, ImageLevels(world.level), sigma_of)
     assert world.levels_asked == [0]  # and its features are made once
 
 
@@ -167,7 +169,7 @@ def test_of_two_appearances_of_a_point_the_one_seen_from_nearer_by_is_searched()
 def test_of_many_points_the_same_ones_are_searched_every_time():
     world = MadeUp(200)
     search = search_of(world.map_points(), replace(FEATURES_ONLY, first_points=40, max_points=60))
-    looks = [search.look(T_ROUGH, world.level, sigma_of) for _ in range(2)]
+    looks = [search.look(T_ROUGH, ImageLevels(world.level), sigma_of) for _ in range(2)]
     assert looks[0].searched == 60
     np.testing.assert_array_equal(looks[0].matches.index_m, looks[1].matches.index_m)
     np.testing.assert_array_equal(looks[0].solution.T_map_camera, looks[1].solution.T_map_camera)
@@ -188,8 +190,9 @@ def with_blobs(world: MadeUp, off_px: float) -> MadeUp:
 def test_keypoints_of_the_image_make_the_pose_exact_where_features_are_off():
     world = with_blobs(MadeUp(60), off_px=1.5)
     search = search_of(world.map_points(), SecondLookOptions())
-    rough = search.without_keypoints().look(T_ROUGH, world.level, sigma_of)
-    exact = search.look(T_ROUGH, world.level, sigma_of)
+    image = ImageLevels(world.level)
+    rough = search.look(T_ROUGH, image, sigma_of)
+    exact = search.exact(rough, image)
     assert pose_error(T_TRUE, rough.solution.T_map_camera)[1] > 2e-3  # 1.5 px of 500
     distance_m, angle_rad = pose_error(T_TRUE, exact.solution.T_map_camera)
     assert distance_m < 1.5e-3
@@ -201,6 +204,25 @@ def test_keypoints_of_the_image_make_the_pose_exact_where_features_are_off():
 
 def test_an_image_without_keypoints_keeps_the_pose_of_the_features():
     world = MadeUp(60)
-    search = search_of(world.map_points(), SecondLookOptions())
-    plain, rough = (s.look(T_ROUGH, world.level, sigma_of) for s in (search, search.without_keypoints()))
-    np.testing.assert_array_equal(plain.solution.T_map_camera, rough.solution.T_map_camera)
+    image, search = ImageLevels(world.level), search_of(world.map_points(), SecondLookOptions())
+    rough = search.look(T_ROUGH, image, sigma_of)
+    assert search.exact(rough, image) is rough
+    assert len(image.keypoints_k2) == 0
+
+
+def test_without_the_option_no_keypoints_are_looked_for():
+    world = with_blobs(MadeUp(60), off_px=1.5)
+    image, search = ImageLevels(world.level), search_of(world.map_points())
+    rough = search.look(T_ROUGH, image, sigma_of)
+    assert search.exact(rough, image) is rough
+    assert image.keypoints_k2 is None
+
+
+def test_two_looks_at_one_image_make_its_views_and_maps_once():
+    world = MadeUp()
+    image, search = ImageLevels(world.level), search_of(world.map_points())
+    search.look(T_ROUGH, image, sigma_of)
+    fine = image.fine_maps[0]
+    search.look(T_TRUE, image, sigma_of)
+    assert world.levels_asked == [0]
+    assert image.fine_maps[0] is fine

@@ -17,6 +17,7 @@ from geo_perception.localization.map_points import BYTES_BESIDE_DESCRIPTOR
 
 CAMERA = Camera(96, 64, 80.0, 80.0, 47.5, 31.5)
 CHANNELS = 6
+PROJECTION_BYTES = 4 * (CHANNELS * CHANNELS + CHANNELS)  # carried beside the points
 
 
 def poses(*positions) -> dict[str, np.ndarray]:
@@ -64,7 +65,7 @@ def test_a_point_is_kept_with_the_directions_and_distances_it_was_seen_from():
     np.testing.assert_allclose(points.direction_a3[0], [0, 0, -1], atol=1e-12)
     assert points.cone_rad_a[0] == pytest.approx(np.arctan(0.3 / 2))
     np.testing.assert_allclose(points.range_a2[0], [2, np.hypot(2, 0.3)])
-    assert points.map_levels == (0,)  # coarser maps than a cell tell no point apart
+    assert points.backbone_maps == (0,)  # coarser maps than a cell tell no point apart
 
 
 def test_a_descriptor_is_the_mean_of_what_the_map_says_at_the_point():
@@ -105,15 +106,21 @@ def test_a_point_seen_from_near_and_far_has_an_appearance_for_each():
 def test_the_budget_is_kept_and_none_is_left_where_it_holds_nothing():
     scene = scene_map(SIDE_BY_SIDE, POINTS_N3, np.ones((3, 3), bool))
     size = CHANNELS + BYTES_BESIDE_DESCRIPTOR
-    assert len(built(scene, 2 * size)) == 2
-    assert len(built(scene, 3 * size - 1)) == 2
-    assert built(scene, size - 1) is None
+    assert len(built(scene, PROJECTION_BYTES + 2 * size)) == 2
+    assert len(built(scene, PROJECTION_BYTES + 3 * size - 1)) == 2
+    assert built(scene, PROJECTION_BYTES + size - 1) is None
     assert built(scene, -5000) is None
 
 
 def test_points_that_are_left_are_counted_anew():
-    points = built(scene_map(SIDE_BY_SIDE, POINTS_N3, np.ones((3, 3), bool)), 2 * (CHANNELS + BYTES_BESIDE_DESCRIPTOR))
+    budget_bytes = PROJECTION_BYTES + 2 * (CHANNELS + BYTES_BESIDE_DESCRIPTOR)
+    points = built(scene_map(SIDE_BY_SIDE, POINTS_N3, np.ones((3, 3), bool)), budget_bytes)
     assert list(points.point_a) == [0, 1]
+
+
+def test_a_point_far_outside_the_map_is_left_out():
+    far_n3 = [*POINTS_N3, [0.0, 0.0, 5000.0]]
+    assert len(built(scene_map(SIDE_BY_SIDE, far_n3, np.ones((3, 4), bool)))) == 3
 
 
 def test_a_map_without_tracks_gives_no_points():

@@ -18,9 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name
 from geo_perception.localization.network import CELL_PX, LandmarkHead
 from geo_training.mapping.landmark_set import HIDDEN, SEEN
 
-_RIDGE = (
-    0.1  # of the mean variance of a channel, added to the covariance: features are correlated, and observations few
-)
+_RIDGE = 0.1  # of the mean variance of a channel, added to the covariance: observations are few
 _CELL_STEP = 3  # of the cells of a frame so many are one counted
 _HIDDEN_QUANTILE, _HIDDEN_MARGIN = 0.9, 1.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
 from geo_perception.localization.estimator import LocalizerOptions
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.network import HeadConfig, LandmarkHead
@@ -208,50 +210,53 @@ class HeadTask:
         half = half_precision(self.device)
         return torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None)
 
-    def noise_model(self, network) -> NoiseModel:
+    def noise_model(self, views: list[HeldOutView]) -> NoiseModel:
         """Pixel noise and covariance, calibrated on the held-out views."""
-        views = self.held_out_views(network)
         noise = fit_pixel_noise(views, self.data.usual_noise, self.options.min_score)
         landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
         error_m6, covariance_m66, _ = normalized_errors(views, landmarks_l3, noise, self.options)
         return fit_covariance(error_m6, covariance_m66, noise)
 
     @torch.no_grad()
-    def look_noise(self, network, noise: NoiseModel, points: MapPoints) -> NoiseModel:
+    def look_noise(self, views: list[HeldOutView], noise: NoiseModel, points: MapPoints) -> NoiseModel:
         """The same of the second look, from the poses that the landmarks gave in the held-out views."""
         search = PointSearch(points, self.backbone.strides, self.device, self.options.look)
-        focal_px = self.data.network_focal_px
-
         # Plain views lie between learned ones, in the same light: by keypoints they are all but exact.
-        augmented = [n for n in range(len(self._held_out)) if n % self._calibration_views]
+        augmented = [n for n in range(len(views)) if n % self._calibration_views]
 
-        def level_of(number: int, level: int) -> LevelView:
+        @cache  # every view is looked at twice
+        def kept(number: int, level: int) -> tuple[Camera, np.ndarray, list[torch.Tensor]]:
             view, features = self._held_out[augmented[number]]
-            camera, image_hw3 = view.camera, view.image_hw3
-            if level:
-                camera = network_camera_at(view.camera, focal_px / 2**level)
-                image_hw3 = Resampler(view.camera, camera).image(view.image_hw3)
-                features = self._features_of(image_hw3)
+            if level == 0:
+                return view.camera, view.image_hw3, features
+            camera = network_camera_at(view.camera, self.data.network_focal_px / 2**level)
+            image_hw3 = Resampler(view.camera, camera).image(view.image_hw3)
+            return camera, image_hw3, [feature.half() for feature in self._features_of(image_hw3)]
+
+        def view_of(number: int, level: int) -> LevelView:
+            camera, image_hw3, features = kept(number, level)
             return LevelView(camera, image_hw3, [feature.to(self.device, torch.float32) for feature in features])
 
         landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
-        found = self.held_out_views(network)
-        views = [found[n] for n in augmented]
         start = dataclasses.replace(Scene.usual_look_noise(), floor_m=self.data.usual_noise.floor_m)
-        return fit_look_noise(views, landmarks_l3, noise, self.options, search, level_of, start)
+        chosen = [views[n] for n in augmented]
+        return fit_look_noise(chosen, landmarks_l3, noise, self.options, search, view_of, start)
 
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
         network, began_better = self._better(result)
-        noise = self.noise_model(network) if self.data.held_out else self.data.usual_noise
+        views = self.held_out_views(network)
+        noise = self.noise_model(views) if views else self.data.usual_noise
         scene = _scene_of(self.data, self.backbone, network, noise, self.config)
-        scene.points = self._points.build(self._point_bytes(scene.size_bytes())) if self._points is not None else None
+        learned = [self.data.rows[index] for index in self.data.training]
+        places_kl = group_views(self.data.landmarks.visibility_fl[learned] == SEEN)
+        budget_bytes = self._point_bytes(scene.size_bytes() + np.packbits(places_kl, axis=1).nbytes)
+        scene.points = self._points.build(budget_bytes) if self._points is not None else None
         if scene.points is None:
             warn("the scene carries no map points, so it has no second look; allow it more --bytes, or map more")
-        if scene.points is not None:
-            learned = [self.data.rows[index] for index in self.data.training]
-            scene.places_kl = group_views(self.data.landmarks.visibility_fl[learned] == SEEN)
-        if scene.points is not None and self.data.held_out:
-            scene.look_noise = self.look_noise(network, noise, scene.points)
+        else:
+            scene.places_kl = places_kl
+            if views:
+                scene.look_noise = self.look_noise(views, noise, scene.points)
         metrics = {
             "train_s": self.start_s + self.buffer_s + result.seconds,
             "start_s": self.start_s,
@@ -345,5 +350,5 @@ def training_fingerprint(config: HeadTrainingConfig, data: HeadData, backbone) -
     ]
     images = digest_of_files(data.dataset.image_path(frame) for frame in data.frames)
     landmarks = [data.landmarks.points_world_l3, data.landmarks.visibility_fl[data.rows]]
-    as_json = config.to_json(exclude={"backbone_file", "device"})
+    as_json = config.to_json(exclude={"backbone_file", "device", "max_bytes", "bytes_per_frame"})
     return digest_of(TRAINING_VERSION, as_json, backbone.checksum, frames, images, landmarks)

@@ -18,6 +18,7 @@ from geo_training.mapping.scene_map import SceneMap
 
 MIN_TRACK = 3
 MAX_ERROR_PX = 1.5
+MAX_DISTANCE_MEDIANS = 50.0  # from the middle of the map, in median distances of its points from the cameras
 _CELL_STEP = 5
 
 
@@ -34,11 +35,15 @@ class MapPointBuilder:
 
     def __init__(self, scene: SceneMap, strides: Sequence[int]):
         self._scene = scene
-        self.map_levels = tuple(level for level, stride in enumerate(strides) if stride <= CELL_PX)
-        self._strides = [strides[level] for level in self.map_levels]
+        self.backbone_maps = tuple(index for index, stride in enumerate(strides) if stride <= CELL_PX)
+        self._strides = [strides[index] for index in self.backbone_maps]
         tracks = scene.tracks
         track_n = np.bincount(tracks.point_m, minlength=len(scene.points_world_n3))
-        self._sound_n = (track_n >= MIN_TRACK) & (scene.error_px_n <= MAX_ERROR_PX)
+        points_n3 = scene.points_world_n3
+        # Coordinates are carried in steps of the extent: a point kilometres away would coarsen those of all.
+        off_n = np.linalg.norm(points_n3 - np.median(points_n3, axis=0), axis=1) if len(points_n3) else np.zeros(0)
+        near_n = off_n <= MAX_DISTANCE_MEDIANS * scene.median_distance
+        self._sound_n = (track_n >= MIN_TRACK) & (scene.error_px_n <= MAX_ERROR_PX) & near_n
         self._row_of = {name: row for row, name in enumerate(scene.frame_names)}
         order = np.argsort(tracks.frame_m, kind="stable")
         starts = np.searchsorted(tracks.frame_m[order], np.arange(len(scene.frame_names) + 1))
@@ -48,7 +53,7 @@ class MapPointBuilder:
 
     def add(self, name: str, features: Sequence[torch.Tensor], camera: Camera, T_world_camera: np.ndarray) -> None:
         """A frame of the map as the network saw it: its maps (1, C, H, W) and the camera it was seen through."""
-        maps = [features[level] for level in self.map_levels]
+        maps = [features[index] for index in self.backbone_maps]
         finest = min(self._strides)
         centres_n2 = cell_centres(camera.height_px, camera.width_px, finest, _CELL_STEP)
         self._all.add(features_at(maps, self._strides, centres_n2))
@@ -89,7 +94,8 @@ class MapPointBuilder:
         alike_a = mean_ad.norm(dim=1).numpy()  # 1 where all observations look the same
         size = mean_ad.shape[1] + BYTES_BESIDE_DESCRIPTOR
         score_a = alike_a * np.log1p(count_a)
-        kept = _best_of_every_frame(frame_m, appearance_m, score_a, max(0, budget_bytes) // size)
+        room_bytes = max(0, budget_bytes - 4 * (whitening_cc.numel() + len(mean_c)))
+        kept = _best_of_every_frame(frame_m, appearance_m, score_a, room_bytes // size)
         if len(kept) == 0:
             return None
         direction_a3 = np.zeros((A, 3))
@@ -110,7 +116,7 @@ class MapPointBuilder:
             np.stack([near_a[kept], far_a[kept]], axis=1),
             whitening_cc.numpy(),
             -(whitening_cc @ mean_c).numpy(),
-            self.map_levels,
+            self.backbone_maps,
         )
 
 

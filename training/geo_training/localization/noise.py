@@ -12,7 +12,7 @@ from geo_perception.geometry import Camera, pose_error, so3_log
 from geo_perception.localization.estimator import LocalizerOptions
 from geo_perception.localization.pnp import PoseSolution, solve_pose
 from geo_perception.localization.scene import NoiseModel
-from geo_perception.localization.second_look import LevelView, PointSearch, SecondLook
+from geo_perception.localization.second_look import ImageLevels, LevelView, PointSearch
 from geo_training.engine.uncertainty import fit_scale_and_floor
 
 LOOK_KNOTS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9)  # of cosine similarities
@@ -113,34 +113,31 @@ def fit_look_noise(
     noise: NoiseModel,
     options: LocalizerOptions,
     search: PointSearch,
-    level_of: Callable[[int, int], LevelView],
+    view_of: Callable[[int, int], LevelView],
     start: NoiseModel,
 ) -> NoiseModel:
     """The noise model of the second look: pixel sigma by similarity, then the covariance of its poses.
 
-    `level_of(view number, level)` gives a level of a view.
+    `view_of(number, level)` gives a level of view `number`.
     """
     firsts = [first_pose(view, landmarks_l3, noise, options) for view in views]
-
-    def looks(sigma_of: Callable[[np.ndarray], np.ndarray], searched: PointSearch) -> list[SecondLook | None]:
-        return [
-            None if first is None else searched.look(first.T_map_camera, partial(level_of, number), sigma_of)
-            for number, first in enumerate(firsts)
-        ]
-
     errors, similarities = [np.zeros(0)], [np.zeros(0)]
-    inexact = search.without_keypoints()  # by keypoints no error of the features would be left to see
-    for view, look in zip(views, looks(start.sigma_of, inexact), strict=True):
+    for number, (view, first) in enumerate(zip(views, firsts, strict=True)):
+        look = first and search.look(first.T_map_camera, ImageLevels(partial(view_of, number)), start.sigma_of)
         if look is None:
             continue
         offset_m3 = search.points.points_map_a3[look.matches.index_m] - view.T_world_camera[:3, 3]
         true_m2 = view.camera.project(offset_m3 @ view.T_world_camera[:3, :3])
         errors.append(np.linalg.norm(look.matches.pixels_m2 - true_m2, axis=1) / look.matches.scale_m)
         similarities.append(look.matches.similarity_m)
-    fitted = _fit_sigma(
-        np.nan_to_num(np.concatenate(errors), nan=np.inf), np.concatenate(similarities), LOOK_KNOTS, start
-    )
-    error_m6, covariance_m66, _ = _errors_of(views, [look and look.solution for look in looks(fitted.sigma_of, search)])
+    error_px_m = np.nan_to_num(np.concatenate(errors), nan=np.inf)
+    fitted = _fit_sigma(error_px_m, np.concatenate(similarities), LOOK_KNOTS, start)
+    solutions: list[PoseSolution | None] = []
+    for number, first in enumerate(firsts):
+        image = ImageLevels(partial(view_of, number))
+        look = first and search.look(first.T_map_camera, image, fitted.sigma_of)
+        solutions.append(look and search.exact(look, image).solution)
+    error_m6, covariance_m66, _ = _errors_of(views, solutions)
     return fit_covariance(error_m6, covariance_m66, fitted, _LOOK_LEVELS)
 
 
