@@ -121,6 +121,9 @@ def test_the_schedules_by_hand():
     assert schedule_factor("cosine", 0.5, 0.5) == 1.0
     assert schedule_factor("cosine", 0.75, 0.5) == pytest.approx(0.5)
     assert schedule_factor("constant", 0.25, 0.5) == pytest.approx(0.251 / 0.501)
+    assert [schedule_factor("halving", share, 0.0) for share in (0.0, 0.199, 0.2, 0.6, 0.8, 1.0)] == [
+        1.0, 1.0, 0.5, 0.125, 0.0625, 0.0625,
+    ]  # fmt: skip
     assert schedule_factor("constant", 0.9, 0.5) == 1.0
     assert schedule_factor("plateau", 0.0, 0.0) == 1.0
 

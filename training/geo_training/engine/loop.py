@@ -67,7 +67,7 @@ class LoopConfig:
     seed: int = 0
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = 0.0  # of sgd
-    schedule: Literal["cosine", "plateau", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "plateau", "step", "halving", "constant"] = "cosine"
     watched: str = ""  # the figure of the history that must fall, or the plateau schedule lowers the rate
     plateau_factor: float = 0.1
     plateau_patience: int = 2  # evaluations in a row without improvement that are borne; at the next the rate falls

@@ -7,15 +7,19 @@ import math
 from torch import nn
 
 STEP_AT, STEP_FACTOR = 0.75, 0.1
+HALVINGS = 5  # equal parts of a training, each at half the rate of the one before
 
 
 def schedule_factor(schedule: str, share: float, warm_up: float) -> float:
     """The factor of the learning rate after `share` of the steps: a linear warm-up, then a cosine to zero for the
-    schedule "cosine", a tenth in the last quarter for "step", else 1."""
+    schedule "cosine", a tenth in the last quarter for "step", half as much in each of five parts as in the one before
+    for "halving", else 1."""
     if share < warm_up:
         return (share + 1e-3) / (warm_up + 1e-3)
     if schedule == "step" and share >= STEP_AT:
         return STEP_FACTOR
+    if schedule == "halving":
+        return 0.5 ** min(int(share * HALVINGS), HALVINGS - 1)
     if schedule != "cosine":
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,23 +54,42 @@ def make_view(
 
     A turn of the camera about its centre and a zoom are exact image warps, so the labels stay exact too.
     """
-    target, R_camera_view = network_camera, None
-    if augmentation is not None:
-        target, R_camera_view = _turned(network_camera, augmentation, rng)
+    if augmentation is None:
+        return seen_through(image_hw3, camera, T_world_camera, landmarks_world_l3, visibility_l, network_camera)
+    target, R_camera_view = _turned(network_camera, augmentation, rng)
+    view = seen_through(image_hw3, camera, T_world_camera, landmarks_world_l3, visibility_l, target, R_camera_view)
+    lit_hw3, covered_hw = augment_photometric(view.image_hw3, augmentation, rng)
+    return replace(view, image_hw3=lit_hw3, state_l=_without(view.state_l, view.pixels_l2, covered_hw))
+
+
+def seen_through(
+    image_hw3: np.ndarray,
+    camera: Camera,
+    T_world_camera: np.ndarray,
+    landmarks_world_l3: np.ndarray,
+    visibility_l: np.ndarray,
+    target: Camera,
+    R_camera_view: np.ndarray | None = None,
+) -> View:
+    """What a pinhole `target`, turned by `R_camera_view` in the camera's place, sees of a frame: any part of its field
+    of view, with the landmarks' places and states there."""
     resampler = Resampler(camera, target, R_camera_view)
-    view_hw3, outside_hw = resampler.image(image_hw3), resampler.covered_hw < 1
-    if augmentation is not None:
-        view_hw3, covered_hw = augment_photometric(view_hw3, augmentation, rng)
-        outside_hw |= covered_hw
     T_world_view = T_world_camera @ make_pose(np.eye(3) if R_camera_view is None else R_camera_view, np.zeros(3))
     T_view_world = invert_pose(T_world_view)
     pixels_l2 = target.project(landmarks_world_l3 @ T_view_world[:3, :3].T + T_view_world[:3, 3])
     state_l = np.where(target.contains(pixels_l2), visibility_l, -1).astype(np.int8)
+    state_l = _without(state_l, pixels_l2, resampler.covered_hw < 1)
+    return View(resampler.image(image_hw3), target, T_world_view, pixels_l2, state_l)
+
+
+def _without(state_l: np.ndarray, pixels_l2: np.ndarray, hidden_hw: np.ndarray) -> np.ndarray:
+    """The states where some pixels of the view show nothing: no landmark can be seen there."""
+    height, width = hidden_hw.shape
     inside_l = state_l >= 0
     columns, rows = np.rint(pixels_l2[inside_l]).astype(int).T
-    hidden = outside_hw[rows.clip(0, target.height_px - 1), columns.clip(0, target.width_px - 1)]
-    state_l[np.flatnonzero(inside_l)[hidden]] = -1  # there are no pixels of it here
-    return View(view_hw3, target, T_world_view, pixels_l2, state_l)
+    state_l = state_l.copy()
+    state_l[np.flatnonzero(inside_l)[hidden_hw[rows.clip(0, height - 1), columns.clip(0, width - 1)]]] = -1
+    return state_l
 
 
 def _turned(camera: Camera, augmentation: AugmentationConfig, rng: np.random.Generator) -> tuple[Camera, np.ndarray]:
