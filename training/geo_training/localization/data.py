@@ -10,11 +10,12 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.scene import NoiseModel
-from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene import SceneDataset, camera_to_dict
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.views import View, make_view, scene_focal_px
 from geo_training.mapping.landmark_set import SEEN, LandmarkSet
 from geo_training.mapping.scene_map import SceneMap
+from geo_training.storage.fingerprints import digest_of_files
 
 _MIN_FRAMES = 8
 
@@ -62,6 +63,16 @@ class HeadData:
         centres_f3 = np.stack([self.map.T_world_camera[frame.name][:3, 3] for frame in self.frames])
         distance_fl = np.linalg.norm(self.landmarks.points_world_l3[None] - centres_f3[:, None], axis=2)
         return NoiseModel(floor_m=NoiseModel.floor_m / 3.0 * float(np.median(distance_fl[seen_fl])))
+
+    @property
+    def inputs(self) -> list:
+        """What of the dataset a training depends on, for a fingerprint. Where it lies is not part of it."""
+        frames = [
+            [frame.name, self.map.T_world_camera[frame.name], camera_to_dict(self.map.cameras[frame.name])]
+            for frame in self.frames
+        ]
+        images = digest_of_files(self.dataset.image_path(frame) for frame in self.frames)
+        return [frames, images, [self.landmarks.points_world_l3, self.landmarks.visibility_fl[self.rows]]]
 
     def network_camera(self, frame_index: int) -> Camera:
         """The pinhole through which the network sees a frame where nothing is augmented."""

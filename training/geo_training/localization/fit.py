@@ -28,25 +28,27 @@ from geo_training.console import say, track, warn
 from geo_training.datasets.scene import camera_to_dict
 from geo_training.engine.loop import LoopResult
 from geo_training.engine.run import FitResult, finite, run_fit
-from geo_training.localization.buffer import FeatureBatch, FeatureBuffer, min_views
+from geo_training.engine.whole_batch import own_draw, rank
+from geo_training.localization.buffer import FeatureBatch, FeatureBuffer
 from geo_training.localization.closed_form import LinearStatistics, PlainView, fill_not_visible
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.data import HeadData
-from geo_training.localization.losses import fine_loss, heatmap_loss
+from geo_training.localization.losses import head_losses
 from geo_training.localization.map_points import MapPointBuilder
 from geo_training.localization.noise import (
     HeldOutView,
     fit_covariance,
     fit_look_noise,
     fit_pixel_noise,
+    held_out_metrics,
+    held_out_view,
     normalized_errors,
-    pixel_errors,
 )
 from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import SEEN
-from geo_training.storage.fingerprints import digest_of, digest_of_files
+from geo_training.storage.fingerprints import digest_of
 
-TRAINING_VERSION = 3  # of what is learned from a dataset; a checkpoint of another is not gone on from
+TRAINING_VERSION = 4  # of what is learned from a dataset; a checkpoint of another is not gone on from
 _CALIBRATION_VIEWS = 4  # the plain view of a held-out frame, and augmented ones
 _NOT_VISIBLE_VIEWS = 48  # of which the closed form takes the landmarks' "not visible"
 
@@ -55,12 +57,11 @@ class HeadTask:
     """The head's training as `run_fit` takes it."""
 
     def __init__(
-        self, data: HeadData, backbone, device: torch.device, rank: int = 0, world: int = 1,
-        embed_backbone: bool = False,
+        self, data: HeadData, backbone, device: torch.device, embed_backbone: bool = False,
     ):  # fmt: skip
         config = data.config
         self.data, self.config, self.backbone, self.device = data, config, backbone, device
-        self.rank, self.world, self.embed_backbone = rank, world, embed_backbone
+        self.embed_backbone = embed_backbone
         head = HeadConfig(len(data.landmarks.points_world_l3), tuple(backbone.strides), tuple(backbone.channels),
                           config.width if config.steps else 0, config.dilations, config.fine_width,
                           min(config.linear_width, sum(backbone.channels)))  # fmt: skip
@@ -77,31 +78,31 @@ class HeadTask:
         self.buffer: FeatureBuffer | None = None
         if config.steps:
             budget_bytes = int(config.buffer_gib * 2**30)
-            self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g), len(data.training),
-                                        config.views, budget_bytes, config.refresh, device, config.seed,
-                                        [data.pixels(f) for f in data.training])  # fmt: skip
+            cameras = [data.network_camera(frame) for frame in data.training]
+            self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g),
+                                        [(camera.width_px, camera.height_px) for camera in cameras], config.views,
+                                        config.batch, budget_bytes, config.refresh, device, config.seed,
+                                        config.buffer_place)  # fmt: skip
 
     @property
     def fingerprint(self) -> str:
         return training_fingerprint(self.config, self.data, self.backbone)
 
     def prepare(self, epoch: int = 0) -> None:
-        """Fills the head in closed form, and makes every slot's features as `epoch` has them. Raises InputError when
-        the views are too few for a batch."""
+        """Fills the head in closed form, and makes the features of this process's slots as `epoch` has them."""
         learned, held, landmarks = len(self.data.training), len(self.data.held_out), len(self.data.landmarks)
         say(f"{learned} frames to learn from, {held} held out, {landmarks} landmarks")
         started_s = time.perf_counter()
-        self._begin()
+        if rank() == 0:  # which gives the others its weights
+            self._begin()
         self.start_s = time.perf_counter() - started_s
         if self.buffer is None:
             return
-        own = len(range(self.rank, len(self.buffer), self.world))
-        if own < min_views(self.config.batch):
-            raise InputError(f"{own} views are too few for a batch of {self.config.batch}; lower batch, or map more")
         started_s = time.perf_counter()
+        say(str(self.buffer))
         if self.buffer.left_out:
             warn(f"the buffer holds {self.buffer.views} of {self.config.views} views a frame; raise buffer_gib for all")
-        for number in track(range(self.rank, len(self.buffer), self.world), "features"):
+        for number in track(self.buffer.own, "features"):
             self.buffer.slot(number, epoch)
         self.buffer_s = time.perf_counter() - started_s
 
@@ -141,47 +142,21 @@ class HeadTask:
 
     def batches(self, epoch: int, first: int = 0):
         assert self.buffer is not None  # there are steps to take
-        return self.buffer.batches(epoch, self.config.batch, self.rank, self.world, first)
+        return self.buffer.batches(epoch, first)
 
     def losses(self, network, batch: FeatureBatch) -> dict[str, torch.Tensor]:
         drop = self.config.feature_dropout
-        features = [torch.nn.functional.dropout2d(feature, drop) for feature in batch.features]
-        chosen_k = self._landmarks_of(batch)
-        maps = network(features, chosen_k)
-        pixels_bk2, state_bk = batch.pixels_bl2[:, chosen_k], batch.state_bl[:, chosen_k]
-        sigma_cells = self.config.label_sigma_cells
-        terms = heatmap_loss(maps.logits_blhw, maps.invisible_l, pixels_bk2, state_bk, sigma_cells)
-        if maps.fine_bdhw is not None:
-            head = getattr(network, "module", network)  # behind DistributedDataParallel
-            terms["fine"] = fine_loss(head, maps, batch.pixels_bl2, batch.state_bl, sigma_cells)
-        return terms
-
-    def _landmarks_of(self, batch: FeatureBatch) -> torch.Tensor:
-        """Those seen in the batch and a share of the others: most are in no image of it, and teach little."""
-        seen_l = (batch.state_bl > 0).any(dim=0)
-        drawn_l = torch.rand(len(seen_l), device=seen_l.device) < self.config.unseen_share
-        return (seen_l | drawn_l).nonzero()[:, 0]
+        features = [feature * self._kept_channels(feature) for feature in batch.features]
+        return head_losses(
+            network, features, batch.pixels_bl2, batch.state_bl, self.config.unseen_share, self.config.label_sigma_cells
+        )
 
     def evaluate(self, network) -> dict[str, float]:
         """Pixel error and recall on the plain views of the held-out frames."""
         views = self.held_out_views(network, plain=True)
         if not views:
             return {}
-        error_px, _ = pixel_errors(views, 0.3)
-        landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
-        _, _, distances = normalized_errors(views, landmarks_l3, NoiseModel(), self.options)
-        distance_n, angle_deg = np.array(distances).T
-        metrics = {
-            "held_out_px": float(np.median(error_px)) if len(error_px) else float("nan"),
-            "held_out_median_deg": float(np.median(angle_deg)),
-            "held_out_localized": float(np.mean(np.isfinite(distance_n))),
-        }
-        if not self.data.map.metric:
-            return metrics | {"held_out_median_scene_units": float(np.median(distance_n))}
-        return metrics | {
-            "held_out_recall_5cm_5deg": float(np.mean((distance_n <= 0.05) & (angle_deg <= 5))),
-            "held_out_median_cm": float(np.median(distance_n) * 100),
-        }
+        return held_out_metrics(views, self.data.landmarks.points_world_l3, self.data.map.metric, self.options)
 
     @torch.no_grad()
     def held_out_views(self, network, plain: bool = False) -> list[HeldOutView]:
@@ -195,11 +170,7 @@ class HeadTask:
         for view, features in self._held_out[:: self._calibration_views if plain else 1]:
             with self._autocast():
                 maps = network([feature.to(self.device, torch.float32) for feature in features])
-            peaks = network.find(maps)
-            pixels_l2, score_l = peaks.pixels_bl2[0].double().cpu().numpy(), peaks.score_bl[0].double().cpu().numpy()
-            found.append(
-                HeldOutView(pixels_l2, score_l, view.pixels_l2, view.state_l, view.camera, view.T_world_camera)
-            )
+            found.append(held_out_view(view, network.find(maps)))
         return found
 
     @property
@@ -308,8 +279,7 @@ def fit_head(
     def make_task(run_dir: Path, device: torch.device, accelerator: Accelerator) -> HeadTask:
         backbone = create_backbone(config.backbone, config.backbone_file)
         data = dataset if isinstance(dataset, HeadData) else HeadData.open(dataset, config)
-        rank, world = accelerator.process_index, accelerator.num_processes
-        return HeadTask(data, backbone, device, rank, world, embed_backbone)
+        return HeadTask(data, backbone, device, embed_backbone)
 
     return run_fit(config, out, make_task, overwrite, config_name="config.json")
 
@@ -344,11 +314,5 @@ def _scene_of(data: HeadData, backbone, network, noise: NoiseModel, config: Head
 
 def training_fingerprint(config: HeadTrainingConfig, data: HeadData, backbone) -> str:
     """What the training depends on. Where the dataset lies, and on what it is computed, is not part of it."""
-    frames = [
-        [frame.name, data.map.T_world_camera[frame.name], camera_to_dict(data.map.cameras[frame.name])]
-        for frame in data.frames
-    ]
-    images = digest_of_files(data.dataset.image_path(frame) for frame in data.frames)
-    landmarks = [data.landmarks.points_world_l3, data.landmarks.visibility_fl[data.rows]]
-    as_json = config.to_json(exclude={"backbone_file", "device", "max_bytes", "bytes_per_frame"})
-    return digest_of(TRAINING_VERSION, as_json, backbone.checksum, frames, images, landmarks)
+    as_json = config.to_json(exclude={"backbone_file", "device", "max_bytes", "bytes_per_frame", "buffer_place"})
+    return digest_of(TRAINING_VERSION, as_json, backbone.checksum, *data.inputs)

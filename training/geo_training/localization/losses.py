@@ -9,6 +9,32 @@ from geo_perception.localization.network import CELL_PX, FINE_PX, FINE_RADIUS, H
 _RADIUS_CELLS = 2
 
 
+def head_losses(
+    network: torch.nn.Module,
+    features: list[torch.Tensor],
+    pixels_bl2: torch.Tensor,
+    state_bl: torch.Tensor,
+    unseen_share: float,
+    sigma_cells: float,
+) -> dict[str, torch.Tensor]:
+    """The terms of a `LandmarkHead` on a batch of feature maps, in nats: `seen`, `unseen` and, where it has a fine map,
+    `fine`.
+
+    Landmarks that are seen in the batch count, and a share of the others: most are in no image of it, and teach little.
+    """
+    seen_l = (state_bl > 0).any(dim=0)
+    drawn_l = torch.rand(len(seen_l), device=seen_l.device) < unseen_share
+    chosen_k = (seen_l | drawn_l).nonzero()[:, 0]
+    maps = network(features, chosen_k)
+    terms = heatmap_loss(
+        maps.logits_blhw, maps.invisible_l, pixels_bl2[:, chosen_k], state_bl[:, chosen_k], sigma_cells
+    )
+    if maps.fine_bdhw is not None:
+        head = getattr(network, "module", network)  # behind DistributedDataParallel
+        terms["fine"] = fine_loss(head, maps, pixels_bl2, state_bl, sigma_cells)
+    return terms
+
+
 def heatmap_loss(
     logits_blhw: torch.Tensor,
     invisible_l: torch.Tensor,

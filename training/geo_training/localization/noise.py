@@ -10,10 +10,13 @@ import numpy as np
 
 from geo_perception.geometry import Camera, pose_error, so3_log
 from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.network import CELL_PX, Peaks
 from geo_perception.localization.pnp import PoseSolution, solve_pose
 from geo_perception.localization.scene import NoiseModel
 from geo_perception.localization.second_look import ImageLevels, LevelView, PointSearch
 from geo_training.engine.uncertainty import fit_scale_and_floor
+from geo_training.localization.views import View
+from geo_training.mapping.landmark_set import SEEN
 
 LOOK_KNOTS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9)  # of cosine similarities
 SCORE_KNOTS = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
@@ -42,6 +45,33 @@ class HeldOutView:
     T_world_camera: np.ndarray
 
 
+def held_out_view(view: View, peaks: Peaks) -> HeldOutView:
+    """What was found in a view, as the first of `peaks`."""
+    pixels_l2, score_l = peaks.pixels_bl2[0].double().cpu().numpy(), peaks.score_bl[0].double().cpu().numpy()
+    return HeldOutView(pixels_l2, score_l, view.pixels_l2, view.state_l, view.camera, view.T_world_camera)
+
+
+def held_out_metrics(
+    views: list[HeldOutView], landmarks_l3: np.ndarray, metric: bool, options: LocalizerOptions
+) -> dict[str, float]:
+    """Pixel error and recall in plain held-out views, by the landmarks alone; lengths in cm where the scene is
+    `metric`."""
+    error_px, _ = pixel_errors(views, 0.3)
+    _, _, distances = normalized_errors(views, landmarks_l3.astype(float), NoiseModel(), options)
+    distance_n, angle_deg = np.array(distances).T
+    metrics = {
+        "held_out_px": float(np.median(error_px)) if len(error_px) else float("nan"),
+        "held_out_median_deg": float(np.median(angle_deg)),
+        "held_out_localized": float(np.mean(np.isfinite(distance_n))),
+    }
+    if not metric:
+        return metrics | {"held_out_median_scene_units": float(np.median(distance_n))}
+    return metrics | {
+        "held_out_recall_5cm_5deg": float(np.mean((distance_n <= 0.05) & (angle_deg <= 5))),
+        "held_out_median_cm": float(np.median(distance_n) * 100),
+    }
+
+
 def pixel_errors(views: list[HeldOutView], min_score: float) -> tuple[np.ndarray, np.ndarray]:
     """Errors in network pixels (M,) and scores (M,) of the detections of landmarks that are in view."""
     errors, scores = [np.zeros(0)], [np.zeros(0)]
@@ -50,6 +80,13 @@ def pixel_errors(views: list[HeldOutView], min_score: float) -> tuple[np.ndarray
         errors.append(np.linalg.norm(view.pixels_l2[used_l] - view.true_pixels_l2[used_l], axis=1))
         scores.append(view.score_l[used_l])
     return np.concatenate(errors), np.concatenate(scores)
+
+
+def found_share(views: list[HeldOutView], limit_px: float = CELL_PX) -> float:
+    """Of the landmarks that are seen in the views, the share whose highest place is right within `limit_px`, whatever
+    its score. NaN where none is seen."""
+    off_px = [np.linalg.norm(view.pixels_l2 - view.true_pixels_l2, axis=1)[view.state_l == SEEN] for view in views]
+    return float(np.mean(np.concatenate([np.zeros(0), *off_px]) <= limit_px)) if any(map(len, off_px)) else np.nan
 
 
 def fit_pixel_noise(views: list[HeldOutView], start: NoiseModel, min_score: float) -> NoiseModel:

@@ -53,6 +53,13 @@ class LandmarkSet:
     def __len__(self) -> int:
         return len(self.points_world_l3)
 
+    def first(self, count: int) -> LandmarkSet:
+        """Those that were chosen first."""
+        return LandmarkSet(
+            self.points_world_l3[:count], self.score_l[:count], self.frame_names,
+            self.visibility_fl[:, :count], self.pixels_fl2[:, :count], self.report,
+        )  # fmt: skip
+
     def save(self, path: str | Path) -> None:
         """Writes the file in one move."""
         path = Path(path)
