@@ -57,14 +57,14 @@ class Lighting:
     @classmethod
     def daylight(cls, room: Room, brightness: float = 1.0, temperature_k: float = 6200.0) -> Lighting:
         """Light from the windows and the bright walls; the lamps are off."""
-        tint, strength = _tint(temperature_k), 3.4 * brightness
+        tint, strength = light_colour(temperature_k), 3.4 * brightness
         lights = tuple(_window_light(window, strength * tint) for window in room.windows)
         return cls(lights, tuple(0.55 * brightness * tint), tuple(1.5 * brightness * tint), (0.25, 0.25, 0.25))
 
     @classmethod
     def evening(cls, room: Room, brightness: float = 1.0, temperature_k: float = 3300.0) -> Lighting:
         """The ceiling lamps and the floor lamps are on; it is dark outside."""
-        tint = _tint(temperature_k)
+        tint = light_colour(temperature_k)
         panel = ((0.45, 0.0, 0.0), (0.0, 0.15, 0.0))
         lights = [
             AreaLight(_tuple(lamp - [0, 0, 0.01]), *panel, _tuple(2.4 * brightness * tint), (0.0, 0.0, -1.0))
@@ -72,7 +72,7 @@ class Lighting:
         ]
         for lamp in room.floor_lamps:
             shade = ((0.13, 0.0, 0.0), (0.0, 0.13, 0.0))
-            lights.append(AreaLight(_tuple(lamp), *shade, _tuple(0.75 * brightness * _tint(2800.0))))
+            lights.append(AreaLight(_tuple(lamp), *shade, _tuple(0.75 * brightness * light_colour(2800.0))))
         return cls(tuple(lights), tuple(0.42 * brightness * tint), (0.10, 0.13, 0.22), _tuple(1.3 * brightness * tint))
 
 
@@ -174,7 +174,7 @@ def _window_light(window, power_rgb) -> AreaLight:
     return AreaLight(_tuple(centre), _tuple(half_a), _tuple(half_b), _tuple(area * power_rgb), _tuple(normal))
 
 
-def _tint(temperature_k: float) -> np.ndarray:
+def light_colour(temperature_k: float) -> np.ndarray:
     """RGB of a black body, green 1: a fit by hand that is good enough for the eye between 2500 and 9000 K."""
     warm = np.log(temperature_k / 5800.0)
     return np.array([np.exp(-0.55 * warm), 1.0, np.exp(0.85 * warm)])

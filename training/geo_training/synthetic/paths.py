@@ -51,15 +51,15 @@ def walk(
     stamps_s = np.arange(max(round(duration_s * rate_hz), 1)) / rate_hz
     xy_n2 = _way(room, rng, stamps_s * speed_m_s)
     bob_m = 0.012 * np.abs(np.sin(np.pi * STEP_HZ * stamps_s))
-    z_n = height_m + 0.12 * _drift(rng, stamps_s, 9.0) + bob_m
+    z_n = height_m + 0.12 * drift(rng, stamps_s, 9.0) + bob_m
     share_n = stamps_s / duration_s
-    bearing_n = rng.uniform(0, 2 * np.pi) + 2 * np.pi * turns * share_n + 0.35 * _drift(rng, stamps_s, 5.0)
+    bearing_n = rng.uniform(0, 2 * np.pi) + 2 * np.pi * turns * share_n + 0.35 * drift(rng, stamps_s, 5.0)
     half_2 = np.array(room.size_m[:2]) / 2
     # Towards a point on the walls; the eye's own place counts for less, so that the gaze never swings round at once.
     gaze_n2 = half_2 * np.stack([np.cos(bearing_n), np.sin(bearing_n)], 1) - 0.6 * xy_n2
     yaw_n = np.arctan2(gaze_n2[:, 1], gaze_n2[:, 0])
-    pitch_n = np.deg2rad(-5.0 + 8.0 * _drift(rng, stamps_s, 6.0))
-    roll_n = np.deg2rad(3.0 * _drift(rng, stamps_s, 3.0))
+    pitch_n = np.deg2rad(-5.0 + 8.0 * drift(rng, stamps_s, 6.0))
+    roll_n = np.deg2rad(3.0 * drift(rng, stamps_s, 3.0))
     poses = [
         camera_pose(np.array([x, y, z]), yaw, pitch, roll)
         for (x, y), z, yaw, pitch, roll in zip(xy_n2, z_n, yaw_n, pitch_n, roll_n, strict=True)
@@ -134,7 +134,7 @@ def _largest_part(free: np.ndarray) -> tuple[np.ndarray, object]:
     return np.argwhere(free)[kept], edges[kept][:, kept]
 
 
-def _drift(rng: np.random.Generator, stamps_s: np.ndarray, period_s: float) -> np.ndarray:
+def drift(rng: np.random.Generator, stamps_s: np.ndarray, period_s: float) -> np.ndarray:
     """A smooth random curve within [-1, 1] whose swings last about `period_s`."""
     waves = [
         weight * np.sin(2 * np.pi * stamps_s / (period_s * rng.uniform(0.7, 1.3) * scale) + rng.uniform(0, 2 * np.pi))

@@ -6,6 +6,8 @@ picture = render(room, Camera(480, 360, 360, 360, 239.5, 179.5), T_world_camera,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,13 +23,29 @@ WALL_COLOURS = ((226, 220, 206), (206, 214, 212), (222, 208, 186), (196, 204, 19
 GAP_M = 0.12
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What is moved as one: furniture with all that stands on it, a picture, a door, a window with its curtains.
+
+    It was built in the frame `place`. `instances`, `footprints`, `windows` and `floor_lamps` are those of the room that
+    belong to it.
+    """
+
+    name: str
+    place: Place
+    instances: range
+    footprints: range
+    windows: range
+    floor_lamps: range
+
+
 @dataclass(frozen=True, eq=False)
 class Room:
     """`quads` are all surfaces, `instances` the name of each object id (0 is nothing), `footprints` the corners (4, 2)
     of what stands on the floor with its height, `windows` and `lamps` where light comes from.
 
     `windows`: (centre_3, half width_3, half height_3, inward normal_3); `lamps`: ceiling lights, (3,) each;
-    `floor_lamps`: (3,) each.
+    `floor_lamps`: (3,) each. `pieces` are all but the shell and the ceiling lamps.
     """
 
     seed: int
@@ -38,6 +56,7 @@ class Room:
     windows: tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]
     lamps: tuple[np.ndarray, ...]
     floor_lamps: tuple[np.ndarray, ...]
+    pieces: tuple[Piece, ...] = ()
 
     @classmethod
     def generate(cls, seed: int, size_m: tuple[float, float, float] = (6.0, 4.5, 2.7)) -> Room:
@@ -75,6 +94,7 @@ class _Builder:
         self.footprints: list[tuple[np.ndarray, float]] = []
         self.windows: list[tuple] = []
         self.floor_lamps: list[np.ndarray] = []
+        self.pieces: list[Piece] = []
         width, depth, _ = self.size_m
         # Facing each wall: its middle at the floor, x to the right along it, y into it.
         self.walls = (
@@ -102,8 +122,17 @@ class _Builder:
         self._middle()
         return Room(
             self.seed, self.size_m, tuple(self.surfaces.quads), tuple(self.surfaces.instances), tuple(self.footprints),
-            tuple(self.windows), lamps, tuple(self.floor_lamps),
+            tuple(self.windows), lamps, tuple(self.floor_lamps), tuple(self.pieces),
         )  # fmt: skip
+
+    @contextmanager
+    def _piece(self, name: str, place: Place) -> Iterator[None]:
+        """All that is built meanwhile is one piece."""
+        lists = self.surfaces.instances, self.footprints, self.windows, self.floor_lamps
+        first = [len(members) for members in lists]
+        yield
+        spans = (range(start, len(members)) for start, members in zip(first, lists, strict=True))
+        self.pieces.append(Piece(name, place, *spans))
 
     def _shell(self) -> tuple[np.ndarray, ...]:
         rng, (width, depth, height) = self.rng, self.size_m
@@ -165,10 +194,9 @@ class _Builder:
             bare.append((x, x + gap, 0.0))
             x += gap
             middle = x + size[0] / 2
-            if name == "door":
-                self._door(wall.at(middle, 0), size)
-            elif name == "window":
-                self._window(wall.at(middle, 0), size)
+            if name in ("door", "window"):
+                with self._piece(name, wall.at(middle, 0)):
+                    (self._door if name == "door" else self._window)(wall.at(middle, 0), size)
             else:
                 self._stand(name, wall.at(middle, -size[1] / 2 - 0.02), size)
                 bare.append((x, x + size[0], size[2] + (0.45 if name in ("sideboard", "desk", "plant") else 0.0)))
@@ -186,12 +214,15 @@ class _Builder:
 
     def _stand(self, name: str, place: Place, size_3: np.ndarray) -> None:
         rng = np.random.default_rng(self.rng.integers(2**31))
-        FURNITURE[name].build(self.surfaces, place, size_3, rng)
         half_w, half_d = size_3[0] / 2, size_3[1] / 2
-        corners = [place.world((sx * half_w, sy * half_d, 0))[:2] for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-        self.footprints.append((np.array(corners), float(size_3[2])))
-        if name == "floor_lamp":
-            self.floor_lamps.append(place.world((0, 0, size_3[2] - 0.12)))
+        with self._piece(name, place):
+            FURNITURE[name].build(self.surfaces, place, size_3, rng)
+            corners = [
+                place.world((sx * half_w, sy * half_d, 0))[:2] for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            ]
+            self.footprints.append((np.array(corners), float(size_3[2])))
+            if name == "floor_lamp":
+                self.floor_lamps.append(place.world((0, 0, size_3[2] - 0.12)))
         if name == "desk":
             self._stand("chair", place.at(rng.uniform(-0.2, 0.2), -half_d - 0.12, 0, np.pi + rng.normal(0, 0.2)),
                         FURNITURE["chair"].draw_size(rng))  # fmt: skip
@@ -246,7 +277,8 @@ class _Builder:
                 if wide > 0.75 and rng.random() < 0.4:
                     tall = min(tall, 0.75 * wide)
                     painter = partial((prints.pinboard, prints.whiteboard)[int(rng.integers(2))], rng)
-                self._picture(wall.at(x + wide / 2, 0, top - tall), wide, tall, painter)
+                with self._piece("picture", wall.at(x + wide / 2, 0, top - tall)):
+                    self._picture(wall.at(x + wide / 2, 0, top - tall), wide, tall, painter)
                 top -= tall + rng.uniform(0.08, 0.16)
             x += wide + rng.uniform(0.08, 0.2)
 
@@ -276,11 +308,12 @@ class _Builder:
         x = -self.size_m[0] / 2 + 0.05 * (column + 0.5) + rng.uniform(-0.7, 0.7)
         y = -self.size_m[1] / 2 + 0.05 * (row + 0.5)
         turn = rng.choice([0, np.pi]) + rng.normal(0, 0.1)
-        draw, carpet = partial(textures.rug, rng), self.surfaces.instance("rug")
-        edge = timber(rng, (120, 100, 84))
-        self.surfaces.box(
-            Place(x, y, 0, turn), (2.2, 1.5, 0.008), edge, carpet, {"top": draw}, 260.0, casts_shadow=False
-        )
+        with self._piece("rug", Place(x, y, 0, turn)):
+            draw, carpet = partial(textures.rug, rng), self.surfaces.instance("rug")
+            edge = timber(rng, (120, 100, 84))
+            self.surfaces.box(
+                Place(x, y, 0, turn), (2.2, 1.5, 0.008), edge, carpet, {"top": draw}, 260.0, casts_shadow=False
+            )
         self._stand(
             "coffee_table", Place(x, y, 0.008, turn + rng.normal(0, 0.1)), FURNITURE["coffee_table"].draw_size(rng)
         )
