@@ -3,6 +3,7 @@
 NAMES = {
     "localization-office": "geo_training.experiments.benches.localization_office",
     "localization-house": "geo_training.experiments.benches.localization_house",
+    "localization-lost": "geo_training.experiments.benches.localization_lost",
     "localization-fox": "geo_training.experiments.benches.localization_fox",
     "poses-prior": "geo_training.experiments.benches.poses_prior",
     "calibration-panoramas": "geo_training.experiments.benches.calibration_panoramas",

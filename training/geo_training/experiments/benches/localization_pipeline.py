@@ -15,9 +15,10 @@ from geo_training.evaluation.localization.sift_baseline import MAX_ERROR_PX, RAT
 from geo_training.evaluation.localization.summary import Evaluation
 from geo_training.experiments.bench import BenchOptions, BenchResult, StageCache
 from geo_training.localization.config import HeadTrainingConfig
+from geo_training.localization.data import HeadData
 from geo_training.localization.fit import fit_head
 from geo_training.mapping.build import MapOptions, build_map, save_map
-from geo_training.mapping.landmark_set import FILE_NAME
+from geo_training.mapping.landmark_set import FILE_NAME, LandmarkSet
 from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
 from geo_training.mapping.scene_map import SceneMap
 from geo_training.metrics.consistency import calibration_metrics
@@ -82,14 +83,17 @@ def landmarks_stage(stages: StageCache, root: Path, count: int) -> dict:
 
 
 def head_stage(
-    stages: StageCache, root: Path, options: BenchOptions, name: str = "scene", **training
+    stages: StageCache, root: Path, options: BenchOptions, name: str = "scene", landmarks: int | None = None, **training
 ) -> tuple[Path, dict]:
-    """The scene file of this name and what its training said of itself; `training` are options of the training."""
+    """The scene file of this name and what its training said of itself, of all landmarks or the first ones; `training`
+    are options of the training."""
     scene = stages.folder / f"{name}.safetensors"
 
     def make() -> dict:
         config = HeadTrainingConfig.load(None, device=options.device, seed=options.seed, **training)
-        result = fit_head(root, scene, config, overwrite=True)
+        first = None if landmarks is None else LandmarkSet.load(root).first(landmarks)
+        data = root if first is None else HeadData(SceneDataset(root), first, SceneMap.load(root), config)
+        result = fit_head(data, scene, config, overwrite=True)
         return {"figures": result.metrics, "config": config.model_dump(mode="json")}
 
     return scene, stages.stage(name, make)
