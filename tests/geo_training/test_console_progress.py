@@ -23,7 +23,6 @@ def log(monkeypatch):
     file, clock = io.StringIO(), Clock()
     monkeypatch.setattr(console, "stderr", Console(file=file, soft_wrap=True, highlight=False))
     monkeypatch.setattr(console.time, "monotonic", clock)
-    monkeypatch.delenv("RANK", raising=False)
     return file, clock
 
 
@@ -72,12 +71,6 @@ def test_an_earlier_run_does_not_count_for_the_pace(log):
     assert file.getvalue().splitlines()[0] == "training: 95 of 100 (95%), 10 s so far, about 10 s to go"
 
 
-def test_of_processes_that_train_together_one_speaks(log, monkeypatch):
-    file, clock = log
-    monkeypatch.setenv("RANK", "1")
-    with console.progress_bar("training", 100) as advance:
-        steps(clock, advance, 100, 2.0)
-    assert file.getvalue() == ""
 
 
 def test_a_terminal_has_a_bar_and_no_lines(log, monkeypatch):

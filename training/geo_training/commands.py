@@ -1,8 +1,9 @@
 """`geo-train` and `geo-eval` as installed. An interruption is answered in a line, also before anything is imported."""
 
 from geo_perception.runtime.interruption import ended_by_signals
+from geo_training.processes import is_main
 
-INTERRUPTED = "error: interrupted; run the same command again to go on"
+INTERRUPTED = "error: interrupted; run the same command again to go on" if is_main() else ""
 
 
 def train() -> None:

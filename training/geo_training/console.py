@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,13 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperCommand, TyperGroup
 
 from geo_perception.errors import InputError
+from geo_training.processes import first_to_fail, is_main
 
 Item = TypeVar("Item")
 
 # Where standard error is no terminal: when the first line of progress comes, and the longest wait between two lines.
 FIRST_LINE_S, LONGEST_WAIT_S = 10.0, 300.0
 
-stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+# Of the processes that train together one speaks for all.
+stderr = Console(stderr=True, soft_wrap=True, highlight=False, quiet=not is_main())
 
 
 class NotGoodEnough(Exception):  # noqa: N818 (a verdict, not a mistake)
@@ -50,10 +51,16 @@ class _Answering:
         except NotGoodEnough as shortfall:
             answer = f"[bold yellow]not good enough:[/] {_plain(str(shortfall))}"
         except KeyboardInterrupt:
-            stderr.print("[bold red]error:[/] interrupted; run the same command again to go on")
+            _answer("[bold red]error:[/] interrupted; run the same command again to go on")
             raise typer.Exit(130) from None  # as shells have it, and as before anything was imported
-        stderr.print(answer)
+        _answer(answer)
         raise typer.Exit(1)
+
+
+def _answer(line: str) -> None:
+    """Says why the command ends: once, where several processes train together and the end of one ends all."""
+    stderr.quiet = not first_to_fail()
+    stderr.print(line)
 
 
 class CommandGroup(_Answering, TyperGroup):
@@ -144,13 +151,11 @@ class _ProgressLines:
         self._started_s, self._wait_s = time.monotonic(), FIRST_LINE_S
         self._due_s = self._started_s + FIRST_LINE_S
         self._shown = False
-        # Of the processes that train together one speaks for all.
-        self._silent = os.environ.get("RANK", "0") != "0"
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         now_s = time.monotonic()
         self._done += steps
-        if now_s < self._due_s or self._silent:
+        if now_s < self._due_s:
             return
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
         self._due_s = now_s + self._wait_s
@@ -192,7 +197,7 @@ def track(items: Iterable[Item], title: str, total: int | None = None) -> Iterat
 
 def write_json(path: Path | None, content: dict) -> None:
     """Writes the JSON a `--json` asked for; NaN and infinity become null, since JSON has neither."""
-    if path is None:
+    if path is None or not is_main():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json_text(content) + "\n")

@@ -6,16 +6,18 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin, set_seed
+from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs, gather_object, set_seed
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import half_precision
@@ -25,9 +27,11 @@ from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.checkpoint import moments_of, read_checkpoint, restore_moments, save_checkpoint
 from geo_training.engine.schedule import Plateau, schedule_factor
 from geo_training.engine.step import OptimizerStep
+from geo_training.engine.whole_batch import WholeBatchNorm, ends_with_the_others, once, share_weights
 from geo_training.storage.output_file import check_room
 
 _BYTES_A_WEIGHT = 4 * 4  # the weight, its average and two moments
+_LONGEST_WAIT = timedelta(days=1)  # for the main process, which measures and saves; a process that ends is noticed
 
 
 class Task(Protocol):
@@ -38,18 +42,19 @@ class Task(Protocol):
     before the first step, on the training device: the history begins with its figures.
     """
 
-    network: torch.nn.Module
+    network: torch.nn.Module  # of several processes the main one's is taken
     loss_weights: dict[str, float]  # of the terms that `losses` returns; a term without one is only logged
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Any]:
         """One epoch's batches from number `first` on, the same ones for the same epoch, on the training device. Those
-        before `first` are not made: an interrupted training goes on without them."""
+        before `first` are not made: an interrupted training goes on without them. Of several processes each gets its
+        rows of every batch, equally many (see `whole_batch`)."""
 
     def losses(self, network: torch.nn.Module, batch: Any) -> dict[str, torch.Tensor]:
-        """Named scalar terms of one batch."""
+        """Named scalar terms of one batch. Their mean over the processes is what counts."""
 
     def evaluate(self, network: torch.nn.Module) -> dict[str, float]:
-        """Named figures on held-out data; may be empty."""
+        """Named figures on held-out data; may be empty. The main process alone is asked."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,18 @@ class LoopResult:
 
 
 def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
-    """Precision and processes for `device`; several GPUs are used when started by `accelerate launch`.
+    """Precision for `device`, and the processes that train together when `torchrun` (or `accelerate launch`) started
+    several: by NCCL, each on a GPU of its own, or by gloo on a CPU.
 
-    Without `half` all is computed in float32. One that was made before is not to be used any more.
+    Without `half` all is computed in float32. One that was made before is not to be used any more. Raises InputError
+    where the processes are more than the GPUs, or `device` is one certain GPU for all of them.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device.type == "cuda":
+        here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if here > gpus:
+            raise InputError(f"{here} processes cannot share {gpus} GPUs; start one for each, or give --device cpu")
+        if device.index is not None:
+            raise InputError(f"several processes cannot share {device}; give --device cuda, each takes one of its own")
     dtype = half_precision(device) if half else None
     precision = {torch.float16: "fp16", torch.bfloat16: "bf16", None: "no"}[dtype]
     # Accelerate keeps one precision for the whole process and refuses a second; it has no public call to change it. The
@@ -97,9 +110,13 @@ def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
     AcceleratorState._reset_state()
     # Stated, or the environment decides: the loop steps after every batch.
     every_batch = GradientAccumulationPlugin(num_steps=1)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision, gradient_accumulation_plugin=every_batch)
+    return Accelerator(
+        cpu=device.type == "cpu", mixed_precision=precision, gradient_accumulation_plugin=every_batch,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
+    )  # fmt: skip
 
 
+@ends_with_the_others
 def run_loop(
     task: Task,
     config: LoopConfig,
@@ -117,6 +134,8 @@ def run_loop(
 
     A batch whose loss or gradient is not finite counts as no step: weights, their average and the schedule stay.
 
+    Several processes take the steps of one with the whole batch; the main one measures and writes, the others wait.
+
     Raises InputError when the checkpoint is damaged or of another training and `overwrite` is not set, when the disk
     has no room for the next one, when there is no batch to learn from, when training diverges, or when the figure that
     the plateau schedule watches is not among the history's.
@@ -126,6 +145,7 @@ def run_loop(
     checkpoint = read_checkpoint(path, fingerprint, overwrite)
     metadata = checkpoint.metadata if checkpoint else {}
     set_seed(config.seed)
+    share_weights(task.network)
     network = task.network.to(accelerator.device)
     average = copy.deepcopy(network).eval().requires_grad_(False)
     # The next checkpoint is written beside the last.
@@ -140,9 +160,8 @@ def run_loop(
     step, history, before_s = metadata.get("step", 0), metadata.get("history", []), metadata.get("seconds", 0.0)
     if accelerator.is_main_process:
         _write_history(run_dir, history)
-    start = getattr(task, "start", None)
-    if not history and start is not None:
-        history = [{"step": 0, "seconds": 0.0, "skipped_steps": 0} | task.evaluate(start)]
+    if not history and (begun := once(lambda: _figures_of_start(task))) is not None:
+        history = [{"step": 0, "seconds": 0.0, "skipped_steps": 0} | begun]
         if accelerator.is_main_process:
             _write_history(run_dir, history)
     network, optimizer = accelerator.prepare(network, optimizer)
@@ -162,7 +181,7 @@ def run_loop(
                 group["lr"] = config.learning_rate * factor * group["rate_factor"]
             network.train()
             stepper.remember()
-            with accelerator.autocast():
+            with accelerator.autocast(), WholeBatchNorm():
                 terms = task.losses(network, batch)
             loss = sum(weight * terms[name] for name, weight in task.loss_weights.items())
             if not stepper.take(loss):
@@ -171,11 +190,11 @@ def run_loop(
             # Early on the average follows closely; a fixed decay would keep the random start for long.
             update_ema(average, accelerator.unwrap_model(network), min(config.ema, step / (step + 10.0)))
             sums.add(terms, loss)
-            advance(1, f"loss {float(loss.detach()):.3f}")
+            advance(1, f"loss {stepper.loss:.3f}")
             if step in due:
                 seconds = before_s + time.perf_counter() - started_s
                 counts = {"step": step, "seconds": round(seconds, 1), "skipped_steps": stepper.skipped}
-                record = counts | sums.take() | task.evaluate(average)
+                record = counts | sums.take() | once(lambda: task.evaluate(average))
                 history.append(record)
                 if config.schedule == "plateau":
                     plateau.step(_watched(record, config.watched))
@@ -193,6 +212,12 @@ def run_loop(
     learned = moments_of(accelerator.unwrap_model(network), optimizer.optimizer)
     seconds = before_s + time.perf_counter() - started_s
     return LoopResult(average, history, seconds, learned, stepper.skipped)
+
+
+def _figures_of_start(task: Task) -> dict[str, float] | None:
+    """Of what is of use before the first step; None where nothing is."""
+    start = getattr(task, "start", None)
+    return None if start is None else task.evaluate(start)
 
 
 def _batches_from(task: Task, epoch: int, first: int) -> Iterator[tuple[tuple[int, int], Any]]:
@@ -248,7 +273,7 @@ def update_ema(average: torch.nn.Module, network: torch.nn.Module, decay: float)
 
 
 class _Means:
-    """Running means of the terms since the last look."""
+    """Running means of the terms since the last look, over all processes."""
 
     def __init__(self):
         self.sums: dict[str, float] = {}
@@ -260,7 +285,8 @@ class _Means:
         self.count += 1
 
     def take(self) -> dict[str, float]:
-        means = {name: total / max(self.count, 1) for name, total in self.sums.items()}
+        sums = gather_object([self.sums])
+        means = {name: sum(own.get(name, 0.0) for own in sums) / len(sums) / max(self.count, 1) for name in self.sums}
         self.sums, self.count = {}, 0
         return means
 

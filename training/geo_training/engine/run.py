@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -20,6 +21,7 @@ from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.checkpoint import read_checkpoint
 from geo_training.engine.curves import check_charts, write_curves
 from geo_training.engine.loop import LoopConfig, LoopResult, Task, make_accelerator, run_loop
+from geo_training.engine.whole_batch import ends_with_the_others, once, own_rows
 from geo_training.storage.output_file import check_folder_takes_files, check_output_file
 
 SUFFIX = ".safetensors"
@@ -40,17 +42,21 @@ class FitTask(Task, Protocol):
     """A capability's training as `run_fit` takes it.
 
     It may also offer `prepare(epoch)`, called before the first step with the epoch in which the training resumes (0
-    from the start), and `moments`, those of an earlier training for the optimizer to begin with.
+    from the start), and `moments`, those of an earlier training for the optimizer to begin with. Every process has a
+    task of its own.
     """
 
     @property
     def fingerprint(self) -> str:
-        """Of all that the training depends on. Where files lie, and on what is computed, is not part of it."""
+        """Of all that the training depends on. Where files lie, and on what is computed, is not part of it; nor is by
+        how many processes."""
 
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
-        """Writes the trained network to `out`, and returns the figures of the training."""
+        """Writes the trained network to `out`, and returns the figures of the training. The main process alone is
+        asked."""
 
 
+@ends_with_the_others
 def run_fit(
     config: Strict,
     out: str | Path,
@@ -62,30 +68,43 @@ def run_fit(
 ) -> FitResult:
     """Trains what `make_task(run folder, device, accelerator)` gives and writes `out`.
 
-    `config` also holds the loop's settings by their names. `beside` are files that the task writes, too. The run's
-    folder (`<out>.run`) keeps the config, the history and curves and, until it is done, a checkpoint: the same call
-    resumes after an interruption.
+    `config` also holds the loop's settings by their names, and perhaps `batch`, the rows of a whole batch: several
+    processes share it, and the main one writes. `make_task` is called by the main process first. `beside` are files
+    that the task writes, too. The run's folder (`<out>.run`) keeps the config, the history and curves and, until it is
+    done, a checkpoint: the same call resumes after an interruption.
 
-    Raises InputError, before anything is learned, as `check_training_output` and `make_task` do, or when a checkpoint
-    is of another training and `overwrite` is not set.
+    Raises InputError, before anything is learned, as `check_training_output` and `make_task` do, when the processes
+    cannot share the batch evenly, or when a checkpoint is of another training and `overwrite` is not set.
     """
     out = Path(out)
     run_dir = check_training_output(out, overwrite, beside)
     device = pick_device(config.device)
     accelerator = make_accelerator(device, half)
-    task = make_task(run_dir, device, accelerator)
-    fingerprint = task.fingerprint
+    own_rows(getattr(config, "batch", accelerator.num_processes))  # refused before anything is made
+    if accelerator.num_processes > 1:
+        device = accelerator.device
+    with accelerator.main_process_first():  # what a task makes beside its data the others find made
+        task = make_task(run_dir, device, accelerator)
+    fingerprint = once(lambda: task.fingerprint)
     checkpoint = read_checkpoint(run_dir / CHECKPOINT_NAME, fingerprint, overwrite)
-    run_dir.mkdir(parents=True, exist_ok=True)  # nothing is left behind of what cannot be trained
-    _save_config(run_dir / config_name, config)
+    if accelerator.is_main_process:
+        run_dir.mkdir(parents=True, exist_ok=True)  # nothing is left behind of what cannot be trained
+        _save_config(run_dir / config_name, config)
     if hasattr(task, "prepare"):
         task.prepare(checkpoint.metadata["place"][0] if checkpoint else 0)
     moments = getattr(task, "moments", None)
     result = run_loop(task, _loop_config(config), run_dir, accelerator, fingerprint, moments, overwrite)
+    metrics = once(lambda: _saved(task, out, run_dir, result))
+    if accelerator.num_processes > 1:
+        atexit.register(accelerator.state.destroy_process_group)  # another training may come before
+    return FitResult(out, run_dir, metrics, result.history, tuple(beside))
+
+
+def _saved(task: FitTask, out: Path, run_dir: Path, result: LoopResult) -> dict[str, float]:
     metrics = task.save(out, result)
     write_curves(run_dir / "curves.html", result.history, f"Training of {out.name}")
     (run_dir / CHECKPOINT_NAME).unlink(missing_ok=True)
-    return FitResult(out, run_dir, metrics, result.history, tuple(beside))
+    return metrics
 
 
 def run_folder(out: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -16,7 +17,8 @@ MAX_SKIPPED_IN_A_ROW = 10
 
 
 class OptimizerStep:
-    """Takes the steps of a training, and counts in `skipped` those that it left out.
+    """Takes the steps of a training, and counts in `skipped` those that it left out; `loss` is that of the last batch,
+    over all processes.
 
     A step is left out when its loss or its gradient is not finite: weights, moments and the networks' buffers (running
     means of a normalization) then stay as they were before the batch. Half precision in float16 comes with a scaler,
@@ -29,7 +31,7 @@ class OptimizerStep:
         self._network, self._optimizer, self._accelerator = network, optimizer, accelerator
         self._gradient_norm = gradient_norm
         self._kept = [buffer.detach().clone() for buffer in network.buffers()]
-        self.skipped = 0
+        self.skipped, self.loss = 0, 0.0
         self._in_a_row = self._hopeless = 0
 
     def remember(self) -> None:
@@ -38,7 +40,8 @@ class OptimizerStep:
 
     def take(self, loss: torch.Tensor) -> bool:
         """Whether the step was taken; raises InputError when too many in a row could not be."""
-        finite = bool(self._accelerator.gather(torch.isfinite(loss.detach()).reshape(1)).all())
+        self.loss = float(self._accelerator.gather(loss.detach().reshape(1)).mean())
+        finite = math.isfinite(self.loss)
         self._accelerator.backward(loss)  # whatever the loss: the other processes wait for it
         taken = finite and self._took()
         self._optimizer.zero_grad(set_to_none=True)

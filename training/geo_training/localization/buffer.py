@@ -1,19 +1,32 @@
-"""Features of augmented views, kept in memory: the frozen backbone runs once for a view, not once for a step."""
+"""Features of augmented views, in half precision: the frozen backbone runs once for a view, not once for a step."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import psutil
 import torch
 
+from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import Backbone
 from geo_perception.runtime.device import half_precision
+from geo_training.engine.whole_batch import own_rows, world
 from geo_training.localization.views import View
+from geo_training.storage.output_file import check_room
 
 # make_view(frame index, view index, generation) -> View
 ViewMaker = Callable[[int, int, int], View]
+Place = Literal["auto", "device", "host", "disk"]
+
+_DEVICE_SHARE, _HOST_SHARE = 0.5, 0.8  # of what is free there: training needs some, too
+_HALF_BYTES = 2
+_PLACES = {"device": "on the device", "host": "in memory", "disk": "on disk"}
 
 
 @dataclass(frozen=True)
@@ -25,75 +38,88 @@ class FeatureBatch:
     state_bl: torch.Tensor
 
 
-def min_views(batch: int) -> int:
-    """Fewer views than these make no batch: a rest too small would upset the batch statistics."""
-    return min(batch, max(2, batch // 2))
-
-
 @dataclass
 class _Slot:
     generation: int
-    features: list[torch.Tensor]  # (1, C, H, W) in half precision
+    features: list[torch.Tensor]  # (1, C, H, W) in half precision, where the buffer keeps them
     pixels_l2: torch.Tensor
     state_l: torch.Tensor
 
 
 class FeatureBuffer:
-    """`views` augmented views of each of `frames` frames, as many as fit into `budget_bytes`. `pixels_f`: how many
-    pixels the views of each frame have; left out where all have the same.
+    """`views` augmented views of each frame, as many as fit into `budget_bytes`. `sizes_px`: width and height of each
+    frame's views.
+
+    Features are kept at `place`: in the memory of the training device, in that of the host, or on disk, in a file of
+    the folder for temporary files that has no name there and goes with the process; "auto" is the first that has room.
+
+    Every epoch meets each slot, in whole batches of views of one size: a few slots twice where the last batch of a size
+    would not be full. Several processes share a batch: each slot has its row in every batch that it is in, and a
+    process keeps the slots of its rows only. `own` are their numbers. Budget and batches are those of all together, the
+    same for any number of processes; `bytes_a_view` is what one view of each frame takes.
 
     After every epoch a share of `refresh` of the slots is due to be made anew, in turn, so that a long training sees
     ever new views. What a slot holds depends only on its number and the epoch: a resumed run sees the same.
+
+    Raises InputError when one view of each frame passes the budget, when the views are fewer than a batch, when the
+    processes cannot share a batch evenly, or when `place` has no room.
     """
 
-    def __init__(self, backbone: Backbone, make_view: ViewMaker, frames: int, views: int, budget_bytes: int,
-                 refresh: float, device: torch.device, seed: int,
-                 pixels_f: Sequence[int] | None = None):  # fmt: skip
-        self._backbone, self._make_view, self._frames = backbone.to(device), make_view, frames
-        self._refresh, self._device, self._seed = refresh, device, seed
+    def __init__(self, backbone: Backbone, make_view: ViewMaker, sizes_px: Sequence[tuple[int, int]], views: int,
+                 batch: int, budget_bytes: int, refresh: float, device: torch.device, seed: int,
+                 place: Place = "auto"):  # fmt: skip
+        self._backbone, self._make_view, self._sizes_px = backbone.to(device), make_view, sizes_px
+        self._batch, self._refresh, self._device, self._seed = batch, refresh, device, seed
         self._half = half_precision(device)
-        self._slots: dict[int, _Slot] = {}
-        self.slot_bytes = self._fill(0, 0)
-        # Features take room by the pixels of their view, and not every camera's view has as many.
-        share = 1.0 if pixels_f is None else sum(pixels_f) / (frames * pixels_f[0])
-        self._bytes_a_view = self.slot_bytes * frames * share
-        self.views = max(1, min(views, int(budget_bytes // self._bytes_a_view)))
+        self._shapes = {size_px: self._shapes_of(size_px) for size_px in sorted(set(sizes_px))}
+        self.bytes_a_view = sum(self._slot_bytes(frame) for frame in range(len(sizes_px)))
+        if budget_bytes < self.bytes_a_view:
+            raise InputError(
+                f"the features of one view of each of {len(sizes_px)} frames take {self.bytes_a_view / 2**30:.3g} "
+                f"GiB, and the buffer may take {budget_bytes / 2**30:.3g}; raise buffer_gib, or lower network_width_px"
+            )
+        self.views = min(views, budget_bytes // self.bytes_a_view)
         self.left_out = views - self.views
-        # Features live beside the head where the device has room for them.
-        self._storage = device if device.type == "cpu" or self._fits_on_device() else torch.device("cpu")
+        if len(self) < batch:
+            raise InputError(f"{len(self)} views are too few for a batch of {batch}; lower batch, or map more")
+        self._rows = [self._rows_of(size_px) for size_px in self._shapes]
+        own = own_rows(batch)
+        self.own = sorted({number for rows in self._rows for row in rows[own] for number in row})
+        self.place = self._place(place)
+        self._storage = _allocated(sum(map(self._slot_bytes, self.own)) // _HALF_BYTES, self.place, device)
+        starts = np.cumsum([0, *(self._slot_bytes(number) // _HALF_BYTES for number in self.own)])
+        self._starts = dict(zip(self.own, starts.tolist(), strict=False))
+        self._slots: dict[int, _Slot] = {}
 
     def __len__(self) -> int:
-        return self._frames * self.views
+        return len(self._sizes_px) * self.views
 
-    def batches(self, epoch: int, batch: int, rank: int = 0, world: int = 1, first: int = 0) -> Iterator[FeatureBatch]:
-        """One pass over all slots in a seeded order, from batch number `first` on; views of one size stand together in
-        a batch. What only stands in batches before `first` is not made anew for this epoch."""
-        for number, group in enumerate(self._groups(epoch, batch, rank, world)):
-            if number >= first:
-                yield self._collate([self.slot(slot, epoch) for slot in group])
+    def __str__(self) -> str:
+        return (
+            f"features of {self.views} views of each of {len(self._sizes_px)} frames: "
+            f"{self.bytes_a_view * self.views / 2**30:.3g} GiB {_PLACES[self.place]}"
+        )
 
-    def _groups(self, epoch: int, batch: int, rank: int, world: int) -> Iterator[list[int]]:
-        """The slots of each batch."""
-        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self))[rank::world]
-        waiting: dict[tuple, list[int]] = {}
-        complete: set[tuple] = set()
-        for number in map(int, order):
-            # A slot keeps its size however often it is made anew.
-            slot = self._slots[number] if number in self._slots else self.slot(number, epoch)
-            size = tuple(slot.features[0].shape)
-            group = waiting.setdefault(size, [])
-            group.append(number)
-            if len(group) == batch:
-                yield list(group)
-                group.clear()
-                complete.add(size)
-        least = min_views(batch)
-        for size, group in waiting.items():
-            if group and size not in complete and len(group) < least:
-                # All there are of a camera with few frames: some stand twice in a batch, rather than none in any.
-                group = [group[index % len(group)] for index in range(least)]
-            if len(group) >= least:
-                yield group
+    def batches(self, epoch: int, first: int = 0) -> Iterator[FeatureBatch]:
+        """One pass over all slots in a seeded order, from batch number `first` on: this process's rows of every batch.
+        What only stands in batches before `first` is not made anew for this epoch."""
+        for numbers in self._batches(epoch)[first:]:
+            yield self._collate([self.slot(number, epoch) for number in numbers[own_rows(self._batch)]])
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        """The slots of each batch, those of all processes."""
+        rng = np.random.default_rng([self._seed, 1, epoch])
+        batches: list[list[int]] = []
+        for rows in self._rows:
+            count = max(map(len, rows))
+            batches += np.stack([np.resize(rng.permutation(row), count) for row in rows], axis=1).tolist()
+        return [batches[index] for index in rng.permutation(len(batches))]
+
+    def _rows_of(self, size_px: tuple[int, int]) -> list[list[int]]:
+        """The slots of one size that may stand in each row of a batch. Where there are fewer than rows, some are in
+        several."""
+        numbers = [n for n in range(len(self)) if self._sizes_px[n % len(self._sizes_px)] == size_px]
+        return [numbers[row :: self._batch] or [numbers[row % len(numbers)]] for row in range(self._batch)]
 
     def slot(self, number: int, epoch: int) -> _Slot:
         generation = self.generation(number, epoch)
@@ -105,21 +131,54 @@ class FeatureBuffer:
         """How often a slot has been made anew before `epoch`."""
         return int(epoch * self._refresh + (number * 0.6180339887) % 1.0)
 
-    @torch.no_grad()
-    def _fill(self, number: int, generation: int) -> int:
-        view = self._make_view(number % self._frames, number // self._frames, generation)
-        image_b3hw = torch.from_numpy(view.image_hw3).to(self._device).permute(2, 0, 1)[None].float().contiguous()
-        with torch.autocast(self._device.type, self._half or torch.bfloat16, enabled=self._half is not None):
-            features = self._backbone(image_b3hw)
-        storage = getattr(self, "_storage", torch.device("cpu"))
-        kept = [feature.to(storage, torch.float16) for feature in features]
-        pixels_l2 = torch.from_numpy(np.nan_to_num(view.pixels_l2, nan=-1e4).astype(np.float32)).to(storage)
-        self._slots[number] = _Slot(generation, kept, pixels_l2, torch.from_numpy(view.state_l).to(storage))
-        return sum(feature.nbytes for feature in kept)
+    def _fill(self, number: int, generation: int) -> None:
+        frames = len(self._sizes_px)
+        view = self._make_view(number % frames, number // frames, generation)
+        start, kept = self._starts[number], []
+        for feature in self._features(view.image_hw3):
+            kept.append(self._storage[start : start + feature.numel()].view(feature.shape))
+            kept[-1].copy_(feature)
+            start += feature.numel()
+        beside = self._storage.device
+        pixels_l2 = torch.from_numpy(np.nan_to_num(view.pixels_l2, nan=-1e4).astype(np.float32)).to(beside)
+        self._slots[number] = _Slot(generation, kept, pixels_l2, torch.from_numpy(view.state_l).to(beside))
 
-    def _fits_on_device(self) -> bool:
-        free_bytes, _ = torch.cuda.mem_get_info(self._device)
-        return self._bytes_a_view * self.views < 0.5 * free_bytes
+    @torch.no_grad()
+    def _features(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
+        image_b3hw = torch.from_numpy(image_hw3).to(self._device).permute(2, 0, 1)[None].float().contiguous()
+        with torch.autocast(self._device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+            return self._backbone(image_b3hw)
+
+    def _shapes_of(self, size_px: tuple[int, int]) -> list[torch.Size]:
+        """Those of the features of a view."""
+        return [feature.shape for feature in self._features(np.zeros((size_px[1], size_px[0], 3), np.uint8))]
+
+    def _slot_bytes(self, number: int) -> int:
+        return _HALF_BYTES * sum(shape.numel() for shape in self._shapes[self._sizes_px[number % len(self._sizes_px)]])
+
+    def _place(self, wanted: Place) -> str:
+        """Where features are kept: at the place asked for, or at the first that has room. A disk is asked when room on
+        it is taken."""
+        if wanted == "disk":
+            return wanted
+        on_device = "device" if self._device.type == "cuda" else "host"  # a CPU's memory is the host's
+        places = {"auto": (on_device, "host"), "device": (on_device,), "host": ("host",)}[wanted]
+        for place in places:
+            needed_bytes, allowed_bytes = self._needed_and_allowed_bytes(place)
+            if needed_bytes <= allowed_bytes:
+                return place
+        if wanted == "auto":
+            return "disk"
+        raise InputError(
+            f"the feature buffer takes {needed_bytes / 2**30:.3g} GiB {_PLACES[place]}, where it may take "
+            f"{allowed_bytes / 2**30:.3g}; lower buffer_gib, or set buffer_place to auto"
+        )
+
+    def _needed_and_allowed_bytes(self, place: str) -> tuple[float, float]:
+        needed_bytes = self.bytes_a_view * self.views
+        if place == "device":
+            return needed_bytes / world(), _DEVICE_SHARE * torch.cuda.mem_get_info(self._device)[0]
+        return needed_bytes, _HOST_SHARE * psutil.virtual_memory().available  # of all the processes
 
     def _collate(self, slots: list[_Slot]) -> FeatureBatch:
         levels = zip(*(slot.features for slot in slots), strict=True)
@@ -129,3 +188,20 @@ class FeatureBuffer:
         ]
         pixels_bl2 = torch.stack([slot.pixels_l2 for slot in slots]).to(self._device)
         return FeatureBatch(features, pixels_bl2, torch.stack([slot.state_l for slot in slots]).to(self._device))
+
+
+def _allocated(count: int, place: str, device: torch.device) -> torch.Tensor:
+    """Room for so many numbers (N,) in half precision. Raises InputError when a disk has none."""
+    if place != "disk":
+        return torch.empty(count, dtype=torch.float16, device=device if place == "device" else "cpu")
+    folder, needed_bytes = Path(tempfile.gettempdir()), _HALF_BYTES * count
+    check_room(folder, needed_bytes, "the features of the buffer")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:  # without a name: nothing of it stays, however this ends
+            os.posix_fallocate(file.fileno(), 0, needed_bytes)  # a disk that is full later would end the process
+            return torch.from_numpy(np.memmap(file, np.float16, "r+", shape=(count,)))
+    except OSError as error:
+        raise InputError(
+            f"the feature buffer cannot be kept in {folder} ({error.strerror}); lower buffer_gib, or set TMPDIR to a "
+            "folder with room"
+        ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -42,10 +42,15 @@ class HeadTrainingConfig(Strict):
     fine_width: int = Field(48, ge=0, le=512, description="channels of the fine map; 0 leaves it out")
     network_width_px: int = Field(640, ge=128, le=2048, description="longer images are made smaller to this side")
     views: int = Field(4, ge=1, le=64, description="augmented views of each frame in the buffer")
-    buffer_gib: float = Field(6.0, gt=0, description="memory the feature buffer may take; views are left out to fit")
+    buffer_gib: float = Field(
+        6.0, gt=0, description="room that the feature buffer may take, of all processes; views are left out to fit"
+    )
+    buffer_place: Literal["auto", "device", "host", "disk"] = Field(
+        "auto", description="memory of the device or of the host, a temporary file, or the first of them with room"
+    )
     refresh: float = Field(0.15, ge=0, le=1, description="share of the buffer that is made anew after each epoch")
     steps: int = Field(1800, ge=0, description="0: the closed form alone, a scene in seconds")
-    batch: int = Field(4, ge=1)
+    batch: int = Field(4, ge=1, description="views a step, of all processes together")
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights that are kept")

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.estimator import LocalizerOptions
 from geo_perception.localization.map_points import MapPoints
@@ -145,11 +144,16 @@ class HeadTask:
         return self.buffer.batches(epoch, first)
 
     def losses(self, network, batch: FeatureBatch) -> dict[str, torch.Tensor]:
-        drop = self.config.feature_dropout
-        features = [feature * self._kept_channels(feature) for feature in batch.features]
+        features = [feature * self._channel_dropout(feature) for feature in batch.features]
         return head_losses(
             network, features, batch.pixels_bl2, batch.state_bl, self.config.unseen_share, self.config.label_sigma_cells
         )
+
+    def _channel_dropout(self, feature_bchw: torch.Tensor) -> torch.Tensor:
+        """What `dropout2d` multiplies a map by: (B, C, 1, 1)."""
+        B, C = feature_bchw.shape[:2]
+        drop = self.config.feature_dropout
+        return own_draw(lambda rows: torch.nn.functional.dropout2d(feature_bchw.new_ones(rows, C, 1, 1), drop), B)
 
     def evaluate(self, network) -> dict[str, float]:
         """Pixel error and recall on the plain views of the held-out frames."""

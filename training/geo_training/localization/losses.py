@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from geo_perception.localization.network import CELL_PX, FINE_PX, FINE_RADIUS, HeadMaps, LandmarkHead, fine_window
+from geo_training.engine.whole_batch import in_any, own_draw, whole_mean
 
 _RADIUS_CELLS = 2
 
@@ -22,7 +23,7 @@ def head_losses(
 
     Landmarks that are seen in the batch count, and a share of the others: most are in no image of it, and teach little.
     """
-    seen_l = (state_bl > 0).any(dim=0)
+    seen_l = in_any((state_bl > 0).any(dim=0))
     drawn_l = torch.rand(len(seen_l), device=seen_l.device) < unseen_share
     chosen_k = (seen_l | drawn_l).nonzero()[:, 0]
     maps = network(features, chosen_k)
@@ -45,20 +46,19 @@ def heatmap_loss(
     """Cross-entropy of each landmark's distribution over all cells and "not visible".
 
     Seen landmarks (state +1) have a Gaussian target around their place, unseen ones (-1) the target "not visible", and
-    those that may be seen (0) are left out. Returns the means of both kinds as `seen` and `unseen`, in nats.
+    those that may be seen (0) are left out. Returns the means of both kinds over the whole batch as `seen` and
+    `unseen`, in nats.
     """
     B, L, H, W = logits_blhw.shape
     logits_bln = logits_blhw.float().flatten(2)
     invisible_bl = invisible_l.float().view(1, L).expand(B, L)
     log_total_bl = torch.logaddexp(logits_bln.logsumexp(dim=2), invisible_bl)
     seen_bl, unseen_bl = state_bl > 0, state_bl < 0
-    unseen = (log_total_bl - invisible_bl)[unseen_bl]
-    terms = {"unseen": unseen.mean() if unseen.numel() else log_total_bl.sum() * 0}
+    terms = {"unseen": whole_mean((log_total_bl - invisible_bl)[unseen_bl])}
     index_mk, weight_mk = target_cells(pixels_bl2[seen_bl], H, W, sigma_cells)
     image_m, landmark_m = seen_bl.nonzero(as_tuple=True)
     expected_m = (logits_bln[image_m[:, None], landmark_m[:, None], index_mk] * weight_mk).sum(dim=1)
-    seen = log_total_bl[seen_bl] - expected_m
-    terms["seen"] = seen.mean() if seen.numel() else log_total_bl.sum() * 0
+    terms["seen"] = whole_mean(log_total_bl[seen_bl] - expected_m)
     return terms
 
 
@@ -68,10 +68,10 @@ def fine_loss(
     """Cross-entropy, in nats, of seen landmarks' places in the fine map, within windows a little off centre, as
     the coarse peaks will be. A Gaussian of `sigma_cells` fine cells is the target."""
     image_m, landmark_m = (state_bl > 0).nonzero(as_tuple=True)
-    if len(image_m) == 0:
-        return maps.fine_bdhw.sum() * 0
     pixels_m2 = pixels_bl2[image_m, landmark_m].float()
-    off_m2 = (torch.rand_like(pixels_m2) * 2 - 1) * (FINE_RADIUS - 1.5) * FINE_PX
+    B, L = state_bl.shape
+    drawn_bl2 = own_draw(lambda rows: torch.rand(rows, L, 2, device=pixels_m2.device), B)
+    off_m2 = (drawn_bl2[image_m, landmark_m] * 2 - 1) * (FINE_RADIUS - 1.5) * FINE_PX
     rows_mk, columns_mk = fine_window(pixels_m2 + off_m2)
     logits_mk = head.fine_logits(maps.fine_bdhw, image_m, landmark_m, rows_mk, columns_mk)
     cells_m2 = (pixels_m2 + 0.5) / FINE_PX - 0.5
@@ -79,7 +79,7 @@ def fine_loss(
     target_mk = torch.exp(-distance2_mk / (2 * sigma_cells**2)) * torch.isfinite(logits_mk)
     target_mk = target_mk / target_mk.sum(dim=1, keepdim=True).clamp_min(1e-12)
     log_mk = logits_mk.log_softmax(dim=1).masked_fill(~torch.isfinite(logits_mk), 0.0)
-    return -(target_mk * log_mk).sum(dim=1).mean()
+    return whole_mean(-(target_mk * log_mk).sum(dim=1))
 
 
 def target_cells(pixels_m2: torch.Tensor, H: int, W: int, sigma_cells: float) -> tuple[torch.Tensor, torch.Tensor]:
