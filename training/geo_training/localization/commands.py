@@ -10,6 +10,7 @@ import typer
 
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_training.console import command_group, say, write_json
+from geo_training.localization.backbone.commands import backbone_command
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, parse_bytes
 
@@ -95,3 +96,6 @@ def held_out_summary(metrics: dict[str, float]) -> str:
     found = math.isfinite(pixels)
     parts.append(f"landmarks off by {pixels:.1f} px" if found else "no landmark was found in them")
     return ", ".join(parts)
+
+
+app.command("backbone")(backbone_command)
