@@ -17,6 +17,7 @@ setup(
         "geo_perception.depth": ["weights/*"],
         "geo_training.calibration": ["configs/*.yaml"],
         "geo_training.depth": ["configs/*.yaml"],
+        "geo_training.experiments.landmark_papers": ["configs/*.yaml"],
         "geo_training.report": ["templates/*"],
     },
     data_files=[

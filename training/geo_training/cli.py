@@ -8,6 +8,7 @@ from geo_training.evaluation.commands import app as evaluate
 from geo_training.experiments.benches.commands import bench_command
 from geo_training.experiments.depth_papers.commands import keypoint_table_command, sweep_command
 from geo_training.experiments.incremental.commands import adapt_command, incremental_command
+from geo_training.experiments.landmark_papers.commands import evaluate_reference_command, reference_command
 from geo_training.localization.commands import app as localization
 from geo_training.mapping.commands import landmarks_command, map_command
 
@@ -19,6 +20,7 @@ train.add_typer(dataset, name="dataset")
 train.command("map")(map_command)
 train.command("landmarks")(landmarks_command)
 train.add_typer(localization, name="localization")
+localization.command("reference")(reference_command)
 
 train.add_typer(calibration, name="calibration")
 calibration.command("adapt")(adapt_command)
@@ -28,6 +30,7 @@ train.add_typer(depth, name="depth")
 depth.command("boundary-sweep")(sweep_command)
 depth.command("keypoint-table")(keypoint_table_command)
 
+evaluate.command("localization-reference")(evaluate_reference_command)
 evaluate.command("bench")(bench_command)
 
 __all__ = ["evaluate", "train"]
