@@ -51,6 +51,39 @@ def test_a_peak_in_the_corner_stays_in_the_image():
     assert find_peaks(logits, torch.zeros(2)).pixels_bl2[0, 0].tolist() == pytest.approx([3.5, 3.5], abs=1e-3)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("invisible", [-30.0, 4.0, 30.0])
+def test_scores_and_places_are_those_of_the_plain_formula(memory_format, invisible):
+    torch.manual_seed(0)
+    logits = (torch.randn(2, 7, 6, 9) * 4).to(memory_format=memory_format)
+    peaks = find_peaks(logits, torch.full((7,), invisible))
+    for image in range(2):
+        for landmark in range(7):
+            map_hw = logits[image, landmark].double()
+            p_hw = map_hw.exp() / (map_hw.exp().sum() + torch.tensor(invisible).double().exp())
+            row, column = divmod(int(map_hw.argmax()), 9)
+            rows, columns = torch.meshgrid(torch.arange(6), torch.arange(9), indexing="ij")
+            p_hw = p_hw * (((rows - row).abs() <= 2) & ((columns - column).abs() <= 2))
+            x, y = (p_hw * columns).sum() / p_hw.sum(), (p_hw * rows).sum() / p_hw.sum()
+            spread = ((p_hw * ((columns - x) ** 2 + (rows - y) ** 2)).sum() / p_hw.sum() / 2).sqrt()
+            assert float(peaks.score_bl[image, landmark]) == pytest.approx(float(p_hw.sum()), rel=1e-4)
+            place = [float(x) * 8 + 3.5, float(y) * 8 + 3.5]
+            assert peaks.pixels_bl2[image, landmark].tolist() == pytest.approx(place, abs=1e-3)
+            assert float(peaks.spread_px_bl[image, landmark]) == pytest.approx(float(spread) * 8, abs=1e-3)
+
+
+def test_maps_of_channels_last_give_the_same_logits_with_the_cells_of_a_landmark_together():
+    torch.manual_seed(0)
+    head = LandmarkHead(HeadConfig(5, (8, 16), (3, 4), 16, fine_width=0, linear_width=6)).eval()
+    features = [torch.randn(2, 3, 6, 8), torch.randn(2, 4, 3, 4)]
+    logits = head([f.to(memory_format=torch.channels_last) for f in features]).logits_blhw
+    assert logits.is_contiguous()
+    torch.testing.assert_close(logits, head(features).logits_blhw)
+    by_convolutions = head.heatmap(head._trunk(features)) + head.linear_heatmap(head._descriptors(features))
+    torch.testing.assert_close(logits, by_convolutions)
+    torch.testing.assert_close(head(features, torch.tensor([3, 1])).logits_blhw, by_convolutions[:, [3, 1]])
+
+
 @pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8, 16), (8,)])
 def test_the_head_answers_at_eight_pixels_a_cell_whatever_strides_it_is_given(strides):
     config = HeadConfig(landmarks=7, strides=strides, channels=(6,) * len(strides), width=8, dilations=(1, 2))
@@ -89,6 +122,16 @@ def test_the_fine_map_is_read_near_the_coarse_peak_only():
     fine[0, 0, 5, 1] = 99.0  # far away
     peaks = fine_head().find(HeadMaps(logits, torch.zeros(2), fine))
     assert peaks.pixels_bl2[0, 0].tolist() == pytest.approx([45.5, 21.5], abs=1e-3)
+
+
+def test_a_peak_that_scores_next_to_nothing_is_not_read_in_the_fine_map():
+    logits = torch.full((1, 2, 6, 8), -20.0)
+    logits[0, 0, 2, 5], logits[0, 1, 2, 5] = -6.0, -4.0  # beside "not visible" at 0: 0.0025 and 0.018
+    fine = torch.zeros(1, 3, 12, 16)
+    fine[0, :, 6, 9] = 40.0
+    peaks = fine_head().find(HeadMaps(logits, torch.zeros(2), fine))
+    assert peaks.pixels_bl2[0, 0].tolist() == pytest.approx([43.5, 19.5], abs=1e-2)
+    assert peaks.pixels_bl2[0, 1].tolist() == pytest.approx([37.5, 25.5], abs=1e-2)
 
 
 def test_fine_cells_outside_the_map_are_never_chosen():
