@@ -232,7 +232,7 @@ def find_peaks(logits_blhw: torch.Tensor, invisible_l: torch.Tensor, radius_cell
 
     An expectation over the whole map would land between two peaks; the window holds one.
     """
-    B, L, H, W = logits_blhw.shape
+    H, W = logits_blhw.shape[-2:]
     logits_bln = logits_blhw.float().flatten(2)
     best_bl1 = logits_bln.argmax(dim=2, keepdim=True)
     # A softmax is made in one pass, a logsumexp in several; and the one tells the other.
