@@ -1,9 +1,9 @@
 """`geo-train` and `geo-eval` as installed. An interruption is answered in a line, also before anything is imported."""
 
 from geo_perception.runtime.interruption import ended_by_signals
-from geo_training.processes import is_main
+from geo_training.processes import world
 
-INTERRUPTED = "error: interrupted; run the same command again to go on" if is_main() else ""
+INTERRUPTED = "error: interrupted; run the same command again to go on" if world() == 1 else ""
 
 
 def train() -> None:

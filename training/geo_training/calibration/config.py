@@ -60,7 +60,7 @@ class CalibrationTrainingConfig(Strict):
     context_layers: int = Field(2, ge=0, le=8)
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the backbone's maps that a training step leaves out")
     steps: int = Field(2000, ge=1)
-    batch: int = Field(24, ge=1)
+    batch: int = Field(24, ge=1, description="crops a step, of all processes together")
     learning_rate: float = Field(1e-3, gt=0)
     backbone_rate: float = Field(0.5, ge=0, le=1, description="of the learning rate, for the pretrained backbone")
     frozen_stages: int = Field(2, ge=-1, le=8, description="first stages of the backbone that do not learn; -1: none")

@@ -32,10 +32,11 @@ from geo_training.engine.loop import LoopResult
 from geo_training.engine.precision import strided_depthwise_in_float32
 from geo_training.engine.run import FitResult, finite, run_fit
 from geo_training.engine.schedule import backbone_groups
+from geo_training.engine.whole_batch import rank
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.synthetic.panorama_set import training_panoramas
 
-TRAINING_VERSION = 2  # of what is learned from panoramas; a checkpoint of another is not gone on from
+TRAINING_VERSION = 3  # of what is learned from panoramas; a checkpoint of another is not gone on from
 _VALIDATION_SHARE = 0.12  # of the panoramas, where the config names none
 # Where files lie, and on what is computed, changes no result.
 _PLACES = {
@@ -66,7 +67,6 @@ class CalibrationTask:
         split: PanoramaSplit,
         config: CalibrationTrainingConfig,
         device: torch.device,
-        rank: int = 0,
     ):
         self.config, self.sources, self.split, self.device = config, sources, split, device
         torch.manual_seed(config.seed)
@@ -78,7 +78,7 @@ class CalibrationTask:
         if device.type == "cpu":
             strided_depthwise_in_float32(self.network)
         self.loss_weights = dict(config.loss_weights) | ({"kept": config.keep} if self.before is not None else {})
-        self.stream = CropStream(sources, config, device, rank)
+        self.stream = CropStream(sources, config, device)
         self._validation: list[ValidationCrop] = []
 
     @property
@@ -190,17 +190,18 @@ def fit_calibration(config: CalibrationTrainingConfig, out: str | Path, overwrit
         say("panoramas: {} to learn from, {} for validation, {} held out; {} synthetic ones".format(*counts))
         if sources.photographs:
             say(f"{len(sources.photographs)} photographs")
-        return CalibrationTask(sources, split, config, device, accelerator.process_index)
+        return CalibrationTask(sources, split, config, device)
 
     return run_fit(config, out, make_task, overwrite)
 
 
 def _synthetic(config: CalibrationTrainingConfig, run_dir: Path) -> list[Panorama]:
-    """Rendered beside the run, once."""
+    """Rendered beside the run, once; of several processes by the main one, which comes first."""
     if config.synthetic.count == 0 or config.synthetic.share == 0:
         return []
     folder = config.synthetic.folder or run_dir / "synthetic"
-    training_panoramas(folder, config.synthetic.count, config.synthetic.seed)
+    if rank() == 0:
+        training_panoramas(folder, config.synthetic.count, config.synthetic.seed)
     return list_panoramas(folder)
 
 

@@ -107,7 +107,7 @@ class DepthTrainingConfig(Strict):
     augmentation: ClipAugmentationConfig = ClipAugmentationConfig()
     losses: LossConfig = LossConfig()
     steps: int = Field(4000, ge=1)
-    batch: int = Field(6, ge=1)
+    batch: int = Field(6, ge=1, description="clips a step, of all processes together")
     learning_rate: float = Field(2e-4, gt=0)
     backbone_rate: float = Field(0.5, ge=0, le=1, description="of the learning rate, for the pretrained backbone")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW; 0 is Adam")

@@ -31,7 +31,7 @@ from geo_training.engine.schedule import backbone_groups
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.storage.images import find_depth
 
-TRAINING_VERSION = 2  # of what is learned from clips; a checkpoint of another is not gone on from
+TRAINING_VERSION = 3  # of what is learned from clips; a checkpoint of another is not gone on from
 POSE_SUFFIX = ".pose.safetensors"
 FINAL_NAME = "final.safetensors"  # in the run's folder: networks and optimizer, to go on from
 # Where files lie, and on what is computed, changes no result.
@@ -41,7 +41,7 @@ _PLACES = {"datasets": True, "validation": True, "backbone_file": True, "start_f
 class DepthTask:
     """The training as `run_fit` takes it."""
 
-    def __init__(self, sources: list[ClipSource], config: DepthTrainingConfig, device: torch.device, rank: int = 0):
+    def __init__(self, sources: list[ClipSource], config: DepthTrainingConfig, device: torch.device):
         self.config, self.sources, self.device = config, sources, device
         self._frames = validation_frames(config)
         if config.validation and not self._frames:
@@ -61,7 +61,7 @@ class DepthTask:
         if not self.loss_weights:
             raise InputError("a dispnet does not tell its confidence; weigh another term, or use encoder_decoder")
         self.loss = DepthLosses(config.losses)
-        self.stream = ClipStream(sources, config, device, rank)
+        self.stream = ClipStream(sources, config, device)
         self.size_px = training_size(sources[0], config)
         self.moments = start_from(self.network, config) if config.start_from is not None else None
 
@@ -112,7 +112,7 @@ def fit_depth(config: DepthTrainingConfig, out: str | Path, overwrite: bool = Fa
     def make_task(run_dir: Path, device: torch.device, accelerator: Accelerator) -> DepthTask:
         sources = clip_sources(config)
         say(f"{sum(len(source.clips) for source in sources)} clips of {len(sources)} datasets")
-        return DepthTask(sources, config, device, accelerator.process_index)
+        return DepthTask(sources, config, device)
 
     beside = (Path(out).with_suffix(POSE_SUFFIX),) if learns_motion(config) else ()
     return run_fit(config, out, make_task, overwrite, config.half, beside)

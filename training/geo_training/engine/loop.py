@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +28,7 @@ from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.checkpoint import moments_of, read_checkpoint, restore_moments, save_checkpoint
 from geo_training.engine.schedule import Plateau, schedule_factor
 from geo_training.engine.step import OptimizerStep
-from geo_training.engine.whole_batch import WholeBatchNorm, ends_with_the_others, once, share_weights
+from geo_training.engine.whole_batch import WholeBatch, ends_with_the_others, once, share_weights
 from geo_training.storage.output_file import check_room
 
 _BYTES_A_WEIGHT = 4 * 4  # the weight, its average and two moments
@@ -108,6 +109,8 @@ def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
     # Accelerate keeps one precision for the whole process and refuses a second; it has no public call to change it. The
     # processes' connection stays.
     AcceleratorState._reset_state()
+    # Of channels last memory, which is faster by more than this costs; said once by every process.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     # Stated, or the environment decides: the loop steps after every batch.
     every_batch = GradientAccumulationPlugin(num_steps=1)
     return Accelerator(
@@ -181,7 +184,7 @@ def run_loop(
                 group["lr"] = config.learning_rate * factor * group["rate_factor"]
             network.train()
             stepper.remember()
-            with accelerator.autocast(), WholeBatchNorm():
+            with accelerator.autocast(), WholeBatch():
                 terms = task.losses(network, batch)
             loss = sum(weight * terms[name] for name, weight in task.loss_weights.items())
             if not stepper.take(loss):

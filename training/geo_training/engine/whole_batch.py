@@ -98,16 +98,26 @@ def ends_with_the_others(function):
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # as gloo puts it
 
 
-class WholeBatchNorm(TorchFunctionMode):
-    """While it is entered batch normalization in training takes its statistics over the whole batch.
+class WholeBatch(TorchFunctionMode):
+    """While it is entered batch normalization in training takes its statistics over the whole batch, and dropout draws
+    for the whole batch, too.
 
     Not torch's SyncBatchNorm: it computes on a GPU only, and takes the place of the networks' own modules.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.batch_norm and world() > 1:
-            return _batch_norm(*args, **(kwargs or {}))
+        if world() > 1:
+            if func is F.batch_norm:
+                return _batch_norm(*args, **(kwargs or {}))
+            if func in (F.dropout, F.dropout2d):
+                return _dropout(func, *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _dropout(function, x, p=0.5, training=True, inplace=False):
+    # Whole maps are drawn by their channels alone.
+    drawn = [*x.shape[1:2], 1, 1] if function is F.dropout2d else x.shape[1:]
+    return x * own_draw(lambda rows: function(x.new_ones(rows, *drawn), p, training), len(x))
 
 
 def _batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):

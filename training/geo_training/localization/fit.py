@@ -27,7 +27,7 @@ from geo_training.console import say, track, warn
 from geo_training.datasets.scene import camera_to_dict
 from geo_training.engine.loop import LoopResult
 from geo_training.engine.run import FitResult, finite, run_fit
-from geo_training.engine.whole_batch import own_draw, rank
+from geo_training.engine.whole_batch import rank
 from geo_training.localization.buffer import FeatureBatch, FeatureBuffer
 from geo_training.localization.closed_form import LinearStatistics, PlainView, fill_not_visible
 from geo_training.localization.config import HeadTrainingConfig
@@ -144,16 +144,11 @@ class HeadTask:
         return self.buffer.batches(epoch, first)
 
     def losses(self, network, batch: FeatureBatch) -> dict[str, torch.Tensor]:
-        features = [feature * self._channel_dropout(feature) for feature in batch.features]
+        drop = self.config.feature_dropout
+        features = [torch.nn.functional.dropout2d(feature, drop) for feature in batch.features]
         return head_losses(
             network, features, batch.pixels_bl2, batch.state_bl, self.config.unseen_share, self.config.label_sigma_cells
         )
-
-    def _channel_dropout(self, feature_bchw: torch.Tensor) -> torch.Tensor:
-        """What `dropout2d` multiplies a map by: (B, C, 1, 1)."""
-        B, C = feature_bchw.shape[:2]
-        drop = self.config.feature_dropout
-        return own_draw(lambda rows: torch.nn.functional.dropout2d(feature_bchw.new_ones(rows, C, 1, 1), drop), B)
 
     def evaluate(self, network) -> dict[str, float]:
         """Pixel error and recall on the plain views of the held-out frames."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,9 @@ from geo_perception.geometry import Camera, invert_pose, make_pose
 from geo_training.datasets.colmap_model import PIXEL_CENTRE, read_reconstruction
 
 pycolmap.logging.minloglevel = 3  # glog's warnings are about COLMAP's own doings; what matters is in our report
+with contextlib.suppress(ValueError):  # in another thread than the main one
+    # Loaded, it answers SIGTERM with a page of addresses; that a process is asked to end is no failure.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def to_pycolmap(camera: Camera, known: bool = True) -> pycolmap.Camera:

@@ -9,6 +9,7 @@ from geo_training.calibration.data.crops import CropDistribution, CropSpec, rend
 from geo_training.calibration.data.panoramas import list_panoramas
 from geo_training.calibration.data.stream import CropSources, CropStream, make_batch, quick_crop, softened, true_cameras
 from geo_training.calibration.fit import split_of
+from geo_training.engine import whole_batch
 from geo_training.engine.augmentation import PhotometricConfig
 
 from geo_perception.calibration.fields import image_grid, perspective_fields
@@ -58,9 +59,19 @@ def test_the_same_number_gives_the_same_batch_whatever_came_before(globe):
     assert torch.equal(made[4].truth.up_b3, again.truth.up_b3)
     assert torch.equal(made[4].truth.log_focal_b, again.truth.log_focal_b)
     assert not torch.equal(made[3].truth.log_focal_b, made[4].truth.log_focal_b)
-    for other in (CropStream(CropSources(globe), config, CPU, rank=1),
-                  CropStream(CropSources(globe), config.model_copy(update={"seed": 6}), CPU)):  # fmt: skip
-        assert not torch.equal(other.batch(4).truth.log_focal_b, again.truth.log_focal_b)
+    other = CropStream(CropSources(globe), config.model_copy(update={"seed": 6}), CPU)
+    assert not torch.equal(other.batch(4).truth.log_focal_b, again.truth.log_focal_b)
+
+
+def test_processes_make_their_rows_of_a_batch(globe, monkeypatch):
+    config = CalibrationTrainingConfig(batch=4, seed=5)
+    whole = CropStream(CropSources(globe), config, CPU).batch(4)
+    monkeypatch.setattr(whole_batch, "world", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(whole_batch, "rank", lambda rank=rank: rank)
+        own = CropStream(CropSources(globe), config, CPU).batch(4)
+        assert torch.equal(own.image_b3hw, whole.image_b3hw[2 * rank : 2 * rank + 2])
+        assert torch.equal(own.truth.up_b3, whole.truth.up_b3[2 * rank : 2 * rank + 2])
 
 
 def test_batches_come_in_order_and_no_more_than_asked(globe):

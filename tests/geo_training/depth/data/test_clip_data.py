@@ -18,6 +18,7 @@ from geo_training.depth.data.clip_data import (
 )
 from geo_training.depth.data.clips import Clip
 from geo_training.depth.losses.warp import back_project, project, sample
+from geo_training.engine import whole_batch
 from tiny_walk import CAMERA, WALL_M, make_walk, walk_pose
 
 from geo_perception.errors import InputError
@@ -86,14 +87,24 @@ def test_a_batch_is_the_same_whenever_it_is_made(walk):
     assert not torch.equal(expected.view_b3hw, expected.target_b3hw)  # only the view is in another light
 
 
-def test_other_processes_and_seeds_draw_other_batches(walk):
+def test_other_seeds_draw_other_batches(walk):
     config = config_of(walk.root)
     sources = clip_sources(config)
     one = ClipStream(sources, config, CPU).batch(0)
-    other = ClipStream(sources, config, CPU, rank=1).batch(0)
     seeded = ClipStream(sources, config.model_copy(update={"seed": 1}), CPU).batch(0)
-    assert not torch.equal(one.target_b3hw, other.target_b3hw)
     assert not torch.equal(one.target_b3hw, seeded.target_b3hw)
+
+
+def test_processes_make_their_rows_of_a_batch(walk, monkeypatch):
+    config = config_of(walk.root, batch=4)
+    sources = clip_sources(config)
+    whole = ClipStream(sources, config, CPU).batch(3)
+    monkeypatch.setattr(whole_batch, "world", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr(whole_batch, "rank", lambda rank=rank: rank)
+        own = ClipStream(sources, config, CPU).batch(3)
+        assert torch.equal(own.view_b3hw, whole.view_b3hw[2 * rank : 2 * rank + 2])
+        assert torch.equal(own.K_b33, whole.K_b33[2 * rank : 2 * rank + 2])
 
 
 def test_depth_is_taken_from_one_pixel_and_never_averaged(walk):

@@ -20,6 +20,7 @@ from geo_training.calibration.data.photographs import CalibrationExample, recrop
 from geo_training.calibration.losses import TrueCameras
 from geo_training.engine.augmentation import augment_photometric
 from geo_training.engine.loader import MemoryCache, prefetch
+from geo_training.engine.whole_batch import own_rows
 from geo_training.storage.fingerprints import file_version
 
 _WORKERS = 2
@@ -46,9 +47,8 @@ class CropSources:
 class CropStream:
     """Batches of augmented crops of real and of synthetic panoramas, and of photographs."""
 
-    def __init__(self, sources: CropSources, config: CalibrationTrainingConfig, device: torch.device, rank: int = 0):
-        self.sources, self.config = sources, config
-        self.device, self.rank = device, rank
+    def __init__(self, sources: CropSources, config: CalibrationTrainingConfig, device: torch.device):
+        self.sources, self.config, self.device = sources, config, device
         self.synthetic_share = config.synthetic.share if sources.synthetic else 0.0
         self.photograph_share = config.photographs.share if sources.photographs else 0.0
         # The network sees every format at about the same area.
@@ -59,10 +59,11 @@ class CropStream:
         return prefetch(self.batch, first, count, _WORKERS)
 
     def batch(self, number: int) -> CropBatch:
-        """The batch of this number, always the same."""
-        rng = np.random.default_rng([self.config.seed, self.rank, number])
+        """The batch of this number, always the same; of several processes each makes its rows."""
+        rng = np.random.default_rng([self.config.seed, 0, number])
         size_px = self.sizes_px[int(rng.integers(len(self.sizes_px)))]
-        crops = [self._crop(size_px, rng) for _ in range(self.config.batch)]
+        rows = range(self.config.batch)[own_rows(self.config.batch)]
+        crops = [self._crop(size_px, np.random.default_rng([self.config.seed, 1 + row, number])) for row in rows]
         return make_batch([image for image, _ in crops], [spec for _, spec in crops], self.device)
 
     def _crop(self, size_px: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, CropSpec]:

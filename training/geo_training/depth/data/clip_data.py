@@ -21,6 +21,7 @@ from geo_training.depth.data.clips import Clip, find_clips
 from geo_training.depth.losses.boundary_loss import boundary_pyramid
 from geo_training.engine.augmentation import augment_photometric
 from geo_training.engine.loader import MemoryCache, prefetch
+from geo_training.engine.whole_batch import own_rows
 from geo_training.storage.fingerprints import file_version
 
 _CACHE_BYTES = 3 << 30
@@ -81,8 +82,8 @@ class _Cut:
 class ClipStream:
     """Batches of clips, each batch of one dataset."""
 
-    def __init__(self, sources: Sequence[ClipSource], config: DepthTrainingConfig, device: torch.device, rank: int = 0):
-        self.sources, self.config, self.device, self.rank = sources, config, device, rank
+    def __init__(self, sources: Sequence[ClipSource], config: DepthTrainingConfig, device: torch.device):
+        self.sources, self.config, self.device = sources, config, device
         shares = np.array(config.shares or [len(source.clips) for source in sources], np.float64)
         self.shares = shares / shares.sum()
         self._images = MemoryCache(_CACHE_BYTES)
@@ -92,12 +93,15 @@ class ClipStream:
         return prefetch(self.batch, first, count, _WORKERS)
 
     def batch(self, number: int) -> ClipBatch:
-        """The batch of this number, always the same."""
-        rng = np.random.default_rng([self.config.seed, self.rank, number])
+        """The batch of this number, always the same; of several processes each makes its rows."""
+        rng = np.random.default_rng([self.config.seed, 0, number])
         source = self.sources[int(rng.choice(len(self.sources), p=self.shares))]
         size_px = training_size(source, self.config)
         clips = [source.clips[int(rng.integers(len(source.clips)))] for _ in range(self.config.batch)]
-        return _stack([self._clip(source.dataset, clip, size_px, rng) for clip in clips], self.device)
+        rows = range(self.config.batch)[own_rows(self.config.batch)]
+        rngs = [np.random.default_rng([self.config.seed, 1 + row, number]) for row in rows]
+        own = [self._clip(source.dataset, clips[row], size_px, rng) for row, rng in zip(rows, rngs, strict=True)]
+        return _stack(own, self.device)
 
     def _clip(self, dataset: SceneDataset, clip: Clip, size_px: tuple[int, int], rng: np.random.Generator) -> dict:
         augmentation = self.config.augmentation

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from geo_perception.errors import InputError
@@ -27,6 +26,7 @@ from geo_training.experiments.incremental.strategies import Strategy, make_strat
 from geo_training.experiments.incremental.strategies.base import ContinualContext
 from geo_training.experiments.incremental.strategies.finetune import Finetune
 from geo_training.experiments.incremental.task import RegressionTask, Teacher, loop_config, predict, uses_half
+from geo_training.processes import world
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.storage.output_file import check_folder_takes_files
 
@@ -61,11 +61,14 @@ class Domain:
 class Experiment:
     """The trainings of one config. Each keeps its result in a folder below `out`; one that is done is not done again.
 
-    Raises InputError when the panoramas or their domains are not there, when a domain has too few to be split, when
-    `out` cannot be written, or when it holds results of another config or other panoramas and `overwrite` is not set.
+    Raises InputError when several processes are started, when the panoramas or their domains are not there, when a
+    domain has too few to be split, when `out` cannot be written, or when it holds results of another config or other
+    panoramas and `overwrite` is not set.
     """
 
     def __init__(self, config: AdaptConfig, out: str | Path, overwrite: bool = False):
+        if world() > 1:
+            raise InputError("networks are adapted by one process; start the command without torchrun")
         if config.panoramas is None:
             raise InputError("no panoramas are given; set panoramas in the config or use --panoramas DIR")
         self.config, self.out, self.device = config, Path(out), pick_device(config.device)
@@ -79,8 +82,6 @@ class Experiment:
                 raise InputError(f"the domain '{name}' has {len(found)} panoramas; three are needed to hold some out")
         self._base = self._base_key()
         self._refuse_other_results()
-        accelerator = make_accelerator(self.device, uses_half(self.device))
-        self._rank, self._world = accelerator.process_index, accelerator.num_processes
         self._domains: dict[tuple[str, int], Domain] = {}
         self._old: dict[tuple[str, int, bool], Teacher] = {}
         self.out.mkdir(parents=True, exist_ok=True)
@@ -161,23 +162,20 @@ class Experiment:
               teacher: Teacher | None) -> RegressionTask:  # fmt: skip
         validation = CropSet.all_of(domain.validation)
         record_set = teacher.record_set if teacher else None
-        return RegressionTask(network, strategy, crops, validation, self.scale, training, seed, self.device, record_set,
-                              self._rank, self._world)  # fmt: skip
+        return RegressionTask(network, strategy, crops, validation, self.scale, training, seed, self.device, record_set)
 
     def _train(self, task: RegressionTask, training: TrainingConfig, seed: int, folder: Path, key: str):
-        loop = loop_config(training, len(task.training), seed, self._world)
+        loop = loop_config(training, len(task.training), seed)
         # One of its own: an accelerator keeps every network it ever prepared.
         accelerator = make_accelerator(self.device, uses_half(self.device))
         result = run_loop(task, loop, folder, accelerator, key, overwrite=self._overwrite)
         return result.network, result.seconds
 
     def _keep(self, folder: Path, key: str, network: PaperNetwork, content: dict) -> None:
-        if self._rank == 0:
-            network.save(folder / NETWORK, self.scale, self.config.crop.sizes_px[0])
-            content = {"key": key, "base": self._base} | content
-            replace_text(folder / RESULT, json.dumps(content, indent=2) + "\n")
-            (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
-        PartialState().wait_for_everyone()
+        network.save(folder / NETWORK, self.scale, self.config.crop.sizes_px[0])
+        content = {"key": key, "base": self._base} | content
+        replace_text(folder / RESULT, json.dumps(content, indent=2) + "\n")
+        (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
 
     def _measure(self, network: PaperNetwork, seed: int) -> DomainMetrics:
         """The network's errors on both domains, on validation and test crops."""

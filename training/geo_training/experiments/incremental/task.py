@@ -79,24 +79,21 @@ class RegressionTask:
         seed: int,
         device: torch.device,
         record_set: Callable[[CropSet], Predictions] | None = None,
-        rank: int = 0,
-        world: int = 1,
     ):
         self.network, self.strategy, self.loss_weights = network, strategy, strategy.loss_weights
         self.training, self.validation, self.scale = training, validation, scale
-        self._batch, self._seed, self._device, self._rank, self._world = config.batch, seed, device, rank, world
+        self._batch, self._seed, self._device = config.batch, seed, device
         self._targets_n3 = training.targets_n3
         self._old = record_set(training) if strategy.distils and record_set else None
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, Batch]]:
         order = np.random.default_rng([self._seed, epoch])
-        for positions in islice(self.training.batches(self._batch * self._world, order), first, None):
-            own = positions[self._rank :: self._world]
+        for rows in islice(self.training.batches(self._batch, order), first, None):
             old = None
             if self._old is not None:
-                old = Prediction(self._tensor(self._old.outputs_n3[own]), self._tensor(self._old.features_nc[own]))
-            image_b3hw = to_image(self.training.images(own), self._device)
-            yield image_b3hw, Batch(self._tensor(self._targets_n3[own]), old)
+                old = Prediction(self._tensor(self._old.outputs_n3[rows]), self._tensor(self._old.features_nc[rows]))
+            image_b3hw = to_image(self.training.images(rows), self._device)
+            yield image_b3hw, Batch(self._tensor(self._targets_n3[rows]), old)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -113,9 +110,9 @@ class RegressionTask:
         return {f"validation_{name}": value for name, value in metrics.items()}
 
 
-def loop_config(config: TrainingConfig, crops: int, seed: int, world: int = 1) -> LoopConfig:
+def loop_config(config: TrainingConfig, crops: int, seed: int) -> LoopConfig:
     """The loop's settings for a training on so many crops."""
-    epoch_steps = max(1, crops // (config.batch * world))
+    epoch_steps = max(1, crops // config.batch)
     return LoopConfig(
         steps=config.steps or config.epochs * epoch_steps,
         learning_rate=config.learning_rate, weight_decay=config.weight_decay, warm_up=config.warm_up,
