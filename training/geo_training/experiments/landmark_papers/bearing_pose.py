@@ -44,7 +44,7 @@ def solve_bearings(
             T_map_camera = make_pose(pose.R.T, -pose.R.T @ pose.t)
             residual_n = _sigmas(T_map_camera, bearings_n3, points_map_n3, sigma_rad_n)
             cost = np.minimum(residual_n, _MAX_SIGMAS).sum()
-            if best is None or cost < best[0]:
+            if np.isfinite(cost) and (best is None or cost < best[0]):  # degenerate samples give poses without numbers
                 best = cost, T_map_camera
     if best is None:
         return None

@@ -62,7 +62,8 @@ class ReferenceTask:
     """
 
     def __init__(self, data: HeadData, config: ReferenceConfig, network: ReferenceNetwork, device: torch.device):
-        self.data, self.config, self.network, self.device = data, config, network, device
+        self.data, self.config, self.device = data, config, device
+        self.network = network.to(memory_format=torch.channels_last)  # several times as fast on a CPU
         self.crops = FrameCrops(data, config.crops)
         self.loss_weights = {"heatmap": 1.0} | ({"bearing": 1.0} if config.bearing else {})
         self.buffer: FeatureBuffer | None = None
@@ -253,4 +254,4 @@ def _stacked(views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor, torch.T
     image_bhw3 = torch.from_numpy(np.stack([view.image_hw3 for view in views]))
     pixels_bl2 = np.stack([np.nan_to_num(view.pixels_l2, nan=-1e4) for view in views]).astype(np.float32)
     state_bl = np.stack([view.state_l for view in views])
-    return image_bhw3.permute(0, 3, 1, 2).float().contiguous(), torch.from_numpy(pixels_bl2), torch.from_numpy(state_bl)
+    return image_bhw3.permute(0, 3, 1, 2).float(), torch.from_numpy(pixels_bl2), torch.from_numpy(state_bl)

@@ -25,7 +25,7 @@ class ReferenceLocalizer:
         self.reference, self.config = reference, reference.config
         self.device = pick_device(device)
         self._half = half_precision(self.device) if reference.config.half else None
-        self._network = reference.network.eval().to(self.device)
+        self._network = reference.network.eval().to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> ReferenceLocalizer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import timm
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name
@@ -166,7 +164,7 @@ def _features(config: BackboneConfig) -> nn.Module:
     if config.levels:
         options["out_indices"] = tuple(range(config.levels))
     try:
-        if hasattr(timm.models, "swin_transformer") and config.name.startswith("swin"):
+        if config.name.startswith("swin"):  # which else takes images of one size only
             options["strict_img_size"] = False
         return timm.create_model(config.name, pretrained=False, features_only=True, **options)
     except TypeError:
@@ -177,20 +175,16 @@ def _features(config: BackboneConfig) -> nn.Module:
 
 def _remove_stride(network: nn.Module, stage: int, name: str) -> int:
     """Takes the stride out of a stage: `blocks[stage]`, or `layer<stage>`. Returns the stage."""
-    found = list(_strided(network, stage))
-    if not found:
-        raise InputError(f"stage {stage} of the backbone '{name}' has no stride to remove; change removed_strides")
-    for convolution in found:
-        convolution.stride = (1, 1)
-    return stage
-
-
-def _strided(network: nn.Module, stage: int) -> Iterator[nn.Conv2d]:
-    modules = dict(network.named_modules())
+    modules, found = dict(network.named_modules()), False
     part = modules.get(f"blocks.{stage}") or modules.get(f"layer{stage}")
     for module in part.modules() if part is not None else ():
         if isinstance(module, nn.Conv2d) and max(module.stride) > 1:
-            yield module
+            module.stride, found = (1, 1), True
+        elif isinstance(module, nn.AvgPool2d):  # before the 1x1 convolution of a shortcut
+            module.kernel_size = module.stride = 1
+    if not found:
+        raise InputError(f"stage {stage} of the backbone '{name}' has no stride to remove; change removed_strides")
+    return stage
 
 
 def _load(network: nn.Module, config: BackboneConfig) -> bool:
