@@ -16,6 +16,7 @@ import numpy as np
 from geo_perception.errors import InputError
 from geo_training.console import say
 from geo_training.evaluation.localization.summary import Evaluation
+from geo_training.evaluation.options import Reported
 from geo_training.experiments.benches import NAMES
 from geo_training.report.machine import describe_machine, describe_versions, sha256_of_code, sha256_of_data
 from geo_training.storage.kept_json import read_kept_json, write_kept_json
@@ -32,11 +33,12 @@ class BenchOptions:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """`metrics` is flat: name to number. `config` is everything that was set. `evaluation` is for the report."""
+    """`metrics` is flat: name to number. `config` is everything that was set. `evaluation` or `report` has the page."""
 
     metrics: dict[str, float]
     config: dict
     evaluation: Evaluation | None = None
+    report: Reported | None = None  # where there is no evaluation
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def load_benchmark(name: str) -> Benchmark:
 
 def run_benchmark(
     benchmark: Benchmark, data_root: Path, work_folder: Path, options: BenchOptions
-) -> tuple[dict, Evaluation | None]:
+) -> tuple[dict, Evaluation | Reported | None]:
     """Runs it; returns the JSON that is written (name, figures, machine, versions, data_sha256, config) and the
     evaluation behind it. Raises InputError when the data is not there, or minutes are given that it has no use for."""
     if options.minutes is not None and benchmark.minutes is None:
@@ -135,7 +137,7 @@ def run_benchmark(
         "data_sha256": sha256,
         "config": {**chosen, **result.config},
     }
-    return content, result.evaluation
+    return content, result.evaluation or result.report
 
 
 def format_metric(value: float) -> str:

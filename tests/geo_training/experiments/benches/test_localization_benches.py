@@ -12,6 +12,7 @@ from geo_training.datasets.scene import SceneDataset
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.experiments.bench import BenchOptions, StageCache, run_benchmark
 from geo_training.experiments.benches import (
+    backbone,
     localization_fox,
     localization_house,
     localization_office,
@@ -23,7 +24,9 @@ from geo_training.mapping.landmark_set import LandmarkSet
 from geo_perception.errors import InputError
 from geo_perception.geometry import make_pose
 from geo_perception.localization.estimator import Localizer, LocalizerOptions
-from geo_perception.localization.scene import Scene
+from geo_perception.localization.scene import FORMAT_VERSION, Scene
+from geo_perception.runtime.backbone import create_backbone
+from geo_perception.runtime.weights import load_weights
 
 FRAMES, LANDMARKS = 12, 40
 SMALL = {"width": 16, "dilations": (1,), "fine_width": 0, "network_width_px": 128, "views": 1, "steps": 3, "batch": 2,
@@ -166,3 +169,34 @@ def test_a_map_that_is_not_good_enough_ends_the_benchmark_and_is_no_finished_sta
         localization_pipeline.map_stage(stages, root, "none")
     assert not (root / "map.json").exists()
     assert "map" not in json.loads((tmp_path / "work" / "stages.json").read_text())["stages"]
+
+
+@pytest.mark.slow
+def test_backbones_are_measured_on_scenes_that_the_trained_one_never_saw(data, tmp_path, monkeypatch):
+    both = {name: backbone.BACKBONES[name] for name in ("imagenet", "agnostic")}
+    small = {"BACKBONES": both, "COUNTS": (12, 24), "EACH_FRAME": 1, "ROOMS": 2, "ROOM_LANDMARKS": 30,
+             "BLOCK_FRAMES": 2, "TRAINING": {"batch": 2, "crop_px": 64, "network_width_px": 128}}  # fmt: skip
+    for name, value in small.items():
+        monkeypatch.setattr(backbone, name, value)
+    work = tmp_path / "work"
+    options = BenchOptions(device="cpu", seed=2, minutes=0.01)
+    result = backbone.run(data, StageCache(work, {}), options)
+    _, header = load_weights(work / "house" / "backbone.safetensors", "backbone", 1)
+    assert [scene["name"] for scene in header["scenes"]] == ["dataset", "dataset_2"]
+    assert sum(scene["frames"] for scene in header["scenes"]) == 3 * FRAMES
+    assert result.metrics["steps"] == header["config"]["steps"] >= 1
+    sums = {"imagenet": create_backbone().checksum, "agnostic": header["backbone"]["sha256"]}
+    assert sums["agnostic"] != sums["imagenet"] == header["began_with_sha256"]
+    for name, checksum in sums.items():
+        for count in (12, 24):
+            _, scene = load_weights(work / "office" / f"{name}_{count}.safetensors", "scene", FORMAT_VERSION)
+            assert scene["backbone"]["sha256"] == checksum
+            assert scene["head"]["landmarks"] == count
+            assert 0 <= result.metrics[f"office_{name}_{count}_recall_5cm_5deg"] <= 1
+            assert 0 <= result.metrics[f"fox_{name}_{count}_recall_2pct_5deg"] <= 1
+            assert result.metrics[f"fox_{name}_{count}_head_s"] > 0
+    again = backbone.run(data, StageCache(work, {}), options)
+    assert again.metrics == result.metrics  # nothing is done twice
+    page = result.report.write_report(tmp_path / "page.html").read_text()
+    assert "EfficientNet-Lite0, scene-agnostic (trained here)" in page
+    assert "24 landmarks" in page

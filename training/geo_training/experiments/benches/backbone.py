@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_perception.runtime.backbone import XFEAT
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.datasets.splits import every_nth_split, time_block_split
+from geo_training.engine.run import FitResult
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.evaluation.localization.set import Truth
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
@@ -41,7 +41,7 @@ WALKS, EACH_FRAME, ROOMS, ROOM_LANDMARKS = ("walk_a", "walk_b", "walk_c"), 3, 4,
 FOX_EACH = 3  # a query; the tenth part of fifty photographs would tell little
 CLOSED_FORM_FRAMES = 150
 TRAINING = {"batch": 4, "crop_px": 256, "evaluations": 3, "held_out_frames": 12}
-_PROBE_STEPS = 6
+_PROBE_STEPS = 12
 _HOUSE = "start_held_out_found", "held_out_found"
 
 
@@ -100,37 +100,39 @@ def train_stage(stages: StageCache, source: Path, options: BenchOptions) -> tupl
     pipeline.split_stage(stages, root, _every_third)
     pipeline.map_stage(stages, root, "known")
     out = stages.folder / "backbone.safetensors"
+    training = {"seed": options.seed, "device": options.device, **TRAINING}
+
+    def pace() -> dict:
+        few = {"steps": _PROBE_STEPS, "evaluations": 1, "closed_form_frames": 1, "held_out_frames": 1}
+        seconds = _fit(out.with_name("pace.safetensors"), root, training | few).history[-1]["seconds"]
+        return {"steps": max(1, math.floor(60 * (options.minutes or MINUTES) / max(seconds / _PROBE_STEPS, 1e-3)))}
+
+    steps = stages.stage("pace", pace)["steps"]
 
     def make() -> dict:
-        rooms = rooms_of(root, options.seed)
-        config = BackboneTrainingConfig(
-            scenes=tuple(data.dataset.root for data in rooms), seed=options.seed, device=options.device, **TRAINING
-        )
-        probe = config.model_copy(update={"steps": _PROBE_STEPS, "evaluations": 1, "held_out": 0.0})
-        steps = [_seconds_of(probe.model_copy(update={"steps": n}), out.with_name("pace.safetensors"), rooms)
-                 for n in (_PROBE_STEPS, 3 * _PROBE_STEPS)]  # fmt: skip
-        step_s = max((steps[1] - steps[0]) / (2 * _PROBE_STEPS), 1e-3)
-        config = config.model_copy(update={"steps": max(1, math.floor(60 * (options.minutes or MINUTES) / step_s))})
-        result = fit_backbone(config, out, overwrite=True, scenes=rooms)
-        return {"figures": result.metrics, "config": config.model_dump(mode="json"), "history": result.history}
+        return {"figures": _fit(out, root, training | {"steps": steps}).metrics, "config": training}
 
     return out, stages.stage("backbone", make)
 
 
-def rooms_of(root: Path, seed: int) -> list[HeadData]:
+def _fit(out: Path, root: Path, training: dict) -> FitResult:
+    config = BackboneTrainingConfig(scenes=(root,), **training)
+    return fit_backbone(config, out, overwrite=True, scenes=rooms_of(root, config))
+
+
+def rooms_of(root: Path, config: BackboneTrainingConfig) -> list[HeadData]:
     """The rooms of a mapped house as scenes, with landmarks of their own: frames that were taken near each other."""
     dataset, scene = SceneDataset(root), SceneMap.load(root)
     frames = {frame.name: frame for frame in dataset.frames}
     names = scene.frame_names
     places_f3 = np.stack([scene.T_world_camera[name][:3, 3] for name in names])
-    _, room_f = kmeans2(places_f3, ROOMS, minit="++", seed=seed)
-    config = BackboneTrainingConfig(scenes=(root,), seed=seed, **TRAINING).views()
+    _, room_f = kmeans2(places_f3, ROOMS, minit="++", seed=config.seed)
     rooms = []
     for room in range(ROOMS):
         part = scene.restricted_to([name for name, own in zip(names, room_f, strict=True) if own == room])
         options = SelectionOptions(count=ROOM_LANDMARKS)
         landmarks = select_landmarks(part, options, lambda name: dataset.depth_m(frames[name]))
-        rooms.append(HeadData(dataset, landmarks, part, config))
+        rooms.append(HeadData(dataset, landmarks, part, config.views()))
     return rooms
 
 
@@ -179,12 +181,6 @@ def _measure_one(
 def _every_third(frames: Iterable[Frame]) -> list[Frame]:
     """Those between are `val`: they are not mapped."""
     return [replace(frame, split="train" if index % EACH_FRAME == 0 else "val") for index, frame in enumerate(frames)]
-
-
-def _seconds_of(config: BackboneTrainingConfig, out: Path, rooms: list[HeadData]) -> float:
-    started_s = time.perf_counter()
-    fit_backbone(config, out, overwrite=True, scenes=rooms)
-    return time.perf_counter() - started_s
 
 
 METRICS = tuple(
