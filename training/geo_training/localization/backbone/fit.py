@@ -185,7 +185,9 @@ class BackboneTask:
             found[scene.name] = held_out_metrics(answers, landmarks_l3, scene.data.map.metric, options)
             found[scene.name]["held_out_found"] = found_share(answers)
         by_metric = {key: {name: of[key] for name, of in found.items() if key in of} for key in _SHOWN}
-        means = {key: float(np.mean(list(values.values()))) for key, values in by_metric.items() if values}
+        # No pixel error is known where nothing was found.
+        known = {key: [v for v in values.values() if not np.isnan(v)] for key, values in by_metric.items()}
+        means = {key: float(np.mean(values)) for key, values in known.items() if values}
         each = {f"{key}_{name}": value for key, values in by_metric.items() for name, value in values.items()}
         return means | (each if len(found) > 1 else {})
 
