@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import torch
 
 from geo_perception.localization.estimator import Localizer, LocalizerOptions
@@ -142,15 +143,19 @@ def _reached(curve: list[tuple[float, float]], best: float) -> float:
     return seconds_to(curve, REACHED * best) if best > 0 else math.inf
 
 
-def speed_page(curves: dict[str, list[tuple[float, float]]], metrics: dict[str, float], config: dict) -> str:
-    """The page: the curves, and a table."""
+def speed_chart(curves: dict[str, list[tuple[float, float]]]) -> go.Figure:
+    """Recall over seconds, a line for each contender."""
     traces = [
         line([seconds for seconds, _ in curve], [100 * recall for _, recall in curve], CONTENDERS[name], COLORS[name],
              "%{x:.0f} s: %{y:.0f} %", mode="lines+markers")
         for name, curve in curves.items()
     ]  # fmt: skip
     seconds_axis = axis("seconds of training", type="log")
-    chart = make_chart(traces, xaxis=seconds_axis, yaxis=axis("within 5 cm and 5° (%)", range=[0, 101]))
+    return make_chart(traces, xaxis=seconds_axis, yaxis=axis("within 5 cm and 5° (%)", range=[0, 101]))
+
+
+def speed_page(curves: dict[str, list[tuple[float, float]]], metrics: dict[str, float], config: dict) -> str:
+    """The page: the curves, and a table."""
     header = ["", "seconds to 90 % of the best", "to 90 % of its own", "best recall", "final recall", "speed-up"]
     rows = [
         [
@@ -170,7 +175,10 @@ def speed_page(curves: dict[str, list[tuple[float, float]]], metrics: dict[str, 
         f"SLD* has {size['networks']} network(s); the paper's network and head are {size['paper']}.yaml.",
         "Speed-up: how many times sooner than SLD* a contender had 90 % of SLD*'s best recall.",
     )
-    sections = [TableSection("Recall over seconds", "", None, chart), TableSection("Figures", "", (header, rows))]
+    sections = [
+        TableSection("Recall over seconds", "", None, speed_chart(curves)),
+        TableSection("Figures", "", (header, rows)),
+    ]
     return tables_page("How soon landmarks are found", sentences, sections, config)
 
 
@@ -216,7 +224,7 @@ class TimedTask:
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Any]:
         if self._begun_s is None:
-            self._begun_s = time.perf_counter()
+            self._begun_s, self._evaluated_s = time.perf_counter(), 0.0
         return self._contender.task.batches(epoch, first)
 
     def losses(self, network, batch) -> dict[str, torch.Tensor]:
