@@ -15,7 +15,6 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.network import Peaks
 from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
-from geo_perception.localization.places import places_by_votes
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
@@ -59,13 +58,21 @@ class _Detected:
 
 
 @dataclass(frozen=True)
-class _FirstLook:
-    """Landmarks that were found, their pixels in the network's camera, and the pose on which they agree."""
+class _Seen:
+    """Landmarks that are taken as seen, and their pixels in the network's `camera`, with the error expected there."""
 
     detections: Detections
     pixels_n2: np.ndarray
+    sigma_px_n: np.ndarray
     camera: Camera
-    solution: PoseSolution
+
+    def __len__(self) -> int:
+        return len(self.detections)
+
+    @property
+    def to_image_scale(self) -> float:
+        """How many pixels of the image are one of the network's."""
+        return float(self.detections.sigma_px_n[0] / self.sigma_px_n[0]) if len(self) else 1.0
 
 
 class Localizer:
@@ -140,15 +147,13 @@ class Localizer:
         image = ImageLevels(view_of)
         whole = self._detect(image, 0)
         detected_s = time.perf_counter()
-        first = self._solve(whole, whole.score_l >= self.options.min_score, camera, seed)
+        seen = self._seen(whole, whole.score_l >= self.options.min_score, camera)
+        first = self._solve(seen, seed)
         solved_s = time.perf_counter()
-        to_image_scale = camera.fx_px / levels[0].target.fx_px
         if self._search is not None:
-            result = self._confirmed(first, whole, image, camera, seed)
-        elif isinstance(first, Localization):
-            result = first
+            result = self._confirmed(first, seen, whole, image, camera, seed)
         else:
-            result = self._assess(first, to_image_scale)
+            result = self._assess(first, seen)
         finished_s = time.perf_counter()
         timings_s = {
             "prepare": prepared_s - started_s,
@@ -194,91 +199,98 @@ class Localizer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None)
 
-    def _solve(self, found: _Detected, chosen_l: np.ndarray, camera: Camera, seed: int) -> _FirstLook | Localization:
-        """The pose on which the chosen ones of the landmarks found agree, or why there is none."""
-        options = self.options
+    def _seen(self, found: _Detected, chosen_l: np.ndarray, camera: Camera) -> _Seen:
+        """The chosen ones of the landmarks found, best first."""
         landmark_n = np.flatnonzero(chosen_l)
         landmark_n = landmark_n[np.argsort(-found.score_l[landmark_n], kind="stable")]
         score_n, pixels_n2 = found.score_l[landmark_n], found.pixels_l2[landmark_n]
         sigma_px_n = self.scene.noise.sigma_of(score_n) * found.scale
-        points_n3 = self.scene.landmarks_map_l3[landmark_n]
         detections = Detections(
             landmark_n,
             camera.project(found.camera.bearings(pixels_n2)),
-            points_n3,
+            self.scene.landmarks_map_l3[landmark_n],
             score_n,
             sigma_px_n * camera.fx_px / found.camera.fx_px,
             np.zeros(len(landmark_n), bool),
         )
-        if len(landmark_n) < options.min_inliers:
-            detail = f"{len(landmark_n)} landmarks seen, {options.min_inliers} are needed"
-            return Localization(Verdict.TOO_FEW_LANDMARKS, detail, detections)
-        solution = solve_pose(pixels_n2, points_n3, score_n, sigma_px_n, found.camera, options.pose, seed)
-        if solution is None:
-            return Localization(
-                Verdict.NO_CONSENSUS, f"no pose agrees with the {len(landmark_n)} landmarks seen", detections
-            )
-        return _FirstLook(replace(detections, inlier_n=solution.inlier_n), pixels_n2, found.camera, solution)
+        return _Seen(detections, pixels_n2, sigma_px_n, found.camera)
 
-    def _confirmed(
-        self, first: _FirstLook | Localization, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
-    ) -> Localization:
-        """The first pose, of those that the landmarks allow, from which the map points are seen as they should be.
-
-        All landmarks are asked first; then those of the places for which they speak most, since a few right detections
-        are lost among many false ones elsewhere; then those found in the smaller image, where what is nearer than it
-        was in the map looks as it did.
-        """
-        assert self._search is not None
-        options, best = self.options, None
-        for candidate in self._candidates(first, whole, image, camera, seed):
-            if isinstance(candidate, Localization):
-                continue
-            T_map_camera = candidate.solution.T_map_camera
-            look = self._search.look(T_map_camera, image, self.scene.look_noise.sigma_of, seed)
-            if look is not None and (best is None or look.share > best[0].share):
-                best = look, candidate
-            if best is not None and best[0].share >= options.min_share:
-                look, candidate = best
-                exact = self._search.exact(look, image)
-                return self._assess_look(exact, candidate, camera.fx_px / image.camera(0).fx_px)
-        if isinstance(first, Localization):
-            return first
-        agreeing, searched = (best[0].agreeing, best[0].searched) if best is not None else (0, 0)
-        detail = f"only {agreeing} of {searched} map points" if searched else "no map points"
-        detail += " are seen where the landmarks have the camera"
-        return Localization(
-            Verdict.NO_CONSENSUS, detail, first.detections, searched_points=searched, agreeing_points=agreeing
+    def _solve(self, seen: _Seen, seed: int) -> PoseSolution | None:
+        """The pose on which the landmarks agree; None where they are too few or do not."""
+        if len(seen) < self.options.min_inliers:
+            return None
+        found = seen.detections
+        return solve_pose(
+            seen.pixels_n2, found.points_map_n3, found.score_n, seen.sigma_px_n, seen.camera, self.options.pose, seed
         )
 
+    def _confirmed(
+        self, first: PoseSolution | None, seen: _Seen, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
+    ) -> Localization:
+        """The pose, of those that landmarks and map points propose, from which the map points are seen as they should
+        be; or why none is."""
+        assert self._search is not None
+        best: SecondLook | None = None
+        for solution in self._candidates(first, whole, image, camera, seed):
+            if solution is None:
+                continue
+            look = self._search.look(solution.T_map_camera, image, self.scene.look_noise.sigma_of, seed)
+            if look is not None and (best is None or look.share > best.share):
+                best = look
+            if best is not None and best.share >= self.options.min_share:
+                return self._assess_look(self._search.exact(best, image), seen)
+        if first is None:
+            return self._assess(first, seen)
+        detail = f"only {best.agreeing} of {best.searched} map points" if best is not None else "no map points"
+        detail += " are seen where the landmarks have the camera"
+        refused = Localization(Verdict.NO_CONSENSUS, detail, replace(seen.detections, inlier_n=first.inlier_n))
+        return refused if best is None else _with_counts(refused, best)
+
     def _candidates(
-        self, first: _FirstLook | Localization, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
-    ) -> Iterator[_FirstLook | Localization]:
+        self, first: PoseSolution | None, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
+    ) -> Iterator[PoseSolution | None]:
+        """Poses to look from: first the one on which all landmarks agree. Then, for each place for which they speak
+        most, since a few right detections are lost among many false ones elsewhere: that of its landmarks alone, and
+        that of its map points, looked for in the whole image. Then that of the landmarks found in the smaller image,
+        where what is nearer than it was in the map looks as it did."""
         yield first
-        if self.scene.places_kl is not None:
-            for chosen_l in places_by_votes(self.scene.places_kl, whole.score_l, self.options.places):
-                yield self._solve(whole, chosen_l, camera, seed)
+        assert self._search is not None
+        places = self.scene.places
+        for place in places.by_votes(whole.score_l, self.options.places) if places is not None else ():
+            yield self._solve(self._seen(whole, places.shown(place, whole.score_l), camera), seed)
+            yield self._search.solve_anywhere(places.T_map_camera_k44[place], image, seed)
         for level in range(1, LEVELS):
             found = self._detect(image, level)
-            yield self._solve(found, found.score_l >= self.options.min_score, camera, seed)
+            yield self._solve(self._seen(found, found.score_l >= self.options.min_score, camera), seed)
 
-    def _assess(self, first: _FirstLook, to_image_scale: float) -> Localization:
-        inliers = int(first.solution.inlier_n.sum())
-        detail = f"{inliers} of {len(first.detections)} landmarks agree"
-        if inliers < self.options.min_inliers:
-            detail = f"only {detail}, {self.options.min_inliers} are needed"
-            return Localization(Verdict.NO_CONSENSUS, detail, first.detections)
-        return self._stated(first.solution, self.scene.noise, first.detections, detail, to_image_scale)
+    def _assess(self, first: PoseSolution | None, seen: _Seen) -> Localization:
+        """The pose by the landmarks alone."""
+        needed = self.options.min_inliers
+        if len(seen) < needed:
+            detail = f"{len(seen)} landmarks seen, {needed} are needed"
+            return Localization(Verdict.TOO_FEW_LANDMARKS, detail, seen.detections)
+        if first is None:
+            detail = f"no pose agrees with the {len(seen)} landmarks seen"
+            return Localization(Verdict.NO_CONSENSUS, detail, seen.detections)
+        detections = replace(seen.detections, inlier_n=first.inlier_n)
+        inliers = int(first.inlier_n.sum())
+        detail = f"{inliers} of {len(seen)} landmarks agree"
+        if inliers < needed:
+            return Localization(Verdict.NO_CONSENSUS, f"only {detail}, {needed} are needed", detections)
+        return self._stated(first, self.scene.noise, detections, detail, seen.to_image_scale)
 
-    def _assess_look(self, look: SecondLook, first: _FirstLook, to_image_scale: float) -> Localization:
-        T_map_camera, detections = look.solution.T_map_camera, first.detections
-        residual_px_n = reprojection_px(T_map_camera, first.pixels_n2, detections.points_map_n3, first.camera)
-        limit_px_n = self.options.pose.max_error_sigmas * detections.sigma_px_n / to_image_scale
-        agrees_n = residual_px_n <= np.clip(limit_px_n, 1.0, self.options.pose.max_error_px)
+    def _assess_look(self, look: SecondLook, seen: _Seen) -> Localization:
+        agrees_n = self._agrees(look.solution.T_map_camera, seen)
         detail = f"{look.agreeing} of {look.searched} map points and {int(agrees_n.sum())} landmarks agree"
-        detections = replace(detections, inlier_n=agrees_n)
-        result = self._stated(look.solution, self.scene.look_noise, detections, detail, to_image_scale)
-        return replace(result, searched_points=look.searched, agreeing_points=look.agreeing)
+        detections = replace(seen.detections, inlier_n=agrees_n)
+        result = self._stated(look.solution, self.scene.look_noise, detections, detail, seen.to_image_scale)
+        return _with_counts(result, look)
+
+    def _agrees(self, T_map_camera: np.ndarray, seen: _Seen) -> np.ndarray:
+        """Which of the landmarks seen (N,) are where a pose has them."""
+        options = self.options.pose
+        residual_px_n = reprojection_px(T_map_camera, seen.pixels_n2, seen.detections.points_map_n3, seen.camera)
+        return residual_px_n <= np.clip(options.max_error_sigmas * seen.sigma_px_n, 1.0, options.max_error_px)
 
     def _stated(
         self, solution: PoseSolution, noise: NoiseModel, detections: Detections, detail: str, to_image_scale: float
@@ -299,3 +311,7 @@ class Localizer:
 
     def _sigma_limit(self) -> float:
         return self.options.max_sigma_m if self.scene.metric else 0.1 * self._scene_extent
+
+
+def _with_counts(result: Localization, look: SecondLook) -> Localization:
+    return replace(result, searched_points=look.searched, agreeing_points=look.agreeing)

@@ -12,6 +12,7 @@ from geo_perception import __version__
 from geo_perception.errors import InputError
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.network import HeadConfig, LandmarkHead
+from geo_perception.localization.places import Places
 from geo_perception.runtime.backbone import Backbone, backbone_from_tensors, backbone_tensors, create_backbone
 from geo_perception.runtime.weights import load_weights, save_weights
 
@@ -57,7 +58,7 @@ class Scene:
     frame_id: str = "map"
     header: dict = field(default_factory=dict)  # free metadata: training data, metrics, licence, scale's source
     points: MapPoints | None = None  # for the second look
-    places_kl: np.ndarray | None = None  # bool: which landmarks are seen together (see `places`)
+    places: Places | None = None  # parts of it, in which a pose is looked for where the whole is too confusing
     look_noise: NoiseModel = field(default_factory=lambda: Scene.usual_look_noise())
 
     @staticmethod
@@ -70,6 +71,8 @@ class Scene:
         arrays = [_compact(tensor) for tensor in self.head.state_dict().values()]
         if self.points is not None:
             arrays += self.points.to_tensors().values()
+        if self.places is not None:
+            arrays += self.places.to_tensors().values()
         return sum(array.nbytes for array in arrays) + 12 * len(self.landmarks_map_l3) + _HEADER_BYTES
 
     def save(self, path: str | Path, embed_backbone: bool = False) -> None:
@@ -78,8 +81,8 @@ class Scene:
         tensors["landmarks_map_l3"] = self.landmarks_map_l3.astype(np.float32)
         if self.points is not None:
             tensors |= self.points.to_tensors()
-        if self.places_kl is not None:
-            tensors["places_kl"] = np.packbits(self.places_kl, axis=1)
+        if self.places is not None:
+            tensors |= self.places.to_tensors()
         if embed_backbone:
             tensors |= {f"backbone.{k}": v for k, v in backbone_tensors(self.backbone).items()}
         header = self.header | {
@@ -114,9 +117,7 @@ class Scene:
             head.load_state_dict(state)
             noise = _noise_of(header["noise"])
             points = MapPoints.from_tensors(tensors)
-            places_kl = tensors.get("places_kl")
-            if places_kl is not None:
-                places_kl = np.unpackbits(places_kl, axis=1, count=config.landmarks).astype(bool)
+            places = Places.from_tensors(tensors, config.landmarks)
             look_noise = _noise_of(header.get("look_noise", header["noise"]))  # older scenes have no second look
             landmarks_map_l3 = tensors["landmarks_map_l3"].astype(np.float64)
             wanted = header["backbone"]
@@ -148,7 +149,7 @@ class Scene:
             frame_id,
             header,
             points,
-            places_kl,
+            places,
             look_noise,
         )
 

@@ -20,6 +20,7 @@ from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_so
 
 # Most matches are right, so few samples are enough.
 _SEARCH = PoseOptions(ranked_iterations=50, min_iterations=100, max_iterations=1000)
+_ANYWHERE = PoseOptions(ranked_iterations=200, min_iterations=500, max_iterations=5000)
 # The image and a half of it: a point that is nearer than it was in the map looks as it did there in a smaller image.
 LEVELS = 2
 
@@ -32,6 +33,7 @@ class SecondLookOptions:
     first_points: int = 400
     radius_px: float = 12.0  # around a projection by the pose that the first search gave
     max_points: int = 1500
+    anywhere_points: int = 800  # that a place shows, looked for in the whole image
     passes: int = 2  # over all points
     min_similarity: float = 0.3
     min_margin: float = 0.02  # of the best place over the best of those not beside it
@@ -57,14 +59,22 @@ class PointMatches:
 
 @dataclass(frozen=True)
 class SecondLook:
-    """The pose after the second look. Of the `searched` points that were expected in view, `agreeing` were found where
-    the pose has them. `matches` are those that the pose is made of, and `solution.inlier_n` says which of them agree
-    with it."""
+    """The pose after the second look. Of the S points that were expected in view, at pixels `expected_s2` of the
+    network's camera, those were found where the pose has them for which `agrees_s`. `matches` are those that the pose
+    is made of, and `solution.inlier_n` says which of them agree with it."""
 
     solution: PoseSolution
     matches: PointMatches
-    searched: int
-    agreeing: int
+    expected_s2: np.ndarray
+    agrees_s: np.ndarray
+
+    @property
+    def searched(self) -> int:
+        return len(self.agrees_s)
+
+    @property
+    def agreeing(self) -> int:
+        return int(self.agrees_s.sum())
 
     @property
     def share(self) -> float:
@@ -131,7 +141,7 @@ class PointSearch:
         solution = solve_pose(found.pixels_m2, places_m3, found.similarity_m, sigma_px_m, camera, _SEARCH, seed)
         if solution is None or solution.inlier_n.sum() < options.min_agreeing:
             return None
-        searched, radius_px = len(found), options.radius_px
+        searched, radius_px = found.index_m, options.radius_px
         for _ in range(options.passes):
             found, searched = self._search(solution.T_map_camera, image, radius_px, options.max_points)
             if len(found) < options.min_agreeing:
@@ -142,7 +152,41 @@ class PointSearch:
             if solution is None or solution.inlier_n.sum() < options.min_agreeing:
                 return None
             radius_px = max(options.radius_px / 2, 2.0 * self._stride)
-        return SecondLook(solution, found, searched, int(solution.inlier_n.sum()))
+        offset_s3 = self.points.points_map_a3[searched] - solution.T_map_camera[:3, 3]
+        expected_s2 = camera.project(offset_s3 @ solution.T_map_camera[:3, :3])
+        return SecondLook(solution, found, expected_s2, np.isin(searched, found.index_m[solution.inlier_n]))
+
+    def solve_anywhere(self, T_map_camera: np.ndarray, image: ImageLevels, seed: int = 0) -> PoseSolution | None:
+        """The pose on which the points agree that `T_map_camera` shows, wherever in the image they are found."""
+        found = self.anywhere(T_map_camera, image)
+        if len(found) < self.options.min_agreeing:
+            return None
+        places_m3, sigma_px_m = self.points.points_map_a3[found.index_m], self._stride * found.scale_m
+        return solve_pose(found.pixels_m2, places_m3, found.similarity_m, sigma_px_m, image.camera(0), _ANYWHERE, seed)
+
+    def anywhere(self, T_map_camera: np.ndarray, image: ImageLevels) -> PointMatches:
+        """The points that are seen from `T_map_camera`, looked for in the whole image: found are those whose best place
+        stands out. Most matches are wrong ones; it is for `solve_pose` to tell."""
+        index_m, level_m = self._expected(T_map_camera, image, self.options.anywhere_points)
+        return _joined(
+            [self._anywhere(image, level, index_m[level_m == level]) for level in range(LEVELS) if level in level_m]
+        )
+
+    def _anywhere(self, image: ImageLevels, level: int, index_m: np.ndarray) -> PointMatches:
+        fine_nd, (H, W) = self._fine_map_of(image, level)
+        similarity_mn = self._descriptors_ad[torch.from_numpy(index_m).to(self.device)] @ fine_nd.T
+        best_m, cell_m = similarity_mn.max(dim=1)
+        row_m, column_m = cell_m // W, cell_m % W
+        # What is beside the best place is no rival of it.
+        steps = torch.arange(-_BESIDE, _BESIDE + 1, device=self.device)
+        rows_mk = (row_m[:, None] + steps.repeat_interleave(len(steps))).clamp(0, H - 1)
+        columns_mk = (column_m[:, None] + steps.repeat(len(steps))).clamp(0, W - 1)
+        similarity_mn.scatter_(1, rows_mk * W + columns_mk, -1.0)
+        margin_m = best_m - similarity_mn.amax(dim=1)
+        good_m = margin_m >= self.options.min_margin
+        found_m2 = (torch.stack([column_m, row_m], dim=1)[good_m].double() + 0.5) * self._stride - 0.5
+        good = good_m.cpu().numpy()
+        return self._matches(image, level, index_m[good], found_m2.cpu().numpy(), margin_m[good_m])
 
     def exact(self, look: SecondLook, image: ImageLevels) -> SecondLook:
         """The same look by the image's keypoints, where enough of the points have one and `keypoints` is set."""
@@ -187,29 +231,28 @@ class PointSearch:
         chosen = fits[first]
         return inside[chosen], level_n[chosen]
 
-    def _search(self, T_map_camera, image: ImageLevels, radius_px: float, limit: int) -> tuple[PointMatches, int]:
-        camera = image.camera(0)
-        index_m, level_m = self.visible(T_map_camera, camera)
+    def _expected(self, T_map_camera: np.ndarray, image: ImageLevels, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Up to `limit` of the points that should be seen from a pose, and the level in which to look for each."""
+        index_m, level_m = self.visible(T_map_camera, image.camera(0))
         wanted_m = np.bincount(level_m, minlength=LEVELS)[level_m] >= _MIN_SHARE * len(level_m)
         index_m, level_m = index_m[wanted_m], level_m[wanted_m]
         if len(index_m) > limit:
             few = np.argsort(self._order_a[index_m])[:limit]
             index_m, level_m = index_m[few], level_m[few]
-        parts = []
-        for level in range(LEVELS):
-            wanted = index_m[level_m == level]
-            if len(wanted):
-                parts.append(self._search_level(T_map_camera, image, level, wanted, radius_px))
-        if not parts:
-            none = np.zeros(0)
-            return PointMatches(none.astype(int), none.reshape(0, 2), none, none), 0
-        joined = PointMatches(*(np.concatenate([getattr(part, name) for part in parts]) for name in _MATCH_FIELDS))
-        return joined, len(index_m)
+        return index_m, level_m
+
+    def _search(self, T_map_camera, image: ImageLevels, radius_px: float, limit: int):
+        """What is found around the projections, and the index of all points that were searched for."""
+        index_m, level_m = self._expected(T_map_camera, image, limit)
+        parts = [
+            self._search_level(T_map_camera, image, level, index_m[level_m == level], radius_px)
+            for level in range(LEVELS)
+            if level in level_m
+        ]
+        return _joined(parts), index_m
 
     def _search_level(self, T_map_camera, image: ImageLevels, level: int, index_m: np.ndarray, radius_px: float):
-        if level not in image.fine_maps:
-            image.fine_maps[level] = self._fine_map(image.view(level).maps)
-        camera, (fine_nd, (H, W)) = image.camera(level), image.fine_maps[level]
+        camera, (fine_nd, (H, W)) = image.camera(level), self._fine_map_of(image, level)
         offset_m3 = self.points.points_map_a3[index_m] - T_map_camera[:3, 3]
         pixels_m2 = camera.project(offset_m3 @ T_map_camera[:3, :3])
         near_m = camera.contains(pixels_m2)
@@ -236,12 +279,20 @@ class PointSearch:
         good_m = (best_m >= options.min_similarity) & (margin_m >= options.min_margin) & ~edge_m
         good = good_m.cpu().numpy()
         found_m2 = ((cell_m2 + 0.5) * self._stride - 0.5).double().cpu().numpy()[good]
+        return self._matches(image, level, index_m[good], found_m2, best_m[good_m])
+
+    def _matches(self, image: ImageLevels, level: int, index_m, found_m2, score_m: torch.Tensor) -> PointMatches:
+        """Matches of a level, `found_m2` in its pixels."""
+        camera, level_camera = image.camera(0), image.camera(level)
         if level:
-            found_m2 = image.camera(0).project(camera.bearings(found_m2))
-        scale = image.camera(0).fx_px / camera.fx_px
-        return PointMatches(
-            index_m[good], found_m2, best_m.double().cpu().numpy()[good], np.full(int(good.sum()), scale)
-        )
+            found_m2 = camera.project(level_camera.bearings(found_m2))
+        scale_m = np.full(len(index_m), camera.fx_px / level_camera.fx_px)
+        return PointMatches(index_m, found_m2, score_m.double().cpu().numpy(), scale_m)
+
+    def _fine_map_of(self, image: ImageLevels, level: int) -> tuple[torch.Tensor, tuple[int, int]]:
+        if level not in image.fine_maps:
+            image.fine_maps[level] = self._fine_map(image.view(level).maps)
+        return image.fine_maps[level]
 
     def _fine_map(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
         """Unit vectors (H * W, D) at the finest stride, and (H, W)."""
@@ -261,4 +312,12 @@ class PointSearch:
 
 _MIN_SHARE = 0.1  # of the points; for fewer a level's features are not worth their time
 _SHARPNESS = 20.0  # of the expectation around the best cell
+_BESIDE = 3  # cells
 _MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")
+
+
+def _joined(parts: list[PointMatches]) -> PointMatches:
+    if not parts:
+        none = np.zeros(0)
+        return PointMatches(none.astype(int), none.reshape(0, 2), none, none)
+    return PointMatches(*(np.concatenate([getattr(part, name) for part in parts]) for name in _MATCH_FIELDS))

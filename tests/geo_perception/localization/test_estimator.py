@@ -15,6 +15,7 @@ from tiny_scene import CAMERA, tiny_pose, tiny_view
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, pose_error
 from geo_perception.localization.estimator import Localizer, LocalizerOptions
+from geo_perception.localization.places import Places
 from geo_perception.localization.result import Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.runtime.weights import load_weights, save_weights
@@ -69,7 +70,7 @@ def test_the_second_look_is_nearer_and_says_what_it_searched_and_found(localizer
 
 def test_a_scene_without_map_points_is_localized_by_its_landmarks(tiny_scene, landmarks_only, queries):
     scene = Scene.load(tiny_scene.scene_path)
-    scene.points = scene.places_kl = None
+    scene.points = scene.places = None
     image, camera, _ = queries[0]
     result = Localizer(scene, "cpu").estimate(image, camera)
     np.testing.assert_array_equal(result.T_map_camera, landmarks_only.estimate(image, camera).T_map_camera)
@@ -91,9 +92,14 @@ def test_landmarks_that_are_confused_everywhere_do_not_pass_the_map_points(tiny_
     """The landmarks have a wrong place, all of them alike; what is seen there is something else."""
     scene = Scene.load(tiny_scene.scene_path)
     scene.landmarks_map_l3 = scene.landmarks_map_l3 + [0.0, 0.0, 1.0]
-    image, camera, _ = queries[0]
-    assert not Localizer(scene, "cpu").estimate(image, camera).localized
+    image, camera, T_true = queries[0]
+    assert not Localizer(scene, "cpu", LocalizerOptions(places=0)).estimate(image, camera).localized
     assert Localizer(scene, "cpu", LocalizerOptions(second_look=False)).estimate(image, camera).localized
+    # The map points of a place, looked for in the whole image, give the pose that the landmarks do not.
+    found = Localizer(scene, "cpu").estimate(image, camera)
+    assert found.localized
+    assert found.detections.inlier_n.sum() == 0
+    assert pose_error(T_true, found.T_map_camera)[0] < 0.01
 
 
 def test_places_are_asked_where_the_whole_scene_gives_no_pose(tiny_scene, queries):
@@ -320,7 +326,8 @@ def test_a_scene_that_lacks_a_part_of_its_map_points_is_refused_in_one_line(tiny
         ("points.descriptors_ad", np.s_[:-1]),
         ("points.offset_d", np.s_[:-1]),
         ("points.descriptors_ad", np.s_[:, 0]),
-        ("places_kl", np.s_[0]),
+        ("places.visible_kl", np.s_[0]),
+        ("places.poses_k34", np.s_[:-1]),
     ],
 )
 def test_a_scene_whose_map_points_do_not_fit_together_is_refused(tiny_scene, tmp_path, name, part):
@@ -333,13 +340,13 @@ def test_a_scene_whose_map_points_do_not_fit_together_is_refused(tiny_scene, tmp
 
 def test_a_scene_of_before_there_were_map_points_loads(tiny_scene, tmp_path, queries):
     tensors, header = load_weights(tiny_scene.scene_path, "scene", 1)
-    new = ("points.", "places_kl", "head.linear_")
+    new = ("points.", "places.", "head.linear_")
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(new)}
     del header["look_noise"], header["head"]["linear_width"]
     save_weights(tmp_path / "old.safetensors", tensors, header)
     scene = Scene.load(tmp_path / "old.safetensors")
     assert not scene.head.has_linear
-    assert scene.points is scene.places_kl is None
+    assert scene.points is scene.places is None
     assert scene.look_noise == scene.noise
     assert Localizer(scene, "cpu").estimate(*queries[0][:2]).searched_points == 0
 
@@ -348,10 +355,10 @@ def test_what_a_scene_carries_for_the_second_look_survives_its_file(tiny_scene, 
     scene = Scene.load(tiny_scene.scene_path)
     assert scene.look_noise != scene.noise
     L = len(scene.landmarks_map_l3)
-    scene.places_kl = np.random.default_rng(0).random((5, L)) < 0.3
+    scene.places = Places(np.random.default_rng(0).random((5, L)) < 0.3, np.tile(np.eye(4), (5, 1, 1)))
     scene.save(tmp_path / "again.safetensors")
     again = Scene.load(tmp_path / "again.safetensors")
-    np.testing.assert_array_equal(again.places_kl, scene.places_kl)
+    np.testing.assert_array_equal(again.places.visible_kl, scene.places.visible_kl)
     assert again.look_noise == scene.look_noise
     np.testing.assert_allclose(again.points.points_map_a3, scene.points.points_map_a3, atol=1e-9)
     np.testing.assert_array_equal(again.points.descriptors_ad, scene.points.descriptors_ad)

@@ -218,15 +218,16 @@ class HeadTask:
         noise = self.noise_model(views) if views else self.data.usual_noise
         scene = _scene_of(self.data, self.backbone, network, noise, self.config)
         learned = [self.data.rows[index] for index in self.data.training]
-        places_kl = group_views(self.data.landmarks.visibility_fl[learned] == SEEN)
-        budget_bytes = self._point_bytes(scene.size_bytes() + np.packbits(places_kl, axis=1).nbytes)
+        names = [self.data.frames[index].name for index in self.data.training]
+        poses_f44 = np.stack([self.data.map.T_world_camera[name] for name in names])
+        scene.places = group_views(self.data.landmarks.visibility_fl[learned] == SEEN, poses_f44)
+        budget_bytes = self._point_bytes(scene.size_bytes())
         scene.points = self._points.build(budget_bytes) if self._points is not None else None
         if scene.points is None:
             warn("the scene carries no map points, so it has no second look; allow it more --bytes, or map more")
-        else:
-            scene.places_kl = places_kl
-            if views:
-                scene.look_noise = self.look_noise(views, noise, scene.points)
+            scene.places = None
+        elif views:
+            scene.look_noise = self.look_noise(views, noise, scene.points)
         metrics = {
             "train_s": self.start_s + self.buffer_s + result.seconds,
             "start_s": self.start_s,
