@@ -48,14 +48,15 @@ def backbone_command(
 def held_out_summary(metrics: dict[str, float]) -> str:
     """What the held-out frames of the trained scenes say, in a sentence, with what was there before the training."""
     words = {
-        "held_out_found": "{:.0%} of the landmarks within 8 px",
-        "held_out_px": "detections off by {:.1f} px",
-        "held_out_recall_5cm_5deg": "{:.0%} of the frames within 5 cm and 5 degrees",
-        "held_out_localized": "{:.0%} localized",
+        "held_out_found": ("{:.0%}", "of the landmarks within 8 px"),
+        "held_out_px": ("{:.1f}", "px off"),
+        "held_out_recall_5cm_5deg": ("{:.0%}", "of the frames within 5 cm and 5 degrees"),
+        "held_out_localized": ("{:.0%}", "localized"),
     }
     parts = []
-    for key, text in words.items():
+    for key, (digits, text) in words.items():
         if key in metrics:
-            before = f" ({text.format(metrics[f'start_{key}'])} before)" if f"start_{key}" in metrics else ""
-            parts.append(text.format(metrics[key]) + before)
+            start = metrics.get(f"start_{key}")
+            before = f" (before: {digits.format(start)})" if start is not None else ""
+            parts.append(f"{digits.format(metrics[key])} {text}{before}")
     return "held-out frames of its own scenes: " + ", ".join(parts)
