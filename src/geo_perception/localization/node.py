@@ -19,6 +19,7 @@ from visualization_msgs.msg import MarkerArray
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
+from geo_perception.localization.agreement import Agreement
 from geo_perception.localization.matched import matched_landmarks
 from geo_perception.localization.overlay import draw_localization
 from geo_perception.localization.result import Localization
@@ -55,6 +56,8 @@ PARAMETERS = (
          "scene carries them", Change.UNCONFIGURED),
     Spec("min_share", 0.25, "of the map points that should be seen from a pose, the share that the second look must "
          "find, or the pose is refused", low=0.0, high=1.0),
+    Spec("agreeing_frames", 2, "frames whose poses must fit together before one is published, when the last four gave "
+         "none, or another pose; 1: every pose is published", low=1, high=4),
     Spec("max_position_sigma_m", 0.5, "largest standard deviation of the position, in its worst direction", low=1e-4,
          high=1e4),
     Spec("max_rotation_sigma_rad", 0.15, "largest standard deviation of the rotation, about its worst axis", low=1e-4,
@@ -73,6 +76,7 @@ class LocalizationNode(PerceptionNode):
     def __init__(self, **kwargs):
         self._localizer = self._transforms = self._map_odom = None
         self._looked: tuple[int, int] | None = None
+        self._agreement = Agreement()
         super().__init__("localization_node", **kwargs)
 
     def load(self) -> None:
@@ -121,6 +125,7 @@ class LocalizationNode(PerceptionNode):
 
     def release(self) -> None:
         self._localizer = self._looked = None
+        self._agreement.clear()
         self.hardware_id = "none"
         if self._map_odom is not None:
             self._map_odom.close()
@@ -131,6 +136,7 @@ class LocalizationNode(PerceptionNode):
 
     def reset_state(self) -> None:
         self._looked = None
+        self._agreement.clear()
         if self._transforms is not None:
             self._transforms.clear()
 
@@ -168,8 +174,16 @@ class LocalizationNode(PerceptionNode):
         if self._overlay.get_subscription_count() > 0:
             self._overlay.publish(fill_image(Image(header=frame.header), draw_localization(image_hw3, result)))
         verdict = f"{result.verdict.value}: {result.detail}"
+        stamp_s = frame.stamp_ns / 1e9
         if not result.localized:
+            self._agreement.lost(stamp_s)
             return Outcome(False, verdict)
+        needed = replace(self._agreement.options, frames=self.value("agreeing_frames"))
+        if not self._localizer.scene.metric:
+            needed = replace(needed, max_speed_m_s=float("inf"))  # how far a robot moves is not known in its units
+        self._agreement.options = needed
+        if not self._agreement.believes(stamp_s, result.T_map_camera, result.covariance_66):
+            return Outcome(False, f"waits for frames that agree: {result.detail}")
         if self._localizer.scene.metric and self._matched.get_subscription_count() > 0:
             self._matched.publish(point_cloud_message(frame.header, matched_landmarks(result)))
         try:

@@ -8,6 +8,7 @@ import torch
 from geo_training.localization.map_points import MapPointBuilder
 from geo_training.mapping.landmark_set import FILE_NAME, SEEN, LandmarkSet
 from geo_training.mapping.scene_map import SceneMap, Tracks
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from localization_peer import NAME
 from node_peer import HostingPeer
 from rclpy.qos import qos_profile_sensor_data
@@ -51,6 +52,7 @@ def told(tiny_scene, scene_path: Path, **parameters) -> dict[str, str]:
     given = {
         "camera.k": camera.K.reshape(-1).tolist(), "camera.width_px": camera.width_px,
         "camera.height_px": camera.height_px, "scene": str(scene_path), "lazy": False, "device": "cpu",
+        "agreeing_frames": 1,
     }  # fmt: skip
     with HostingPeer(LocalizationNode, **given, **parameters) as peer:
         assert peer.name == NAME
@@ -86,3 +88,28 @@ def test_a_pose_from_which_too_few_map_points_are_seen_is_refused(tiny_scene, sc
         "have the camera"
     )
     assert values["good share"] == "0.000"
+
+
+def test_a_pose_is_published_when_a_second_frame_agrees_and_again_after_being_lost(tiny_scene):
+    dataset = tiny_scene.dataset
+    frames = dataset.of_split("test")
+    camera, black = dataset.camera(frames[0]), np.zeros_like(dataset.image(frames[0]))
+    given = {
+        "camera.k": camera.K.reshape(-1).tolist(), "camera.width_px": camera.width_px,
+        "camera.height_px": camera.height_px, "scene": str(tiny_scene.scene_path), "lazy": False, "device": "cpu",
+    }  # fmt: skip
+    with HostingPeer(LocalizationNode, **given) as peer:
+        images = peer.node.create_publisher(Image, "image", qos_profile_sensor_data)
+        poses = peer.collect(PoseWithCovarianceStamped, f"{NAME}/pose")
+        peer.start(images)
+        verdicts = []
+        seen = [dataset.image(frame) for frame in frames]
+        for number, picture in enumerate([seen[0], seen[1], *[black] * 4, seen[2], seen[3]]):
+            images.publish(stamped(fill_image(Image(), picture), (10 + number) * 10**9, "camera"))
+            values = peer.wait_for(lambda values, number=number: values["processed"] == str(number + 1))
+            verdicts.append(values["last verdict"].split(":")[0])
+        lost = [verdict for verdict in verdicts if verdict.startswith(("too few", "the detections"))]
+        assert verdicts == ["waits for frames that agree", "localized", *lost, verdicts[0], verdicts[1]]
+        assert len(lost) == 4
+        assert peer.spin_until(lambda: len(poses) == 2, 5)
+        assert [pose.header.stamp.sec for pose in poses] == [11, 17]
