@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
+from geo_perception.errors import InputError
+
 _STORE_TIMEOUT_S = 5.0
 
 
@@ -19,6 +21,12 @@ def world() -> int:
 def is_main() -> bool:
     """Whether this is the process that speaks and writes."""
     return world() == 1 or os.environ.get("RANK", "0") == "0"
+
+
+def refuse_several(what: str) -> None:
+    """Raises InputError where several processes were started for `what` one does."""
+    if world() > 1:
+        raise InputError(f"{what} by one process; start the command without torchrun")
 
 
 def first_to_fail() -> bool:

@@ -46,8 +46,13 @@ def head(
             metavar="SIZE",
         ),
     ] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Views a step.", min=1)] = None,
-    buffer_gib: Annotated[float | None, typer.Option("--buffer-gib", help="Memory for features.", min=0.01)] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", help="Views a step, of all processes together.", min=1)
+    ] = None,
+    buffer_gib: Annotated[float | None, typer.Option("--buffer-gib", help="Room for features.", min=0.01)] = None,
+    buffer_place: Annotated[
+        str | None, typer.Option("--buffer-place", help="device, host, disk, or auto: the first of them with room.")
+    ] = None,
     device: DeviceOverride = None,
     seed: SeedOverride = None,
     embed_backbone: Annotated[
@@ -69,7 +74,7 @@ def head(
     name, _, weights = (backbone or "").partition("=")
     resolved = HeadTrainingConfig.load(
         config, backbone=name or None, backbone_file=weights or None, steps=steps, batch=batch, buffer_gib=buffer_gib,
-        device=device, seed=seed, max_bytes=None if size is None else parse_bytes(size),
+        buffer_place=buffer_place, device=device, seed=seed, max_bytes=None if size is None else parse_bytes(size),
     )  # fmt: skip
     result = fit_head(dataset, out, resolved, embed_backbone, overwrite)
     metrics = result.metrics

@@ -13,6 +13,7 @@ from geo_training.evaluation.options import ReportOption, write_evaluation
 from geo_training.experiments import bench
 from geo_training.experiments.benches import NAMES
 from geo_training.options import DeviceOption, JsonOption, SeedOption
+from geo_training.processes import refuse_several
 
 
 def bench_command(
@@ -48,6 +49,7 @@ def bench_command(
     if name == "list":
         _list_benchmarks(json_path)
         return
+    refuse_several("a benchmark is run")
     benchmark = bench.load_benchmark(name)
     if data is None:
         raise typer.BadParameter(f"{name} needs {benchmark.needs}; name the folder that holds it", param_hint="--data")

@@ -19,6 +19,7 @@ from geo_training.engine.curves import check_charts
 from geo_training.evaluation.depth.evaluate import DepthOptions, evaluate_depth
 from geo_training.evaluation.depth.set import DepthQuery, find_queries, guess_preset
 from geo_training.metrics.depth import choose_protocol
+from geo_training.processes import refuse_several
 from geo_training.report.tables import mean_and_std
 from geo_training.storage.fingerprints import digest_of
 from geo_training.storage.kept_json import from_kept_json, write_kept_json
@@ -115,9 +116,10 @@ def run_table(
     results so far after every row, so that a table can fill while it is made.
 
     A row that is done is kept in its folder below `out`, and not done again; one that was interrupted goes on. Raises
-    InputError where the folder holds a row that was made with another config, from other data or another start, or was
-    measured on something else.
+    InputError where several processes are started, or where the folder holds a row that was made with another config,
+    from other data or another start, or was measured on something else.
     """
+    refuse_several("a table is made")
     check_charts()
     check_folder_takes_files(out)
     seeds = tuple(seeds) if seeds else (base_config.seed,)

@@ -26,7 +26,7 @@ from geo_training.experiments.incremental.strategies import Strategy, make_strat
 from geo_training.experiments.incremental.strategies.base import ContinualContext
 from geo_training.experiments.incremental.strategies.finetune import Finetune
 from geo_training.experiments.incremental.task import RegressionTask, Teacher, loop_config, predict, uses_half
-from geo_training.processes import world
+from geo_training.processes import refuse_several
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.storage.output_file import check_folder_takes_files
 
@@ -67,8 +67,7 @@ class Experiment:
     """
 
     def __init__(self, config: AdaptConfig, out: str | Path, overwrite: bool = False):
-        if world() > 1:
-            raise InputError("networks are adapted by one process; start the command without torchrun")
+        refuse_several("networks are adapted")
         if config.panoramas is None:
             raise InputError("no panoramas are given; set panoramas in the config or use --panoramas DIR")
         self.config, self.out, self.device = config, Path(out), pick_device(config.device)
