@@ -1,13 +1,18 @@
 """How soon landmarks are found: what the curves say, by hand, and the whole benchmark on a tiny office."""
 
+import json
 import math
 
 import cv2
 import pytest
+import yaml
 from board_walk import CAMERA, boards, poses_of_walk, render
+from command_line import invoke
+from geo_training.cli import evaluate, train
 from geo_training.experiments.bench import BenchOptions, StageCache
 from geo_training.experiments.benches import head_speed, head_speed_full
-from geo_training.experiments.landmark_papers.config import CONFIGS, ReferenceConfig
+from geo_training.experiments.landmark_papers.config import CONFIGS, NAMES, ReferenceConfig
+from geo_training.experiments.landmark_papers.reference_file import Reference
 from html_page import Page
 
 FRAMES, LANDMARKS = 12, 24
@@ -64,12 +69,13 @@ def test_the_sizes_are_those_of_configs_that_are_there():
     for size in (small, full):
         assert (CONFIGS / f"{size.paper}.yaml").is_file()
         assert size.landmarks % size.networks == 0
-    assert sum(head_speed.SHARES.values()) == 1.0
+    assert sum(head_speed.SHARES.values()) == pytest.approx(1.0)
 
 
-@pytest.mark.slow
-def test_all_contenders_learn_the_same_frames_and_are_asked_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(head_speed, "BLOCK_FRAMES", 2)
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The work folder and the result of a run on a wall of boards."""
+    tmp_path = tmp_path_factory.mktemp("head_speed")
     folder, scene = tmp_path / "data" / "office", list(boards(1))
     (folder / "rgb").mkdir(parents=True)
     poses = poses_of_walk(FRAMES)
@@ -80,9 +86,16 @@ def test_all_contenders_learn_the_same_frames_and_are_asked_the_same(tmp_path, m
     (folder / "poses.txt").write_text("\n".join(" ".join(map(str, T[:3].ravel())) for T in poses) + "\n")
     stages = StageCache(tmp_path / "work", {"a": "key"})
     options = BenchOptions(device="cpu", seed=2, minutes=0.05)
-    result = head_speed.run(tmp_path / "data", stages, options, TINY)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(head_speed, "BLOCK_FRAMES", 2)
+        return tmp_path / "work", head_speed.run(tmp_path / "data", stages, options, TINY)
+
+
+@pytest.mark.slow
+def test_all_contenders_learn_the_same_frames_and_are_asked_the_same(measured):
+    work, result = measured
     assert set(head_speed.METRICS) == {name for name in result.metrics if name in head_speed.METRICS}
-    assert (tmp_path / "work" / head_speed.PAGE).is_file()
+    assert (work / head_speed.PAGE).is_file()
     contenders = result.config["contenders"]
     assert contenders["sld_star"]["networks"] == 2
     assert contenders["sld_star"]["landmarks_each"] == LANDMARKS // 2
@@ -98,3 +111,50 @@ def test_all_contenders_learn_the_same_frames_and_are_asked_the_same(tmp_path, m
     # What has an analytic start is asked before its first step, and before features are made to learn from.
     before, after = result.config["curves"]["analytic"][:2]
     assert 0 < before[0] < after[0]
+
+
+@pytest.mark.slow
+def test_a_reference_is_trained_and_measured_by_command(measured, tmp_path):
+    dataset, out, written = measured[0] / "dataset", tmp_path / "sld.safetensors", tmp_path / "figures.json"
+    config = tmp_path / "small.yaml"
+    config.write_text("landmarks_each: 20\nnetwork_width_px: 128\nbatch: 2\nheld_out: 0\n"
+                      "backbone: {removed_strides: [3, 5]}\ncrops: {size_px: 32}\n")  # fmt: skip
+    arguments = ("localization", "reference", config, dataset, "--out", out, "--device", "cpu")
+    result = invoke(train, *arguments, "--epochs", 1, "--json", written)
+    assert result.exit_code == 0, result.output
+    assert json.loads(written.read_text())["figures"]["file_bytes"] == out.stat().st_size
+    assert Reference.load(out).config.steps == 5  # ten frames, two a step
+    again = invoke(train, *arguments)
+    assert again.exit_code != 0
+    assert "overwrite" in again.stderr
+    few = invoke(train, "localization", "reference", "sld_star", dataset, "--out", tmp_path / "a.safetensors")
+    assert "has 24 landmarks, but 8 x 125 are needed" in few.stderr
+    assert not (tmp_path / "a.safetensors.run").exists()
+    result = invoke(evaluate, "localization-reference", out, dataset, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("2 frames")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing_of_that_name",), "there is no config 'nothing_of_that_name'"),
+        (("paper_swin", "--backbone", "swin_tiny_patch4_window7_224=none.safetensors"), "not a safetensors file"),
+        (("sld_star", "--backbone", "swin_tiny_patch4_window7_224"), "stage 2 of the backbone"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_a_line(measured, tmp_path, arguments, message):
+    name, *options = arguments
+    path = tmp_path / "few.yaml"
+    if name in NAMES:
+        path.write_text((CONFIGS / f"{name}.yaml").read_text())
+        few = {"networks": 1, "landmarks_each": 20}
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | few))
+    config = path if name in NAMES else name
+    result = invoke(train, "localization", "reference", config, measured[0] / "dataset", "--out",
+                    tmp_path / "out.safetensors", "--device", "cpu", *options)  # fmt: skip
+    assert result.exit_code == 1
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out.safetensors.run").exists()

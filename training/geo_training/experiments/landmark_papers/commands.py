@@ -28,9 +28,9 @@ def reference_command(
     ],
     dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset with a map and landmarks.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.safetensors", help="The file to write.")],
-    backbone_file: Annotated[
-        Path | None,
-        typer.Option("--backbone-file", metavar="FILE", help="Safetensors file with weights of the backbone."),
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", metavar="NAME=FILE", help="timm name of the detectors' backbone, and its weights."),
     ] = None,
     steps: StepsOverride = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the frames.", min=1)] = None,
@@ -50,8 +50,10 @@ def reference_command(
 
     path = config_path(config, NAMES, CONFIGS)
     given = ReferenceConfig.load(path, steps=steps, epochs=epochs, device=device, seed=seed)
-    if backbone_file is not None:
-        given = given.model_copy(update={"backbone": given.backbone.model_copy(update={"file": backbone_file})})
+    if backbone is not None:
+        name, _, weights = backbone.partition("=")
+        changes = {"name": name, "file": Path(weights) if weights else None}
+        given = given.model_copy(update={"backbone": given.backbone.model_copy(update=changes)})
     result = fit_reference(dataset, out, given, overwrite)
     write_json(json_path, {"file": str(result.path), "figures": result.metrics, "config": given.to_json()})
     say(f"{result.path}: {result.metrics['file_bytes'] / 1e6:.1f} MB after {result.metrics['train_s']:.0f} s")
