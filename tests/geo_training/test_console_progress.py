@@ -71,8 +71,6 @@ def test_an_earlier_run_does_not_count_for_the_pace(log):
     assert file.getvalue().splitlines()[0] == "training: 95 of 100 (95%), 10 s so far, about 10 s to go"
 
 
-
-
 def test_a_terminal_has_a_bar_and_no_lines(log, monkeypatch):
     _, clock = log
     screen = io.StringIO()

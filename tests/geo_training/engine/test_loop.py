@@ -193,6 +193,21 @@ def test_a_training_without_batches_is_refused(tmp_path):
     assert not (tmp_path / NAME).exists()
 
 
+@pytest.mark.parametrize(
+    ("device", "gpus", "message"),
+    [
+        ("cuda", 1, "2 processes cannot share 1 GPUs; start one for each, or give --device cpu"),
+        ("cuda:1", 2, "several processes cannot share cuda:1; give --device cuda, each takes one of its own"),
+    ],
+)
+def test_processes_that_have_no_gpu_of_their_own_are_refused(monkeypatch, device, gpus, message):
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(InputError, match=message):
+        make_accelerator(torch.device(device))
+
+
 def test_the_environment_does_not_make_the_loop_divide_its_loss(tmp_path, monkeypatch):
     # What `accelerate launch --gradient_accumulation_steps 4` sets.
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")

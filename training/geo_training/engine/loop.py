@@ -23,6 +23,7 @@ from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs,
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import half_precision
 from geo_perception.runtime.files import replace_text
+from geo_training import processes
 from geo_training.console import progress_bar, say
 from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.checkpoint import moments_of, read_checkpoint, restore_moments, save_checkpoint
@@ -98,7 +99,7 @@ def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
     Without `half` all is computed in float32. One that was made before is not to be used any more. Raises InputError
     where the processes are more than the GPUs, or `device` is one certain GPU for all of them.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device.type == "cuda":
+    if processes.world() > 1 and device.type == "cuda":
         here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
         if here > gpus:
             raise InputError(f"{here} processes cannot share {gpus} GPUs; start one for each, or give --device cpu")

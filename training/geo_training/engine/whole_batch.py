@@ -87,10 +87,13 @@ def ends_with_the_others(function):
         try:
             return function(*arguments, **options)
         except RuntimeError as error:
-            lost = isinstance(error, dist.DistError) or any(sign in str(error) for sign in _LOST)
-            if world() == 1 or not lost:
+            of_backend = isinstance(error, dist.DistError)
+            if world() == 1 or not (of_backend or any(sign in str(error) for sign in _LOST)):
                 raise
-            raise InputError("another process of the training has ended; run the same command again to go on") from None
+            detail = f" ({str(error).splitlines()[0]})" if of_backend and str(error) else ""
+            raise InputError(
+                f"another process of the training has ended{detail}; run the same command again to go on"
+            ) from None
 
     return call
 

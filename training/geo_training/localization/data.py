@@ -78,11 +78,6 @@ class HeadData:
         """The pinhole through which the network sees a frame where nothing is augmented."""
         return self._network_cameras[self.map.cameras[self.frames[frame_index].name]]
 
-    def pixels(self, frame_index: int) -> int:
-        """How many pixels the network sees of a frame."""
-        camera = self.network_camera(frame_index)
-        return camera.width_px * camera.height_px
-
     def view(self, frame_index: int, view_index: int, generation: int) -> View:
         """View `view_index` of a frame; view 0 of generation 0 is the plain one."""
         frame = self.frames[frame_index]
