@@ -117,6 +117,14 @@ def test_a_frame_that_only_poor_points_cover_gets_them():
     assert (with_coverage >= 40).sum() > (without >= 40).sum()
 
 
+def test_what_a_landmark_adds_falls_as_its_frames_fill_and_is_nothing_once_they_see_enough():
+    points = np.array([[0.0, 0, 0], [9, 0, 0], [0, 9, 0], [9, 9, 0]])
+    seen = np.array([[True, True, True, False], [False, False, False, True]])
+    chosen, values, _ = greedy_selection(points, np.zeros(4), seen, SelectionOptions(count=4, frame_target=2))
+    assert chosen.tolist() == [0, 3, 1, 2]
+    assert values.tolist() == pytest.approx([6, 6, 3, 0])  # frames lack all, the other all, half, and nothing
+
+
 def test_selection_covers_every_frame_of_a_walk_and_says_who_sees_what():
     scene = walk_past_a_wall()
     found = select_landmarks(scene, SelectionOptions(count=120, frame_target=15))

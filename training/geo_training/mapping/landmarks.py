@@ -98,8 +98,8 @@ def greedy_selection(
     chosen: list[int] = []
     values: list[float] = []
     nearest_c = np.full(len(points_c3), np.inf)
-    count_f = np.zeros(len(seen_fc))
-    seen_float_fc = seen_fc.astype(np.float32)
+    count_f = np.zeros(len(seen_fc))  # of the frames that do not see enough yet
+    seen_float_fc = seen_fc.astype(np.float32)  # by those
     # Half of the weight is for helping many frames, as a share of what the most seen candidates help.
     many = max(float(np.percentile(seen_fc.sum(axis=0), 90)), 1.0)
     taken_c = np.zeros(len(points_c3), bool)
@@ -110,15 +110,19 @@ def greedy_selection(
             distance = distance * options.shrink if distance * options.shrink > floor else 0.0
             open_c = ~taken_c & (nearest_c >= distance)
             continue
-        lack_f = np.clip(1 - count_f / options.frame_target, 0, 1).astype(np.float32)
+        lack_f = (1 - count_f / options.frame_target).astype(np.float32)
         # The other half is for the neediest frame that it helps, so that no corner of the scene is forgotten.
-        gain_c = 0.5 * (lack_f @ seen_float_fc) / many + 0.5 * (lack_f[:, None] * seen_float_fc).max(axis=0)
+        neediest_c = (lack_f[:, None] * seen_float_fc).max(axis=0, initial=0)
+        gain_c = 0.5 * (lack_f @ seen_float_fc) / many + 0.5 * neediest_c
         value_c = score_c + options.coverage_weight * gain_c
         best = int(np.argmax(np.where(open_c, value_c, -np.inf)))
         chosen.append(best)
         values.append(float(value_c[best]))
         taken_c[best] = True
-        count_f += seen_fc[:, best]
+        count_f += seen_float_fc[:, best]
+        needy_f = count_f < options.frame_target
+        if not needy_f.all():
+            count_f, seen_float_fc = count_f[needy_f], seen_float_fc[needy_f]
         nearest_c = np.minimum(nearest_c, np.linalg.norm(points_c3 - points_c3[best], axis=1))
         open_c &= ~taken_c & (nearest_c >= distance)
     reached = min_distance(points_c3[chosen])
