@@ -1,5 +1,5 @@
-"""A shop: parallel aisles between racks of a few kinds, drawn from a seed. Wherever a kind is repeated it is the same
-to the pixel, in another order in each row, so that an aisle is told from another by the order of its racks alone.
+"""A shop: parallel aisles between racks of a few kinds, drawn from a seed. Every aisle has all kinds, the same to the
+pixel, in an order of its own, so that an aisle is told from another by the order of its racks alone.
 
 The world frame stands on the middle of the floor: z up, metres (REP 103); aisles run along x, the first at the largest
 y.
@@ -20,7 +20,7 @@ from geo_training.synthetic.paths import Walk, camera_pose, drift
 from geo_training.synthetic.room import Room
 from geo_training.synthetic.surfaces import Place, Quad, Surfaces
 
-KINDS = 6
+KINDS = 12
 RACK_M = (0.9, 0.45, 2.0)  # width, depth, height of a unit
 AISLE_M, CORRIDOR_M, CEILING_M = 1.8, 1.3, 3.0  # width of an aisle, of the way round its ends; height
 SHELVES_M = (0.12, 0.52, 0.88, 1.24, 1.6)  # upper sides of the boards that carry goods
@@ -109,7 +109,7 @@ def _build(seed: int, aisles: int, units: int) -> Shop:
     _shell(surfaces, size_m, rng)
     kinds = [_kind(np.random.default_rng([seed, 32, kind])) for kind in range(KINDS)]
     end = lacquer(rng, (206, 208, 210))
-    kind_ru, footprints, lamps = np.array([_order(rng, units) for _ in range(2 * aisles)]), [], []
+    kind_ru, footprints, lamps = _orders(rng, aisles, units), [], []
     for aisle in range(aisles):
         middle_y_m = ((aisles - 1) / 2 - aisle) * _pitch_m()
         for side in (0, 1):
@@ -135,12 +135,10 @@ def _build(seed: int, aisles: int, units: int) -> Shop:
     return Shop(room, kind_ru)
 
 
-def _order(rng: np.random.Generator, units: int) -> list[int]:
-    """Kinds in a row; none stands beside itself."""
-    order = [int(rng.integers(KINDS))]
-    while len(order) < units:
-        order.append(int((order[-1] + rng.integers(1, KINDS)) % KINDS))
-    return order
+def _orders(rng: np.random.Generator, aisles: int, units: int) -> np.ndarray:
+    """Kinds (rows, units): each aisle has all of them, none twice where it has no more racks than there are kinds."""
+    orders = [np.resize(rng.permutation(KINDS), 2 * units) for _ in range(aisles)]
+    return np.concatenate(orders).reshape(2 * aisles, units)
 
 
 def _shell(surfaces: Surfaces, size_m, rng: np.random.Generator) -> None:

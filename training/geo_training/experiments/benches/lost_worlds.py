@@ -20,8 +20,8 @@ from geo_training.synthetic.visits import RoomVisit, ShopVisit, write_visits
 SHOP_SEED, ROOM_SEED = 0, 3
 EVENING = (0.8, 3400.0)  # brightness and kelvin of the shop's lamps
 SHOP = (
-    ShopVisit("map", "train", SHOP_SEED, (0, 1), 1, 160),
-    ShopVisit("right", "test", SHOP_SEED, (0, 1), 2, 52, EVENING),
+    ShopVisit("map", "train", SHOP_SEED, (0,), 1, 100),
+    ShopVisit("right", "test", SHOP_SEED, (0,), 2, 50, EVENING),
     ShopVisit("wrong", "test", SHOP_SEED, (3, 4), 3, 100, EVENING),
 )
 ROOM = (
@@ -38,7 +38,7 @@ CELL_M, STEP_PX = 0.2, 12
 
 
 def shop(out: Path) -> None:
-    """A shop mapped in two of its five aisles; wrong are two others, of the same racks in other orders."""
+    """A shop mapped in one of its five aisles; wrong are two others, of the same racks in other orders."""
     write_visits(out, SHOP, "a rendered shop", overwrite=True)
 
 
