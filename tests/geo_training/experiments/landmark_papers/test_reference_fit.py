@@ -161,7 +161,31 @@ def test_crops_show_the_landmark_where_the_label_says(room):
 def test_a_frame_smaller_than_a_crop_is_refused(room):
     config = small("sld_star", crops={"size_px": 128})
     with pytest.raises(InputError, match="128 x 96 pixels, less than a crop of 128"):
-        FrameCrops(data_of(room, config), config.crops)
+        FrameCrops(data_of(room, config), config.crops).check_sizes()
+
+
+def test_bearings_are_learned_beside_a_frozen_backbone_from_other_frames_in_every_batch(room):
+    config = small("paper_efficientnet", bearing={"batch": 2, "width": 16})
+    task = ReferenceTask(data_of(room, config), config, ReferenceNetwork(config), torch.device("cpu"))
+    first, second = (batch for batch, _ in zip(task.batches(0), range(2), strict=False))
+    assert first.image_b3hw.shape == (2, 3, 96, 128)
+    assert first.bearing_bl3.shape == (2, LANDMARKS, 3)
+    assert not torch.equal(first.image_b3hw, second.image_b3hw)
+    (again, *_) = task.batches(0, 1)
+    assert torch.equal(again.image_b3hw, second.image_b3hw)
+
+
+def test_a_checkpoint_is_of_one_start_wherever_its_weights_lie(room, tmp_path):
+    config = small("paper")
+    data = data_of(room, config)
+
+    def fingerprint(seed, file):
+        own = config.model_copy(update={"backbone": config.backbone.model_copy(update={"file": file})})
+        network = ReferenceNetwork(config.model_copy(update={"seed": seed}))
+        return ReferenceTask(data, own, network, torch.device("cpu")).fingerprint
+
+    assert fingerprint(0, None) == fingerprint(0, tmp_path / "moved.safetensors")
+    assert fingerprint(0, None) != fingerprint(1, None)
 
 
 @pytest.fixture(scope="module")

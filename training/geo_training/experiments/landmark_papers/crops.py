@@ -20,23 +20,24 @@ _MOST_OUTSIDE = 0.25  # of a turned crop; with more it is taken as the frame is
 
 
 class FrameCrops:
-    """Makes the views of training frames. Frames are numbers among `data.training`.
-
-    Raises InputError when a frame is smaller than a crop.
-    """
+    """Makes the views of training frames. Frames are numbers among `data.training`."""
 
     def __init__(self, data: HeadData, config: CropConfig):
         self.data, self.config = data, config
         self._images = MemoryCache(_CACHE_BYTES)
-        for index in data.training:
-            camera = data.network_camera(index)
-            if min(camera.width_px, camera.height_px) < config.size_px:
-                raise InputError(
-                    f"the networks see {data.frames[index].name} in {camera.width_px} x {camera.height_px} pixels, "
-                    f"less than a crop of {config.size_px}; lower crops.size_px, or raise network_width_px"
-                )
         rows = [data.rows[index] for index in data.training]
         self.seen_fl = data.landmarks.visibility_fl[rows] == SEEN
+
+    def check_sizes(self) -> None:
+        """Raises InputError when a frame is smaller than a crop."""
+        for index in self.data.training:
+            camera, name = self.data.network_camera(index), self.data.frames[index].name
+            side_px = self.config.size_px
+            if min(camera.width_px, camera.height_px) < side_px:
+                raise InputError(
+                    f"the networks see {name} in {camera.width_px} x {camera.height_px} pixels, "
+                    f"less than a crop of {side_px}; lower crops.size_px, or raise network_width_px"
+                )
 
     def around(self, landmark: int, rng: np.random.Generator) -> View:
         """A turned crop with the landmark anywhere in it, of a frame that sees it (of any where none does)."""

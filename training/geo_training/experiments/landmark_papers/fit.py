@@ -12,11 +12,12 @@ import torch
 from accelerate import Accelerator
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.weights import checksum
 from geo_training.console import say, track
 from geo_training.datasets.scene import SceneDataset
 from geo_training.engine.loader import prefetch
 from geo_training.engine.loop import LoopResult
-from geo_training.engine.run import FitResult, finite, run_fit
+from geo_training.engine.run import FitResult, check_training_output, finite, run_fit
 from geo_training.evaluation.localization.evaluate import length_unit_of
 from geo_training.evaluation.localization.set import Query, dataset_queries
 from geo_training.experiments.landmark_papers.config import ReferenceConfig
@@ -72,13 +73,16 @@ class ReferenceTask:
             self.buffer = FeatureBuffer(_AsList(network.backbone), lambda f, v, g: data.view(data.training[f], v, g),
                                         [_size(data, index) for index in data.training], 1, config.batch, budget_bytes,
                                         0.0, device, config.seed)  # fmt: skip
-        elif config.bearing and len({_size(data, index) for index in data.training}) > 1:
+        else:
+            self.crops.check_sizes()
+        if config.bearing and len({_size(data, index) for index in data.training}) > 1:
             raise InputError("the frames are of several sizes, which a bearing network cannot take; leave out bearing")
 
     @property
     def fingerprint(self) -> str:
-        start = self.network.backbone.has_weights
-        return digest_of(TRAINING_VERSION, self.config.to_json(exclude={"device"}), start, *self.data.inputs)
+        start = checksum({name: value.cpu().numpy() for name, value in self.network.state_dict().items()})
+        places = {"device": True, "backbone": {"file"}, "bearing": {"backbone": {"file"}}}
+        return digest_of(TRAINING_VERSION, self.config.to_json(exclude=places), start, *self.data.inputs)
 
     def prepare(self, epoch: int = 0) -> None:
         """Makes the features of a frozen backbone."""
@@ -90,8 +94,9 @@ class ReferenceTask:
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[ReferenceBatch]:
         if self.buffer is not None:
-            for batch in self.buffer.batches(epoch, first):
-                yield ReferenceBatch(None, batch.features[0], batch.pixels_bl2, batch.state_bl, *self._bearings(epoch))
+            for number, batch in enumerate(self.buffer.batches(epoch, first), first):
+                of_all = batch.features[0], batch.pixels_bl2, batch.state_bl
+                yield self._on_device(ReferenceBatch(None, *of_all, *self._bearings(epoch, number)))
             return
         count = batches_of_epoch(self.config, len(self.data.training))
         yield from map(self._on_device, prefetch(lambda n: self._batch(epoch, n), first, count - first, _WORKERS))
@@ -150,7 +155,7 @@ class ReferenceTask:
             views += [self.crops.anywhere(int(frame), rng) for _ in range(config.crops.random)]
         return ReferenceBatch(detector, *_stacked(views), *self._bearings(epoch, number))
 
-    def _bearings(self, epoch: int, number: int = 0) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _bearings(self, epoch: int, number: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         bearing = self.config.bearing
         if bearing is None:
             return None, None
@@ -207,6 +212,7 @@ def fit_reference(
 
     Raises InputError as `run_fit` does, and when the dataset is not mapped or has too few landmarks.
     """
+    check_training_output(out, overwrite)
     data = dataset if isinstance(dataset, HeadData) else open_data(dataset, config)
     network = ReferenceNetwork(config)
     config = with_steps(config, len(data.training), network)
