@@ -20,10 +20,12 @@ from geo_training.experiments.benches import (
 )
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.mapping.landmark_set import LandmarkSet
+from geo_training.metrics.pose import FrameOutcome
 
 from geo_perception.errors import InputError
-from geo_perception.geometry import make_pose
+from geo_perception.geometry import Camera, make_pose
 from geo_perception.localization.estimator import Localizer, LocalizerOptions
+from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import FORMAT_VERSION, Scene
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.weights import load_weights
@@ -194,9 +196,24 @@ def test_backbones_are_measured_on_scenes_that_the_trained_one_never_saw(data, t
             assert scene["head"]["landmarks"] == count
             assert 0 <= result.metrics[f"office_{name}_{count}_recall_5cm_5deg"] <= 1
             assert 0 <= result.metrics[f"fox_{name}_{count}_recall_2pct_5deg"] <= 1
+            assert 0 <= result.metrics[f"fox_{name}_{count}_found_8px"] <= 1
             assert result.metrics[f"fox_{name}_{count}_head_s"] > 0
     again = backbone.run(data, StageCache(work, {}), options)
     assert again.metrics == result.metrics  # nothing is done twice
     page = result.report.write_report(tmp_path / "page.html").read_text()
     assert "EfficientNet-Lite0, scene-agnostic (trained here)" in page
     assert "24 landmarks" in page
+
+
+def test_the_share_of_landmarks_found_counts_those_inside_the_image_alone():
+    camera, T_true = Camera(100, 80, 50.0, 50.0, 49.5, 39.5), np.eye(4)
+    # At (49.5, 39.5), (99.5 - 0.5, 39.5), (24.5, 39.5) pixels; behind the camera; beside the image.
+    landmarks_l3 = np.array([[0, 0, 2.0], [0.99, 0, 1.0], [-1, 0, 2.0], [0, 0, -2.0], [3, 0, 1.0]])
+    landmark_n, pixels_n2 = np.array([0, 1, 4, 3]), np.array([[49.5, 47.4], [99.0, 48.0], [95.0, 39.5], [0.0, 0.0]])
+    four = np.zeros(4)
+    found = Detections(landmark_n, pixels_n2, landmarks_l3[landmark_n], four, four, four.astype(bool))
+    answer = Localization(Verdict.NO_CONSENSUS, "", found)
+    outcome = FrameOutcome("a", "a", 0, answer.verdict.value, T_true, camera=camera, localization=answer)
+    # Three are inside; the first is 7.9 px off, the second 8.5, and the third is not detected.
+    assert backbone.found_share([outcome], landmarks_l3) == pytest.approx(1 / 3)
+    assert math.isnan(backbone.found_share([], landmarks_l3))

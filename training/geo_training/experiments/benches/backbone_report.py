@@ -22,7 +22,8 @@ _COLORS = dict(zip(LABELS, (ACCENT, THIRD, GOOD, BAD), strict=True))
 @dataclass(frozen=True)
 class Measured:
     """One backbone with one number of landmarks in one scene. `recall` and `median` are of the landmarks alone; `unit`
-    is that of the median (cm or pct of the scene's depth); `head_s` the seconds from landmarks to scene file."""
+    is that of the median (cm or pct of the scene's depth); `found` the share of landmarks that are detected where they
+    are; `head_s` the seconds from landmarks to scene file."""
 
     scene: str
     backbone: str
@@ -33,6 +34,7 @@ class Measured:
     recall: float
     unit: str
     median: float
+    found: float
     head_s: float
 
     @property
@@ -41,6 +43,7 @@ class Measured:
         return {
             f"{name}_{self.recall_key}": self.recall,
             f"{name}_median_{self.unit}": self.median,
+            f"{name}_found_8px": self.found,
             f"{name}_head_s": self.head_s,
         }
 
@@ -72,7 +75,8 @@ def scene_table(measured: list[Measured]) -> Table:
     for backbone in dict.fromkeys(found.backbone for found in measured):
         own = {found.landmarks: found for found in measured if found.backbone == backbone}
         cells = [
-            f"{percent(own[n].recall)} (median {number(own[n].median, 2)}, {number(own[n].head_s, 0)} s)"
+            f"{percent(own[n].recall)}; found {percent(own[n].found)}; median {number(own[n].median, 2)}; "
+            f"{number(own[n].head_s, 0)} s"
             for n in counts
         ]
         lines.append([LABELS[backbone], *cells])
@@ -98,6 +102,6 @@ def _note(measured: list[Measured]) -> str:
     within = {"cm": "5 cm and 5°", "pct": "2 % of the scene's depth and 5°"}[first.unit]
     unit = {"cm": "cm", "pct": "percent of the scene's depth"}[first.unit]
     return (
-        f"Share of {first.queries} queries within {within}, by the landmarks alone; medians in {unit}; seconds from "
-        "landmarks to scene file."
+        f"Share of {first.queries} queries within {within}, by the landmarks alone; share of the landmarks inside "
+        f"the image that are detected within 8 px; median error in {unit}; seconds from landmarks to scene file."
     )

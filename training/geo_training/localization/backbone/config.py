@@ -40,7 +40,7 @@ class BackboneTrainingConfig(Strict):
     steps: int = Field(2000, ge=1)
     batch: int = Field(4, ge=1, description="views of one scene")
     learning_rate: float = Field(1e-3, gt=0, description="of the heads")
-    backbone_rate: float = Field(0.1, gt=0, le=1, description="share of it by which the backbone learns")
+    backbone_rate: float = Field(0.5, gt=0, le=1, description="share of it by which the backbone learns")
     weight_decay: float = Field(1e-2, ge=0)
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights that are kept")
     label_sigma_cells: float = Field(0.7, gt=0)
