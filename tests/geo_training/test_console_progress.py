@@ -94,7 +94,7 @@ def test_durations_in_words(seconds, words):
     [
         (train, None, ["dataset", "map", "landmarks", "localization", "calibration", "depth"]),
         (train, "dataset", ["from-bag", "from-video", "import", "check", "split", "to-bag"]),
-        (evaluate, None, ["localization", "replay", "calibration", "depth", "bench"]),
+        (evaluate, None, ["localization", "replay", "calibration", "depth", "bench", "localization-reference"]),
     ],
 )
 def test_commands_are_listed_in_the_order_of_the_work(app, group, order):
