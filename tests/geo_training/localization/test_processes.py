@@ -52,6 +52,8 @@ def test_two_processes_train_the_scene_of_one(tiny_scene, tmp_path):
     assert shared.head.config.width == 32
     assert shared.head.state_dict().keys() == alone.head.state_dict().keys()
     # As a whole: Adam's steps are as long as the rate, also for a weight whose gradient is all but rounding.
-    one_n, other_n = (torch.nn.utils.parameters_to_vector(scene.head.parameters()) for scene in (alone, shared))
+    one_n, other_n = (
+        torch.nn.utils.parameters_to_vector(scene.head.parameters()).detach() for scene in (alone, shared)
+    )
     assert float((other_n - one_n).norm()) < 0.02 * float(one_n.norm())
     assert len(shared.points) == len(alone.points)
