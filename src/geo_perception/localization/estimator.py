@@ -13,6 +13,7 @@ import torch
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
+from geo_perception.localization.confidence import ConfidenceModel, evidence_of
 from geo_perception.localization.network import Peaks
 from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose
@@ -41,8 +42,10 @@ class LocalizerOptions:
     max_sigma_rad: float = 0.15
     pose: PoseOptions = field(default_factory=PoseOptions)
     second_look: bool = True  # where the scene carries map points for it
-    min_share: float = 0.25  # of the map points that should be seen from a pose, those that must be, or it is refused
-    places: int = 4  # in which a pose is looked for where the whole scene gives none
+    min_confidence: float = 0.3  # probability of being right below which a pose of the second look is refused
+    sure: float = 0.7  # from which on no other pose is tried
+    confidence: ConfidenceModel = field(default_factory=ConfidenceModel)
+    places: int = 6  # in which a pose is looked for where the whole scene gives none
     look: SecondLookOptions = field(default_factory=SecondLookOptions)
 
 
@@ -230,21 +233,33 @@ class Localizer:
         """The pose, of those that landmarks and map points propose, from which the map points are seen as they should
         be; or why none is."""
         assert self._search is not None
-        best: SecondLook | None = None
+        options, score_n = self.options, seen.detections.score_n
+        best, confidence = None, -1.0
         for solution in self._candidates(first, whole, image, camera, seed):
             if solution is None:
                 continue
             look = self._search.look(solution.T_map_camera, image, self.scene.look_noise.sigma_of, seed)
-            if look is not None and (best is None or look.share > best.share):
-                best = look
-            if best is not None and best.share >= self.options.min_share:
-                return self._assess_look(self._search.exact(best, image), seen)
-        if first is None:
+            if look is None:
+                continue
+            evidence = evidence_of(look, score_n, self._agrees(look.solution.T_map_camera, seen))
+            probability = options.confidence.probability(evidence)
+            if probability > confidence:
+                best, confidence = look, probability
+            if confidence >= max(options.sure, options.min_confidence):
+                break
+        if best is not None and confidence >= options.min_confidence:
+            return self._assess_look(self._search.exact(best, image), seen, confidence)
+        if best is None and first is None:
             return self._assess(first, seen)
-        detail = f"only {best.agreeing} of {best.searched} map points" if best is not None else "no map points"
-        detail += " are seen where the landmarks have the camera"
-        refused = Localization(Verdict.NO_CONSENSUS, detail, replace(seen.detections, inlier_n=first.inlier_n))
-        return refused if best is None else _with_counts(refused, best)
+        detections = seen.detections if first is None else replace(seen.detections, inlier_n=first.inlier_n)
+        if best is None:
+            detail = "no map points are seen where the landmarks have the camera"
+            return Localization(Verdict.NO_CONSENSUS, detail, detections, confidence=0.0)
+        detail = (
+            f"{best.agreeing} of {best.searched} map points are where the likeliest pose has them; its confidence is "
+        )
+        detail += f"{confidence:.2f}, {options.min_confidence:.2f} is needed"
+        return _with_counts(Localization(Verdict.NO_CONSENSUS, detail, detections), best, confidence)
 
     def _candidates(
         self, first: PoseSolution | None, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
@@ -256,9 +271,10 @@ class Localizer:
         yield first
         assert self._search is not None
         places = self.scene.places
-        for place in places.by_votes(whole.score_l, self.options.places) if places is not None else ():
-            yield self._solve(self._seen(whole, places.shown(place, whole.score_l), camera), seed)
-            yield self._search.solve_anywhere(places.T_map_camera_k44[place], image, seed)
+        if places is not None:
+            for place in places.by_votes(whole.score_l, self.options.places):
+                yield self._solve(self._seen(whole, places.shown(place, whole.score_l), camera), seed)
+                yield self._search.solve_anywhere(places.T_map_camera_k44[place], image, seed)
         for level in range(1, LEVELS):
             found = self._detect(image, level)
             yield self._solve(self._seen(found, found.score_l >= self.options.min_score, camera), seed)
@@ -279,12 +295,12 @@ class Localizer:
             return Localization(Verdict.NO_CONSENSUS, f"only {detail}, {needed} are needed", detections)
         return self._stated(first, self.scene.noise, detections, detail, seen.to_image_scale)
 
-    def _assess_look(self, look: SecondLook, seen: _Seen) -> Localization:
+    def _assess_look(self, look: SecondLook, seen: _Seen, confidence: float) -> Localization:
         agrees_n = self._agrees(look.solution.T_map_camera, seen)
         detail = f"{look.agreeing} of {look.searched} map points and {int(agrees_n.sum())} landmarks agree"
         detections = replace(seen.detections, inlier_n=agrees_n)
         result = self._stated(look.solution, self.scene.look_noise, detections, detail, seen.to_image_scale)
-        return _with_counts(result, look)
+        return _with_counts(result, look, confidence)
 
     def _agrees(self, T_map_camera: np.ndarray, seen: _Seen) -> np.ndarray:
         """Which of the landmarks seen (N,) are where a pose has them."""
@@ -313,5 +329,5 @@ class Localizer:
         return self.options.max_sigma_m if self.scene.metric else 0.1 * self._scene_extent
 
 
-def _with_counts(result: Localization, look: SecondLook) -> Localization:
-    return replace(result, searched_points=look.searched, agreeing_points=look.agreeing)
+def _with_counts(result: Localization, look: SecondLook, confidence: float) -> Localization:
+    return replace(result, searched_points=look.searched, agreeing_points=look.agreeing, confidence=confidence)

@@ -22,7 +22,7 @@ from geo_perception.geometry import Camera
 from geo_perception.localization.agreement import Agreement
 from geo_perception.localization.matched import matched_landmarks
 from geo_perception.localization.overlay import draw_localization
-from geo_perception.localization.result import Localization
+from geo_perception.localization.result import Detections, Localization
 from geo_perception.ros import held_transform, qos
 from geo_perception.ros.codec import fill_image
 from geo_perception.ros.frame_statistics import Reason
@@ -54,8 +54,8 @@ PARAMETERS = (
          low=4, high=10000),
     Spec("second_look", True, "refine and confirm the first pose by map points around their projections, where the "
          "scene carries them", Change.UNCONFIGURED),
-    Spec("min_share", 0.25, "of the map points that should be seen from a pose, the share that the second look must "
-         "find, or the pose is refused", low=0.0, high=1.0),
+    Spec("min_confidence", 0.3, "probability of being right, by the map points that should be seen and are not, below "
+         "which a pose of the second look is refused", low=0.0, high=1.0),
     Spec("agreeing_frames", 2, "frames whose poses must fit together before one is published, when the last four gave "
          "none, or another pose; 1: every pose is published", low=1, high=4),
     Spec("max_position_sigma_m", 0.5, "largest standard deviation of the position, in its worst direction", low=1e-4,
@@ -75,7 +75,7 @@ class LocalizationNode(PerceptionNode):
 
     def __init__(self, **kwargs):
         self._localizer = self._transforms = self._map_odom = None
-        self._looked: tuple[int, int] | None = None
+        self._looked: Localization | None = None
         self._agreement = Agreement()
         super().__init__("localization_node", **kwargs)
 
@@ -141,8 +141,10 @@ class LocalizationNode(PerceptionNode):
             self._transforms.clear()
 
     def diagnostic_values(self) -> dict[str, str]:
-        agreeing, searched = self._looked or ("none", "none")
-        values = {"map points agreeing": str(agreeing), "map points searched": str(searched)}
+        told, looked = ("none", "none", "none"), self._looked
+        if looked is not None:
+            told = str(looked.agreeing_points), str(looked.searched_points), f"{looked.confidence:.2f}"
+        values = dict(zip(("map points agreeing", "map points searched", "confidence"), told, strict=True))
         if self._map_odom is None:
             return values
         age_s = self._map_odom.age_s()
@@ -161,14 +163,14 @@ class LocalizationNode(PerceptionNode):
             localizer.options,
             min_score=self.value("min_score"),
             min_inliers=self.value("min_inliers"),
-            min_share=self.value("min_share"),
+            min_confidence=self.value("min_confidence"),
             max_sigma_m=self.value("max_position_sigma_m"),
             max_sigma_rad=self.value("max_rotation_sigma_rad"),
         )
         return localizer.estimate(image_hw3, camera)
 
     def publish(self, result: Localization, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Outcome:
-        self._looked = (result.agreeing_points, result.searched_points) if result.searched_points else None
+        self._looked = replace(result, detections=Detections.none()) if result.searched_points else None
         if result.localized and not _is_pose(result):
             raise Dropped(Reason.DEFECT, "the estimated pose or its covariance is not finite")
         if self._overlay.get_subscription_count() > 0:

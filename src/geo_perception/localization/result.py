@@ -58,6 +58,7 @@ class Localization:
     reprojection_px: float = float("nan")  # median over the inliers
     searched_points: int = 0  # map points that the second look expected in view; 0 where there was none
     agreeing_points: int = 0  # of them, those found where the pose has them
+    confidence: float = float("nan")  # probability that the pose is right; not known without a second look
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -30,7 +30,7 @@ class SecondLookOptions:
     """How map points are searched for. Pixels are those of the map level in which a point is looked for."""
 
     first_radius_px: float = 32.0  # around a projection by the rough pose
-    first_points: int = 400
+    first_points: int = 250
     radius_px: float = 12.0  # around a projection by the pose that the first search gave
     max_points: int = 1500
     anywhere_points: int = 800  # that a place shows, looked for in the whole image

@@ -76,16 +76,31 @@ def test_a_scene_without_map_points_is_localized_by_its_landmarks(tiny_scene, la
     np.testing.assert_array_equal(result.T_map_camera, landmarks_only.estimate(image, camera).T_map_camera)
 
 
-def test_a_pose_from_which_too_few_map_points_are_seen_is_refused(tiny_scene, queries):
-    strict = Localizer.load(tiny_scene.scene_path, "cpu", LocalizerOptions(min_share=1.01))
+def test_a_pose_with_too_little_confidence_is_refused(tiny_scene, queries):
+    strict = Localizer.load(tiny_scene.scene_path, "cpu", LocalizerOptions(min_confidence=1.0))
     result = strict.estimate(*queries[0][:2])
     assert result.verdict is Verdict.NO_CONSENSUS
     assert result.T_map_camera is None
     assert 100 < result.agreeing_points < result.searched_points
+    assert 0.9 < result.confidence < 1.0
     assert result.detail == (
-        f"only {result.agreeing_points} of {result.searched_points} map points are seen where the landmarks have the "
-        "camera"
+        f"{result.agreeing_points} of {result.searched_points} map points are where the likeliest pose has them; its "
+        f"confidence is {result.confidence:.2f}, 1.00 is needed"
     )
+
+
+def test_confidence_is_told_with_the_pose_and_is_none_without_a_second_look(tiny_scene, queries):
+    image, camera, _ = queries[0]
+    assert Localizer.load(tiny_scene.scene_path, "cpu").estimate(image, camera).confidence > 0.9
+    alone = Localizer.load(tiny_scene.scene_path, "cpu", LocalizerOptions(second_look=False))
+    assert np.isnan(alone.estimate(image, camera).confidence)
+
+
+def test_an_image_of_elsewhere_is_not_localized(tiny_scene, queries):
+    image, camera, _ = queries[0]
+    mirrored = Localizer.load(tiny_scene.scene_path, "cpu").estimate(np.ascontiguousarray(image[:, ::-1]), camera)
+    assert not mirrored.localized
+    assert not mirrored.confidence > 0.3
 
 
 def test_landmarks_that_are_confused_everywhere_do_not_pass_the_map_points(tiny_scene, queries):

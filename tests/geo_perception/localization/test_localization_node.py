@@ -182,14 +182,14 @@ class TestHealth:
         assert refused.reason.startswith("scene can change only while the node is unconfigured")
         refused = robot.set("second_look", False)
         assert refused.reason.startswith("second_look can change only while the node is unconfigured")
-        assert "min_share" in robot.set("min_share", 1.5).reason
-        assert robot.set("min_share", 1.0).successful
+        assert "min_confidence" in robot.set("min_confidence", 1.5).reason
+        assert robot.set("min_confidence", 1.0).successful
         assert robot.set("min_inliers", 10000).successful
         robot.show(0)
         values = robot.wait_for(lambda values: values["processed"] == "1")
-        assert "10000 are needed" in values["last verdict"]
+        assert "1.00 is needed" in values["last verdict"]
         assert robot.set("min_inliers", 10).successful
-        assert robot.set("min_share", 0.2).successful
+        assert robot.set("min_confidence", 0.3).successful
         robot.pose_at(robot.show(0))
 
 

@@ -62,7 +62,7 @@ def told(tiny_scene, scene_path: Path, **parameters) -> dict[str, str]:
         values = peer.wait_for(lambda values: values["processed"] == "1")
         peer.reset()
         after = peer.wait_for()
-        assert (after["map points agreeing"], after["map points searched"]) == ("none", "none")
+        assert {after[name] for name in ("map points agreeing", "map points searched", "confidence")} == {"none"}
         return values
 
 
@@ -74,18 +74,18 @@ def test_map_points_that_agree_and_that_were_searched_are_told(tiny_scene, scene
 
 
 def test_without_second_look_the_landmarks_alone_decide(tiny_scene, scene_path):
-    values = told(tiny_scene, scene_path, second_look=False, min_share=1.0)
+    values = told(tiny_scene, scene_path, second_look=False, min_confidence=1.0)
     assert values["last verdict"].startswith("localized: ")
     assert "map points" not in values["last verdict"]
     assert values["map points searched"] == "none"
 
 
-def test_a_pose_from_which_too_few_map_points_are_seen_is_refused(tiny_scene, scene_path):
-    values = told(tiny_scene, scene_path, min_share=1.0)
+def test_a_pose_with_too_little_confidence_is_refused(tiny_scene, scene_path):
+    values = told(tiny_scene, scene_path, min_confidence=1.0)
     agreeing, searched = values["map points agreeing"], values["map points searched"]
     assert values["last verdict"] == (
-        f"the detections do not agree on a pose: only {agreeing} of {searched} map points are seen where the landmarks "
-        "have the camera"
+        f"the detections do not agree on a pose: {agreeing} of {searched} map points are where the likeliest pose has "
+        f"them; its confidence is {values['confidence']}, 1.00 is needed"
     )
     assert values["good share"] == "0.000"
 

@@ -27,7 +27,7 @@ STEPS_A_MINUTE = 200  # of training, on two cores
 RIGHT_M, RIGHT_DEG = 0.05, 5.0
 # A pose is wrong where it is farther off than this, or than so many of its own standard deviations.
 WRONG_M, WRONG_DEG, WRONG_SIGMAS = 0.25, 10.0, 5.0
-UNREFUSED = LocalizerOptions(min_share=0.0)
+UNREFUSED = LocalizerOptions(min_confidence=0.0)
 WORLDS = ("shop", "room", "house")
 OWN = ("wrong_place_localized", "mirrored_localized", "right_recall_5cm_5deg")
 MOVED = ("moved_localized_wrong", "moved_localized_far", "moved_recall_5cm_5deg")

@@ -1,0 +1,91 @@
+"""How likely a pose is right, by what should be seen from it and is not.
+
+A wrong pose that looks right has one of two faces. Where another place has some of the same furniture, the points of
+that are all found and those around it are not: the agreeing points come in patches. Where a pose fits by chance, few
+points agree, evenly, and less exactly than they should.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from geo_perception.localization.second_look import SecondLook
+
+_NEIGHBOURS = 15  # expected points around one that say whether its surroundings agree
+_FEW, _MOST = 0.25, 0.8  # surroundings that agree less than a quarter as much as the best fifth contradict
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a pose and against it.
+
+    `share`: of the points that should be seen, those that are. `patchiness`: how much more the shares of the points'
+    surroundings differ than they would if points agreed independently (0), up to all or none of each (1).
+    `contradicted`: the share of points whose surroundings hardly agree. `noise_scale`: how much larger the residuals
+    are than they should be. `landmarks`: of those detected, by their scores, the share that the pose explains.
+    """
+
+    share: float
+    patchiness: float
+    contradicted: float
+    noise_scale: float
+    landmarks: float
+
+
+def evidence_of(look: SecondLook, score_n: np.ndarray, agrees_n: np.ndarray) -> Evidence:
+    """The evidence of a look; `score_n` of the landmarks that were seen, and which of them its pose explains."""
+    patchiness, contradicted = _surroundings(look.expected_s2, look.agrees_s)
+    landmarks = float(score_n[agrees_n].sum() / max(score_n.sum(), 1e-9))
+    return Evidence(look.share, patchiness, contradicted, look.solution.noise_scale, landmarks)
+
+
+@dataclass(frozen=True)
+class ConfidenceModel:
+    """A logistic regression on the evidence.
+
+    The weights are those that `geo_training.localization.confidence.fit_confidence` gave for 359 right and 579 wrong
+    poses in a rendered house, a real office, a rendered room and a rendered shop: of images of the mapped place, of
+    mirrored ones, of other places, and of the same furniture in another arrangement. Wrong poses of the shop, whose
+    racks are alike to the pixel, counted a third.
+    """
+
+    offset: float = 0.50
+    share: float = 0.67  # of the logarithm of its odds
+    patchiness: float = -6.21
+    contradicted: float = -7.16
+    noise_scale: float = -3.83  # of its logarithm
+    landmarks: float = 8.37  # of its root
+
+    def probability(self, evidence: Evidence) -> float:
+        """That a pose with this evidence is right, where right and wrong ones are as frequent."""
+        weights = np.array([self.share, self.patchiness, self.contradicted, self.noise_scale, self.landmarks])
+        return float(1 / (1 + np.exp(-(self.offset + weights @ terms(evidence)))))
+
+
+def terms(evidence: Evidence) -> np.ndarray:
+    """What the weights of the model are multiplied with (5,)."""
+    return np.array(
+        [
+            np.log((evidence.share + 0.02) / (1.02 - evidence.share)),
+            evidence.patchiness,
+            evidence.contradicted,
+            np.log(max(evidence.noise_scale, 1e-3)),
+            np.sqrt(evidence.landmarks),
+        ]
+    )
+
+
+def _surroundings(pixels_s2: np.ndarray, agrees_s: np.ndarray) -> tuple[float, float]:
+    """Patchiness and the contradicted share of the points expected at `pixels_s2`."""
+    share = float(agrees_s.mean()) if len(agrees_s) else 0.0
+    count = min(_NEIGHBOURS, len(agrees_s) - 1)
+    if count < 2 or share in (0.0, 1.0):
+        return 0.0, 0.0
+    _, near_sk = cKDTree(pixels_s2).query(pixels_s2, k=count + 1)
+    around_s = agrees_s[near_sk[:, 1:]].mean(axis=1)
+    spread = share * (1 - share)
+    patchiness = float(np.clip((around_s.var() - spread / count) / spread, 0, 1))
+    return patchiness, float((around_s < _FEW * np.quantile(around_s, _MOST)).mean())

@@ -1,0 +1,103 @@
+"""How likely a pose is right: evidence by hand, and what it is worth."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from geo_training.localization.confidence import fit_confidence
+
+from geo_perception.localization.confidence import ConfidenceModel, Evidence, evidence_of, terms
+
+RIGHT = Evidence(0.5, 0.15, 0.05, 1.0, 0.25)
+
+
+def look(agrees_s: np.ndarray, pixels_s2: np.ndarray, noise_scale: float = 1.0) -> SimpleNamespace:
+    solution = SimpleNamespace(noise_scale=noise_scale)
+    return SimpleNamespace(expected_s2=pixels_s2, agrees_s=agrees_s, share=agrees_s.mean(), solution=solution)
+
+
+def grid(rows: int, columns: int) -> np.ndarray:
+    return np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2) * 10.0
+
+
+def test_points_that_agree_independently_are_not_patchy():
+    agrees_s = np.random.default_rng(0).random(1200) < 0.5
+    evidence = evidence_of(look(agrees_s, grid(30, 40)), np.ones(1), np.ones(1, bool))
+    assert evidence.share == pytest.approx(0.5, abs=0.03)
+    assert evidence.patchiness < 0.03
+    assert evidence.contradicted < 0.02  # fewer than a quarter as many as usual, of 15: chance
+
+
+def test_points_of_one_piece_of_furniture_alone_are_patches():
+    pixels_s2 = grid(30, 40)
+    evidence = evidence_of(look(pixels_s2[:, 0] < 200, pixels_s2), np.ones(1), np.ones(1, bool))
+    # Twenty of forty columns agree: all around them does, but for points within two or three columns of the border.
+    assert evidence.patchiness > 0.8
+    assert evidence.contradicted == pytest.approx(0.475, abs=0.03)
+
+
+@pytest.mark.parametrize("agrees_s", [np.ones(50, bool), np.zeros(50, bool), np.array([True, False])])
+def test_where_all_agree_or_none_or_few_are_there_nothing_is_patchy(agrees_s):
+    evidence = evidence_of(look(agrees_s, grid(1, len(agrees_s))), np.ones(1), np.ones(1, bool))
+    assert (evidence.patchiness, evidence.contradicted) == (0.0, 0.0)
+
+
+def test_landmarks_count_by_their_scores():
+    agrees_s = np.ones(50, bool)
+    seen = evidence_of(look(agrees_s, grid(5, 10)), np.array([0.9, 0.5, 0.6]), np.array([True, False, True]))
+    assert seen.landmarks == pytest.approx(0.75)
+    assert evidence_of(look(agrees_s, grid(5, 10)), np.zeros(0), np.zeros(0, bool)).landmarks == 0.0
+
+
+def test_the_probability_is_the_logistic_of_the_weighted_terms():
+    model = ConfidenceModel(offset=-1.0, share=2.0, patchiness=-3.0, contradicted=-4.0, noise_scale=-5.0, landmarks=6.0)
+    evidence = Evidence(0.5, 0.2, 0.1, np.e, 0.25)
+    # -1 + 2 log(0.52 / 0.52) - 0.6 - 0.4 - 5 + 3 = -4
+    assert model.probability(evidence) == pytest.approx(1 / (1 + np.exp(4.0)))
+
+
+@pytest.mark.parametrize(
+    "worse", [{"patchiness": 0.6}, {"contradicted": 0.4}, {"noise_scale": 1.8}, {"landmarks": 0.01}]
+)
+def test_each_evidence_against_a_pose_makes_it_less_likely(worse):
+    model = ConfidenceModel()
+    assert model.probability(RIGHT) > 0.95
+    assert model.probability(Evidence(**(vars(RIGHT) | worse))) < model.probability(RIGHT) - 0.1
+
+
+class TestFit:
+    rng = np.random.default_rng(3)
+
+    def drawn(self, count: int) -> tuple[list[Evidence], np.ndarray]:
+        values_n5 = self.rng.uniform([0.1, 0, 0, 0.7, 0.01], [0.9, 0.8, 0.5, 1.8, 0.7], (count, 5))
+        evidence = [Evidence(*row) for row in values_n5]
+        true = ConfidenceModel(0.5, 1.0, -5.0, -6.0, -3.0, 4.0)
+        return evidence, self.rng.random(count) < [true.probability(one) for one in evidence]
+
+    def test_probabilities_are_as_frequent_as_they_say_where_right_and_wrong_are_equally_many(self):
+        evidence, right_n = self.drawn(4000)
+        model = fit_confidence(evidence, right_n)
+        told_n = np.array([model.probability(one) for one in evidence])
+        weight_n = np.where(right_n, 0.5 / right_n.sum(), 0.5 / (~right_n).sum())
+        for low in (0.0, 0.2, 0.4, 0.6, 0.8):
+            chosen = (told_n >= low) & (told_n < low + 0.2)
+            frequency = weight_n[chosen & right_n].sum() / weight_n[chosen].sum()
+            assert frequency == pytest.approx((told_n * weight_n)[chosen].sum() / weight_n[chosen].sum(), abs=0.06)
+
+    def test_no_weight_speaks_against_what_its_evidence_means(self):
+        evidence, right_n = self.drawn(500)
+        model = fit_confidence(evidence, ~right_n)  # everything upside down
+        assert model.share == model.landmarks == model.patchiness == model.contradicted == model.noise_scale == 0
+
+    def test_what_counts_nothing_changes_nothing(self):
+        evidence, right_n = self.drawn(400)
+        odd = [*evidence, *evidence[:50]], np.append(right_n, ~right_n[:50]), np.append(np.ones(400), np.zeros(50))
+        assert terms(odd[0][-1]).shape == (5,)
+        with_odd = fit_confidence(*odd)
+        assert with_odd.probability(RIGHT) == pytest.approx(
+            fit_confidence(evidence, right_n).probability(RIGHT), abs=0.02
+        )
+
+    def test_right_poses_alone_are_refused(self):
+        with pytest.raises(ValueError, match="right poses and wrong ones"):
+            fit_confidence([RIGHT], np.array([True]))

@@ -1,0 +1,45 @@
+"""Fits how likely a pose is right on poses that are known to be right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+
+from geo_perception.localization.confidence import ConfidenceModel, Evidence, terms
+
+_FIELDS = ("share", "patchiness", "contradicted", "noise_scale", "landmarks")
+_SPEAKS_FOR = np.array([1, -1, -1, -1, 1])  # what each term means: a weight of the other sign is none
+_RIDGE = 1e-3
+
+
+def fit_confidence(
+    evidence: Sequence[Evidence], right_n: np.ndarray, weight_n: np.ndarray | None = None
+) -> ConfidenceModel:
+    """Logistic regression on N poses; right and wrong ones count the same in all, `weight_n` among themselves.
+
+    Raises ValueError unless there are both.
+    """
+    right_n = np.asarray(right_n, bool)
+    if right_n.all() or not right_n.any():
+        raise ValueError("a fit needs right poses and wrong ones")
+    weight_n = np.ones(len(right_n)) if weight_n is None else np.asarray(weight_n, float)
+    weight_n = np.where(right_n, weight_n / weight_n[right_n].sum(), weight_n / weight_n[~right_n].sum()) / 2
+    terms_n5 = np.array([terms(one) for one in evidence])
+    mean_5, scale_5 = terms_n5.mean(axis=0), np.maximum(terms_n5.std(axis=0), 1e-9)
+    standard_n6 = np.column_stack([(terms_n5 - mean_5) / scale_5, np.ones(len(terms_n5))])
+    sign_n = np.where(right_n, 1.0, -1.0)
+
+    def cost(weights_6: np.ndarray) -> tuple[float, np.ndarray]:
+        margin_n = sign_n * (standard_n6 @ weights_6)
+        slope_n = -weight_n * sign_n / (1 + np.exp(margin_n))
+        ridge_6 = np.append(weights_6[:5], 0.0)
+        value = weight_n @ np.logaddexp(0, -margin_n) + _RIDGE * ridge_6 @ ridge_6
+        return float(value), slope_n @ standard_n6 + 2 * _RIDGE * ridge_6
+
+    bounds = [(0.0, None) if sign > 0 else (None, 0.0) for sign in _SPEAKS_FOR] + [(None, None)]
+    found_6 = minimize(cost, np.zeros(6), jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights_5 = found_6[:5] / scale_5
+    offset = found_6[5] - weights_5 @ mean_5
+    return ConfidenceModel(float(offset), **{name: float(w) for name, w in zip(_FIELDS, weights_5, strict=True)})
