@@ -48,7 +48,8 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     """
     metrics: dict[str, float] = {}
     config: dict = {
-        "wrong": {"metres": WRONG_M, "degrees": WRONG_DEG, "sigmas": WRONG_SIGMAS}, "unrefused": {"min_share": 0.0},
+        "wrong": {"metres": WRONG_M, "degrees": WRONG_DEG, "sigmas": WRONG_SIGMAS},
+        "unrefused": {"min_confidence": 0.0},
         "sift_localized_inliers": MIN_INLIERS,
     }  # fmt: skip
     for world in WORLDS:
