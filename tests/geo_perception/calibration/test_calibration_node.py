@@ -187,7 +187,7 @@ class TestTheDriversCameraInfo:
         peer.tell(Camera(320, 240, 1.0, 1.0, 1.0, 1.0), k=np.zeros(9))
         settle(peer)
         values = self.keep_showing_until(
-            peer, lambda values: values["driver's focal length (px)"] == "none: its K is zero"
+            peer, lambda values: values["driver's focal length (px)"] == "none: its K is zero" and values["level"] == 0
         )
         assert values["level"] == 0, values["message"]
 

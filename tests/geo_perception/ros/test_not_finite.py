@@ -25,9 +25,9 @@ GIVEN = {
 PICTURE = np.full((8, 8, 3), 90, np.uint8)
 
 
-def told_by(make, kind, topic: str) -> tuple[list, dict[str, str]]:
+def told_by(make, kind, topic: str, **parameters) -> tuple[list, dict[str, str]]:
     """What the node publishes of one image, and what its diagnostics say after that."""
-    with HostingPeer(make, lazy=False, **GIVEN) as peer:
+    with HostingPeer(make, lazy=False, **GIVEN, **parameters) as peer:
         results = peer.collect(kind, topic)
         images = peer.node.create_publisher(Image, "image", qos_profile_sensor_data)
         peer.start(images)
@@ -55,7 +55,7 @@ def test_a_pose(wrong, monkeypatch):
         self._landmarks = SimpleNamespace(publish=lambda _: None)
 
     monkeypatch.setattr(LocalizationNode, "load", load)
-    poses, values = told_by(LocalizationNode, PoseWithCovarianceStamped, "/localization_node/pose")
+    poses, values = told_by(LocalizationNode, PoseWithCovarianceStamped, "/localization_node/pose", agreeing_frames=1)
     if wrong == "nothing":
         assert len(poses) == 1
         assert values["rejected"] == "0"
