@@ -56,7 +56,8 @@ class Agreement:
             for part in (covariance_66[:3, :3], covariance_66[3:, 3:])
         )
         frame = _Frame(stamp_s, T_map_camera, sigma_m, sigma_rad)
-        agreeing = sum(self._agree(frame, other) for other in self._frames)
+        # A copy: a reset may clear them meanwhile.
+        agreeing = sum(self._agree(frame, other) for other in tuple(self._frames))
         self._add(frame)
         return agreeing >= self.options.frames - 1
 

@@ -177,6 +177,7 @@ class LocalizationNode(PerceptionNode):
             self._overlay.publish(fill_image(Image(header=frame.header), draw_localization(image_hw3, result)))
         verdict = f"{result.verdict.value}: {result.detail}"
         stamp_s = frame.stamp_ns / 1e9
+        self.check_epoch(frame)  # a frame of before a reset must not agree with one of after it
         if not result.localized:
             self._agreement.lost(stamp_s)
             return Outcome(False, verdict)

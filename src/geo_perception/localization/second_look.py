@@ -154,7 +154,10 @@ class PointSearch:
             radius_px = max(options.radius_px / 2, 2.0 * self._stride)
         offset_s3 = self.points.points_map_a3[searched] - solution.T_map_camera[:3, 3]
         expected_s2 = camera.project(offset_s3 @ solution.T_map_camera[:3, :3])
-        return SecondLook(solution, found, expected_s2, np.isin(searched, found.index_m[solution.inlier_n]))
+        # What was in view from the pose before may be behind the camera now.
+        ahead_s = np.isfinite(expected_s2).all(axis=1)
+        agrees_s = np.isin(searched, found.index_m[solution.inlier_n])
+        return SecondLook(solution, found, expected_s2[ahead_s], agrees_s[ahead_s])
 
     def solve_anywhere(self, T_map_camera: np.ndarray, image: ImageLevels, seed: int = 0) -> PoseSolution | None:
         """The pose on which the points agree that `T_map_camera` shows, wherever in the image they are found."""
