@@ -9,7 +9,10 @@ import torch
 from made_up_points import CAMERA, CHANNELS, STRIDE, T_ROUGH, T_TRUE, MadeUp
 
 from geo_perception.geometry import make_pose, pose_error, so3_exp
+from geo_perception.localization import second_look
+from geo_perception.localization.confidence import evidence_of
 from geo_perception.localization.map_points import MapPoints
+from geo_perception.localization.pnp import refine_solution
 from geo_perception.localization.second_look import ImageLevels, LevelView, PointSearch, SecondLookOptions
 
 FEATURES_ONLY = SecondLookOptions(keypoints=False)
@@ -216,6 +219,23 @@ def test_without_the_option_no_keypoints_are_looked_for():
     rough = search.look(T_ROUGH, image, sigma_of)
     assert search.exact(rough, image) is rough
     assert image.keypoints_k2 is None
+
+
+def test_points_that_the_last_refinement_leaves_behind_the_camera_are_no_evidence(monkeypatch):
+    world, forward_m = MadeUp(), 3.0  # points are 2 to 6 m away
+
+    def refined_too_far(*given):
+        solution = refine_solution(*given)
+        T_map_camera = solution.T_map_camera @ make_pose(np.eye(3), np.array([0, 0, forward_m]))
+        return replace(solution, T_map_camera=T_map_camera)
+
+    monkeypatch.setattr(second_look, "refine_solution", refined_too_far)
+    once = replace(FEATURES_ONLY, passes=1)
+    look = search_of(world.map_points(), once).look(T_ROUGH, ImageLevels(world.level), sigma_of)
+    ahead = ((world.points_n3 - look.solution.T_map_camera[:3, 3]) @ look.solution.T_map_camera[:3, 2] > 0).sum()
+    assert 0 < look.searched == ahead < 120
+    assert np.isfinite(look.expected_s2).all()
+    assert 0 <= evidence_of(look, np.ones(1), np.ones(1, bool)).patchiness <= 1
 
 
 def test_two_looks_at_one_image_make_its_views_and_maps_once():

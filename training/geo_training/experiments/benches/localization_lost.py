@@ -174,7 +174,7 @@ BENCHMARK = Benchmark(
     "place, a mirrored picture or a wrong pose is called localized, and what refusing costs; beside SIFT + PnP",
     data=("house",),
     needs="house/ (walk_a/, walk_b/, walk_c/ with rgb/, depth/, K.txt, poses.txt)",
-    duration="20 minutes on 2 cores, and --minutes M for training",
+    duration="15 minutes on 2 cores, and --minutes M for training",
     metrics=METRICS,
     run=run,
     minutes=0.0,
