@@ -13,12 +13,13 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2", "NO_COLOR"
 
 
 def started(*command: object, processes: int = 1) -> subprocess.Popen:
-    """The command (a Python file and its arguments) as a process group of its own, in one process or by torchrun."""
+    """The command (a Python file and its arguments) as a process group of its own, in one process or by torchrun. It
+    gives way to the tests beside it, some of which need answers in time."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes] if processes > 1 else []
     path = os.pathsep.join(filter(None, [str(_SUPPORT), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, *map(str, [*launcher, *command])], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path}, start_new_session=True,
+        ["nice", sys.executable, *map(str, [*launcher, *command])],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path}, start_new_session=True,
     )  # fmt: skip
 
 
