@@ -19,7 +19,8 @@ def started(*command: object, processes: int = 1) -> subprocess.Popen:
     path = os.pathsep.join(filter(None, [str(_SUPPORT), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         ["nice", sys.executable, *map(str, [*launcher, *command])],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path}, start_new_session=True,
     )  # fmt: skip
 
 
