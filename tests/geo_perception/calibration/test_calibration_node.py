@@ -187,19 +187,23 @@ class TestTheDriversCameraInfo:
         peer.tell(Camera(320, 240, 1.0, 1.0, 1.0, 1.0), k=np.zeros(9))
         settle(peer)
         values = self.keep_showing_until(
-            peer, lambda values: values["driver's focal length (px)"] == "none: its K is zero" and values["level"] == 0
+            peer, lambda values: values["driver's focal length (px)"] == "none: its K is zero"
         )
         assert values["level"] == 0, values["message"]
 
     @staticmethod
     def keep_showing_until(peer, condition) -> dict[str, str]:
-        """Images go on, so that nothing but the driver's CameraInfo can be told."""
+        """Images go on, so that nothing but the driver's CameraInfo can be told: what is said while a busy machine kept
+        them back for longer than the watchdog's patience does not count."""
         peer.statuses.clear()
 
         def shown() -> bool:
             peer.show(random_patches(int(peer.stamp_ns // 10**8)))
             peer.spin_for(0.1)
-            return bool(peer.values()) and int(peer.values()["images fused"]) > 5 and condition(peer.values())
+            values = peer.values()
+            if not values or values["message"].startswith("no image on "):
+                return False
+            return int(values["images fused"]) > 5 and condition(values)
 
         assert peer.spin_until(shown, 10), peer.values()
         return peer.values()
