@@ -148,6 +148,8 @@ class Localizer:
             return LevelView(levels[level].target, seen_hw3, self._features(seen_hw3))
 
         image = ImageLevels(view_of)
+        if self._search is not None:
+            self._search.begin_keypoints(image)
         whole = self._detect(image, 0)
         detected_s = time.perf_counter()
         seen = self._seen(whole, whole.score_l >= self.options.min_score, camera)

@@ -32,8 +32,8 @@ class KeypointDetector:
     def detect(self, image_hw3: np.ndarray) -> np.ndarray:
         """Pixels (K, 2) of the keypoints of an RGB image, each once however many orientations it has."""
         found = self._sift.detect(cv2.cvtColor(image_hw3, cv2.COLOR_RGB2GRAY), None)
-        pixels_k2 = np.array([keypoint.pt for keypoint in found], np.float64).reshape(-1, 2) - self._bias_px
-        return np.unique(pixels_k2.round(3), axis=0)
+        pixels_k2 = np.asarray(cv2.KeyPoint.convert(found), np.float64).reshape(-1, 2).round(3) - self._bias_px
+        return pixels_k2[np.unique(pixels_k2 @ [1, 1j], return_index=True)[1]]
 
 
 def snap_to_keypoints(

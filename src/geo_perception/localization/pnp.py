@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import poselib
 
-from geo_perception.geometry import Camera, make_pose, skew, so3_exp
+from geo_perception.geometry import Camera, make_pose, so3_exp
 
 MIN_POINTS = 4
 _HUBER = 1.5  # residuals beyond this many sigmas pull with constant force
@@ -159,30 +159,30 @@ def refine_pose(T_map_camera, pixels_n2, points_map_n3, sigma_px_n, camera: Came
 
 def _normal_equations(T, pixels_n2, points_map_n3, sigma_px_n, camera: Camera):
     """Huber cost, J^T W J and J^T W r of the reprojection residuals in sigmas."""
-    R_camera_map = T[:3, :3].T
+    R_map_camera = T[:3, :3]
     offset_n3 = points_map_n3 - T[:3, 3]
-    x_n, y_n, z_n = (offset_n3 @ R_camera_map.T).T
+    x_n, y_n, z_n = (offset_n3 @ R_map_camera).T
     z_n = np.where(z_n > 1e-6, z_n, 1e-6)
-    u_n = camera.fx_px * x_n / z_n + camera.cx_px
-    v_n = camera.fy_px * y_n / z_n + camera.cy_px
-    residual_n2 = np.stack([u_n - pixels_n2[:, 0], v_n - pixels_n2[:, 1]], axis=1) / sigma_px_n[:, None]
-    zero_n = np.zeros_like(z_n)
-    J_projection_n23 = np.stack(
+    fx_n, fy_n = camera.fx_px / (z_n * sigma_px_n), camera.fy_px / (z_n * sigma_px_n)
+    # Rows of all u, then of all v.
+    residual_2n = np.stack(
         [
-            np.stack([camera.fx_px / z_n, zero_n, -camera.fx_px * x_n / z_n**2], axis=1),
-            np.stack([zero_n, camera.fy_px / z_n, -camera.fy_px * y_n / z_n**2], axis=1),
-        ],
-        axis=1,
+            fx_n * x_n + (camera.cx_px - pixels_n2[:, 0]) / sigma_px_n,
+            fy_n * y_n + (camera.cy_px - pixels_n2[:, 1]) / sigma_px_n,
+        ]
     )
-    by_position_n33 = np.broadcast_to(-R_camera_map, (len(z_n), 3, 3))
-    J_n36 = np.concatenate([by_position_n33, R_camera_map @ skew(offset_n3)], axis=2)
-    J_n26 = J_projection_n23 @ J_n36 / sigma_px_n[:, None, None]
-    size_n = np.linalg.norm(residual_n2, axis=1)
-    weight_n = np.where(size_n > _HUBER, _HUBER / np.maximum(size_n, 1e-12), 1.0)
+    size_n = np.hypot(*residual_2n)
+    weight_n = _HUBER / np.maximum(size_n, _HUBER)
+    # What a residual gains by a shift of the point in the camera's axes, then in the map's.
+    gain_2n3 = np.zeros((2, len(z_n), 3))
+    gain_2n3[0, :, 0], gain_2n3[0, :, 2] = fx_n, -fx_n * x_n / z_n
+    gain_2n3[1, :, 1], gain_2n3[1, :, 2] = fy_n, -fy_n * y_n / z_n
+    gain_m3 = gain_2n3.reshape(-1, 3) @ R_map_camera.T
+    turning_m3 = np.cross(gain_m3, np.concatenate([offset_n3, offset_n3]))
+    J_m6 = np.concatenate([-gain_m3, turning_m3], axis=1)
+    weighted_m6 = J_m6 * np.concatenate([weight_n, weight_n])[:, None]
     cost = float(np.where(size_n > _HUBER, _HUBER * (2 * size_n - _HUBER), size_n**2).sum())
-    H_66 = np.einsum("nij,n,nik->jk", J_n26, weight_n, J_n26)
-    g_6 = np.einsum("nij,n,ni->j", J_n26, weight_n, residual_n2)
-    return cost, H_66, g_6
+    return cost, weighted_m6.T @ J_m6, weighted_m6.T @ residual_2n.ravel()
 
 
 def _noise_scale(residual_sigmas_n: np.ndarray) -> float:

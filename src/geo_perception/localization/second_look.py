@@ -6,7 +6,9 @@ the whole image, and each takes a small window of the finest feature maps, which
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,7 +100,7 @@ class ImageLevels:
         self._view_of = view_of
         self._views: dict[int, LevelView] = {}
         self.fine_maps: dict[int, tuple[torch.Tensor, tuple[int, int]]] = {}  # by level, those of one `PointSearch`
-        self.keypoints_k2: np.ndarray | None = None  # of level 0
+        self.keypoints_k2: Future[np.ndarray] | None = None  # of level 0; None as long as nobody began to find them
 
     def view(self, level: int) -> LevelView:
         if level not in self._views:
@@ -122,8 +124,12 @@ class PointSearch:
         self._offset_d = torch.from_numpy(points.offset_d.astype(np.float32)).to(device)
         self._log_range_a2 = np.log(np.maximum(points.range_a2, 1e-9))
         self._keypoints = KeypointDetector() if self.options.keypoints else None
-        # Where there are more than may be looked at, a fixed draw of them is.
-        self._order_a = np.random.default_rng(0).permutation(len(points))
+        self._beside = ThreadPoolExecutor(1, "keypoints")
+        # Where there are more than may be looked at, a fixed draw of them is; where few are looked at, it is drawn from
+        # those of a part of the points.
+        count = int(points.point_a.max(initial=-1)) + 1
+        self._order_a = np.random.default_rng(0).permutation(count)[points.point_a]
+        self._part_a = np.flatnonzero(self._order_a < _PART * count)
 
     def look(self, T_map_camera: np.ndarray, image: ImageLevels, sigma_of: Callable[[np.ndarray], np.ndarray],
              seed: int = 0) -> SecondLook | None:  # fmt: skip
@@ -133,7 +139,8 @@ class PointSearch:
         """
         options = self.options
         camera = image.camera(0)
-        found = self._search(T_map_camera, image, options.first_radius_px, options.first_points)[0]
+        expected = self._expected(T_map_camera, image, options.first_points)
+        found = self._search(T_map_camera, image, options.first_radius_px, expected)
         if len(found) < options.min_agreeing:
             return None
         sigma_px_m = sigma_of(found.similarity_m) * found.scale_m
@@ -141,9 +148,9 @@ class PointSearch:
         solution = solve_pose(found.pixels_m2, places_m3, found.similarity_m, sigma_px_m, camera, _SEARCH, seed)
         if solution is None or solution.inlier_n.sum() < options.min_agreeing:
             return None
-        searched, radius_px = found.index_m, options.radius_px
+        expected, radius_px = self._expected(solution.T_map_camera, image, options.max_points), options.radius_px
         for _ in range(options.passes):
-            found, searched = self._search(solution.T_map_camera, image, radius_px, options.max_points)
+            found = self._search(solution.T_map_camera, image, radius_px, expected)
             if len(found) < options.min_agreeing:
                 return None
             sigma_px_m = sigma_of(found.similarity_m) * found.scale_m
@@ -152,12 +159,13 @@ class PointSearch:
             if solution is None or solution.inlier_n.sum() < options.min_agreeing:
                 return None
             radius_px = max(options.radius_px / 2, 2.0 * self._stride)
+        searched, _ = expected
         offset_s3 = self.points.points_map_a3[searched] - solution.T_map_camera[:3, 3]
         expected_s2 = camera.project(offset_s3 @ solution.T_map_camera[:3, :3])
-        # What was in view from the pose before may be behind the camera now.
-        ahead_s = np.isfinite(expected_s2).all(axis=1)
+        # What was in view from the pose before need not be in view from this one.
+        inside_s = camera.contains(expected_s2)
         agrees_s = np.isin(searched, found.index_m[solution.inlier_n])
-        return SecondLook(solution, found, expected_s2[ahead_s], agrees_s[ahead_s])
+        return SecondLook(solution, found, expected_s2[inside_s], agrees_s[inside_s])
 
     def solve_anywhere(self, T_map_camera: np.ndarray, image: ImageLevels, seed: int = 0) -> PoseSolution | None:
         """The pose on which the points agree that `T_map_camera` shows, wherever in the image they are found."""
@@ -196,29 +204,41 @@ class PointSearch:
         if self._keypoints is None:
             return look
         view, matches, near_m = image.view(0), look.matches, look.solution.inlier_n
-        if image.keypoints_k2 is None:
-            image.keypoints_k2 = self._keypoints.detect(view.image_hw3)
+        self.begin_keypoints(image)
+        keypoints_k2 = image.keypoints_k2.result()
         index_n, pixels_n2 = matches.index_m[near_m], matches.pixels_m2[near_m]
         places_n3 = self.points.points_map_a3[index_n]
-        snapped = snap_to_keypoints(look.solution.T_map_camera, pixels_n2, places_n3, image.keypoints_k2, view.camera)
+        snapped = snap_to_keypoints(look.solution.T_map_camera, pixels_n2, places_n3, keypoints_k2, view.camera)
         if snapped is None:
             return look
         solution, kept, exact_n2 = snapped
         exact = PointMatches(index_n[kept], exact_n2, matches.similarity_m[near_m][kept], np.ones(len(kept)))
         return replace(look, solution=solution, matches=exact)
 
+    def begin_keypoints(self, image: ImageLevels) -> None:
+        """Begins to find the image's keypoints beside all else, since that takes one core, and long."""
+        if self._keypoints is not None and image.keypoints_k2 is None:
+            image.keypoints_k2 = self._beside.submit(self._keypoints.detect, image.view(0).image_hw3)
+
     def warm_up(self, image_hw3: np.ndarray) -> None:
         """Runs what the first image would pay for."""
         if self._keypoints is not None:
             self._keypoints.detect(image_hw3)
 
-    def visible(self, T_map_camera: np.ndarray, camera: Camera, levels: int = LEVELS) -> tuple[np.ndarray, np.ndarray]:
+    def visible(
+        self, T_map_camera: np.ndarray, camera: Camera, levels: int = LEVELS, among: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Appearances (M,) that should be seen from a pose, each of another point, and the level (M,) in which each
-        looks most as it did in the map."""
+        looks most as it did in the map. With `among` (indices) only of those."""
         options, points = self.options, self.points
-        ray_a3 = T_map_camera[:3, 3] - points.points_map_a3
-        inside = np.flatnonzero(camera.contains(camera.project(-ray_a3 @ T_map_camera[:3, :3])))
+        places_a3 = points.points_map_a3 if among is None else points.points_map_a3[among]
+        ray_a3 = T_map_camera[:3, 3] - places_a3
+        # Most are behind the camera, and one product tells which.
+        inside = np.flatnonzero(ray_a3 @ T_map_camera[:3, 2] < 0)
+        inside = inside[camera.contains(camera.project(-ray_a3[inside] @ T_map_camera[:3, :3]))]
         ray_n3 = ray_a3[inside]
+        if among is not None:
+            inside = among[inside]
         range_n = np.maximum(np.linalg.norm(ray_n3, axis=1), 1e-9)
         turn_n = np.arccos(np.clip((ray_n3 * points.direction_a3[inside]).sum(axis=1) / range_n, -1, 1))
         turn_n = np.maximum(turn_n - points.cone_rad_a[inside], 0)
@@ -236,7 +256,10 @@ class PointSearch:
 
     def _expected(self, T_map_camera: np.ndarray, image: ImageLevels, limit: int) -> tuple[np.ndarray, np.ndarray]:
         """Up to `limit` of the points that should be seen from a pose, and the level in which to look for each."""
-        index_m, level_m = self.visible(T_map_camera, image.camera(0))
+        for among in (self._part_a, None):
+            index_m, level_m = self.visible(T_map_camera, image.camera(0), among=among)
+            if len(index_m) >= limit:
+                break
         wanted_m = np.bincount(level_m, minlength=LEVELS)[level_m] >= _MIN_SHARE * len(level_m)
         index_m, level_m = index_m[wanted_m], level_m[wanted_m]
         if len(index_m) > limit:
@@ -244,15 +267,16 @@ class PointSearch:
             index_m, level_m = index_m[few], level_m[few]
         return index_m, level_m
 
-    def _search(self, T_map_camera, image: ImageLevels, radius_px: float, limit: int):
-        """What is found around the projections, and the index of all points that were searched for."""
-        index_m, level_m = self._expected(T_map_camera, image, limit)
-        parts = [
-            self._search_level(T_map_camera, image, level, index_m[level_m == level], radius_px)
-            for level in range(LEVELS)
-            if level in level_m
-        ]
-        return _joined(parts), index_m
+    def _search(self, T_map_camera, image: ImageLevels, radius_px: float, expected) -> PointMatches:
+        """What is found around the projections of the expected points."""
+        index_m, level_m = expected
+        return _joined(
+            [
+                self._search_level(T_map_camera, image, level, index_m[level_m == level], radius_px)
+                for level in range(LEVELS)
+                if level in level_m
+            ]
+        )
 
     def _search_level(self, T_map_camera, image: ImageLevels, level: int, index_m: np.ndarray, radius_px: float):
         camera, (fine_nd, (H, W)) = image.camera(level), self._fine_map_of(image, level)
@@ -269,7 +293,7 @@ class PointSearch:
         inside_mk = (rows_mk >= 0) & (rows_mk < H) & (columns_mk >= 0) & (columns_mk < W)
         cells_mk = rows_mk.clamp(0, H - 1) * W + columns_mk.clamp(0, W - 1)
         wanted_md = self._descriptors_ad[torch.from_numpy(index_m).to(self.device)]
-        similarity_mk = torch.bmm(fine_nd[cells_mk], wanted_md[:, :, None])[:, :, 0].masked_fill(~inside_mk, -1.0)
+        similarity_mk = _products(wanted_md, fine_nd, cells_mk).masked_fill(~inside_mk, -1.0)
         best_m1 = similarity_mk.argmax(dim=1, keepdim=True)
         best_m = similarity_mk.gather(1, best_m1)[:, 0]
         row_k, column_k = steps.repeat_interleave(side), steps.repeat(side)
@@ -313,10 +337,27 @@ class PointSearch:
         return F.normalize(fine_nd, dim=1), (int(size[0]), int(size[1]))
 
 
-_MIN_SHARE = 0.1  # of the points; for fewer a level's features are not worth their time
+_PART = 0.2  # of the points
+_MIN_SHARE = 0.2  # of the points; for fewer a level's features are not worth their time
 _SHARPNESS = 20.0  # of the expectation around the best cell
 _BESIDE = 3  # cells
 _MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")
+
+
+def _products(wanted_md: torch.Tensor, fine_nd: torch.Tensor, cells_mk: torch.Tensor) -> torch.Tensor:
+    """Products (M, K) of each row of `wanted_md` with K rows of `fine_nd`."""
+    if fine_nd.device.type != "cpu":
+        return torch.bmm(fine_nd[cells_mk], wanted_md[:, :, None])[:, :, 0]
+    # On a processor most of that would be the copying of rows: as entries of a sparse matrix they are read in place,
+    # which takes a tenth of the time.
+    M, K = cells_mk.shape
+    start_m = torch.arange(0, (M + 1) * K, K)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
+        entries = torch.sparse_csr_tensor(
+            start_m, cells_mk.flatten(), torch.zeros(M * K), (M, len(fine_nd)), check_invariants=False
+        )
+    return torch.sparse.sampled_addmm(entries, wanted_md, fine_nd.T, beta=0.0).values().view(M, K)
 
 
 def _joined(parts: list[PointMatches]) -> PointMatches:

@@ -210,7 +210,7 @@ def test_an_image_without_keypoints_keeps_the_pose_of_the_features():
     image, search = ImageLevels(world.level), search_of(world.map_points(), SecondLookOptions())
     rough = search.look(T_ROUGH, image, sigma_of)
     assert search.exact(rough, image) is rough
-    assert len(image.keypoints_k2) == 0
+    assert len(image.keypoints_k2.result()) == 0
 
 
 def test_without_the_option_no_keypoints_are_looked_for():
@@ -221,7 +221,7 @@ def test_without_the_option_no_keypoints_are_looked_for():
     assert image.keypoints_k2 is None
 
 
-def test_points_that_the_last_refinement_leaves_behind_the_camera_are_no_evidence(monkeypatch):
+def test_points_that_the_last_refinement_puts_out_of_view_are_no_evidence(monkeypatch):
     world, forward_m = MadeUp(), 3.0  # points are 2 to 6 m away
 
     def refined_too_far(*given):
@@ -232,8 +232,9 @@ def test_points_that_the_last_refinement_leaves_behind_the_camera_are_no_evidenc
     monkeypatch.setattr(second_look, "refine_solution", refined_too_far)
     once = replace(FEATURES_ONLY, passes=1)
     look = search_of(world.map_points(), once).look(T_ROUGH, ImageLevels(world.level), sigma_of)
-    ahead = ((world.points_n3 - look.solution.T_map_camera[:3, 3]) @ look.solution.T_map_camera[:3, 2] > 0).sum()
-    assert 0 < look.searched == ahead < 120
+    T = look.solution.T_map_camera
+    inside = CAMERA.contains(CAMERA.project((world.points_n3 - T[:3, 3]) @ T[:3, :3])).sum()
+    assert 0 < look.searched == inside < 120
     assert np.isfinite(look.expected_s2).all()
     assert 0 <= evidence_of(look, np.ones(1), np.ones(1, bool)).patchiness <= 1
 
@@ -246,3 +247,26 @@ def test_two_looks_at_one_image_make_its_views_and_maps_once():
     search.look(T_TRUE, image, sigma_of)
     assert world.levels_asked == [0]
     assert image.fine_maps[0] is fine
+
+
+def test_few_points_are_drawn_from_a_part_of_them_and_from_all_where_that_shows_too_few():
+    world = MadeUp()
+    search = search_of(world.map_points())
+    image = ImageLevels(world.level)
+    everything, _ = search.visible(T_TRUE, CAMERA)
+    part, _ = search.visible(T_TRUE, CAMERA, among=search._part_a)
+    assert 0 < len(part) < len(everything)
+    np.testing.assert_array_equal(part, np.intersect1d(everything, search._part_a))
+    few, _ = search._expected(T_TRUE, image, len(part))
+    np.testing.assert_array_equal(np.sort(few), part)
+    more, _ = search._expected(T_TRUE, image, len(part) + 1)
+    assert len(more) == len(part) + 1
+
+
+def test_products_with_rows_of_a_map_are_those_of_matrices_also_where_a_row_comes_twice():
+    generator = torch.Generator().manual_seed(0)
+    wanted_md, fine_nd = torch.randn(5, 8, generator=generator), torch.randn(40, 8, generator=generator)
+    cells_mk = torch.randint(0, 40, (5, 9), generator=generator)
+    cells_mk[2] = 7
+    expected_mk = (wanted_md @ fine_nd.T).gather(1, cells_mk)
+    torch.testing.assert_close(second_look._products(wanted_md, fine_nd, cells_mk), expected_mk)
