@@ -13,7 +13,7 @@ import torch
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.localization.confidence import ConfidenceModel, evidence_of
+from geo_perception.localization.confidence import ConfidenceModel, Evidence, evidence_of
 from geo_perception.localization.network import Peaks
 from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose
@@ -78,6 +78,10 @@ class _Seen:
         return float(self.detections.sigma_px_n[0] / self.sigma_px_n[0]) if len(self) else 1.0
 
 
+class _UnusableError(Exception):
+    """An image or a camera with which nothing can be done, and why."""
+
+
 class Localizer:
     """Localizes single images in one scene. Not safe to call from several threads at once."""
 
@@ -131,23 +135,11 @@ class Localizer:
         seed give the same answer.
         """
         started_s = time.perf_counter()
-        problem = image_problem(image_hw3, SIDE_MULTIPLE_PX)
-        if problem:
-            return Localization(Verdict.BAD_IMAGE, problem)
-        height_px, width_px = image_hw3.shape[:2]
         try:
-            camera = camera.fitted(width_px, height_px)
-            levels = [self._resampler_of(camera, level) for level in range(LEVELS)]
-            view_hw3 = levels[0].image(image_hw3)
-        except (InputError, cv2.error) as error:
-            return Localization(Verdict.BAD_IMAGE, f"its camera cannot be used: {error}")
+            camera, image = self._views(image_hw3, camera)
+        except _UnusableError as problem:
+            return Localization(Verdict.BAD_IMAGE, str(problem))
         prepared_s = time.perf_counter()
-
-        def view_of(level: int) -> LevelView:
-            seen_hw3 = levels[level].image(image_hw3) if level else view_hw3
-            return LevelView(levels[level].target, seen_hw3, self._features(seen_hw3))
-
-        image = ImageLevels(view_of)
         if self._search is not None:
             self._search.begin_keypoints(image)
         whole = self._detect(image, 0)
@@ -169,9 +161,42 @@ class Localizer:
         }
         return replace(result, timings_s=timings_s)
 
+    @torch.inference_mode()
+    def looks(self, image_hw3: np.ndarray, camera: Camera, seed: int = 0) -> list[tuple[SecondLook, Evidence]]:
+        """Every pose of an image from which map points are seen, with what speaks for it: what a confidence is fitted
+        on. Empty where `estimate` would say `Verdict.BAD_IMAGE`, and without a second look."""
+        if self._search is None:
+            return []
+        try:
+            camera, image = self._views(image_hw3, camera)
+        except _UnusableError:
+            return []
+        whole = self._detect(image, 0)
+        seen = self._seen(whole, whole.score_l >= self.options.min_score, camera)
+        return list(self._looks(self._solve(seen, seed), seen, whole, image, camera, seed))
+
     def network_camera(self, camera: Camera) -> Camera:
         """The pinhole that the network looks through: the scene's focal length, the live camera's field of view."""
         return network_camera_at(camera, self.scene.network_focal_px)
+
+    def _views(self, image_hw3: np.ndarray, camera: Camera) -> tuple[Camera, ImageLevels]:
+        """The camera of an image of this size, and the image as the network sees it. Raises _UnusableError."""
+        problem = image_problem(image_hw3, SIDE_MULTIPLE_PX)
+        if problem:
+            raise _UnusableError(problem)
+        height_px, width_px = image_hw3.shape[:2]
+        try:
+            camera = camera.fitted(width_px, height_px)
+            levels = [self._resampler_of(camera, level) for level in range(LEVELS)]
+            view_hw3 = levels[0].image(image_hw3)
+        except (InputError, cv2.error) as error:
+            raise _UnusableError(f"its camera cannot be used: {error}") from error
+
+        def view_of(level: int) -> LevelView:
+            seen_hw3 = levels[level].image(image_hw3) if level else view_hw3
+            return LevelView(levels[level].target, seen_hw3, self._features(seen_hw3))
+
+        return camera, ImageLevels(view_of)
 
     def _resampler_of(self, camera: Camera, level: int) -> Resampler:
         """What makes the image of a level: at the scene's focal length, at half of it, and so on."""
@@ -234,22 +259,15 @@ class Localizer:
     ) -> Localization:
         """The pose, of those that landmarks and map points propose, from which the map points are seen as they should
         be; or why none is."""
-        assert self._search is not None
-        options, score_n = self.options, seen.detections.score_n
-        best, confidence = None, -1.0
-        for solution in self._candidates(first, whole, image, camera, seed):
-            if solution is None:
-                continue
-            look = self._search.look(solution.T_map_camera, image, self.scene.look_noise.sigma_of, seed)
-            if look is None:
-                continue
-            evidence = evidence_of(look, score_n, self._agrees(look.solution.T_map_camera, seen))
+        options, best, confidence = self.options, None, -1.0
+        for look, evidence in self._looks(first, seen, whole, image, camera, seed):
             probability = options.confidence.probability(evidence)
             if probability > confidence:
                 best, confidence = look, probability
             if confidence >= max(options.sure, options.min_confidence):
                 break
         if best is not None and confidence >= options.min_confidence:
+            assert self._search is not None
             return self._assess_look(self._search.exact(best, image), seen, confidence)
         if best is None and first is None:
             return self._assess(first, seen)
@@ -262,6 +280,19 @@ class Localizer:
         )
         detail += f"{confidence:.2f}, {options.min_confidence:.2f} is needed"
         return _with_counts(Localization(Verdict.NO_CONSENSUS, detail, detections), best, confidence)
+
+    def _looks(
+        self, first: PoseSolution | None, seen: _Seen, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
+    ) -> Iterator[tuple[SecondLook, Evidence]]:
+        """The candidates from which map points are seen, and what speaks for each."""
+        assert self._search is not None
+        for solution in self._candidates(first, whole, image, camera, seed):
+            if solution is None:
+                continue
+            look = self._search.look(solution.T_map_camera, image, self.scene.look_noise.sigma_of, seed)
+            if look is not None:
+                agrees_n = self._agrees(look.solution.T_map_camera, seen)
+                yield look, evidence_of(look, seen.detections.score_n, agrees_n)
 
     def _candidates(
         self, first: PoseSolution | None, whole: _Detected, image: ImageLevels, camera: Camera, seed: int

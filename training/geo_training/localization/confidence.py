@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
 
+from geo_perception.geometry import Camera, pose_error
 from geo_perception.localization.confidence import ConfidenceModel, Evidence, terms
+from geo_perception.localization.estimator import Localizer
 
 _FIELDS = ("share", "patchiness", "contradicted", "noise_scale", "landmarks")
 _SPEAKS_FOR = np.array([1, -1, -1, -1, 1])  # what each term means: a weight of the other sign is none
 _RIDGE = 1e-3
+RIGHT_M, RIGHT_RAD = 0.25, 0.17  # a pose is right where it is no farther off than this
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What spoke for one of the poses from which an image was looked at, and whether that pose was right."""
+
+    evidence: Evidence
+    right: bool
+
+
+def witnesses_of(
+    localizer: Localizer, images: Iterable[tuple[np.ndarray, Camera, np.ndarray | None]], seed: int = 0
+) -> list[list[Witness]]:
+    """For each image (H, W, 3) those of all its poses, by the true pose (4, 4); None where no pose is right, since what
+    it shows is not in the map."""
+
+    def right(T_true: np.ndarray | None, T_estimated: np.ndarray) -> bool:
+        if T_true is None:
+            return False
+        distance_m, angle_rad = pose_error(T_true, T_estimated)
+        return distance_m <= RIGHT_M and angle_rad <= RIGHT_RAD
+
+    return [
+        [
+            Witness(evidence, right(T_true, look.solution.T_map_camera))
+            for look, evidence in localizer.looks(*given, seed)
+        ]
+        for *given, T_true in images
+    ]
+
+
+def telling(frames: Sequence[Sequence[Witness]]) -> list[Witness]:
+    """Of each image the right pose and the wrong one that most points speak for: those that must be told apart."""
+    chosen = []
+    for witnesses in frames:
+        for right in (True, False):
+            alike = [witness for witness in witnesses if witness.right == right]
+            chosen += [max(alike, key=lambda witness: witness.evidence.share)] if alike else []
+    return chosen
 
 
 def fit_confidence(

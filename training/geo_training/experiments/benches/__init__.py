@@ -4,6 +4,7 @@ NAMES = {
     "localization-office": "geo_training.experiments.benches.localization_office",
     "localization-house": "geo_training.experiments.benches.localization_house",
     "localization-lost": "geo_training.experiments.benches.localization_lost",
+    "localization-confidence": "geo_training.experiments.benches.localization_confidence",
     "localization-fox": "geo_training.experiments.benches.localization_fox",
     "head-speed": "geo_training.experiments.benches.head_speed",
     "head-speed-full": "geo_training.experiments.benches.head_speed_full",

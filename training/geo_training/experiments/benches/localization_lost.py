@@ -86,7 +86,7 @@ def measure(
 
     metrics: dict[str, float] = {}
     for sequence in asked:
-        queries = _queries(dataset, sequence)
+        queries = queries_of(dataset, sequence)
         if not queries:
             continue
         answers = outcomes(queries)
@@ -157,7 +157,8 @@ def _dataset(part: StageCache, world: str, data_root: Path) -> Path:
     return root
 
 
-def _queries(dataset: SceneDataset, sequence: str) -> list[Query]:
+def queries_of(dataset: SceneDataset, sequence: str) -> list[Query]:
+    """The test frames of a sequence of a world, asked with their true poses."""
     frames = [frame for frame in dataset.of_split("test") if frame.sequence == sequence]
     poses = {frame.name: frame.T_world_camera for frame in frames if frame.T_world_camera is not None}
     cameras = {frame.name: dataset.camera(frame) for frame in frames}

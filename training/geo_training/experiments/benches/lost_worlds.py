@@ -19,17 +19,6 @@ from geo_training.synthetic.visits import RoomVisit, ShopVisit, write_visits
 
 SHOP_SEED, ROOM_SEED = 0, 3
 EVENING = (0.8, 3400.0)  # brightness and kelvin of the shop's lamps
-SHOP = (
-    ShopVisit("map", "train", SHOP_SEED, (0,), 1, 100),
-    ShopVisit("right", "test", SHOP_SEED, (0,), 2, 50, EVENING),
-    ShopVisit("wrong", "test", SHOP_SEED, (3, 4), 3, 100, EVENING),
-)
-ROOM = (
-    RoomVisit("map", "train", ROOM_SEED, "own", 1, 160, "daylight", 4.0),
-    RoomVisit("right", "test", ROOM_SEED, "own", 2, 50, "evening", -2.0),
-    RoomVisit("wrong", "test", ROOM_SEED, "rearranged", 3, 60, "evening", -2.5),
-    RoomVisit("moved", "test", ROOM_SEED, "moved", 4, 50, "evening", 2.0),
-)
 # Of the house: the rooms beyond this x are left out of the map, and so is a frame that sees more than a little of them.
 HOUSE_X_M, INSIDE = -3.0, 0.97
 MAPPED, QUERIED = ("walk_a", "walk_c"), "walk_b"
@@ -38,14 +27,25 @@ WRONG_EACH = 2  # of the frames elsewhere, which are many
 CELL_M, STEP_PX = 0.2, 12
 
 
-def shop(out: Path) -> None:
+def shop(out: Path, seed: int = SHOP_SEED) -> None:
     """A shop mapped in one of its five aisles; wrong are two others, of the same racks in other orders."""
-    write_visits(out, SHOP, "a rendered shop", overwrite=True)
+    visits = (
+        ShopVisit("map", "train", seed, (0,), 1, 100),
+        ShopVisit("right", "test", seed, (0,), 2, 50, EVENING),
+        ShopVisit("wrong", "test", seed, (3, 4), 3, 100, EVENING),
+    )
+    write_visits(out, visits, "a rendered shop", overwrite=True)
 
 
-def room(out: Path) -> None:
+def room(out: Path, seed: int = ROOM_SEED) -> None:
     """A furnished room by day, asked in the evening; wrong is another room of the same furniture."""
-    write_visits(out, ROOM, "a rendered room", overwrite=True)
+    visits = (
+        RoomVisit("map", "train", seed, "own", 1, 160, "daylight", 4.0),
+        RoomVisit("right", "test", seed, "own", 2, 50, "evening", -2.0),
+        RoomVisit("wrong", "test", seed, "rearranged", 3, 60, "evening", -2.5),
+        RoomVisit("moved", "test", seed, "moved", 4, 50, "evening", 2.0),
+    )
+    write_visits(out, visits, "a rendered room", overwrite=True)
 
 
 def house_part(house: Path, out: Path) -> None:
