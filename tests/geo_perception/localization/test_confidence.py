@@ -75,7 +75,7 @@ class TestFit:
         return evidence, self.rng.random(count) < [true.probability(one) for one in evidence]
 
     def test_probabilities_are_as_frequent_as_they_say_where_right_and_wrong_are_equally_many(self):
-        evidence, right_n = self.drawn(4000)
+        evidence, right_n = self.drawn(20000)
         model = fit_confidence(evidence, right_n)
         told_n = np.array([model.probability(one) for one in evidence])
         weight_n = np.where(right_n, 0.5 / right_n.sum(), 0.5 / (~right_n).sum())

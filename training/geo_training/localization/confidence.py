@@ -70,7 +70,8 @@ def fit_confidence(
     weight_n = np.ones(len(right_n)) if weight_n is None else np.asarray(weight_n, float)
     weight_n = np.where(right_n, weight_n / weight_n[right_n].sum(), weight_n / weight_n[~right_n].sum()) / 2
     terms_n5 = np.array([terms(one) for one in evidence])
-    mean_5, scale_5 = terms_n5.mean(axis=0), np.maximum(terms_n5.std(axis=0), 1e-9)
+    mean_5 = weight_n @ terms_n5
+    scale_5 = np.maximum(np.sqrt(weight_n @ (terms_n5 - mean_5) ** 2), 1e-9)
     standard_n6 = np.column_stack([(terms_n5 - mean_5) / scale_5, np.ones(len(terms_n5))])
     sign_n = np.where(right_n, 1.0, -1.0)
 

@@ -1,32 +1,41 @@
-"""How likely a pose is right: the weights of the localizer's confidence, fitted on rendered worlds that no other
-benchmark asks, and what they are worth in a world that was left out of the fit."""
+"""How likely a pose is right: the weights of the localizer's confidence, fitted on frames that no other benchmark
+asks, and what they are worth in a world that was left out of the fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from geo_perception.localization.confidence import ConfidenceModel
 from geo_perception.localization.estimator import Localizer, LocalizerOptions
 from geo_training.console import track
-from geo_training.datasets.scene import SceneDataset
+from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.splits import time_block_split
 from geo_training.evaluation.localization.set import Query
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
+from geo_training.experiments.benches import localization_office as office
 from geo_training.experiments.benches import localization_pipeline as pipeline
 from geo_training.experiments.benches import lost_worlds
 from geo_training.experiments.benches.localization_lost import LANDMARKS, mirrored, queries_of
 from geo_training.localization.confidence import Witness, fit_confidence, telling, witnesses_of
 
-WORLDS = (("shop", 5), ("shop", 6), ("room", 7), ("room", 8), ("room", 9), ("room", 10))
+RENDERED = (("shop", 5), ("shop", 6), ("room", 7), ("room", 8), ("room", 9), ("room", 10))
+# Of the house one walk is mapped and another asked; no other benchmark asks that one.
+HOUSE_MAPPED, HOUSE_ASKED, HOUSE_EACH = "walk_a", "walk_c", 3
+OFFICE_EACH = 5  # of ten frames in a row of those that the office's benchmark maps, each fifth ten is asked
+ELSEWHERE = 40  # frames of the one of these two places that are asked of the other
 # Poses of a kind (world, what was asked, right or wrong) count no more than so many: long recordings shall not decide.
 MOST_OF_A_KIND = 40.0
 ASKED = ("right", "moved", "wrong", "mirrored")
 WEIGHTS = tuple(asdict(ConfidenceModel()))
 LEFT_OUT = ("right_kept", "wrong_called", "share_right_below_half", "share_right_above_half")
 METRICS = (*(f"weight_{name}" for name in WEIGHTS), "right_poses", "wrong_poses", *LEFT_OUT)
+# Every second image is as a robot may take it on a worse day.
+DIMMED, BLUR_PX, NOISE = 0.55, 1.0, 6.0
 
 Kinds = dict[str, list[list[Witness]]]  # by what was asked; of each image those of all its poses
 
@@ -38,16 +47,18 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     one is believed at `min_confidence`, `wrong_called` that of images for which a wrong pose is; below and above a
     confidence of one half, `share_right_...` is the share of right poses, where right and wrong ones count the same.
     """
+    roots = {f"{kind}_{seed}": _rendered(stages.part(f"{kind}_{seed}"), kind, seed) for kind, seed in RENDERED}
+    roots["house"] = _recorded(stages.part("house"), data_root / "house", _split_house)
+    roots["office"] = _recorded(stages.part("office"), data_root / "office", _split_office)
+    elsewhere = {"house": roots["office"], "office": roots["house"]}
     worlds: dict[str, Kinds] = {}
-    for kind, seed in WORLDS:
-        name = f"{kind}_{seed}"
+    for name, root in roots.items():
         part = stages.part(name)
-        root = part.folder / "dataset"
-        part.stage("dataset", lambda kind=kind, root=root, seed=seed: getattr(lost_worlds, kind)(root, seed))
         pipeline.map_stage(part, root, "known")
         pipeline.landmarks_stage(part, root, LANDMARKS)
         scene, _ = pipeline.head_stage(part, root, options, steps=0)
-        worlds[name] = collect(Localizer.load(scene, options.device), root, options.seed)
+        asked = questions(root, elsewhere.get(name))
+        worlds[name] = collect(Localizer.load(scene, options.device), asked, options.seed)
     poses, model = fit(worlds.values())
     metrics = {f"weight_{name}": value for name, value in asdict(model).items()}
     metrics |= {"right_poses": sum(pose.right for pose in poses), "wrong_poses": sum(not pose.right for pose in poses)}
@@ -58,12 +69,69 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     return BenchResult(metrics, {"worlds": list(worlds), "most_of_a_kind": MOST_OF_A_KIND})
 
 
-def collect(localizer: Localizer, root: Path, seed: int = 0) -> Kinds:
-    """What speaks for the poses of a world's test frames; of a mirrored one and of a place that is not in the map no
-    pose is right."""
+def _rendered(part: StageCache, kind: str, seed: int) -> Path:
+    root = part.folder / "dataset"
+    part.stage("dataset", lambda: getattr(lost_worlds, kind)(root, seed))
+    return root
+
+
+def _recorded(part: StageCache, source: Path, split) -> Path:
+    root = pipeline.import_stage(part, source, "images")
+    pipeline.split_stage(part, root, split)
+    return root
+
+
+def _split_house(frames: Iterable[Frame]) -> list[Frame]:
+    """One walk is mapped, of another each third frame asked, as the sequence `right`; others take no part."""
+    mapped = [replace(frame, split="train") for frame in frames if frame.sequence == HOUSE_MAPPED]
+    asked = [frame for frame in frames if frame.sequence == HOUSE_ASKED]
+    asked = [replace(frame, split="test" if number % HOUSE_EACH == 0 else "val") for number, frame in enumerate(asked)]
+    others = [f for f in frames if f.sequence not in (HOUSE_MAPPED, HOUSE_ASKED)]
+    return mapped + asked + [replace(frame, split="val") for frame in others]
+
+
+def _split_office(frames: Iterable[Frame]) -> list[Frame]:
+    """Of the frames that the office's benchmark maps, every fifth ten in a row is asked; those it asks take no part."""
+    blocks = time_block_split(frames, office.FIRST_SHARE, office.BLOCK_FRAMES)
+    chosen, number = [], 0
+    for frame in blocks:
+        if frame.split == "test":
+            chosen.append(replace(frame, split="val"))
+            continue
+        asked = number // office.BLOCK_FRAMES % OFFICE_EACH == OFFICE_EACH - 1
+        chosen.append(replace(frame, split="test" if asked else "train"))
+        number += 1
+    return chosen
+
+
+def questions(root: Path, elsewhere: Path | None = None) -> dict[str, list[Query]]:
+    """What is asked of a world, by its kind; of one that has no wrong place of its own, frames of another."""
     dataset = SceneDataset(root)
     asked = {sequence: queries_of(dataset, sequence) for sequence in ("right", "moved", "wrong")}
+    if elsewhere is not None:
+        asked["right"] = queries_of(dataset)
+        other = queries_of(SceneDataset(elsewhere))
+        asked["wrong"] = other[:: max(1, len(other) // ELSEWHERE)]
     asked["mirrored"] = [mirrored(query) for query in asked["right"]]
+    return {
+        kind: [query if number % 2 else dimmed(query, number) for number, query in enumerate(queries)]
+        for kind, queries in asked.items()
+    }
+
+
+def dimmed(query: Query, seed: int) -> Query:
+    """The query as it is in less light: darker, blurred by a longer exposure, and noisier."""
+
+    def load() -> np.ndarray:
+        image_hw3 = cv2.GaussianBlur(query.load(), (0, 0), BLUR_PX).astype(np.float32) * DIMMED
+        noise_hw3 = np.random.default_rng(seed).normal(0, NOISE, image_hw3.shape)
+        return np.clip(np.rint(image_hw3 + noise_hw3), 0, 255).astype(np.uint8)
+
+    return replace(query, name=f"dimmed {query.name}", load=load, image_path=None)
+
+
+def collect(localizer: Localizer, asked: dict[str, list[Query]], seed: int = 0) -> Kinds:
+    """What speaks for the poses of all images; of a mirrored one, and of a place that is not mapped, none is right."""
 
     def seen(query: Query, known: bool):
         return query.load(), query.camera, query.T_true if known else None
@@ -126,11 +194,11 @@ def judge(model: ConfidenceModel, kinds: Kinds) -> dict[str, float]:
 
 BENCHMARK = Benchmark(
     name="localization-confidence",
-    summary="the weights of the localizer's confidence, fitted on rendered shops and rooms, and what they are worth in "
-    "one that was left out",
-    data=(),
-    needs="no data",
-    duration="20 minutes on 2 cores",
+    summary="the weights of the localizer's confidence, fitted on rendered shops and rooms, a house and an office, and "
+    "what they are worth in a place that was left out",
+    data=("house", "office"),
+    needs="house/ (walk_a/, walk_c/ with rgb/, K.txt, poses.txt), office/ (rgb/, K.txt, poses.txt)",
+    duration="30 minutes on 2 cores",
     metrics=METRICS,
     run=run,
 )

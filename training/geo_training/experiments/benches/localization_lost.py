@@ -157,9 +157,9 @@ def _dataset(part: StageCache, world: str, data_root: Path) -> Path:
     return root
 
 
-def queries_of(dataset: SceneDataset, sequence: str) -> list[Query]:
-    """The test frames of a sequence of a world, asked with their true poses."""
-    frames = [frame for frame in dataset.of_split("test") if frame.sequence == sequence]
+def queries_of(dataset: SceneDataset, sequence: str | None = None) -> list[Query]:
+    """The test frames of a world, or those of one of its sequences, asked with their true poses."""
+    frames = [frame for frame in dataset.of_split("test") if sequence in (None, frame.sequence)]
     poses = {frame.name: frame.T_world_camera for frame in frames if frame.T_world_camera is not None}
     cameras = {frame.name: dataset.camera(frame) for frame in frames}
     return dataset_queries(dataset, frames, poses, cameras)
