@@ -16,6 +16,7 @@ _FIELDS = ("share", "patchiness", "contradicted", "noise_scale", "landmarks")
 _SPEAKS_FOR = np.array([1, -1, -1, -1, 1])  # what each term means: a weight of the other sign is none
 _RIDGE = 1e-3
 RIGHT_M, RIGHT_RAD = 0.25, 0.17  # a pose is right where it is no farther off than this
+PRIOR_RIGHT = 0.8  # share of right poses, of those that a robot's images give: it is mostly where its map is
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def telling(frames: Sequence[Sequence[Witness]]) -> list[Witness]:
 def fit_confidence(
     evidence: Sequence[Evidence], right_n: np.ndarray, weight_n: np.ndarray | None = None
 ) -> ConfidenceModel:
-    """Logistic regression on N poses; right and wrong ones count the same in all, `weight_n` among themselves.
+    """Logistic regression on N poses; right and wrong ones count the same in all, `weight_n` among themselves. Then
+    right ones are taken for as frequent as PRIOR_RIGHT says.
 
     Raises ValueError unless there are both.
     """
@@ -85,5 +87,5 @@ def fit_confidence(
     bounds = [(0.0, None) if sign > 0 else (None, 0.0) for sign in _SPEAKS_FOR] + [(None, None)]
     found_6 = minimize(cost, np.zeros(6), jac=True, method="L-BFGS-B", bounds=bounds).x
     weights_5 = found_6[:5] / scale_5
-    offset = found_6[5] - weights_5 @ mean_5
+    offset = found_6[5] - weights_5 @ mean_5 + np.log(PRIOR_RIGHT / (1 - PRIOR_RIGHT))
     return ConfidenceModel(float(offset), **{name: float(w) for name, w in zip(_FIELDS, weights_5, strict=True)})

@@ -21,7 +21,7 @@ from geo_training.experiments.benches import localization_office as office
 from geo_training.experiments.benches import localization_pipeline as pipeline
 from geo_training.experiments.benches import lost_worlds
 from geo_training.experiments.benches.localization_lost import LANDMARKS, mirrored, queries_of
-from geo_training.localization.confidence import Witness, fit_confidence, telling, witnesses_of
+from geo_training.localization.confidence import PRIOR_RIGHT, Witness, fit_confidence, telling, witnesses_of
 
 RENDERED = (("shop", 5), ("shop", 6), ("room", 7), ("room", 8), ("room", 9), ("room", 10))
 # Of the house one walk is mapped and another asked; no other benchmark asks that one.
@@ -45,7 +45,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
 
     Each world is then judged by a fit on the others: `right_kept` is the share of images with a right pose for which
     one is believed at `min_confidence`, `wrong_called` that of images for which a wrong pose is; below and above a
-    confidence of one half, `share_right_...` is the share of right poses, where right and wrong ones count the same.
+    confidence of one half, `share_right_...` is the share of right poses, where four of five are right.
     """
     roots = {f"{kind}_{seed}": _rendered(stages.part(f"{kind}_{seed}"), kind, seed) for kind, seed in RENDERED}
     roots["house"] = _recorded(stages.part("house"), data_root / "house", _split_house)
@@ -172,7 +172,7 @@ def judge(model: ConfidenceModel, kinds: Kinds) -> dict[str, float]:
     poses = telling(frames)
     right_n = np.array([pose.right for pose in poses])
     sure_n = np.array([model.probability(pose.evidence) for pose in poses]) >= 0.5
-    weight_n = np.where(right_n, 1 / max(right_n.sum(), 1), 1 / max((~right_n).sum(), 1))
+    weight_n = np.where(right_n, PRIOR_RIGHT / max(right_n.sum(), 1), (1 - PRIOR_RIGHT) / max((~right_n).sum(), 1))
 
     def share_right(chosen_n: np.ndarray) -> float:
         return float(weight_n[chosen_n & right_n].sum() / weight_n[chosen_n].sum()) if chosen_n.any() else np.nan
