@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from geo_perception.calibration.fields import image_scale
+from geo_perception.calibration.joint import CameraTerm, JointCamera, JointOptions, solve_joint
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig, NetworkOutput
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
+from geo_perception.calibration.segments import find_segments
 from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, attitude_from_up
+from geo_perception.geometry import Camera, attitude_from_up, up_from_attitude
 from geo_perception.runtime import image
 from geo_perception.runtime.device import half_precision, pick_device
 from geo_perception.runtime.folding import fold_normalization
@@ -32,10 +34,12 @@ MAX_ASPECT = 3.0  # beyond, the ends of the longer side are not looked at
 
 @dataclass(frozen=True)
 class CalibratorOptions:
-    """What counts as calibrated: the largest standard deviations of an answer that is trusted."""
+    """What counts as calibrated: the largest standard deviations of an answer that is trusted. And what speaks."""
 
     max_sigma_focal: float = 0.4  # of the focal length itself
     max_sigma_rad: float = 0.2  # of pitch and of roll
+    lines: bool = True  # let the straight lines of an image refine what the network says
+    joint: JointOptions = field(default_factory=JointOptions)
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,21 @@ class Uncertainty:
     scale_3: tuple[float, float, float] = (1.0, 1.0, 1.0)
     floor_3: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
+    def calibrated(self, covariance_33: np.ndarray) -> np.ndarray:
+        return covariance_33 * np.outer(self.scale_3, self.scale_3) + np.diag(np.square(self.floor_3))
+
+    @classmethod
+    def of_header(cls, header: dict[str, Any]) -> Uncertainty:
+        """Raises KeyError or TypeError where it has none."""
+        return cls(tuple(header["scale_3"]), tuple(header["floor_3"]))
+
 
 class Calibrator:
     """Calibrates single images. Not safe to call from several threads at once.
 
     `fields` and `direct` say which of the network's answers the solver uses; both is the best (docs/calibration.md).
+    `uncertainty` is that of the network's answer, `lines_uncertainty` that of one that lines refined: without it lines
+    do not speak, since nobody could tell how far to believe them.
     """
 
     def __init__(
@@ -60,8 +74,10 @@ class Calibrator:
         device: str = "auto",
         options: CalibratorOptions | None = None,
         header: dict[str, Any] | None = None,
+        lines_uncertainty: Uncertainty | None = None,
     ):
         self.options, self.uncertainty = options or CalibratorOptions(), uncertainty or Uncertainty()
+        self.lines_uncertainty = lines_uncertainty
         self.header, self.size_bytes = header or {}, 0
         self.fields = self.direct = True
         self.device = pick_device(device)
@@ -82,11 +98,13 @@ class Calibrator:
         try:
             network = CalibrationNetwork(NetworkConfig(**header["network"]))
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
-            uncertainty = Uncertainty(*(tuple(header["uncertainty"][key]) for key in ("scale_3", "floor_3")))
+            uncertainty = Uncertainty.of_header(header["uncertainty"])
+            of_lines = header.get("lines_uncertainty")
+            lines_uncertainty = None if of_lines is None else Uncertainty.of_header(of_lines)
         except (InputError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} does not fit the calibration network ({reason}); make it again") from None
-        calibrator = cls(network, uncertainty, device, options, header)
+        calibrator = cls(network, uncertainty, device, options, header, lines_uncertainty)
         calibrator.size_bytes = path.stat().st_size
         return calibrator
 
@@ -101,7 +119,8 @@ class Calibrator:
             "kind": KIND,
             "format_version": FORMAT_VERSION,
             "network": self.network.config_dict(),
-            "uncertainty": {"scale_3": self.uncertainty.scale_3, "floor_3": self.uncertainty.floor_3},
+            "uncertainty": asdict(self.uncertainty),
+            "lines_uncertainty": None if self.lines_uncertainty is None else asdict(self.lines_uncertainty),
             **metadata,
         }
         save_weights(path, tensors, header)
@@ -125,13 +144,23 @@ class Calibrator:
         if problem := contrast_problem(view_hw3):
             return Calibration(CalibrationVerdict.NO_STRUCTURE, problem, width_px, height_px)
         prepared_s = time.perf_counter()
-        output = self.run(view_hw3)
-        solution = self.solve(output)
-        result = self._assess(solution, shrink, view_hw3.shape[:2], (width_px, height_px))
+        solution = self.solve(self.run(view_hw3))
+        scale = image_scale(*view_hw3.shape[:2]) / shrink
+        values_3, covariance_33 = camera_values(solution, self.uncertainty)
+        seen_s = time.perf_counter()
+        lines, known = 0, np.isfinite(values_3).all() and is_covariance(covariance_33)
+        if self.options.lines and self.lines_uncertainty is not None and known:
+            joint = self._with_lines(image_hw3, values_3, covariance_33, float(np.log(scale)))
+            if joint is not None:
+                values_3, covariance_33, lines = *joint_values(joint), round(joint.lines)
+                values_3[0] += np.log(image_scale(height_px, width_px) / scale)
+                covariance_33 = self.lines_uncertainty.calibrated(covariance_33)
+        result = self._assess(values_3, covariance_33, scale, (width_px, height_px), lines)
         finished_s = time.perf_counter()
         timings_s = {
             "prepare": prepared_s - started_s,
-            "network": finished_s - prepared_s,
+            "network": seen_s - prepared_s,
+            "lines": finished_s - seen_s,
             "total": finished_s - started_s,
         }
         return replace(result, timings_s=timings_s)
@@ -149,13 +178,28 @@ class Calibrator:
         seen = output.observations(self.network.correlation, self.fields, self.direct)
         return solve(seen, output.log_focal_b, output.up_b3)
 
-    def _assess(
-        self, solution: CameraSolution, shrink: float, view_hw: tuple[int, int], size_px: tuple[int, int]
-    ) -> Calibration:
-        values_3, covariance_33 = camera_values(solution, self.uncertainty)
+    def _with_lines(
+        self, image_hw3: np.ndarray, values_3: np.ndarray, covariance_33: np.ndarray, log_scale: float
+    ) -> JointCamera | None:
+        """What the lines of an image make of the network's answer, whose focal length is in units of `log_scale`; None
+        where there are too few of them."""
+        segments = find_segments(image_hw3)
+        if len(segments) < self.options.joint.min_segments:
+            return None
         log_focal, pitch_rad, roll_rad = values_3
-        focal_px = float(np.exp(log_focal) * image_scale(*view_hw) / shrink)
-        if not (np.isfinite(values_3).all() and np.isfinite(covariance_33).all() and np.diag(covariance_33).min() > 0):
+        log_focal = log_focal + log_scale - np.log(image_scale(*image_hw3.shape[:2]))
+        to_tangents_33 = np.linalg.inv(_to_angles(pitch_rad))
+        information_33 = np.linalg.inv(to_tangents_33 @ covariance_33 @ to_tangents_33.T)
+        up_3 = up_from_attitude(pitch_rad, roll_rad)
+        return solve_joint([CameraTerm(float(log_focal), up_3, information_33)], segments, self.options.joint)
+
+    def _assess(
+        self, values_3: np.ndarray, covariance_33: np.ndarray, scale: float, size_px: tuple[int, int], lines: int
+    ) -> Calibration:
+        """The result of (log focal in units of `scale`, pitch, roll) and their calibrated covariance."""
+        log_focal, pitch_rad, roll_rad = values_3
+        focal_px = float(np.exp(log_focal) * scale)
+        if not (np.isfinite(values_3).all() and is_covariance(covariance_33)):
             return Calibration(CalibrationVerdict.NO_STRUCTURE, "no camera fits what the image shows", *size_px)
         to_px = np.array([focal_px, 1.0, 1.0])
         covariance_33 = covariance_33 * np.outer(to_px, to_px)
@@ -171,7 +215,12 @@ class Calibrator:
             f"f {focal_px:.0f} +- {sigma_focal:.0f} px, pitch {pitch:.1f} +- {sigma_pitch:.1f}, "
             f"roll {roll:.1f} +- {sigma_roll:.1f} deg"
         )
-        return Calibration(verdict, detail, *size_px, focal_px, float(pitch_rad), float(roll_rad), covariance_33)
+        attitude_rad = float(pitch_rad), float(roll_rad)
+        return Calibration(verdict, detail, *size_px, focal_px, *attitude_rad, covariance_33, lines=lines)
+
+
+def is_covariance(covariance_33: np.ndarray) -> bool:
+    return bool(np.isfinite(covariance_33).all() and np.diag(covariance_33).min() > 0)
 
 
 def camera_values(solution: CameraSolution, uncertainty: Uncertainty) -> tuple[np.ndarray, np.ndarray]:
@@ -184,12 +233,25 @@ def camera_values(solution: CameraSolution, uncertainty: Uncertainty) -> tuple[n
         covariance_33 = np.linalg.inv(information_33)
     except np.linalg.LinAlgError:
         return values_3, np.full((3, 3), np.nan)
-    # The tangent directions are a roll, shortened by the pitch, and a pitch.
-    to_angles_33 = np.array([[1, 0, 0], [0, 0, 1], [0, 1 / max(np.cos(pitch_rad), 1e-3), 0]])
+    return values_3, uncertainty.calibrated(_of_angles(covariance_33, float(pitch_rad)))
+
+
+def joint_values(joint: JointCamera) -> tuple[np.ndarray, np.ndarray]:
+    """(log focal, pitch, roll) of a camera from all evidence, and their covariance (3, 3), not calibrated."""
+    pitch_rad, roll_rad = (float(angle) for angle in attitude_from_up(joint.up_3))
+    return np.array([joint.log_focal, pitch_rad, roll_rad]), _of_angles(joint.covariance_33, pitch_rad)
+
+
+def _of_angles(covariance_33: np.ndarray, pitch_rad: float) -> np.ndarray:
+    """The covariance of (log focal, pitch, roll) by that of log focal and the tangent directions."""
+    to_angles_33 = _to_angles(pitch_rad)
     covariance_33 = to_angles_33 @ covariance_33 @ to_angles_33.T
-    covariance_33 = (covariance_33 + covariance_33.T) / 2  # the information was in float32
-    covariance_33 = covariance_33 * np.outer(uncertainty.scale_3, uncertainty.scale_3)
-    return values_3, covariance_33 + np.diag(np.square(uncertainty.floor_3))
+    return (covariance_33 + covariance_33.T) / 2  # the information may have been in float32
+
+
+def _to_angles(pitch_rad: float) -> np.ndarray:
+    """The tangent directions are a roll, shortened by the pitch, and a pitch."""
+    return np.array([[1, 0, 0], [0, 0, 1], [0, 1 / max(np.cos(pitch_rad), 1e-3), 0]])
 
 
 def network_size(width_px: int, height_px: int) -> tuple[int, int]:

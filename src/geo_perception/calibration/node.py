@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, Imu
@@ -59,6 +60,8 @@ PARAMETERS = (
          Change.UNCONFIGURED),
     Spec("attitude_frame", "", "frame in the camera's housing with x forward, y left, z up (camera_link, say) that "
          "~/attitude is for; nothing: the optical frame, as named in the image", Change.UNCONFIGURED),
+    Spec("use_lines", True, "let the straight lines of an image refine what the network says; weights that do not say "
+         "how far to believe lines leave them out"),
     Spec("use_turns", True, "also measure the focal length by geometry, wherever the camera turns without moving far"),
     *FUSION_PARAMETERS,
     Spec("disagreement_sigma", 3.0, "the driver's focal length is doubted when it is further off than so many standard "
@@ -125,6 +128,7 @@ class CalibrationNode(PerceptionNode):
             "fusion": "none" if fused is None else fused.detail,
             "images fused": "0" if fused is None else str(fused.frames),
             "images left out as outliers": str(self._outliers),
+            "lines of the last image": str(self._lines),
             "turns measured": str(self._turns_measured),
             "restarts": str(self._restarts),
             "last restart": self._last_restart or "none",
@@ -133,6 +137,7 @@ class CalibrationNode(PerceptionNode):
         }
 
     def compute(self, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Calibration:
+        self._calibrator.options = replace(self._calibrator.options, lines=self.value("use_lines"))
         return self._calibrator.estimate(image_hw3)
 
     def publish(self, result: Calibration, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Outcome:
@@ -170,7 +175,7 @@ class CalibrationNode(PerceptionNode):
             turn = self._turns.update(image_hw3) if self.value("use_turns") else None
             fused = self._fusion.update(result, frame.stamp_ns * 1e-9, ncc, turn)
             self._turns_measured += turn is not None
-            self._fused = fused
+            self._fused, self._lines = fused, result.lines
             self._outliers += result.trusted and not fused.used
             if fused.event:
                 self._restarts, self._last_restart = self._restarts + 1, fused.event
@@ -180,7 +185,7 @@ class CalibrationNode(PerceptionNode):
         self._fusion.reset()
         self._view.reset()
         self._turns.reset()
-        self._turns_measured = 0
+        self._turns_measured = self._lines = 0
         self._fused: FusedCalibration | None = None
         self._outliers = self._restarts = 0
         self._last_restart = self._driver = ""

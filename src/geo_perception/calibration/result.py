@@ -35,6 +35,7 @@ class Calibration:
     pitch_rad: float = float("nan")
     roll_rad: float = float("nan")
     covariance_33: np.ndarray | None = None
+    lines: int = 0  # straight lines of the image that speak for it, about
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -77,7 +77,7 @@ def test_the_answer_is_whole(calibrator, photo_hw3):
     assert np.isfinite([answer.focal_px, answer.pitch_rad, answer.roll_rad]).all()
     np.testing.assert_allclose(answer.covariance_33, answer.covariance_33.T, rtol=1e-4)
     assert (np.linalg.eigvalsh(answer.covariance_33) > 0).all()
-    assert set(answer.timings_s) == {"prepare", "network", "total"}
+    assert set(answer.timings_s) == {"prepare", "network", "lines", "total"}
     assert "px, pitch" in answer.detail
 
 

@@ -89,4 +89,26 @@ def validation_summary(metrics: dict[str, float]) -> str:
     return summary + f"vertical field of view {vfov_deg:.2f} degrees"
 
 
+@app.command("lines")
+def lines(
+    weights: Annotated[str, typer.Argument(help="Weights, or `reference`.", metavar="WEIGHTS")],
+    out: Annotated[Path, typer.Option("--out", help="The weights file to write.", metavar="WEIGHTS.safetensors")],
+    panoramas: Annotated[Path, typer.Option("--panoramas", help="Folder of equirectangular panoramas.")],
+    device: DeviceOverride = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Fit how far an answer is to be believed that the straight lines of an image refined, and write the weights with
+    it. `fit` does so, too; this is for weights that were trained before lines spoke.
+
+    The crops are those of the panoramas that the weights name as their validation. All else stays as it is.
+
+    Example: `geo-train calibration lines old.safetensors --panoramas panoramas --out new.safetensors`
+    """
+    from geo_training.calibration.lines import fit_lines  # torch: seconds
+
+    crops, uncertainty = fit_lines(_weights(weights), out, panoramas, device or "auto", overwrite)
+    scales, floors = ([f"{value:.3g}" for value in values] for values in (uncertainty.scale_3, uncertainty.floor_3))
+    say(f"{out}: of {crops} crops; log focal, pitch, roll: times {', '.join(scales)}; at least {', '.join(floors)}")
+
+
 app.command("crops")(crops_command)

@@ -21,6 +21,7 @@ from geo_training.calibration.data.stream import CropBatch, CropSources, CropStr
 from geo_training.calibration.losses import calibration_losses, distillation_loss
 from geo_training.calibration.uncertainty import (
     ValidationCrop,
+    fit_lines_uncertainty,
     fit_uncertainty,
     validation_crops,
     validation_errors,
@@ -122,6 +123,8 @@ class CalibrationTask:
         errors = self.errors(result.network)
         metrics = {"train_s": result.seconds, "skipped_steps": result.skipped_steps, **validation_metrics(errors)}
         calibrator = Calibrator(result.network, fit_uncertainty(errors), device=str(self.device))
+        whole = validation_crops(self.split.validation, self.config, whole=True)
+        calibrator.lines_uncertainty = fit_lines_uncertainty(calibrator, whole)
         calibrator.save(out, _header(self.config, self.split, self.sources, metrics))
         return metrics | {"weights_bytes": out.stat().st_size}
 

@@ -19,6 +19,7 @@ from geo_training.engine.uncertainty import fit_scale_and_floor
 # Validation knows only a few places; others err more. A margin on the standard deviations, by the statistics of so few
 # panoramas rather than by any test: the scatter between panoramas of a robust spread is about a fifth.
 NEW_PLACE_MARGIN = 1.15
+_FEWEST = 30  # crops that tell an uncertainty
 _LEVELS = np.array([0.5, 0.7, 0.8, 0.9])
 _SCALES = np.geomspace(0.1, 10, 81)  # of the standard deviations
 _FLOOR_SHARES = np.array([0.0, 0.15, 0.3, 0.5, 0.7, 0.9])  # of the median error
@@ -26,7 +27,7 @@ _FLOOR_SHARES = np.array([0.0, 0.15, 0.3, 0.5, 0.7, 0.9])  # of the median error
 
 @dataclass(frozen=True)
 class ValidationCrop:
-    """A crop as the network sees it."""
+    """A crop, as the network sees it or whole."""
 
     image_hw3: np.ndarray
     spec: CropSpec
@@ -42,10 +43,13 @@ class ValidationErrors:
     vfov_error_n: np.ndarray
 
 
-def validation_crops(panoramas: Sequence[Panorama], config: CalibrationTrainingConfig) -> list[ValidationCrop]:
-    """`validation_crops` of the config, as many of each panorama, drawn by its seed."""
+def validation_crops(
+    panoramas: Sequence[Panorama], config: CalibrationTrainingConfig, whole: bool = False
+) -> list[ValidationCrop]:
+    """`validation_crops` of the config, as many of each panorama, drawn by its seed; `whole` ones in the sizes of the
+    config, others in those at which the network looks at these."""
     rng = np.random.default_rng([config.seed, 99])
-    sizes_px = [network_size(*size) for size in config.crops.sizes_px]
+    sizes_px = [size if whole else network_size(*size) for size in config.crops.sizes_px]
     crops = []
     for number in range(config.validation_crops):
         panorama = panoramas[number % len(panoramas)]
@@ -67,6 +71,30 @@ def validation_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -
         sigmas.append(np.sqrt(np.diag(covariance_33)))
         vfov_errors.append(float(fov_rad(spec.height_px, np.exp(values_3[0]) * scale)) - spec.vfov_rad)
     return ValidationErrors(np.array(errors), np.array(sigmas), np.array(vfov_errors))
+
+
+def lines_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -> ValidationErrors:
+    """Runs the whole calibrator, lines included, on whole crops; errors of those for which lines speak."""
+    plain = Calibrator(
+        calibrator.network, calibrator.uncertainty, str(calibrator.device), calibrator.options,
+        lines_uncertainty=Uncertainty(),
+    )  # fmt: skip
+    errors, sigmas, vfov_errors = [], [], []
+    for crop in crops:
+        spec, answer = crop.spec, plain.estimate(crop.image_hw3)
+        if not answer.lines or answer.covariance_33 is None:
+            continue
+        attitude_2 = answer.pitch_rad - spec.pitch_rad, float(wrap_rad(answer.roll_rad - spec.roll_rad))
+        errors.append([np.log(answer.focal_px / spec.focal_px), *attitude_2])
+        sigmas.append([answer.sigma_focal_px / answer.focal_px, answer.sigma_pitch_rad, answer.sigma_roll_rad])
+        vfov_errors.append(answer.vfov_rad - spec.vfov_rad)
+    return ValidationErrors(np.reshape(errors, (-1, 3)), np.reshape(sigmas, (-1, 3)), np.array(vfov_errors))
+
+
+def fit_lines_uncertainty(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -> Uncertainty | None:
+    """That of answers that lines refined, on whole crops; None where too few show lines to tell."""
+    errors = lines_errors(calibrator, crops)
+    return fit_uncertainty(errors) if len(errors.error_n3) >= _FEWEST else None
 
 
 def validation_metrics(errors: ValidationErrors) -> dict[str, float]:
