@@ -84,3 +84,37 @@ def test_weights_of_before_lines_are_taken_and_broken_ones_refused(weights, tmp_
     save_weights(tmp_path / "bad.safetensors", tensors, header | {"lines_uncertainty": {"scale_3": [1, 1, 1]}})
     with pytest.raises(InputError, match="does not fit the calibration network"):
         Calibrator.load(tmp_path / "bad.safetensors", "cpu")
+
+
+def odd_images() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:480, :640]
+    spiral = 40 * np.hypot(rows - 240, columns - 320) / 100 - np.arctan2(rows - 240, columns - 320)
+    letters = np.full((480, 640), 240, np.uint8)
+    for row in range(20, 480, 24):
+        cv2.putText(letters, "the quick brown fox jumps over", (5, row), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 10, 2)
+    grey = {
+        "stripes": (columns // 20 % 2) * 200,
+        "a chessboard": ((columns // 40 + rows // 40) % 2) * 200,
+        "a spiral": 127 + 100 * np.sin(spiral),
+        "noise": rng.integers(0, 255, (480, 640)),
+        "text": letters,
+        "20 to 1": (np.mgrid[:64, :1280][1] // 10 % 2) * 200,
+        "one pixel": np.full((1, 1), 90),
+        "one row": np.arange(640)[None] % 256,
+    }
+    return {name: np.repeat(np.asarray(image)[..., None], 3, 2).astype(np.uint8) for name, image in grey.items()}
+
+
+@pytest.mark.parametrize("name", odd_images())
+def test_odd_images_get_a_verdict_and_no_certainty_beyond_the_floors(calibrator, name):
+    answer = calibrator.estimate(odd_images()[name])
+    if answer.covariance_33 is None:
+        assert not answer.trusted
+        return
+    assert np.isfinite([answer.focal_px, answer.pitch_rad, answer.roll_rad]).all()
+    assert (np.linalg.eigvalsh(answer.covariance_33) > 0).all()
+    floors_3 = calibrator.lines_uncertainty.floor_3
+    assert answer.sigma_focal_px >= floors_3[0] * answer.focal_px
+    assert answer.sigma_pitch_rad >= floors_3[1]
+    assert answer.sigma_roll_rad >= floors_3[2]
