@@ -348,9 +348,11 @@ def _products(wanted_md: torch.Tensor, fine_nd: torch.Tensor, cells_mk: torch.Te
     """Products (M, K) of each row of `wanted_md` with K rows of `fine_nd`."""
     if fine_nd.device.type != "cpu":
         return torch.bmm(fine_nd[cells_mk], wanted_md[:, :, None])[:, :, 0]
+    M, K = cells_mk.shape
+    if len(fine_nd) <= K:  # a window as large as the map
+        return (wanted_md @ fine_nd.T).gather(1, cells_mk)
     # On a processor most of that would be the copying of rows: as entries of a sparse matrix they are read in place,
     # which takes a tenth of the time.
-    M, K = cells_mk.shape
     start_m = torch.arange(0, (M + 1) * K, K)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)

@@ -263,10 +263,11 @@ def test_few_points_are_drawn_from_a_part_of_them_and_from_all_where_that_shows_
     assert len(more) == len(part) + 1
 
 
-def test_products_with_rows_of_a_map_are_those_of_matrices_also_where_a_row_comes_twice():
+@pytest.mark.parametrize(("count", "rows", "window"), [(5, 40, 9), (5, 40, 39), (5, 40, 40), (5, 12, 49), (0, 40, 9)])
+def test_products_with_rows_of_a_map_are_those_of_matrices_also_where_a_row_comes_twice(count, rows, window):
     generator = torch.Generator().manual_seed(0)
-    wanted_md, fine_nd = torch.randn(5, 8, generator=generator), torch.randn(40, 8, generator=generator)
-    cells_mk = torch.randint(0, 40, (5, 9), generator=generator)
-    cells_mk[2] = 7
+    wanted_md, fine_nd = torch.randn(count, 8, generator=generator), torch.randn(rows, 8, generator=generator)
+    cells_mk = torch.randint(0, rows, (count, window), generator=generator)
+    cells_mk[2:3] = 7
     expected_mk = (wanted_md @ fine_nd.T).gather(1, cells_mk)
     torch.testing.assert_close(second_look._products(wanted_md, fine_nd, cells_mk), expected_mk)
