@@ -51,6 +51,7 @@ class Uncertainty:
     floor_3: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def calibrated(self, covariance_33: np.ndarray) -> np.ndarray:
+        """The true covariance (3, 3) by the solver's."""
         return covariance_33 * np.outer(self.scale_3, self.scale_3) + np.diag(np.square(self.floor_3))
 
     @classmethod
@@ -144,18 +145,18 @@ class Calibrator:
         if problem := contrast_problem(view_hw3):
             return Calibration(CalibrationVerdict.NO_STRUCTURE, problem, width_px, height_px)
         prepared_s = time.perf_counter()
-        solution = self.solve(self.run(view_hw3))
-        scale = image_scale(*view_hw3.shape[:2]) / shrink
-        values_3, covariance_33 = camera_values(solution, self.uncertainty)
+        values_3, covariance_33 = camera_values(self.solve(self.run(view_hw3)), self.uncertainty)
+        # From the units of the view to those of the image.
+        values_3[0] += np.log(image_scale(*view_hw3.shape[:2]) / shrink / image_scale(height_px, width_px))
         seen_s = time.perf_counter()
         lines, known = 0, np.isfinite(values_3).all() and is_covariance(covariance_33)
         if self.options.lines and self.lines_uncertainty is not None and known:
-            joint = self._with_lines(image_hw3, values_3, covariance_33, float(np.log(scale)))
-            if joint is not None:
-                values_3, covariance_33, lines = *joint_values(joint), round(joint.lines)
-                values_3[0] += np.log(image_scale(height_px, width_px) / scale)
+            joint = self._with_lines(image_hw3, values_3, covariance_33)
+            lines = 0 if joint is None else round(joint.lines)
+            if joint is not None and lines:  # else the answer stays the network's, with its own certainty
+                values_3, covariance_33 = joint_values(joint)
                 covariance_33 = self.lines_uncertainty.calibrated(covariance_33)
-        result = self._assess(values_3, covariance_33, scale, (width_px, height_px), lines)
+        result = self._assess(values_3, covariance_33, (width_px, height_px), lines)
         finished_s = time.perf_counter()
         timings_s = {
             "prepare": prepared_s - started_s,
@@ -178,27 +179,25 @@ class Calibrator:
         seen = output.observations(self.network.correlation, self.fields, self.direct)
         return solve(seen, output.log_focal_b, output.up_b3)
 
-    def _with_lines(
-        self, image_hw3: np.ndarray, values_3: np.ndarray, covariance_33: np.ndarray, log_scale: float
-    ) -> JointCamera | None:
-        """What the lines of an image make of the network's answer, whose focal length is in units of `log_scale`; None
-        where there are too few of them."""
+    def _with_lines(self, image_hw3: np.ndarray, values_3: np.ndarray, covariance_33: np.ndarray) -> JointCamera | None:
+        """What the lines of an image make of the network's answer (log focal in units of the image's scale, pitch,
+        roll); None where there are too few of them."""
         segments = find_segments(image_hw3)
         if len(segments) < self.options.joint.min_segments:
             return None
         log_focal, pitch_rad, roll_rad = values_3
-        log_focal = log_focal + log_scale - np.log(image_scale(*image_hw3.shape[:2]))
         to_tangents_33 = np.linalg.inv(_to_angles(pitch_rad))
         information_33 = np.linalg.inv(to_tangents_33 @ covariance_33 @ to_tangents_33.T)
         up_3 = up_from_attitude(pitch_rad, roll_rad)
         return solve_joint([CameraTerm(float(log_focal), up_3, information_33)], segments, self.options.joint)
 
     def _assess(
-        self, values_3: np.ndarray, covariance_33: np.ndarray, scale: float, size_px: tuple[int, int], lines: int
+        self, values_3: np.ndarray, covariance_33: np.ndarray, size_px: tuple[int, int], lines: int
     ) -> Calibration:
-        """The result of (log focal in units of `scale`, pitch, roll) and their calibrated covariance."""
+        """The result of (log focal in units of the image's scale, pitch, roll) and their calibrated covariance, for an
+        image of this width and height."""
         log_focal, pitch_rad, roll_rad = values_3
-        focal_px = float(np.exp(log_focal) * scale)
+        focal_px = float(np.exp(log_focal) * image_scale(*reversed(size_px)))
         if not (np.isfinite(values_3).all() and is_covariance(covariance_33)):
             return Calibration(CalibrationVerdict.NO_STRUCTURE, "no camera fits what the image shows", *size_px)
         to_px = np.array([focal_px, 1.0, 1.0])
@@ -220,6 +219,7 @@ class Calibrator:
 
 
 def is_covariance(covariance_33: np.ndarray) -> bool:
+    """Whether these are numbers, with positive variances."""
     return bool(np.isfinite(covariance_33).all() and np.diag(covariance_33).min() > 0)
 
 

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from geo_perception.calibration.fields import tangent_basis
 from geo_perception.calibration.segments import Segments
 from geo_perception.calibration.solve import MAX_LOG_FOCAL, MIN_LOG_FOCAL
 from geo_perception.geometry import so3_exp
@@ -53,16 +55,6 @@ class CameraTerm:
     up_3: np.ndarray
     information_33: np.ndarray
 
-    @classmethod
-    def of_focal(cls, log_focal: float, sigma: float) -> CameraTerm:
-        """A focal length with the standard deviation of its logarithm, of any attitude."""
-        return cls(log_focal, np.array([0.0, -1.0, 0.0]), np.diag([sigma**-2.0, 0.0, 0.0]))
-
-    @classmethod
-    def of_up(cls, up_3: np.ndarray, sigma_rad: float) -> CameraTerm:
-        """An attitude, of any focal length."""
-        return cls(0.0, np.asarray(up_3, np.float64), np.diag([0.0, sigma_rad**-2.0, sigma_rad**-2.0]))
-
 
 @dataclass(frozen=True)
 class JointCamera:
@@ -73,7 +65,6 @@ class JointCamera:
     frame_33: np.ndarray
     covariance_33: np.ndarray
     belongs_3s: np.ndarray
-    cost: float
 
     @property
     def up_3(self) -> np.ndarray:
@@ -103,10 +94,7 @@ def solve_joint(terms: Sequence[CameraTerm], segments: Segments, options: JointO
 
 def tangents(up_3: np.ndarray) -> np.ndarray:
     """(3, 2): `fields.tangent_basis` of one vector."""
-    x, y, _ = up_3
-    level = np.hypot(x, y)
-    first_3 = np.array([y / level, -x / level, 0.0]) if level > 1e-6 else np.array([1.0, 0.0, 0.0])
-    return np.stack([first_3, np.cross(first_3, up_3)], axis=1)
+    return tangent_basis(torch.from_numpy(np.asarray(up_3, np.float64))[None])[0].numpy()
 
 
 class _Problem:
@@ -131,10 +119,10 @@ class _Problem:
         covariance_33 = self._covariance(best, basis_32)
         # A rival that is nearly as likely makes the answer less certain by how far off it is.
         likely_k = np.exp((min(costs) - np.array(costs)) / 2)
-        off_k3 = np.array([_off(CameraTerm(best.log_focal, best.frame_33[UP], np.eye(3)), basis_32, s) for s in states])
+        off_k3 = np.array([_off(state, best.log_focal, best.frame_33[UP], basis_32) for state in states])
         covariance_33 = covariance_33 + (off_k3.T * (likely_k / likely_k.sum())) @ off_k3
         belongs_3s = self.normal_equations(best, 1.0)[2]
-        return JointCamera(best.log_focal, best.frame_33, covariance_33, belongs_3s, min(costs))
+        return JointCamera(best.log_focal, best.frame_33, covariance_33, belongs_3s)
 
     def _covariance(self, state: _State, basis_32: np.ndarray) -> np.ndarray:
         """Of log focal and of up along a basis."""
@@ -146,7 +134,8 @@ class _Problem:
     def _frames(self, start: CameraTerm) -> list[np.ndarray]:
         """Frames to begin from: those turns about the vertical that lines speak more for than for their neighbours."""
         yaw_k = np.arange(_YAWS) * (np.pi / 2 / _YAWS)
-        frames = [_frame(start.up_3, yaw) for yaw in yaw_k]
+        first_k3 = np.stack([np.cos(yaw_k), np.sin(yaw_k)], axis=1) @ self._bases[0].T
+        frames = [np.stack([start.up_3, first_3, np.cross(start.up_3, first_3)]) for first_3 in first_k3]
         if len(self.segments) < self.options.min_segments:
             return frames[:1]
         wide = 0.7 * self.options.widenings[0]
@@ -188,7 +177,7 @@ class _Problem:
         """Twice the negative logarithm of the posterior, but for a constant."""
         cost = float(state.leaning_5 @ (self._leaning_information_5 * state.leaning_5))
         for term, basis_32 in zip(self.terms, self._bases, strict=True):
-            off_3 = _off(term, basis_32, state)
+            off_3 = _off(state, term.log_focal, term.up_3, basis_32)
             cost += float(off_3 @ term.information_33 @ off_3)
         odds_3s = self._odds(*self._angles(state)[:2], widening)
         return cost - 2 * self.options.weight * float(np.log1p(odds_3s.sum(axis=0)).sum())
@@ -233,7 +222,7 @@ class _Problem:
             by_camera_34 = _by_camera(state.frame_33[UP], basis_32)
             weighted_43 = by_camera_34.T @ term.information_33
             information_99[:4, :4] += weighted_43 @ by_camera_34
-            gradient_9[:4] += weighted_43 @ _off(term, basis_32, state)
+            gradient_9[:4] += weighted_43 @ _off(state, term.log_focal, term.up_3, basis_32)
         return information_99, gradient_9
 
     def _angles(self, state: _State):
@@ -256,13 +245,9 @@ class _Problem:
         return np.where(far_3s > 2 * self.segments.half_length_s, odds_3s, 0.0)
 
 
-def _frame(up_3: np.ndarray, yaw_rad: float) -> np.ndarray:
-    first_3 = tangents(up_3) @ [np.cos(yaw_rad), np.sin(yaw_rad)]
-    return np.stack([up_3, first_3, np.cross(up_3, first_3)])
-
-
-def _off(term: CameraTerm, basis_32: np.ndarray, state: _State) -> np.ndarray:
-    return np.append(state.log_focal - term.log_focal, basis_32.T @ (state.frame_33[UP] - term.up_3))
+def _off(state: _State, log_focal: float, up_3: np.ndarray, basis_32: np.ndarray) -> np.ndarray:
+    """How far a state is (log focal, and up along a basis) from a camera."""
+    return np.append(state.log_focal - log_focal, basis_32.T @ (state.frame_33[UP] - up_3))
 
 
 def _by_camera(up_3: np.ndarray, basis_32: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ from geo_perception.localization.keypoints import KeypointDetector, snap_to_keyp
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, solve_pose
 
+# Said once by torch; what is used of it here is compared with products of matrices by a test.
+warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
 # Most matches are right, so few samples are enough.
 _SEARCH = PoseOptions(ranked_iterations=50, min_iterations=100, max_iterations=1000)
 _ANYWHERE = PoseOptions(ranked_iterations=200, min_iterations=500, max_iterations=5000)
@@ -354,11 +356,9 @@ def _products(wanted_md: torch.Tensor, fine_nd: torch.Tensor, cells_mk: torch.Te
     # On a processor most of that would be the copying of rows: as entries of a sparse matrix they are read in place,
     # which takes a tenth of the time.
     start_m = torch.arange(0, (M + 1) * K, K)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
-        entries = torch.sparse_csr_tensor(
-            start_m, cells_mk.flatten(), torch.zeros(M * K), (M, len(fine_nd)), check_invariants=False
-        )
+    entries = torch.sparse_csr_tensor(
+        start_m, cells_mk.flatten(), torch.zeros(M * K), (M, len(fine_nd)), check_invariants=False
+    )
     return torch.sparse.sampled_addmm(entries, wanted_md, fine_nd.T, beta=0.0).values().view(M, K)
 
 

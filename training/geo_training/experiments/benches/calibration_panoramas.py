@@ -45,12 +45,11 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     unseen = evaluate_calibrator(
         calibrator, crops, title, metadata, {"crops": ROBOT_DISTRIBUTION.model_dump(mode="json")}
     )
+    office = evaluate_calibrator(calibrator, photographs(frames, OFFICE))
+    cut = evaluate_calibrator(calibrator, photographs([centred(frame) for frame in frames], OFFICE))
     calibrator.options = replace(calibrator.options, lines=False)
     network = evaluate_calibrator(calibrator, crops).metrics
     network_office = evaluate_calibrator(calibrator, photographs(frames, OFFICE)).metrics
-    calibrator.options = replace(calibrator.options, lines=True)
-    office = evaluate_calibrator(calibrator, photographs(frames, OFFICE))
-    cut = evaluate_calibrator(calibrator, photographs([centred(frame) for frame in frames], OFFICE))
     # The page is about the crops; the office stands beside them in its table.
     evaluation = replace(unseen, by_domain={**unseen.by_domain, OFFICE: office.metrics})
     config = {

@@ -82,7 +82,7 @@ def _recorded(part: StageCache, source: Path, split) -> Path:
 
 
 def _split_house(frames: Iterable[Frame]) -> list[Frame]:
-    """One walk is mapped, of another each third frame asked, as the sequence `right`; others take no part."""
+    """One walk is mapped, of another each third frame asked; others take no part."""
     mapped = [replace(frame, split="train") for frame in frames if frame.sequence == HOUSE_MAPPED]
     asked = [frame for frame in frames if frame.sequence == HOUSE_ASKED]
     asked = [replace(frame, split="test" if number % HOUSE_EACH == 0 else "val") for number, frame in enumerate(asked)]
