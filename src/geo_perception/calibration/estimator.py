@@ -20,7 +20,7 @@ from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, attitude_from_up, up_from_attitude
 from geo_perception.runtime import image
-from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.device import half_autocast, pick_device
 from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.image import Resampler, contrast_problem, image_problem
 from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
@@ -82,7 +82,6 @@ class Calibrator:
         self.header, self.size_bytes = header or {}, 0
         self.fields = self.direct = True
         self.device = pick_device(device)
-        self._half = half_precision(self.device)
         self.network = network.to(self.device).eval()
         self._folded = fold_normalization(self.network)  # of the weights as they are now
 
@@ -170,7 +169,7 @@ class Calibrator:
     def run(self, view_hw3: np.ndarray) -> NetworkOutput:
         """What the network says of an image (RGB uint8) whose sides are multiples of 32 pixels."""
         image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
-        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+        with half_autocast(self.device):
             return self._folded(image_b3hw.float().contiguous())
 
     @torch.inference_mode()

@@ -15,7 +15,7 @@ from geo_perception.depth.network import DepthNetwork, make_depth_network
 from geo_perception.depth.result import DepthVerdict, RelativeDepth
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.device import half_autocast, pick_device
 from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.image import Resampler, contrast_problem, image_problem, network_size, resized
 from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
@@ -48,7 +48,6 @@ class DepthEstimator:
         self.area_px, self.sigma_scale = area_px, sigma_scale
         self.header, self.size_bytes = header or {}, 0
         self.device = pick_device(device)
-        self._half = half_precision(self.device)
         self.network = network.to(self.device).eval()
         self._folded = fold_normalization(self.network)  # of the weights as they are now
         self._resamplers: dict[tuple[Camera, Camera], Resampler] = {}
@@ -141,7 +140,7 @@ class DepthEstimator:
     def _run(self, view_hw3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Depth and the scale of its logarithm's error, float32 (H, W)."""
         image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
-        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+        with half_autocast(self.device):
             output = self._folded(image_b3hw.float().div(255).contiguous(memory_format=torch.channels_last))
         depth_hw = (1 / output.disparity[0][0, 0].float()).cpu().numpy()
         if output.log_sigma_b1hw is None or self.sigma_scale is None:

@@ -27,7 +27,8 @@ from geo_perception.localization.second_look import (
     SecondLook,
     SecondLookOptions,
 )
-from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.device import half_autocast, pick_device
+from geo_perception.runtime.features import FrozenFeatures
 from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.image import Resampler, image_problem
 
@@ -89,11 +90,9 @@ class Localizer:
         self.scene = scene
         self.options = options or LocalizerOptions()
         self.device = pick_device(device)
-        self._half = half_precision(self.device)
-        # Copies: the scene keeps the weights that it is saved with. Channels last, as images come: that is faster.
-        layout = torch.channels_last
-        self._backbone = fold_normalization(scene.backbone).to(self.device).to(memory_format=layout)
-        self._head = fold_normalization(scene.head).to(self.device).to(memory_format=layout)
+        self._features = FrozenFeatures(scene.backbone, self.device)
+        # A copy: the scene keeps the weights that it is saved with.
+        self._head = fold_normalization(scene.head).to(self.device).to(memory_format=torch.channels_last)
         self._resamplers: dict[tuple[Camera, int], Resampler] = {}
         self._search = None
         if scene.points is not None and self.options.second_look:
@@ -207,13 +206,8 @@ class Localizer:
             self._resamplers[camera, level] = Resampler(camera, target)
         return self._resamplers[camera, level]
 
-    def _features(self, view_hw3: np.ndarray) -> list[torch.Tensor]:
-        image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None].float()
-        with self._autocast():
-            return self._backbone(image_b3hw)
-
     def _find(self, features: list[torch.Tensor]) -> Peaks:
-        with self._autocast():
+        with half_autocast(self.device):
             maps = self._head(features)
         return self._head.find(maps)
 
@@ -225,9 +219,6 @@ class Localizer:
         if level:
             pixels_l2 = camera.project(own.bearings(pixels_l2))
         return _Detected(pixels_l2, score_l, camera, camera.fx_px / own.fx_px)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None)
 
     def _seen(self, found: _Detected, chosen_l: np.ndarray, camera: Camera) -> _Seen:
         """The chosen ones of the landmarks found, best first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -37,6 +38,13 @@ def half_precision(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _has_bf16_units() else None
 
 
+def half_autocast(device: torch.device, wanted: bool = True) -> torch.autocast:
+    """Computes in half precision on `device` where that is faster and accurate enough, and where it is `wanted`."""
+    half = half_precision(device) if wanted else None
+    return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
+
+
+@cache
 def _has_bf16_units() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text()

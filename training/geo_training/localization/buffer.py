@@ -14,8 +14,7 @@ import psutil
 import torch
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.backbone import Backbone
-from geo_perception.runtime.device import half_precision
+from geo_perception.runtime.features import FrozenFeatures
 from geo_training.engine.whole_batch import own_rows, world
 from geo_training.localization.views import View
 from geo_training.storage.output_file import check_room
@@ -65,12 +64,11 @@ class FeatureBuffer:
     processes cannot share a batch evenly, or when `place` has no room.
     """
 
-    def __init__(self, backbone: Backbone, make_view: ViewMaker, sizes_px: Sequence[tuple[int, int]], views: int,
+    def __init__(self, features: FrozenFeatures, make_view: ViewMaker, sizes_px: Sequence[tuple[int, int]], views: int,
                  batch: int, budget_bytes: int, refresh: float, device: torch.device, seed: int,
                  place: Place = "auto"):  # fmt: skip
-        self._backbone, self._make_view, self._sizes_px = backbone.to(device), make_view, sizes_px
+        self._features, self._make_view, self._sizes_px = features, make_view, sizes_px
         self._batch, self._refresh, self._device, self._seed = batch, refresh, device, seed
-        self._half = half_precision(device)
         self._shapes = {size_px: self._shapes_of(size_px) for size_px in sorted(set(sizes_px))}
         self.bytes_a_view = sum(self._slot_bytes(frame) for frame in range(len(sizes_px)))
         if budget_bytes < self.bytes_a_view:
@@ -142,12 +140,6 @@ class FeatureBuffer:
         beside = self._storage.device
         pixels_l2 = torch.from_numpy(np.nan_to_num(view.pixels_l2, nan=-1e4).astype(np.float32)).to(beside)
         self._slots[number] = _Slot(generation, kept, pixels_l2, torch.from_numpy(view.state_l).to(beside))
-
-    @torch.no_grad()
-    def _features(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
-        image_b3hw = torch.from_numpy(image_hw3).to(self._device).permute(2, 0, 1)[None].float().contiguous()
-        with torch.autocast(self._device.type, self._half or torch.bfloat16, enabled=self._half is not None):
-            return self._backbone(image_b3hw)
 
     def _shapes_of(self, size_px: tuple[int, int]) -> list[torch.Size]:
         """Those of the features of a view."""

@@ -21,7 +21,8 @@ from geo_perception.localization.places import group_views
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.localization.second_look import LevelView, PointSearch
 from geo_perception.runtime.backbone import create_backbone
-from geo_perception.runtime.device import half_precision
+from geo_perception.runtime.device import half_autocast
+from geo_perception.runtime.features import FrozenFeatures
 from geo_perception.runtime.image import Resampler
 from geo_training.console import say, track, warn
 from geo_training.datasets.scene import camera_to_dict
@@ -47,8 +48,9 @@ from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import SEEN
 from geo_training.storage.fingerprints import digest_of
 
-TRAINING_VERSION = 4  # of what is learned from a dataset; a checkpoint of another is not gone on from
-_CALIBRATION_VIEWS = 4  # the plain view of a held-out frame, and augmented ones
+TRAINING_VERSION = 5  # of what is learned from a dataset; a checkpoint of another is not gone on from
+_CALIBRATION_VIEWS = 4
+_SECONDS_VIEWS, _SECONDS_HELD_OUT = 2, 32  # of a scene in seconds: it has no time for more
 _NOT_VISIBLE_VIEWS = 48  # of which the closed form takes the landmarks' "not visible"
 
 
@@ -69,16 +71,21 @@ class HeadTask:
         self.loss_weights = {"seen": 1.0, "unseen": config.negative_weight}
         if self.network.has_fine:
             self.loss_weights["fine"] = 1.0
+        self._features = FrozenFeatures(backbone, device)
         self.options = LocalizerOptions()
         self.start: LandmarkHead | None = None  # the closed form alone: a fine map that has learned nothing misleads
         self._points: MapPointBuilder | None = None
         self.start_s = self.buffer_s = 0.0  # that the closed form and the buffer took
+        # Of a frame: the plain view, and augmented ones. By them the figures are told, and the noise is calibrated.
+        self._calibration_views = _CALIBRATION_VIEWS if config.steps else _SECONDS_VIEWS
+        count = len(data.held_out) if config.steps else min(len(data.held_out), _SECONDS_HELD_OUT)
+        self._looked_at = [data.held_out[n] for n in np.linspace(0, len(data.held_out) - 1, count).round().astype(int)]
         self._held_out: list[tuple[View, list[torch.Tensor]]] = []
         self.buffer: FeatureBuffer | None = None
         if config.steps:
             budget_bytes = int(config.buffer_gib * 2**30)
             cameras = [data.network_camera(frame) for frame in data.training]
-            self.buffer = FeatureBuffer(backbone, lambda f, v, g: data.view(data.training[f], v, g),
+            self.buffer = FeatureBuffer(self._features, lambda f, v, g: data.view(data.training[f], v, g),
                                         [(camera.width_px, camera.height_px) for camera in cameras], config.views,
                                         config.batch, budget_bytes, config.refresh, device, config.seed,
                                         config.buffer_place)  # fmt: skip
@@ -109,7 +116,6 @@ class HeadTask:
     def _begin(self) -> None:
         """Looks once at plain views of some frames: what the closed form and the map points are made of."""
         data, config = self.data, self.config
-        self.backbone.to(self.device)
         strides = self.backbone.strides
         names = [data.frames[index].name for index in data.training]
         self._points = MapPointBuilder(data.map.restricted_to(names), strides)
@@ -135,9 +141,7 @@ class HeadTask:
             self.start = start.to(self.device)
 
     def _features_of(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
-        image_b3hw = torch.from_numpy(image_hw3).to(self.device).permute(2, 0, 1)[None].float().contiguous()
-        with self._autocast():
-            return [feature.float().cpu() for feature in self.backbone(image_b3hw)]
+        return [feature.float().cpu() for feature in self._features(image_hw3)]
 
     def batches(self, epoch: int, first: int = 0):
         assert self.buffer is not None  # there are steps to take
@@ -161,24 +165,16 @@ class HeadTask:
     def held_out_views(self, network, plain: bool = False) -> list[HeldOutView]:
         """What `network` finds in every held-out view, or only in the plain ones."""
         if not self._held_out:
-            for index in self.data.held_out:
+            for index in self._looked_at:
                 for number in range(self._calibration_views):
                     view = self.data.view(index, number, 0)
                     self._held_out.append((view, [feature.half() for feature in self._features_of(view.image_hw3)]))
         found = []
         for view, features in self._held_out[:: self._calibration_views if plain else 1]:
-            with self._autocast():
+            with half_autocast(self.device):
                 maps = network([feature.to(self.device, torch.float32) for feature in features])
             found.append(held_out_view(view, network.find(maps)))
         return found
-
-    @property
-    def _calibration_views(self) -> int:
-        return _CALIBRATION_VIEWS if self.config.steps else 2  # a scene in seconds has no time for more
-
-    def _autocast(self):
-        half = half_precision(self.device)
-        return torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None)
 
     def noise_model(self, views: list[HeldOutView]) -> NoiseModel:
         """Pixel noise and covariance, calibrated on the held-out views."""
@@ -233,7 +229,7 @@ class HeadTask:
             "start_s": self.start_s,
             "buffer_s": self.buffer_s,
             "map_points": len(scene.points) if scene.points is not None else 0,
-            "held_out_frames": len(self.data.held_out),
+            "held_out_frames": len(self._looked_at),
             **(result.history[0 if began_better else -1] if result.history else {}),
             "skipped_steps": result.skipped_steps,
         }

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from geo_perception.runtime.device import half_precision
+from geo_perception.runtime.device import half_autocast
 from geo_training.calibration.data.crop_data import CropSet, CropSource
 from geo_training.calibration.paper import PaperNetwork, Prediction, TargetScale, mse_metrics
 from geo_training.engine.loop import LoopConfig
@@ -34,10 +34,9 @@ def uses_half(device: torch.device) -> bool:
 def predict(network: PaperNetwork, crops: CropSet, device: torch.device) -> Predictions:
     """The network's answers for every crop, in their order; the network is left in evaluation mode."""
     network = network.to(device).eval()
-    half = half_precision(device) if uses_half(device) else None
     outputs, features = [], []
     for positions in crops.batches(_PREDICTED_AT_ONCE):
-        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
+        with half_autocast(device, uses_half(device)):
             prediction = network(to_image(crops.images(positions), device))
         outputs.append(prediction.outputs_b3.float().cpu().numpy())
         features.append(prediction.features_bc.float().cpu().numpy())

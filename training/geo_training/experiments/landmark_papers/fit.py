@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from geo_perception.errors import InputError
+from geo_perception.runtime.features import FrozenFeatures
 from geo_perception.runtime.weights import checksum
 from geo_training.console import say, track
 from geo_training.datasets.scene import SceneDataset
@@ -70,7 +71,8 @@ class ReferenceTask:
         self.buffer: FeatureBuffer | None = None
         if network.backbone.frozen:
             budget_bytes = int(config.buffer_gib * 2**30)
-            self.buffer = FeatureBuffer(_AsList(network.backbone), lambda f, v, g: data.view(data.training[f], v, g),
+            features = FrozenFeatures(_AsList(network.backbone), device)
+            self.buffer = FeatureBuffer(features, lambda f, v, g: data.view(data.training[f], v, g),
                                         [_size(data, index) for index in data.training], 1, config.batch, budget_bytes,
                                         0.0, device, config.seed)  # fmt: skip
         else:
@@ -178,7 +180,7 @@ class _AsList(torch.nn.Module):
         self.backbone = backbone
 
     def forward(self, image_b3hw: torch.Tensor) -> list[torch.Tensor]:
-        return [self.backbone.eval()(image_b3hw)]
+        return [self.backbone(image_b3hw)]
 
 
 def open_data(dataset: str | Path, config: ReferenceConfig) -> HeadData:

@@ -11,7 +11,7 @@ from geo_perception.geometry import Camera
 from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
 from geo_perception.localization.pnp import reprojection_px, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
-from geo_perception.runtime.device import half_precision, pick_device
+from geo_perception.runtime.device import half_autocast, pick_device
 from geo_perception.runtime.image import Resampler, image_problem
 from geo_training.experiments.landmark_papers.bearing_pose import solve_bearings
 from geo_training.experiments.landmark_papers.heatmaps import heatmap_peaks
@@ -24,7 +24,6 @@ class ReferenceLocalizer:
     def __init__(self, reference: Reference, device: str = "auto"):
         self.reference, self.config = reference, reference.config
         self.device = pick_device(device)
-        self._half = half_precision(self.device) if reference.config.half else None
         self._network = reference.network.eval().to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
@@ -41,7 +40,7 @@ class ReferenceLocalizer:
         seen = network_camera_at(camera, self.reference.network_focal_px)
         view_hw3 = Resampler(camera, seen).image(image_rgb)
         image_b3hw = torch.from_numpy(view_hw3).to(self.device).permute(2, 0, 1)[None].float()
-        with torch.autocast(self.device.type, self._half or torch.bfloat16, enabled=self._half is not None):
+        with half_autocast(self.device, self.config.half):
             heatmap_blhw = self._network(image_b3hw)
         pixels_bl2, score_bl = heatmap_peaks(heatmap_blhw, self.config.peak_threshold)
         score_l = score_bl[0].double().cpu().numpy()

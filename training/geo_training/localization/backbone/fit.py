@@ -31,7 +31,7 @@ from geo_perception.runtime.backbone import (
     create_backbone,
     freeze_stages,
 )
-from geo_perception.runtime.device import half_precision
+from geo_perception.runtime.device import half_autocast
 from geo_perception.runtime.weights import save_weights
 from geo_training.console import say, track, warn
 from geo_training.engine.loop import LoopResult
@@ -207,8 +207,7 @@ class BackboneTask:
             return network.features(image_b3hw)
 
     def _autocast(self):
-        half = half_precision(self.device) if self.config.half else None
-        return torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None)
+        return half_autocast(self.device, self.config.half)
 
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
         backbone = copy.deepcopy(result.network.backbone).cpu()
