@@ -13,9 +13,10 @@ import torch
 
 from geo_perception.calibration.fields import image_scale
 from geo_perception.calibration.joint import CameraTerm, JointCamera, JointOptions, solve_joint
+from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig, NetworkOutput
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
-from geo_perception.calibration.segments import find_segments
+from geo_perception.calibration.segments import NO_SEGMENTS, find_segments
 from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, attitude_from_up, up_from_attitude
@@ -129,17 +130,23 @@ class Calibrator:
         """Runs once, so that the first image does not pay for set-up."""
         self.estimate(np.tile(np.arange(224, dtype=np.uint8)[None, :, None], (224, 1, 3)))
 
-    def estimate(self, image_hw3: np.ndarray) -> Calibration:
+    def estimate(self, image_hw3: np.ndarray, known: KnownCamera | None = None) -> Calibration:
         """The camera that took `image_hw3` (RGB uint8, any size and format), taken for a pinhole with square pixels and
         the principal point in the centre.
 
-        Never raises on any image: what cannot be used comes back as `CalibrationVerdict.BAD_IMAGE`.
+        What is `known` of it is believed as far as it says. With a known camera the image is first freed of its lens:
+        the answer is of the plain camera of the same focal length.
+
+        Never raises on any image: what cannot be used comes back as `CalibrationVerdict.BAD_IMAGE`. Raises InputError
+        when the known camera is one of another size.
         """
         started_s = time.perf_counter()
         if problem := image_problem(image_hw3, SIDE_MULTIPLE_PX):
             height_px, width_px = (*getattr(image_hw3, "shape", ())[:2], 0, 0)[:2]
             return Calibration(CalibrationVerdict.BAD_IMAGE, problem, width_px, height_px)
         height_px, width_px = image_hw3.shape[:2]
+        if known is not None:
+            image_hw3 = known.plain_image(image_hw3)
         view_hw3, shrink = network_view(image_hw3)
         if problem := contrast_problem(view_hw3):
             return Calibration(CalibrationVerdict.NO_STRUCTURE, problem, width_px, height_px)
@@ -148,13 +155,9 @@ class Calibrator:
         # From the units of the view to those of the image.
         values_3[0] += np.log(image_scale(*view_hw3.shape[:2]) / shrink / image_scale(height_px, width_px))
         seen_s = time.perf_counter()
-        lines, known = 0, np.isfinite(values_3).all() and is_covariance(covariance_33)
-        if self.options.lines and self.lines_uncertainty is not None and known:
-            joint = self._with_lines(image_hw3, values_3, covariance_33)
-            lines = 0 if joint is None else round(joint.lines)
-            if joint is not None and lines:  # else the answer stays the network's, with its own certainty
-                values_3, covariance_33 = joint_values(joint)
-                covariance_33 = self.lines_uncertainty.calibrated(covariance_33)
+        lines = 0
+        if np.isfinite(values_3).all() and is_covariance(covariance_33):
+            values_3, covariance_33, lines = self._refined(image_hw3, values_3, covariance_33, known)
         result = self._assess(values_3, covariance_33, (width_px, height_px), lines)
         finished_s = time.perf_counter()
         timings_s = {
@@ -178,17 +181,32 @@ class Calibrator:
         seen = output.observations(self.network.correlation, self.fields, self.direct)
         return solve(seen, output.log_focal_b, output.up_b3)
 
-    def _with_lines(self, image_hw3: np.ndarray, values_3: np.ndarray, covariance_33: np.ndarray) -> JointCamera | None:
-        """What the lines of an image make of the network's answer (log focal in units of the image's scale, pitch,
-        roll); None where there are too few of them."""
-        segments = find_segments(image_hw3)
-        if len(segments) < self.options.joint.min_segments:
-            return None
-        log_focal, pitch_rad, roll_rad = values_3
-        to_tangents_33 = np.linalg.inv(_to_angles(pitch_rad))
-        information_33 = np.linalg.inv(to_tangents_33 @ covariance_33 @ to_tangents_33.T)
-        up_3 = up_from_attitude(pitch_rad, roll_rad)
-        return solve_joint([CameraTerm(float(log_focal), up_3, information_33)], segments, self.options.joint)
+    def _refined(
+        self, image_hw3: np.ndarray, values_3: np.ndarray, covariance_33: np.ndarray, known: KnownCamera | None
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """What the lines of an image and what is known make of the network's answer (log focal in units of the image's
+        scale, pitch, roll) and its covariance; and how many lines spoke."""
+        segments, options = NO_SEGMENTS, self.options
+        if options.lines and self.lines_uncertainty is not None:
+            segments = find_segments(image_hw3)
+        if len(segments) < options.joint.min_segments:
+            segments = NO_SEGMENTS
+        if not len(segments) and known is None:
+            return values_3, covariance_33, 0
+        network = camera_term(values_3, covariance_33)
+        terms = [] if known is None else [known.term(network.up_3)]
+        joint = solve_joint([network], segments, options.joint, terms)
+        lines = round(joint.lines)
+        if lines and self.lines_uncertainty is not None:
+            values_3, covariance_33 = joint_values(joint)
+            covariance_33 = self.lines_uncertainty.calibrated(covariance_33)
+        elif known is not None:  # else the answer stays the network's, with its own certainty
+            values_3, covariance_33 = joint_values(joint)
+        for term in terms:
+            to_tangents_33 = np.linalg.inv(_to_angles(values_3[1]))
+            information_33 = np.linalg.inv(covariance_33) + to_tangents_33.T @ term.information_33 @ to_tangents_33
+            covariance_33 = np.linalg.inv(information_33)
+        return values_3, covariance_33, lines
 
     def _assess(
         self, values_3: np.ndarray, covariance_33: np.ndarray, size_px: tuple[int, int], lines: int
@@ -233,6 +251,14 @@ def camera_values(solution: CameraSolution, uncertainty: Uncertainty) -> tuple[n
     except np.linalg.LinAlgError:
         return values_3, np.full((3, 3), np.nan)
     return values_3, uncertainty.calibrated(_of_angles(covariance_33, float(pitch_rad)))
+
+
+def camera_term(values_3: np.ndarray, covariance_33: np.ndarray) -> CameraTerm:
+    """(log focal, pitch, roll) and their covariance (3, 3) as evidence of a camera."""
+    log_focal, pitch_rad, roll_rad = values_3
+    to_tangents_33 = np.linalg.inv(_to_angles(pitch_rad))
+    information_33 = np.linalg.inv(to_tangents_33 @ covariance_33 @ to_tangents_33.T)
+    return CameraTerm(float(log_focal), up_from_attitude(pitch_rad, roll_rad), information_33)
 
 
 def joint_values(joint: JointCamera) -> tuple[np.ndarray, np.ndarray]:

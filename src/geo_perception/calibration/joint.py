@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from geo_perception.calibration.fields import tangent_basis
-from geo_perception.calibration.segments import Segments
+from geo_perception.calibration.segments import NO_SEGMENTS, Segments
 from geo_perception.calibration.solve import MAX_LOG_FOCAL, MIN_LOG_FOCAL
 from geo_perception.geometry import so3_exp
 
@@ -59,7 +59,8 @@ class CameraTerm:
 @dataclass(frozen=True)
 class JointCamera:
     """The likeliest camera: `frame_33` has the directions as rows, up first. `covariance_33` is that of log focal and
-    the two tangent directions of up. `belongs_3s` is how likely each segment is of each direction."""
+    the two tangent directions of up, by everything but what is known for certain. `belongs_3s` is how likely each
+    segment is of each direction."""
 
     log_focal: float
     frame_33: np.ndarray
@@ -87,9 +88,18 @@ class _State:
         return _State(log_focal, self.frame_33 @ so3_exp(step_9[1:4]).T, self.leaning_5 + step_9[4:])
 
 
-def solve_joint(terms: Sequence[CameraTerm], segments: Segments, options: JointOptions | None = None) -> JointCamera:
-    """The likeliest camera by what is known of it and the lines. The first of the terms is where the search begins."""
-    return _Problem(terms, segments, options or JointOptions()).solved()
+def solve_joint(
+    terms: Sequence[CameraTerm],
+    segments: Segments,
+    options: JointOptions | None = None,
+    known: Sequence[CameraTerm] = (),
+) -> JointCamera:
+    """The likeliest camera by what is said of it and the lines. The first of the terms is where the search begins.
+
+    What is `known` counts as they do, but is left out of the covariance: it is stated truly and needs no calibration,
+    so that it has to be added to what has been calibrated.
+    """
+    return _Problem(terms, segments, options or JointOptions(), known).solved()
 
 
 def tangents(up_3: np.ndarray) -> np.ndarray:
@@ -98,9 +108,16 @@ def tangents(up_3: np.ndarray) -> np.ndarray:
 
 
 class _Problem:
-    def __init__(self, terms: Sequence[CameraTerm], segments: Segments, options: JointOptions):
-        self.terms, self.segments, self.options = terms, segments, options
-        self._bases = [tangents(term.up_3) for term in terms]
+    def __init__(
+        self,
+        terms: Sequence[CameraTerm],
+        segments: Segments,
+        options: JointOptions,
+        known: Sequence[CameraTerm] = (),
+    ):
+        self.terms, self.segments, self.options = [*terms, *known], segments, options
+        self._to_calibrate = len(terms)
+        self._bases = [tangents(term.up_3) for term in self.terms]
         sigma_5 = np.array([options.lean_rad, options.lean_rad, options.slope_rad, options.slope_rad, options.skew_rad])
         self._leaning_information_5 = sigma_5**-2.0
         self._sigma_s = np.hypot(segments.sigma_rad_s, options.sigma_rad)
@@ -109,7 +126,7 @@ class _Problem:
         self._odds_31 = (share_3 / (1 - share_3.sum()) * np.pi / np.sqrt(2 * np.pi))[:, None]
 
     def solved(self) -> JointCamera:
-        start = self.terms[0]
+        start = self._start()
         states = [_State(start.log_focal, frame_33, np.zeros(5)) for frame_33 in self._frames(start)]
         for widening in self.options.widenings:
             states = [self._searched(state, widening) for state in states]
@@ -124,6 +141,17 @@ class _Problem:
         belongs_3s = self.normal_equations(best, 1.0)[2]
         return JointCamera(best.log_focal, best.frame_33, covariance_33, belongs_3s)
 
+    def _start(self) -> CameraTerm:
+        """Where the search begins: the first term, moved towards what is known."""
+        first = self.terms[0]
+        if len(self.terms) == self._to_calibrate:
+            return first
+        basis_32 = self._bases[0]
+        frame_33 = np.stack([first.up_3, basis_32[:, 0], np.cross(first.up_3, basis_32[:, 0])])
+        without_lines = _Problem(self.terms, NO_SEGMENTS, self.options)
+        moved = without_lines._searched(_State(first.log_focal, frame_33, np.zeros(5)), 1.0)
+        return CameraTerm(moved.log_focal, moved.frame_33[UP], first.information_33)
+
     def _covariance(self, state: _State, basis_32: np.ndarray) -> np.ndarray:
         """Of log focal and of up along a basis."""
         covariance_99 = np.linalg.inv(self._information(state) + 1e-9 * np.eye(_UNKNOWNS))
@@ -134,7 +162,7 @@ class _Problem:
     def _frames(self, start: CameraTerm) -> list[np.ndarray]:
         """Frames to begin from: those turns about the vertical that lines speak more for than for their neighbours."""
         yaw_k = np.arange(_YAWS) * (np.pi / 2 / _YAWS)
-        first_k3 = np.stack([np.cos(yaw_k), np.sin(yaw_k)], axis=1) @ self._bases[0].T
+        first_k3 = np.stack([np.cos(yaw_k), np.sin(yaw_k)], axis=1) @ tangents(start.up_3).T
         frames = [np.stack([start.up_3, first_3, np.cross(start.up_3, first_3)]) for first_3 in first_k3]
         if len(self.segments) < self.options.min_segments:
             return frames[:1]
@@ -168,7 +196,7 @@ class _Problem:
     def _information(self, state: _State) -> np.ndarray:
         """Information (9, 9) at the end of the search. A line that fits by chance counts in the search as one that
         belongs; here by the curvature of its likelihood, of which lines that point anywhere have none on average."""
-        prior_99, _ = self._prior_equations(state)
+        prior_99, _ = self._prior_equations(state, self._to_calibrate)
         lines_99, _, _ = self._line_equations(state, 1.0, curvature=True)
         values_9, vectors_99 = np.linalg.eigh(lines_99)
         return prior_99 + (vectors_99 * np.maximum(values_9, 0.0)) @ vectors_99.T
@@ -215,10 +243,11 @@ class _Problem:
         J_9n = J_93s.reshape(_UNKNOWNS, -1)
         return (J_9n * weight_3s.ravel()) @ J_9n.T, J_9n @ gradient_3s.ravel(), belongs_3s
 
-    def _prior_equations(self, state: _State) -> tuple[np.ndarray, np.ndarray]:
+    def _prior_equations(self, state: _State, terms: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Of the leanings, and of all terms or of the first so many."""
         information_99 = np.diag(np.append(np.zeros(4), self._leaning_information_5))
         gradient_9 = np.append(np.zeros(4), self._leaning_information_5 * state.leaning_5)
-        for term, basis_32 in zip(self.terms, self._bases, strict=True):
+        for term, basis_32 in zip(self.terms[:terms], self._bases[:terms], strict=True):
             by_camera_34 = _by_camera(state.frame_33[UP], basis_32)
             weighted_43 = by_camera_34.T @ term.information_33
             information_99[:4, :4] += weighted_43 @ by_camera_34

@@ -33,6 +33,7 @@ from geo_perception.ros.parameters import Change, Spec
 from geo_perception.ros.run import run_nodes
 from geo_perception.ros.worker import Frame
 
+TRUSTED, COMPARED, IGNORED = "trusted", "compared", "ignored"
 _USUAL = FusionOptions()
 FUSION_PARAMETERS = (
     Spec("correlation_s", _USUAL.correlation_s, "images closer in time than this are taken to be wrong in the same "
@@ -63,6 +64,9 @@ PARAMETERS = (
     Spec("use_lines", True, "let the straight lines of an image refine what the network says; weights that do not say "
          "how far to believe lines leave them out"),
     Spec("use_turns", True, "also measure the focal length by geometry, wherever the camera turns without moving far"),
+    Spec("driver_camera", COMPARED, "what the driver's CameraInfo is for: trusted (right to 1 %, lens included, "
+         "which makes pitch and roll more exact), compared with the estimate, or ignored",
+         choices=(TRUSTED, COMPARED, IGNORED)),
     *FUSION_PARAMETERS,
     Spec("disagreement_sigma", 3.0, "the driver's focal length is doubted when it is further off than so many standard "
          "deviations", low=1.0, high=100.0),
@@ -91,10 +95,12 @@ class CalibrationNode(PerceptionNode):
 
     def load(self) -> None:
         from geo_perception.calibration.estimator import Calibrator  # torch: seconds
+        from geo_perception.calibration.known import KnownCamera
 
         path = os.path.expanduser(self.value("weights"))
         self._calibrator = Calibrator.load(path or None, self.value("device"))
         self._calibrator.warm_up()
+        self._known = KnownCamera
         self.hardware_id = os.path.basename(path) or "reference weights"
         self._infos = self.output(CameraInfo, "~/camera_info")
         self._attitude = self.output(Imu, "~/attitude")
@@ -130,6 +136,7 @@ class CalibrationNode(PerceptionNode):
             "images left out as outliers": str(self._outliers),
             "lines of the last image": str(self._lines),
             "turns measured": str(self._turns_measured),
+            "evidence": ", ".join(self._evidence) or "none",
             "restarts": str(self._restarts),
             "last restart": self._last_restart or "none",
             "camera_info": "published" if fused is not None and fused.focal_settled else "withheld",
@@ -138,17 +145,20 @@ class CalibrationNode(PerceptionNode):
 
     def compute(self, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Calibration:
         self._calibrator.options = replace(self._calibrator.options, lines=self.value("use_lines"))
-        return self._calibrator.estimate(image_hw3)
+        height_px, width_px = image_hw3.shape[:2]
+        self._driver_camera = self._camera_of_driver(frame, width_px, height_px)
+        return self._calibrator.estimate(image_hw3, self._known(self._driver_camera) if self._trusts_driver else None)
 
     def publish(self, result: Calibration, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Outcome:
         fused = self._fuse(result, image_hw3, frame)
         header = frame.header
         if fused.event:
             self.get_logger().warning(f"{fused.event}; outputs follow when the estimate is certain enough")
+        self._compare_with_driver(fused)
         # The focal length stays what it was while the lens is covered; the attitude may not.
         if fused.focal_settled:
-            self._infos.publish(camera_info_message(header, fused.camera))
-        self._compare_with_driver(fused, frame)
+            trusted = self._trusts_driver and not self.inconsistency
+            self._infos.publish(camera_info_message(header, self._driver_camera if trusted else fused.camera))
         attitude_published = fused.used and fused.attitude_good
         if attitude_published:
             frame_id = self.value("attitude_frame")
@@ -176,10 +186,25 @@ class CalibrationNode(PerceptionNode):
             fused = self._fusion.update(result, frame.stamp_ns * 1e-9, ncc, turn)
             self._turns_measured += turn is not None
             self._fused, self._lines = fused, result.lines
+            self._evidence = self._evidence_of(result)
             self._outliers += result.trusted and not fused.used
             if fused.event:
                 self._restarts, self._last_restart = self._restarts + 1, fused.event
         return fused
+
+    @property
+    def _trusts_driver(self) -> bool:
+        """Whether the driver says which camera took the last image, and is believed."""
+        return self._driver_camera is not None and self.value("driver_camera") == TRUSTED
+
+    def _evidence_of(self, result: Calibration) -> list[str]:
+        """What spoke: in the last image, and by turns before it."""
+        if not result.trusted:
+            return ["turns"] if self._turns_measured else []
+        spoke = {
+            "network": True, "lines": result.lines, "driver": self._trusts_driver, "turns": self._turns_measured,
+        }  # fmt: skip
+        return [name for name, so in spoke.items() if so]
 
     def _forget_all(self) -> None:
         self._fusion.reset()
@@ -187,14 +212,18 @@ class CalibrationNode(PerceptionNode):
         self._turns.reset()
         self._turns_measured = self._lines = 0
         self._fused: FusedCalibration | None = None
+        self._evidence: list[str] = []
+        self._driver_camera: Camera | None = None
         self._outliers = self._restarts = 0
         self._last_restart = self._driver = ""
 
-    def _compare_with_driver(self, fused: FusedCalibration, frame: Frame) -> None:
-        """Compares the driver's CameraInfo with the estimate, and notes an inconsistency between them."""
-        inconsistency = ""
+    def _camera_of_driver(self, frame: Frame, width_px: int, height_px: int) -> Camera | None:
+        """The camera by the driver's CameraInfo; None where there is none that can be used, or where it is ignored."""
+        if self.value("driver_camera") == IGNORED:
+            self._driver = "ignored"
+            return None
         try:
-            driver = self.images.cameras.of(frame, fused.width_px, fused.height_px).camera
+            camera = self.images.cameras.of(frame, width_px, height_px).camera
         except NoCamera:
             self._driver = "none"
         except UncalibratedCamera:
@@ -202,16 +231,22 @@ class CalibrationNode(PerceptionNode):
         except InputError as error:
             self._driver = f"unusable: {error}"
         else:
-            driver_px = float(np.sqrt(driver.fx_px * driver.fy_px))
-            self._driver = f"{driver_px:.1f}"
-            if fused.focal_settled:
-                sigma = fused.sigma_focal_px / fused.focal_px
-                allowed = max(self.value("disagreement_sigma") * sigma, self.value("disagreement_floor"))
-                if abs(np.log(driver_px / fused.focal_px)) > allowed:
-                    inconsistency = (
-                        f"the driver's CameraInfo says a focal length of {driver_px:.0f} px, the images "
-                        f"{fused.focal_px:.0f} px within {fused.sigma_focal_px:.0f} px; check its calibration and zoom"
-                    )
+            self._driver = f"{camera.focal_px:.1f}"
+            return camera
+        return None
+
+    def _compare_with_driver(self, fused: FusedCalibration) -> None:
+        """Compares the driver's CameraInfo with the estimate, and notes an inconsistency between them."""
+        inconsistency = ""
+        if self._driver_camera is not None and fused.focal_settled:
+            driver_px = self._driver_camera.focal_px
+            sigma = fused.sigma_focal_px / fused.focal_px
+            allowed = max(self.value("disagreement_sigma") * sigma, self.value("disagreement_floor"))
+            if abs(np.log(driver_px / fused.focal_px)) > allowed:
+                inconsistency = (
+                    f"the driver's CameraInfo says a focal length of {driver_px:.0f} px, the images "
+                    f"{fused.focal_px:.0f} px within {fused.sigma_focal_px:.0f} px; check its calibration and zoom"
+                )
         self.inconsistency = inconsistency
 
 

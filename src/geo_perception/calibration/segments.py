@@ -57,3 +57,6 @@ def find_segments(image_hw3: np.ndarray) -> Segments:
     scale = image_scale(height_px, width_px)
     centre_2 = np.array([(width_px - 1) / 2, (height_px - 1) / 2])
     return segments_of((ends_s4[longest] - np.tile(centre_2, 2)) / scale, SIGMA_PX / scale)
+
+
+NO_SEGMENTS = segments_of(np.zeros((0, 4)), 1.0)

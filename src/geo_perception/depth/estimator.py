@@ -150,7 +150,7 @@ class DepthEstimator:
 
 def focal_factor(camera: Camera) -> float:
     """How many times farther away things are in this camera than in one of the canonical focal length."""
-    return float(np.sqrt(camera.fx_px * camera.fy_px) / CANONICAL_FOCAL_PX)
+    return camera.focal_px / CANONICAL_FOCAL_PX
 
 
 def depth_map_size(width_px: int, height_px: int, area_px: int) -> tuple[int, int]:

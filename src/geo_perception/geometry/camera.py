@@ -79,6 +79,11 @@ class Camera:
         """The 3x3 intrinsic matrix."""
         return np.array([[self.fx_px, 0, self.cx_px], [0, self.fy_px, self.cy_px], [0, 0, 1.0]])
 
+    @property
+    def focal_px(self) -> float:
+        """Of square pixels: the geometric mean of fx and fy."""
+        return float(np.sqrt(self.fx_px * self.fy_px))
+
     def resized(self, width_px: int, height_px: int) -> Camera:
         """The camera of the same image resized. Pixel centres stay where they are on the sensor."""
         sx, sy = width_px / self.width_px, height_px / self.height_px

@@ -191,6 +191,42 @@ class TestTheDriversCameraInfo:
         )
         assert values["level"] == 0, values["message"]
 
+    def test_one_that_is_trusted_is_the_camera_that_is_published_with_its_lens(self, peer):
+        lens = Camera(320, 240, 300.0, 310.0, 170.0, 115.0, "plumb_bob", (-0.1, 0.01, 0.0, 0.0, 0.0))
+        assert peer.set("driver_camera", "trusted").successful
+        try:
+            peer.reset()
+            peer.tell(lens)
+            settle(peer)
+            values = self.keep_showing_until(peer, lambda values: values["evidence"] == "network, driver")
+            assert camera_from_info(peer.camera_infos[-1]) == lens
+            # By inverse variances: the driver is taken to be right to 1 %, this network to FOCAL_SIGMA.
+            share = FOCAL_SIGMA**2 / (0.01**2 + FOCAL_SIGMA**2)
+            expected_px = np.exp(share * np.log(np.sqrt(300 * 310)) + (1 - share) * np.log(250))
+            assert float(values["focal length (px)"]) == pytest.approx(expected_px, rel=1e-3)
+            assert float(values["focal length sigma (%)"]) < 1.1
+            assert values["level"] == 0, values["message"]
+        finally:
+            assert peer.set("driver_camera", "compared").successful
+
+    def test_one_that_is_ignored_is_neither_compared_nor_believed(self, peer):
+        assert peer.set("driver_camera", "ignored").successful
+        try:
+            peer.reset()
+            peer.tell(Camera(320, 240, 400.0, 400.0, 159.5, 119.5))
+            settle(peer)
+            values = self.keep_showing_until(peer, lambda values: values["evidence"] == "network")
+            assert values["driver's focal length (px)"] == "ignored"
+            assert values["level"] == 0, values["message"]
+            assert camera_from_info(peer.camera_infos[-1]).fx_px == pytest.approx(250.0, rel=1e-3)
+        finally:
+            assert peer.set("driver_camera", "compared").successful
+
+    def test_it_is_one_of_three_words(self, peer):
+        refused = peer.set("driver_camera", "believed")
+        assert not refused.successful
+        assert "use one of trusted, compared, ignored" in refused.reason
+
     @staticmethod
     def keep_showing_until(peer, condition) -> dict[str, str]:
         """Images go on, so that nothing but the driver's CameraInfo can be told: what is said while a busy machine kept

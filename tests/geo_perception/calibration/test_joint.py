@@ -119,6 +119,25 @@ def test_a_known_focal_length_stands_against_lines_of_another():
     assert np.exp(found.log_focal) == pytest.approx(1.1 * FOCAL, rel=1e-3)
 
 
+def test_what_is_known_counts_but_stays_out_of_the_covariance():
+    up = CameraTerm(0.0, UP, np.diag([0.0, 1e4, 1e4]))
+    found = solve_joint([guess()], NOWHERE, known=[known(np.log(FOCAL), 0.001), up])
+    assert found.log_focal == pytest.approx(np.log(FOCAL), abs=1e-3)
+    assert angle_deg(found.up_3, UP) < 0.1
+    np.testing.assert_allclose(found.covariance_33, np.diag([0.2, 0.08, 0.08]) ** 2, rtol=1e-2, atol=1e-4)
+
+
+def test_the_search_begins_where_what_is_known_says():
+    """The guess is so far off that its lines would be taken for others'."""
+    segments = segments_of(lines_of(frame(UP, 0.3), noise=0.001), 0.003)
+    far = guess(log_focal_off=0.8, turn_rad=0.35, sigma_focal=0.5, sigma_rad=0.3)
+    up = CameraTerm(0.0, UP, np.diag([0.0, 1e4, 1e4]))
+    found = solve_joint([far], segments, known=[known(np.log(FOCAL), 0.01), up])
+    assert np.exp(found.log_focal) == pytest.approx(FOCAL, rel=0.01)
+    assert angle_deg(found.up_3, UP) < 0.3
+    assert found.lines > 38
+
+
 def test_a_railing_that_slopes_is_no_horizon():
     """All lines of one level direction slope by three degrees: a frame without leanings would turn with them."""
     directions_33 = frame(UP, 0.3)

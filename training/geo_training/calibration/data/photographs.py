@@ -34,8 +34,7 @@ class CalibrationExample:
 
     @property
     def focal_px(self) -> float:
-        """Of square pixels: the geometric mean of fx and fy."""
-        return float(np.sqrt(self.camera.fx_px * self.camera.fy_px))
+        return self.camera.focal_px
 
     @property
     def principal_offset_px(self) -> tuple[float, float]:
