@@ -30,6 +30,8 @@ KIND, FORMAT_VERSION = "calibration", 1
 REFERENCE_WEIGHTS = "calibration-reference.safetensors"
 SIDE_MULTIPLE_PX = 32
 NETWORK_AREA_PX = 224 * 224
+# (log focal in units of the image's scale, pitch, roll) where nothing is known: level, 53 degrees across a square.
+_ANY_CAMERA_3, _ANY_SIGMA_3 = (np.log(2.0), 0.0, 0.0), (0.5, 0.35, 0.25)
 MAX_ASPECT = 3.0  # beyond, the ends of the longer side are not looked at
 
 
@@ -40,6 +42,7 @@ class CalibratorOptions:
     max_sigma_focal: float = 0.4  # of the focal length itself
     max_sigma_rad: float = 0.2  # of pitch and of roll
     lines: bool = True  # let the straight lines of an image refine what the network says
+    network: bool = True  # without it lines begin from a guess that fits most cameras: for comparison only
     joint: JointOptions = field(default_factory=JointOptions)
 
 
@@ -151,9 +154,12 @@ class Calibrator:
         if problem := contrast_problem(view_hw3):
             return Calibration(CalibrationVerdict.NO_STRUCTURE, problem, width_px, height_px)
         prepared_s = time.perf_counter()
-        values_3, covariance_33 = camera_values(self.solve(self.run(view_hw3)), self.uncertainty)
-        # From the units of the view to those of the image.
-        values_3[0] += np.log(image_scale(*view_hw3.shape[:2]) / shrink / image_scale(height_px, width_px))
+        if self.options.network:
+            values_3, covariance_33 = camera_values(self.solve(self.run(view_hw3)), self.uncertainty)
+            # From the units of the view to those of the image.
+            values_3[0] += np.log(image_scale(*view_hw3.shape[:2]) / shrink / image_scale(height_px, width_px))
+        else:
+            values_3, covariance_33 = np.array(_ANY_CAMERA_3), np.diag(np.square(_ANY_SIGMA_3))
         seen_s = time.perf_counter()
         lines = 0
         if np.isfinite(values_3).all() and is_covariance(covariance_33):

@@ -195,7 +195,7 @@ def test_a_saved_calibrator_gives_the_same_answers(calibrator, saved, photo_hw3)
 
 
 def test_the_network_is_run_folded_and_kept_and_saved_as_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("geo_perception.calibration.estimator.half_precision", lambda device: None)
+    monkeypatch.setattr("geo_perception.runtime.device.half_precision", lambda device: None)
     network = random_network()
     for module in network.backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

@@ -74,7 +74,7 @@ class TestWeightsFile:
         assert header["network"]["architecture"] == "encoder_decoder"
 
     def test_the_network_is_run_folded_and_kept_and_saved_as_it_is(self, path, tmp_path, monkeypatch):
-        monkeypatch.setattr("geo_perception.depth.estimator.half_precision", lambda device: None)
+        monkeypatch.setattr("geo_perception.runtime.device.half_precision", lambda device: None)
         read = DepthEstimator.load(path, "cpu")
         image_b3hw = torch.from_numpy(picture(64, 64)).permute(2, 0, 1)[None] / 255
         with torch.inference_mode():

@@ -293,7 +293,7 @@ def test_a_scene_that_a_localizer_uses_is_saved_as_it_was(tiny_scene, tmp_path, 
 
 
 def test_what_the_localizer_finds_is_what_the_scene_s_networks_find(tiny_scene, queries, monkeypatch):
-    monkeypatch.setattr("geo_perception.localization.estimator.half_precision", lambda device: None)
+    monkeypatch.setattr("geo_perception.runtime.device.half_precision", lambda device: None)
     scene = Scene.load(tiny_scene.scene_path)
     localizer = Localizer(scene, "cpu")
     image = queries[0][0]

@@ -276,7 +276,9 @@ def test_the_committed_config_holds_six_panoramas_out(shared_data):
 def test_the_benchmark_gives_the_figures_asked_for(weights, panoramas, tmp_path, monkeypatch):
     asked = {f"{name}_auc_{limit}" for name in ("roll", "pitch", "fov") for limit in (1, 5, 10)}
     asked |= {f"{name}_median_deg" for name in ("roll", "pitch", "fov", "office_roll", "office_pitch", "office_vfov")}
-    asked |= {"coverage_90", "frame_ms_p50", "weights_bytes"}
+    asked |= {"coverage_90", "frame_ms_p50", "weights_bytes", "interval_roll", "interval_pitch", "interval_focal"}
+    asked |= {f"{row}_roll_auc_{limit}" for row in ("lines", "natural", "network") for limit in (1, 5, 10)}
+    asked |= {"office_known_roll_median_deg", "office_known_pitch_median_deg"}
     benchmark = load_benchmark("calibration-panoramas")
     assert set(benchmark.metrics) >= asked
 
@@ -292,8 +294,16 @@ def test_the_benchmark_gives_the_figures_asked_for(weights, panoramas, tmp_path,
     monkeypatch.setattr(estimator, "reference_weights", lambda: weights)
     monkeypatch.setattr(bench, "held_out_names", lambda: HELD_OUT)
     monkeypatch.setattr(bench, "CROPS_PER_PANORAMA", 2)
+    monkeypatch.setattr(bench, "NATURAL", HELD_OUT[:1])
     content, evaluation = run_benchmark(benchmark, panoramas.parent, tmp_path / "work", BenchOptions("cpu", 4))
     metrics = content["figures"]
+    assert set(benchmark.metrics) <= set(metrics)
+    natural = [
+        abs(outcome.errors_deg["roll"]) for outcome in evaluation.outcomes if outcome.name.startswith(HELD_OUT[0])
+    ]
+    assert metrics["natural_roll_median_deg"] == pytest.approx(np.median(natural))
+    spoke = [bool(outcome.result.lines) for outcome in evaluation.outcomes]
+    assert np.isnan(metrics["interval_lines_roll"]) == (not any(spoke))
     assert metrics["frames"] == 4
     assert metrics["office_frames"] == 2
     assert metrics["weights_bytes"] == weights.stat().st_size
