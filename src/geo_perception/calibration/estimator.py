@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from geo_perception.calibration.fields import image_scale
 from geo_perception.calibration.joint import CameraTerm, JointCamera, JointOptions, solve_joint
 from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig, NetworkOutput
+from geo_perception.calibration.pooling import combined, pooled_log_focal
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
-from geo_perception.calibration.segments import NO_SEGMENTS, find_segments
+from geo_perception.calibration.rotation_calibration import RotationSelfCalibration
+from geo_perception.calibration.segments import NO_SEGMENTS, Segments, find_segments
 from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, attitude_from_up, up_from_attitude
@@ -32,6 +35,7 @@ SIDE_MULTIPLE_PX = 32
 NETWORK_AREA_PX = 224 * 224
 # (log focal in units of the image's scale, pitch, roll) where nothing is known: level, 53 degrees across a square.
 _ANY_CAMERA_3, _ANY_SIGMA_3 = (np.log(2.0), 0.0, 0.0), (0.5, 0.35, 0.25)
+_ANYTHING = 1e3  # standard deviation of a focal length of which nothing is known
 MAX_ASPECT = 3.0  # beyond, the ends of the longer side are not looked at
 
 
@@ -62,6 +66,18 @@ class Uncertainty:
     def of_header(cls, header: dict[str, Any]) -> Uncertainty:
         """Raises KeyError or TypeError where it has none."""
         return cls(tuple(header["scale_3"]), tuple(header["floor_3"]))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What an image says: the network's (log focal in units of the image's scale, pitch, roll) with their calibrated
+    covariance, and the straight segments."""
+
+    size_px: tuple[int, int]
+    values_3: np.ndarray
+    covariance_33: np.ndarray
+    segments: Segments
+    timings_s: dict[str, float]
 
 
 class Calibrator:
@@ -143,6 +159,55 @@ class Calibrator:
         Never raises on any image: what cannot be used comes back as `CalibrationVerdict.BAD_IMAGE`. Raises InputError
         when the known camera is one of another size.
         """
+        return self._answered(self._seen(image_hw3, known), known)
+
+    def estimate_many(
+        self,
+        images: Iterable[np.ndarray],
+        shared_intrinsics: bool = True,
+        known: KnownCamera | None = None,
+        in_order: bool = False,
+    ) -> list[Calibration]:
+        """The calibration of each image. With `shared_intrinsics` one camera took them all: they have one focal length,
+        told by all of them together, and an attitude each. What is `known` holds for every image.
+
+        `in_order` says that each image was taken shortly after the one before it: then the focal length is also
+        measured by geometry wherever the camera turned (`RotationSelfCalibration`).
+
+        Raises InputError when images of one camera are of several sizes.
+        """
+        turns, measured = RotationSelfCalibration(), []
+        seen = []
+        for image_hw3 in images:
+            seen.append(self._seen(image_hw3, known))
+            turn = None
+            if shared_intrinsics and in_order and not isinstance(seen[-1], Calibration):
+                turn = turns.update(image_hw3 if known is None else known.plain_image(image_hw3))
+            if turn is not None:
+                measured.append(turn)
+        if not shared_intrinsics:
+            return [self._answered(one, known) for one in seen]
+        usable = [one for one in seen if isinstance(one, _Seen)]
+        if len(sizes := {one.size_px for one in usable}) > 1:
+            named = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+            raise InputError(f"one camera took images of several sizes ({named}); calibrate each size by itself")
+        # Its focal length is known once, not once an image.
+        alone = None if known is None or known.camera is None else replace(known, focal_sigma=_ANYTHING)
+        answers = [self._answered(one, alone or known) for one in usable]
+        told = [(answer.focal_px, answer.sigma_focal_px) for answer in answers if answer.covariance_33 is not None]
+        if not told:
+            return [self._answered(one, known) for one in seen]
+        focal_n, sigma_n = np.transpose(told)
+        opinions = [pooled_log_focal(np.log(focal_n), sigma_n / focal_n)]
+        opinions += [(float(np.log(turn.focal_px)), turn.sigma_log_focal) for turn in measured]
+        if known is not None and known.camera is not None:
+            opinions.append((float(np.log(known.camera.focal_px)), known.focal_sigma))
+        log_focal, sigma = combined(opinions)
+        shared = (known or KnownCamera()).with_focal(np.exp(log_focal), sigma, *next(iter(sizes)))
+        return [self._answered(one, shared, (log_focal, sigma)) for one in seen]
+
+    def _seen(self, image_hw3: np.ndarray, known: KnownCamera | None) -> _Seen | Calibration:
+        """What network and lines say of an image; the answer already where it shows nothing to go by."""
         started_s = time.perf_counter()
         if problem := image_problem(image_hw3, SIDE_MULTIPLE_PX):
             height_px, width_px = (*getattr(image_hw3, "shape", ())[:2], 0, 0)[:2]
@@ -160,19 +225,39 @@ class Calibrator:
             values_3[0] += np.log(image_scale(*view_hw3.shape[:2]) / shrink / image_scale(height_px, width_px))
         else:
             values_3, covariance_33 = np.array(_ANY_CAMERA_3), np.diag(np.square(_ANY_SIGMA_3))
+        if not (np.isfinite(values_3).all() and is_covariance(covariance_33)):
+            problem = "no camera fits what the image shows"
+            return Calibration(CalibrationVerdict.NO_STRUCTURE, problem, width_px, height_px)
         seen_s = time.perf_counter()
-        lines = 0
-        if np.isfinite(values_3).all() and is_covariance(covariance_33):
-            values_3, covariance_33, lines = self._refined(image_hw3, values_3, covariance_33, known)
-        result = self._assess(values_3, covariance_33, (width_px, height_px), lines)
-        finished_s = time.perf_counter()
+        segments = NO_SEGMENTS
+        if self.options.lines and self.lines_uncertainty is not None:
+            segments = find_segments(image_hw3)
+        if len(segments) < self.options.joint.min_segments:
+            segments = NO_SEGMENTS
         timings_s = {
             "prepare": prepared_s - started_s,
             "network": seen_s - prepared_s,
-            "lines": finished_s - seen_s,
-            "total": finished_s - started_s,
+            "lines": time.perf_counter() - seen_s,
         }
-        return replace(result, timings_s=timings_s)
+        return _Seen((width_px, height_px), values_3, covariance_33, segments, timings_s)
+
+    def _answered(
+        self, seen: _Seen | Calibration, known: KnownCamera | None, focal_2: tuple[float, float] | None = None
+    ) -> Calibration:
+        """The answer by what was seen, and by what is known; with just the focal length `focal_2` (logarithm of pixels,
+        standard deviation) where it is given, of which the image is a part."""
+        if isinstance(seen, Calibration):
+            return seen
+        started_s = time.perf_counter()
+        values_3, covariance_33, lines = self._refined(seen, known)
+        if focal_2 is not None:
+            values_3[0] = focal_2[0] - np.log(image_scale(*reversed(seen.size_px)))
+            scale_3 = np.array([focal_2[1] / np.sqrt(covariance_33[0, 0]), 1.0, 1.0])
+            covariance_33 = covariance_33 * np.outer(scale_3, scale_3)
+        result = self._assess(values_3, covariance_33, lines, seen.size_px)
+        timings_s = dict(seen.timings_s)
+        timings_s["lines"] += time.perf_counter() - started_s
+        return replace(result, timings_s=timings_s | {"total": sum(timings_s.values())})
 
     @torch.inference_mode()
     def run(self, view_hw3: np.ndarray) -> NetworkOutput:
@@ -187,27 +272,21 @@ class Calibrator:
         seen = output.observations(self.network.correlation, self.fields, self.direct)
         return solve(seen, output.log_focal_b, output.up_b3)
 
-    def _refined(
-        self, image_hw3: np.ndarray, values_3: np.ndarray, covariance_33: np.ndarray, known: KnownCamera | None
-    ) -> tuple[np.ndarray, np.ndarray, int]:
+    def _refined(self, seen: _Seen, known: KnownCamera | None) -> tuple[np.ndarray, np.ndarray, int]:
         """What the lines of an image and what is known make of the network's answer (log focal in units of the image's
         scale, pitch, roll) and its covariance; and how many lines spoke."""
-        segments, options = NO_SEGMENTS, self.options
-        if options.lines and self.lines_uncertainty is not None:
-            segments = find_segments(image_hw3)
-        if len(segments) < options.joint.min_segments:
-            segments = NO_SEGMENTS
-        if not len(segments) and known is None:
+        values_3, covariance_33 = seen.values_3, seen.covariance_33
+        if not len(seen.segments) and known is None:
             return values_3, covariance_33, 0
         network = camera_term(values_3, covariance_33)
         terms = [] if known is None else [known.term(network.up_3)]
-        joint = solve_joint([network], segments, options.joint, terms)
+        joint = solve_joint([network], seen.segments, self.options.joint, terms)
         lines = round(joint.lines)
         if lines and self.lines_uncertainty is not None:
             values_3, covariance_33 = joint_values(joint)
             covariance_33 = self.lines_uncertainty.calibrated(covariance_33)
         elif known is not None:  # else the answer stays the network's, with its own certainty
-            values_3, covariance_33 = joint_values(joint)
+            values_3, _ = joint_values(joint)
         for term in terms:
             to_tangents_33 = np.linalg.inv(_to_angles(values_3[1]))
             information_33 = np.linalg.inv(covariance_33) + to_tangents_33.T @ term.information_33 @ to_tangents_33
@@ -215,7 +294,7 @@ class Calibrator:
         return values_3, covariance_33, lines
 
     def _assess(
-        self, values_3: np.ndarray, covariance_33: np.ndarray, size_px: tuple[int, int], lines: int
+        self, values_3: np.ndarray, covariance_33: np.ndarray, lines: int, size_px: tuple[int, int]
     ) -> Calibration:
         """The result of (log focal in units of the image's scale, pitch, roll) and their calibrated covariance, for an
         image of this width and height."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -63,6 +63,14 @@ class KnownCamera:
         if self.camera.model == "pinhole" and np.allclose(self.camera.K, plain.K, rtol=0, atol=_SAME_PX):
             return image_hw3
         return Resampler(self.camera, plain).image(image_hw3, cv2.BORDER_REPLICATE)
+
+    def with_focal(self, focal_px: float, focal_sigma: float, width_px: int, height_px: int) -> KnownCamera:
+        """The same with another focal length: the lens, where there is one, stays as it is."""
+        if self.camera is None:
+            return replace(self, camera=_plain(focal_px, width_px, height_px), focal_sigma=focal_sigma)
+        factor = focal_px / self.camera.focal_px
+        camera = replace(self.camera, fx_px=factor * self.camera.fx_px, fy_px=factor * self.camera.fy_px)
+        return replace(self, camera=camera, focal_sigma=focal_sigma)
 
     def term(self, like_up_3: np.ndarray) -> CameraTerm:
         """As evidence; where up is not known, `like_up_3` stands for it without weight."""

@@ -39,7 +39,7 @@ class RotationMeasurement:
 class RotationSelfCalibration:
     """Tracks points from image to image, and measures the focal length when a rotation has moved them far enough."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:

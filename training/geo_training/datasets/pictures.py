@@ -36,6 +36,8 @@ MAX_PIXELS = 1 << 28
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 NO_FILE = "that are no files"
 _EXIF_ORIENTATION = 0x0112
+_EXIF_IFD, _EXIF_FOCAL_35MM = 0x8769, 0xA405
+_DIAGONAL_35MM = float(np.hypot(36.0, 24.0))
 _TIFF_BITS = 0x0102
 _TIFF_SHORT = 3
 _READ_WHOLE = ("PNG", "WEBP", "BMP")
@@ -50,18 +52,28 @@ NOT_DECODED = (
 class PictureHeader:
     """`stored_size` is the file's (width, height); `mark` its EXIF orientation; `deep` says more than 8 bits a sample.
 
-    `kind` is Pillow's name of the format.
+    `kind` is Pillow's name of the format. `focal_35mm` is the focal length in millimetres that would show as much on
+    35 mm film, by the EXIF of the file (FocalLengthIn35mmFilm); None where it does not say.
     """
 
     stored_size: tuple[int, int]
     mark: int
     deep: bool
     kind: str
+    focal_35mm: float | None = None
 
     @property
     def shown_size(self) -> tuple[int, int]:
         """Width and height as a viewer shows the picture."""
         return turned_size(self.stored_size, self.mark)
+
+    @property
+    def focal_px(self) -> float | None:
+        """The focal length by the EXIF of the file: the diagonal of the picture is that of the film. It is near, not
+        exact: the number is rounded, and a picture may have been cropped."""
+        if self.focal_35mm is None:
+            return None
+        return self.focal_35mm / _DIAGONAL_35MM * float(np.hypot(*self.stored_size))
 
 
 def is_hidden(path: Path) -> bool:
@@ -108,7 +120,7 @@ def _read_header(path: Path, _mtime_ns: int, _size: int) -> PictureHeader:
                 mark = _mark_of(image)
                 # Pillow turns a TIFF on its own, and gives its sides as they are then.
                 size = turned_size(image.size, mark) if image.format == "TIFF" else image.size
-                header = PictureHeader(size, mark, _is_deep(image, path), image.format or "")
+                header = PictureHeader(size, mark, _is_deep(image, path), image.format or "", _focal_35mm_of(image))
                 bits = _tiff_bits(image)
     except Image.DecompressionBombError:
         raise InputError(f"larger than {MAX_PIXELS / 1e6:.0f} million pixels") from None
@@ -222,6 +234,14 @@ def _mark_of(image: Image.Image) -> int:
     except NOT_DECODED:
         return UPRIGHT  # a damaged block says nothing
     return mark if mark in MARKS else UPRIGHT
+
+
+def _focal_35mm_of(image: Image.Image) -> float | None:
+    try:
+        focal = float(image.getexif().get_ifd(_EXIF_IFD).get(_EXIF_FOCAL_35MM, 0))
+    except NOT_DECODED:
+        return None
+    return focal if 1 <= focal <= 2000 else None  # 0 says that it is not known
 
 
 def _is_deep(image: Image.Image, path: Path) -> bool:

@@ -17,6 +17,7 @@ from geo_training.console import say, write_json
 from geo_training.datasets.colmap_model import camera_from_colmap
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
 from geo_training.datasets.tally import Tally
+from geo_training.mapping.camera_guess import guess_cameras
 from geo_training.mapping.features import FeatureOptions, FeatureStore
 from geo_training.mapping.known_distances import KnownDistance
 from geo_training.mapping.pairs import choose_pairs
@@ -104,7 +105,9 @@ def build_map(dataset: SceneDataset, options: MapOptions) -> tuple[MapReport, py
         raise InputError(f"with --poses {poses}, {named} would have no effect; leave out one of the two")
     say(f"mapping {len(frames)} of {len(dataset)} frames, poses: {_describe(poses, frames, options)}")
     seconds: dict[str, float] = {}
-    store = FeatureStore(dataset, options.features)
+    with _stage(seconds, "cameras"):
+        guesses = guess_cameras(dataset, frames)
+    store = FeatureStore(dataset, options.features, {key: guess.camera for key, guess in guesses.items()})
     with _stage(seconds, "features"):
         store.extract(frames)
         readable = store.image_numbers()

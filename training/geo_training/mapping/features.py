@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import pycolmap
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
 from geo_perception.runtime.files import replace_text
 from geo_training.console import progress_bar
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known, camera_to_dict
@@ -33,10 +34,19 @@ class FeatureOptions:
 
 
 class FeatureStore:
-    """The database of one dataset: opened where it fits the dataset and the options, begun anew where it does not."""
+    """The database of one dataset: opened where it fits the dataset and the options, begun anew where it does not.
 
-    def __init__(self, dataset: SceneDataset, options: FeatureOptions = FeatureOptions()):
+    `guesses` are better than the dataset's own of cameras whose intrinsics were not given.
+    """
+
+    def __init__(
+        self,
+        dataset: SceneDataset,
+        options: FeatureOptions = FeatureOptions(),
+        guesses: Mapping[str, Camera] | None = None,
+    ):
         self.dataset, self.options = dataset, options
+        self.cameras = {**dataset.cameras, **(guesses or {})}
         self.folder = dataset.root / ".cache" / "map"
         self.path = self.folder / "database.db"
         self._names_path = self.folder / "names.json"
@@ -56,7 +66,7 @@ class FeatureStore:
         options = {key: value for key, value in asdict(self.options).items() if key != "num_threads"}
         cameras = {
             camera_id: camera_to_dict(camera) | {"known": camera_is_known(self.dataset.root, camera_id)}
-            for camera_id, camera in self.dataset.cameras.items()
+            for camera_id, camera in self.cameras.items()
         }
         images = digest_of_files(self.dataset.image_path(frame) for frame in self.dataset.frames)
         content = {"options": options, "cameras": cameras, "images": images}
@@ -65,7 +75,7 @@ class FeatureStore:
     def _begin(self) -> None:
         """Writes the cameras. COLMAP numbers them from 1 in the order of cameras.json."""
         with pycolmap.Database.open(self.path) as database:
-            for camera_id, camera in self.dataset.cameras.items():
+            for camera_id, camera in self.cameras.items():
                 number = database.write_camera(to_pycolmap(camera, camera_is_known(self.dataset.root, camera_id)))
                 rig = pycolmap.Rig()
                 rig.add_ref_sensor(pycolmap.sensor_t(pycolmap.SensorType.CAMERA, number))
@@ -73,7 +83,7 @@ class FeatureStore:
 
     def camera_number(self, camera_id: str) -> int:
         """COLMAP's number of a camera of the dataset."""
-        return list(self.dataset.cameras).index(camera_id) + 1
+        return list(self.cameras).index(camera_id) + 1
 
     def extract(self, frames: list[Frame]) -> dict[str, int]:
         """Extracts what is missing; returns COLMAP's image number by frame name.

@@ -98,6 +98,28 @@ def test_a_turned_photograph_is_stored_upright_without_its_mark(tmp_path):
         assert np.asarray(stored.convert("L"))[:8].mean() > 240  # left has become top
 
 
+@pytest.mark.parametrize(("mark", "size"), [(1, (60, 40)), (6, (40, 60))])
+def test_a_focal_length_in_exif_is_a_guess_that_is_near(tmp_path, mark, size):
+    """50 mm where 35 mm film has a diagonal of 43.27: of a picture of 60 x 40 pixels, 83.3 pixels."""
+    root = tmp_path / "photos"
+    root.mkdir()
+    for name, focal_mm in (("a", 50), ("b", 50), ("c", 25), ("d", 0)):
+        exif = Image.Exif()
+        exif[0x0112] = mark
+        exif.get_ifd(0x8769)[0xA405] = focal_mm
+        Image.new("RGB", (60, 40), "grey").save(root / f"{name}.jpg", exif=exif)
+    notes = import_dataset(root, tmp_path / "out")["notes"]
+    dataset = SceneDataset(tmp_path / "out")
+    focals_px = [dataset.camera(frame).focal_px for frame in dataset.frames]
+    assert focals_px == pytest.approx([83.33, 83.33, 41.67, 72.0], abs=0.01)  # 0 says that it is not known
+    assert len(dataset.cameras) == 3
+    assert not any(camera_is_known(dataset.root, camera_id) for camera_id in dataset.cameras)
+    camera = dataset.camera(dataset.frames[0])
+    assert (camera.width_px, camera.height_px) == size
+    assert "3 images say in EXIF about what their focal length is; mapping refines it." in notes
+    assert any("45 degrees" in note for note in notes)
+
+
 def test_images_that_are_none_are_left_out_and_counted(folder, tmp_path):
     (folder / "rgb" / "2.png").write_text("no image")
     result = import_dataset(folder, tmp_path / "out")

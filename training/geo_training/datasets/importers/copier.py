@@ -42,7 +42,7 @@ class Copier:
         self._camera_ids: dict[tuple, str] = {}
         self._scaled_K: set[tuple] = set()
         self._resized: Counter[tuple] = Counter()
-        self._turned = 0
+        self._turned = self._by_exif = self._guessed = 0
         self._medians_m: defaultdict[str, list[float]] = defaultdict(list)
         self._files = defaultdict(list)
         for frame in frames:
@@ -107,7 +107,9 @@ class Copier:
             notes.append(f"{self._renamed} images have the name of another one but for its ending; they are renamed.")
         for taken, medians_m in self._medians_m.items():
             notes.append(unit_sentence(taken, float(np.median(medians_m))))
-        if not all(note["known"] for note in self.writer.camera_notes.values()):
+        if self._by_exif:
+            notes.append(f"{self._by_exif} images say in EXIF about what their focal length is; mapping refines it.")
+        if self._guessed:
             notes.append(
                 "The focal length is not known: 45 degrees along the longer side are assumed until it is mapped."
             )
@@ -121,7 +123,9 @@ class Copier:
         """The camera at the image's size, and whether it is that of the file's rows and columns (else of the picture as
         shown). None where it can be neither."""
         if frame.camera is None:
-            return guessed_camera(*header.stored_size), True
+            self._by_exif += header.focal_px is not None
+            self._guessed += header.focal_px is None
+            return guessed_camera(*header.stored_size, header.focal_px), True
         camera_size = frame.camera.width_px, frame.camera.height_px
         shares = frame.camera.fx_px / camera_size[0], frame.camera.fy_px / camera_size[1]
         if min(shares) < _MIN_FOCAL_SHARE or max(shares) > _MAX_FOCAL_SHARE:

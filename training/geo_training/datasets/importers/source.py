@@ -272,9 +272,10 @@ def leave_others(
     return kept
 
 
-def guessed_camera(width_px: int, height_px: int) -> Camera:
-    """A pinhole for an image of which nothing is known: 45 degrees along the longer side, centred."""
-    focal_px = GUESSED_FOCAL_PER_SIDE * max(width_px, height_px)
+def guessed_camera(width_px: int, height_px: int, focal_px: float | None = None) -> Camera:
+    """A centred pinhole for an image whose camera is not known: of a focal length that is about right, or of 45 degrees
+    along the longer side."""
+    focal_px = focal_px or GUESSED_FOCAL_PER_SIDE * max(width_px, height_px)
     return Camera(width_px, height_px, focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2)
 
 
