@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from geo_perception.calibration.fields import image_scale
-from geo_perception.calibration.joint import CameraTerm, JointCamera, JointOptions, solve_joint
+from geo_perception.calibration.joint import CameraTerm, JointCamera, JointOptions, solve_joint, tangents
 from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig, NetworkOutput
 from geo_perception.calibration.pooling import combined, pooled_log_focal
@@ -21,6 +21,7 @@ from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.rotation_calibration import RotationSelfCalibration
 from geo_perception.calibration.segments import NO_SEGMENTS, Segments, find_segments
 from geo_perception.calibration.solve import CameraSolution, solve
+from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, attitude_from_up, up_from_attitude
 from geo_perception.runtime import image
@@ -51,24 +52,6 @@ class CalibratorOptions:
 
 
 @dataclass(frozen=True)
-class Uncertainty:
-    """What turns the solver's covariance into a true one: the factor on the standard deviation of (log focal length,
-    pitch, roll), found on crops that training did not see, and a floor (standard deviations) that is added."""
-
-    scale_3: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    floor_3: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-    def calibrated(self, covariance_33: np.ndarray) -> np.ndarray:
-        """The true covariance (3, 3) by the solver's."""
-        return covariance_33 * np.outer(self.scale_3, self.scale_3) + np.diag(np.square(self.floor_3))
-
-    @classmethod
-    def of_header(cls, header: dict[str, Any]) -> Uncertainty:
-        """Raises KeyError or TypeError where it has none."""
-        return cls(tuple(header["scale_3"]), tuple(header["floor_3"]))
-
-
-@dataclass(frozen=True)
 class _Seen:
     """What an image says: the network's (log focal in units of the image's scale, pitch, roll) with their calibrated
     covariance, and the straight segments."""
@@ -78,6 +61,18 @@ class _Seen:
     covariance_33: np.ndarray
     segments: Segments
     timings_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class LinesAnswer:
+    """(log focal in units of the image's scale, pitch, roll) by network and lines together, and what tells how far to
+    believe it: the covariance of the solver, and what `LinesUncertainty` looks at. `lines` of them spoke, about."""
+
+    values_3: np.ndarray
+    covariance_33: np.ndarray
+    strays: float
+    disagreement: float
+    lines: int
 
 
 class Calibrator:
@@ -95,7 +90,7 @@ class Calibrator:
         device: str = "auto",
         options: CalibratorOptions | None = None,
         header: dict[str, Any] | None = None,
-        lines_uncertainty: Uncertainty | None = None,
+        lines_uncertainty: LinesUncertainty | None = None,
     ):
         self.options, self.uncertainty = options or CalibratorOptions(), uncertainty or Uncertainty()
         self.lines_uncertainty = lines_uncertainty
@@ -120,7 +115,7 @@ class Calibrator:
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
             uncertainty = Uncertainty.of_header(header["uncertainty"])
             of_lines = header.get("lines_uncertainty")
-            lines_uncertainty = None if of_lines is None else Uncertainty.of_header(of_lines)
+            lines_uncertainty = None if of_lines is None else LinesUncertainty.of_header(of_lines)
         except (InputError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path} does not fit the calibration network ({reason}); make it again") from None
@@ -206,7 +201,18 @@ class Calibrator:
         shared = (known or KnownCamera()).with_focal(np.exp(log_focal), sigma, *next(iter(sizes)))
         return [self._answered(one, shared, (log_focal, sigma)) for one in seen]
 
-    def _seen(self, image_hw3: np.ndarray, known: KnownCamera | None) -> _Seen | Calibration:
+    def lines_answer(self, image_hw3: np.ndarray) -> LinesAnswer | None:
+        """What network and lines say of an image before anything is calibrated; None where no line speaks. It is what
+        `lines_uncertainty` is fitted to, and needs none."""
+        seen = self._seen(image_hw3, None, always_lines=True)
+        if isinstance(seen, Calibration) or not len(seen.segments):
+            return None
+        found = self._lines_answer(camera_term(seen.values_3, seen.covariance_33), seen.segments)
+        return found if found.lines else None
+
+    def _seen(
+        self, image_hw3: np.ndarray, known: KnownCamera | None, always_lines: bool = False
+    ) -> _Seen | Calibration:
         """What network and lines say of an image; the answer already where it shows nothing to go by."""
         started_s = time.perf_counter()
         if problem := image_problem(image_hw3, SIDE_MULTIPLE_PX):
@@ -230,7 +236,7 @@ class Calibrator:
             return Calibration(CalibrationVerdict.NO_STRUCTURE, problem, width_px, height_px)
         seen_s = time.perf_counter()
         segments = NO_SEGMENTS
-        if self.options.lines and self.lines_uncertainty is not None:
+        if always_lines or (self.options.lines and self.lines_uncertainty is not None):
             segments = find_segments(image_hw3)
         if len(segments) < self.options.joint.min_segments:
             segments = NO_SEGMENTS
@@ -257,7 +263,8 @@ class Calibrator:
         result = self._assess(values_3, covariance_33, lines, seen.size_px)
         timings_s = dict(seen.timings_s)
         timings_s["lines"] += time.perf_counter() - started_s
-        return replace(result, timings_s=timings_s | {"total": sum(timings_s.values())})
+        focal_known = known is not None and known.camera is not None
+        return replace(result, focal_known=focal_known, timings_s=timings_s | {"total": sum(timings_s.values())})
 
     @torch.inference_mode()
     def run(self, view_hw3: np.ndarray) -> NetworkOutput:
@@ -280,18 +287,23 @@ class Calibrator:
             return values_3, covariance_33, 0
         network = camera_term(values_3, covariance_33)
         terms = [] if known is None else [known.term(network.up_3)]
-        joint = solve_joint([network], seen.segments, self.options.joint, terms)
-        lines = round(joint.lines)
-        if lines and self.lines_uncertainty is not None:
-            values_3, covariance_33 = joint_values(joint)
-            covariance_33 = self.lines_uncertainty.calibrated(covariance_33)
+        found = self._lines_answer(network, seen.segments, terms)
+        if found.lines and self.lines_uncertainty is not None:
+            values_3 = found.values_3
+            covariance_33 = self.lines_uncertainty.calibrated(found.covariance_33, found.strays, found.disagreement)
         elif known is not None:  # else the answer stays the network's, with its own certainty
-            values_3, _ = joint_values(joint)
+            values_3 = found.values_3
         for term in terms:
             to_tangents_33 = np.linalg.inv(_to_angles(values_3[1]))
             information_33 = np.linalg.inv(covariance_33) + to_tangents_33.T @ term.information_33 @ to_tangents_33
             covariance_33 = np.linalg.inv(information_33)
-        return values_3, covariance_33, lines
+        return values_3, covariance_33, found.lines
+
+    def _lines_answer(self, network: CameraTerm, segments: Segments, known: Sequence[CameraTerm] = ()) -> LinesAnswer:
+        joint = solve_joint([network], segments, self.options.joint, known)
+        off_3 = np.append(joint.log_focal - network.log_focal, tangents(network.up_3).T @ (joint.up_3 - network.up_3))
+        disagreement = float(np.sqrt(max(off_3 @ network.information_33 @ off_3, 0.0)))
+        return LinesAnswer(*joint_values(joint), joint.strays, disagreement, round(joint.lines))
 
     def _assess(
         self, values_3: np.ndarray, covariance_33: np.ndarray, lines: int, size_px: tuple[int, int]

@@ -1,9 +1,10 @@
 """Calibrations of single images fused over time. No ROS and no clock: time is the stamps of the images.
 
-The focal length of a camera stays, pitch and roll wander; see `filtering.correlated_filter` for why a hundred images do
-not make the answer ten times as certain. An image that contradicts the estimate is left out. When several in a row do
-and agree with each other, the camera has changed, not the image: a new focal length starts the filter anew, a new
-attitude alone is followed and the focal length kept.
+The focal length of a camera stays: it is pooled over all views (`focal_pool.py`). Pitch and roll wander, and are
+filtered as each image gives them with that focal length; see `filtering.correlated_filter` for why a hundred images do
+not make an answer ten times as certain. An image that contradicts the estimate is left out. When several in a row do
+and agree with each other, the camera has changed, not the image: a new focal length starts all anew, a new attitude
+alone is followed and the focal length kept.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from enum import Enum
 
 import numpy as np
 
+from geo_perception.calibration.focal_pool import FocalPool
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.rotation_calibration import RotationMeasurement
 from geo_perception.filtering.correlated_filter import CorrelatedFilter, CorrelatedMeasurement, GaussianState
 
-# The state x: the logarithm keeps the focal length positive, and its uncertainty a share of it.
+# Of a measurement: the logarithm keeps the focal length positive, and its uncertainty a share of it.
 FOCAL, PITCH, ROLL = 0, 1, 2
 CLOCK_JUMP_S = 1.0  # stamps that go back by less belong to images that came out of order
 STALE_S = 1.0
 _CONTRADICTING_FRAMES = 2  # one image alone may be wrong
 _OPEN_VARIANCE = np.pi**2  # says nothing about an angle
+_OTHER_VIEWS, _OF_ONE_VIEW = 3, 5  # views that tell of another zoom; of fewer it takes so many times as many images
+_LEAST_VARIANCE = 1e-12  # what is smaller would make matrices singular
 _ENOUGH_TURNS = 2  # as good as `min_frames` images
 
 
@@ -31,20 +35,18 @@ class FusionOptions:
     """How images are fused. Standard deviations of the focal length are shares of it (0.1 is 10 %)."""
 
     correlation_s: float = 30.0  # the errors of two images this far apart in time are still alike (factor 1/e)
-    shared_error: float = 0.8  # the part of an image's error variance that an image of the same view repeats
+    shared_error: float = 0.8  # the part of an attitude's error variance that an image of the same view repeats
+    place_error: float = 0.2  # the part of a focal length's error variance that all views of a place have in common
+    # No image is believed more exactly than to this share of the focal length: those that lines mislead say otherwise.
+    image_focal_sigma: float = 0.06
     focal_walk: float = 0.001  # wandering of the focal length in one second, for focusing and warming up
     attitude_walk_rad: float = 0.1  # wandering of pitch and roll in one second; 0: a camera that stands fixed
     gate_sigma: float = 4.0  # an image further off than this is left out
-    focal_restart_frames: int = 5  # images that contradict the focal length alike start the filter anew
+    focal_restart_frames: int = 5  # images of several views that contradict the focal length alike start it anew
     attitude_restart_frames: int = 3  # images in a row that contradict only the attitude open it
     min_frames: int = 5  # images before the focal length counts as settled
     max_focal_sigma: float = 0.1  # the focal length is settled when it is more certain than this
     max_attitude_sigma_rad: float = 0.12  # pitch and roll are good when both are more certain than this
-
-    @property
-    def walk_3(self) -> np.ndarray:
-        """How far (log focal, pitch, roll) wander in one second, one standard deviation."""
-        return np.array([self.focal_walk, self.attitude_walk_rad, self.attitude_walk_rad])
 
 
 class FusionState(str, Enum):
@@ -83,17 +85,22 @@ class CalibrationFusion:
 
     def __init__(self, options: FusionOptions | None = None):
         self.options = options or FusionOptions()
-        self._filter = CorrelatedFilter([_OPEN_VARIANCE] * 3 + [1.0] * 3, angles=(ROLL,))
+        self._attitude = CorrelatedFilter([_OPEN_VARIANCE] * 2 + [1.0] * 2, angles=(ROLL - 1,))
         self.reset()
 
     def reset(self) -> None:
         """Forgets every image."""
-        self._filter.reset()
-        self._odd_turn: tuple[float, float] | None = None  # log focal and variance of a turn that contradicts it
+        self._attitude.reset()
+        self._focal: FocalPool = self._new_pool()
+        self._other_focal: FocalPool | None = None  # by images that contradict it
+        self._odd_turn: tuple[float, float] | None = None  # log focal and sigma of a turn that contradicts it
         self._contradictions = self._focal_contradictions = 0
-        self._frames = self._turns = 0
         self._size_px: tuple[int, int] | None = None
         self._stamp_s = self._used_s = float("nan")
+        self._by_focal_2 = np.zeros(2)  # how pitch and roll of the last image change with its log focal
+
+    def _new_pool(self) -> FocalPool:
+        return FocalPool(self.options.place_error, self.options.focal_walk)
 
     def update(
         self, calibration: Calibration, stamp_s: float, ncc: float = 0.0, turn: RotationMeasurement | None = None
@@ -114,7 +121,8 @@ class CalibrationFusion:
         elif stamp_s < self._stamp_s:
             return self._present(calibration, used=False, event="")
         self._size_px = calibration.width_px, calibration.height_px
-        measurement = _measurement(calibration)
+        measurement = _measurement(calibration, self.options.image_focal_sigma)
+        self._focal.shared_error, self._focal.walk = self.options.place_error, self.options.focal_walk
         # An image that shows nothing says nothing about how alike the next usable one is to the last.
         self._advance(stamp_s, ncc if measurement else 1.0)
         used = False
@@ -122,28 +130,28 @@ class CalibrationFusion:
             used, happened = self._take(*measurement)
             event = event or happened
         if turn is not None and turn.focal_px > 0 and np.isfinite((turn.focal_px, turn.sigma_log_focal)).all():
-            event = event or self._take_turn(float(np.log(turn.focal_px)), turn.sigma_log_focal**2)
+            event = event or self._take_turn(float(np.log(turn.focal_px)), turn.sigma_log_focal)
         return self._present(calibration, used, event)
 
-    def _take_turn(self, log_focal: float, variance: float) -> str:
+    def _take_turn(self, log_focal: float, sigma: float) -> str:
         """Takes a rotation measurement. One that contradicts the estimate may have been no pure rotation; two that
         agree mean another zoom."""
-        turn, estimate = CorrelatedMeasurement(np.array([log_focal]), np.array([[variance]])), self._filter
-        if estimate.state is None:
-            estimate.state, self._turns, self._used_s = estimate.started(turn), 1, self._stamp_s
-            return ""
-        gate = self.options.gate_sigma
-        if not estimate.contradictions(turn, gate).any():
-            estimate.state, self._odd_turn = estimate.updated(estimate.state, turn), None
-            self._turns += 1
-            return ""
-        before, self._odd_turn = self._odd_turn, (log_focal, variance)
-        if before is None or abs(before[0] - log_focal) > gate * np.sqrt(before[1] + variance):
-            return ""
-        before_px = np.exp(estimate.state.mean_n[FOCAL])
-        estimate.state, self._odd_turn = estimate.state.replaced([FOCAL], variance, log_focal), None
-        self._turns = 2
-        return f"the focal length changed from {before_px:.0f} to {np.exp(log_focal):.0f} px"
+        gate, event = self.options.gate_sigma, ""
+        if not self._focal.known:
+            self._used_s = self._stamp_s
+        elif self._focal.contradicts(log_focal, sigma, gate):
+            before, self._odd_turn = self._odd_turn, (log_focal, sigma)
+            if before is None or abs(before[0] - log_focal) > gate * np.hypot(before[1], sigma):
+                return ""
+            before_px = np.exp(self._focal.estimate()[0])
+            event = f"the focal length changed from {before_px:.0f} to {np.exp(log_focal):.0f} px"
+            images, self._focal = self._focal.images, self._new_pool()
+            self._focal.images = images
+            self._focal.advance(self._stamp_s, 0.0)
+            self._focal.add_turn(*before)
+        self._odd_turn = None
+        self._focal.add_turn(log_focal, sigma)
+        return event
 
     def _restart_reason(self, calibration: Calibration, stamp_s: float) -> str:
         size_px = calibration.width_px, calibration.height_px
@@ -155,80 +163,108 @@ class CalibrationFusion:
         return ""
 
     def _advance(self, stamp_s: float, ncc: float) -> None:
-        if self._filter.state is not None:
+        ncc = min(ncc, 1.0)
+        if self._attitude.state is not None:
             seconds = stamp_s - self._stamp_s
             # Alike as long as either the view or the moment is: a fast turn does not leave the building.
-            rho = max(min(ncc, 1.0), float(np.exp(-seconds / self.options.correlation_s)))
-            self._filter.predict(seconds, rho, self.options.walk_3)
+            rho = max(ncc, float(np.exp(-seconds / self.options.correlation_s)))
+            self._attitude.predict(seconds, rho, np.full(2, self.options.attitude_walk_rad))
+        for pool in (self._focal, self._other_focal):
+            if pool is not None:
+                pool.advance(stamp_s, ncc)
         self._stamp_s = stamp_s
 
     def _take(self, z_3: np.ndarray, R_33: np.ndarray) -> tuple[bool, str]:
         """Whether the measurement went into the estimate, and what else happened."""
-        estimate, options = self._filter, self.options
-        image = CorrelatedMeasurement(z_3, R_33, options.shared_error, shared_at=3)
-        if estimate.state is None:
-            return self._accept(estimate.started(image), frames=1), ""
-        far_3 = estimate.contradictions(image, options.gate_sigma)
-        if not far_3.any():
-            return self._accept(estimate.updated(estimate.state, image), self._frames + 1), ""
-        self._contradictions += 1
-        self._focal_contradictions = self._focal_contradictions + 1 if far_3[FOCAL] else 0
-        agreeing = estimate.support_alternative(image, options.gate_sigma)
-        if far_3[FOCAL]:
-            if agreeing < options.focal_restart_frames:
+        options, log_focal, sigma = self.options, float(z_3[FOCAL]), float(np.sqrt(R_33[FOCAL, FOCAL]))
+        if self._focal.known and self._focal.contradicts(log_focal, sigma, options.gate_sigma):
+            self._contradictions += 1
+            self._focal_contradictions += 1
+            other = self._other_focal
+            if other is None or other.contradicts(log_focal, sigma, options.gate_sigma):
+                other = self._other_focal = self._new_pool()
+                other.advance(self._stamp_s, 0.0)
+            other.add_image(log_focal, sigma)
+            # Lines that mislead do so in every image of their view, and in the next one.
+            enough = options.focal_restart_frames * (1 if len(other.views) >= _OTHER_VIEWS else _OF_ONE_VIEW)
+            if other.images < enough:
                 return False, ""
-            before_px, now_px = (np.exp(each.mean_n[FOCAL]) for each in (estimate.state, estimate.alternative))
-            self._accept(estimate.alternative, agreeing)
+            before_px, now_px = (np.exp(pool.estimate()[0]) for pool in (self._focal, other))
+            self._focal = other
+            self._accept(self._attitude.started(self._attitude_by_focal(z_3, R_33)))
             return True, f"the focal length changed from {before_px:.0f} to {now_px:.0f} px"
-        if agreeing < options.attitude_restart_frames:
-            return False, ""
-        opened = estimate.opened(estimate.state, [PITCH, ROLL])
-        self._accept(estimate.updated(opened, image), self._frames + 1)
-        return True, "the attitude jumped and is followed"
+        state, event = self._attitude.state, ""
+        if state is not None:
+            attitude = self._attitude_by_focal(z_3, R_33)
+            if self._attitude.contradictions(attitude, options.gate_sigma).any():
+                self._contradictions += 1
+                if self._contradictions - self._focal_contradictions < options.attitude_restart_frames:
+                    return False, ""
+                state, event = self._attitude.opened(state, [0, 1]), "the attitude jumped and is followed"
+        self._focal.add_image(log_focal, sigma)
+        attitude = self._attitude_by_focal(z_3, R_33)  # of which this image is a part
+        self._accept(self._attitude.started(attitude) if state is None else self._attitude.updated(state, attitude))
+        return True, event
 
-    def _accept(self, state: GaussianState, frames: int) -> bool:
-        self._filter.accept(state)
-        self._frames, self._used_s = frames, self._stamp_s
+    def _attitude_by_focal(self, z_3: np.ndarray, R_33: np.ndarray) -> CorrelatedMeasurement:
+        """Pitch and roll that an image gives where the focal length is the pooled one: the conditional of its normal
+        distribution."""
+        by_focal_2 = R_33[1:, FOCAL] / R_33[FOCAL, FOCAL]
+        off = self._focal.estimate()[0] - float(z_3[FOCAL]) if self._focal.known else 0.0
+        R_22 = R_33[1:, 1:] - np.outer(by_focal_2, by_focal_2) * R_33[FOCAL, FOCAL]
+        self._by_focal_2 = by_focal_2
+        return CorrelatedMeasurement(
+            z_3[1:] + by_focal_2 * off, 0.5 * (R_22 + R_22.T), self.options.shared_error, shared_at=2
+        )
+
+    def _accept(self, attitude: GaussianState) -> None:
+        self._attitude.accept(attitude)
+        self._used_s, self._other_focal = self._stamp_s, None
         self._contradictions = self._focal_contradictions = 0
-        return True
 
     def _present(self, calibration: Calibration, used: bool, event: str) -> FusedCalibration:
         size_px, options = (calibration.width_px, calibration.height_px), self.options
-        state = self._filter.state
-        if state is None:
+        if not self._focal.known:
             label = FusionState.NOTHING.value
             # An answer that claims to be good and could not be used was none.
             verdict = CalibrationVerdict.TOO_UNCERTAIN if calibration.trusted else calibration.verdict
             return FusedCalibration(verdict, label, *size_px, stamp_s=self._stamp_s, event=event)
-        x_3, covariance_33 = state.mean_n[:3], state.covariance_nn[:3, :3]
+        log_focal, focal_sigma = self._focal.estimate()
+        pitch_rad, roll_rad, own_22 = 0.0, 0.0, np.eye(2) * _OPEN_VARIANCE  # after turns alone
+        if (attitude := self._attitude.state) is not None:
+            (pitch_rad, roll_rad), own_22 = attitude.mean_n[:2], attitude.covariance_nn[:2, :2]
+        # An error of the focal length goes on into the attitude, as the last image says.
+        by_focal_3 = np.append(1.0, self._by_focal_2)
+        covariance_33 = np.outer(by_focal_3, by_focal_3) * focal_sigma**2
+        covariance_33[1:, 1:] += own_22
         sigma_3 = np.sqrt(np.diag(covariance_33))
-        focal_px = float(np.exp(x_3[FOCAL]))
+        focal_px = float(np.exp(log_focal))
         scale_3 = np.array([focal_px, 1.0, 1.0])
         # A focal length that the last images deny is not offered to anyone.
         settled = (
-            (self._frames >= options.min_frames or self._turns >= _ENOUGH_TURNS)
-            and sigma_3[FOCAL] <= options.max_focal_sigma
+            (self._focal.images >= options.min_frames or len(self._focal.turns) >= _ENOUGH_TURNS)
+            and focal_sigma <= options.max_focal_sigma
             and self._focal_contradictions < _CONTRADICTING_FRAMES
         )
-        fusion_state, detail = self._describe(settled, focal_px, sigma_3[FOCAL])
+        fusion_state, detail = self._describe(settled, focal_px, focal_sigma)
         return FusedCalibration(
             CalibrationVerdict.CALIBRATED if settled else CalibrationVerdict.TOO_UNCERTAIN,
             detail,
             *size_px,
             focal_px=focal_px,
-            pitch_rad=float(x_3[PITCH]),
-            roll_rad=float(x_3[ROLL]),
+            pitch_rad=float(pitch_rad),
+            roll_rad=float(roll_rad),
             covariance_33=covariance_33 * np.outer(scale_3, scale_3),
             stamp_s=self._stamp_s,
             state=fusion_state,
-            frames=self._frames,
+            frames=self._focal.images,
             used=used,
             attitude_good=bool(max(sigma_3[PITCH], sigma_3[ROLL]) <= options.max_attitude_sigma_rad),
             event=event,
         )
 
     def _describe(self, settled: bool, focal_px: float, focal_sigma: float) -> tuple[FusionState, str]:
-        value = f"focal length {focal_px:.0f} px within {100 * focal_sigma:.1f} % after {_count(self._frames)}"
+        value = f"focal length {focal_px:.0f} px within {100 * focal_sigma:.1f} % after {_count(self._focal.images)}"
         silent_s = self._stamp_s - self._used_s
         if self._contradictions >= _CONTRADICTING_FRAMES:
             return FusionState.CONTRADICTED, f"the last {_count(self._contradictions)} contradict the estimate; {value}"
@@ -238,18 +274,21 @@ class CalibrationFusion:
         return state, f"{state.value}: {value}"
 
 
-def _measurement(calibration: Calibration) -> tuple[np.ndarray, np.ndarray] | None:
-    """(log focal, pitch, roll) and their covariance (3, 3); None where there is nothing that could be used."""
+def _measurement(calibration: Calibration, least_focal_sigma: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """(log focal, pitch, roll) and their covariance (3, 3); None where there is nothing that could be used. A focal
+    length that the image itself told is no more certain than `least_focal_sigma`."""
     if not calibration.trusted or calibration.covariance_33 is None or not 0 < calibration.focal_px < np.inf:
         return None
     z_3 = np.array([np.log(calibration.focal_px), calibration.pitch_rad, calibration.roll_rad])
     scale_3 = np.array([calibration.focal_px, 1.0, 1.0])
     R_33 = np.asarray(calibration.covariance_33, np.float64) / np.outer(scale_3, scale_3)
     R_33 = 0.5 * (R_33 + R_33.T)
+    if not calibration.focal_known:
+        R_33[FOCAL, FOCAL] = max(R_33[FOCAL, FOCAL], least_focal_sigma**2)
     if not np.isfinite(z_3).all() or not np.isfinite(R_33).all():
         return None
     # An image that claims more than rounding allows would make the filter's matrices singular.
-    return (z_3, R_33) if np.linalg.eigvalsh(R_33).min() > 1e-12 else None
+    return (z_3, R_33) if np.linalg.eigvalsh(R_33).min() > _LEAST_VARIANCE else None
 
 
 def _count(images: int) -> str:

@@ -76,6 +76,11 @@ class JointCamera:
         """About how many segments speak for the camera."""
         return float(self.belongs_3s.sum())
 
+    @property
+    def strays(self) -> float:
+        """The share of the segments that are of none of the directions."""
+        return 1.0 - self.lines / max(self.belongs_3s.shape[1], 1)
+
 
 @dataclass(frozen=True)
 class _State:

@@ -38,16 +38,21 @@ _USUAL = FusionOptions()
 FUSION_PARAMETERS = (
     Spec("correlation_s", _USUAL.correlation_s, "images closer in time than this are taken to be wrong in the same "
          "way, so that many of them do not feign certainty", low=1e-3, high=3600.0),
-    Spec("shared_error", _USUAL.shared_error, "part of an image's error variance that every image of the same view "
-         "repeats", low=0.0, high=0.95),
+    Spec("shared_error", _USUAL.shared_error, "part of the error variance of pitch and roll that every image of the "
+         "same view repeats", low=0.0, high=0.95),
+    Spec("place_error", _USUAL.place_error, "part of an image's error variance of the focal length that all views of a "
+         "place have in common, so that many views do not feign certainty", low=0.0, high=1.0),
+    Spec("image_focal_sigma", _USUAL.image_focal_sigma, "no image is believed more exactly than to this share of the "
+         "focal length, however sure it is", low=0.0, high=1.0),
     Spec("focal_walk", _USUAL.focal_walk, "how far the focal length wanders in one second, as a share of it; 0: never",
          low=0.0, high=1.0),
     Spec("attitude_walk_rad", _USUAL.attitude_walk_rad, "how far pitch and roll wander in one second; 0: the camera "
          "stands fixed", low=0.0, high=10.0),
     Spec("gate_sigma", _USUAL.gate_sigma, "an image further off than so many standard deviations is left out",
          low=1.0, high=100.0),
-    Spec("focal_restart_frames", _USUAL.focal_restart_frames, "so many images that contradict the focal length, and "
-         "agree with each other, start the estimate anew: the zoom was moved", low=1, high=1000),
+    Spec("focal_restart_frames", _USUAL.focal_restart_frames, "so many images of several views that contradict the "
+         "focal length, and agree with each other, start the estimate anew: the zoom was moved; of one view five times "
+         "as many", low=1, high=1000),
     Spec("attitude_restart_frames", _USUAL.attitude_restart_frames, "so many images in a row that contradict only the "
          "attitude let it jump: the camera was turned fast", low=1, high=1000),
     Spec("min_frames", _USUAL.min_frames, "images before the focal length counts as settled", low=1, high=1000),

@@ -36,6 +36,7 @@ class Calibration:
     roll_rad: float = float("nan")
     covariance_33: np.ndarray | None = None
     lines: int = 0  # straight lines of the image that speak for it, about
+    focal_known: bool = False  # the focal length was known beforehand, and not told by the image alone
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -70,7 +70,8 @@ class TestOutputs:
         values = peer.wait_for(lambda values: values["images fused"] == "6")
         assert values["camera_info"] == "published"
         assert values["fusion"].startswith("settled: focal length 250 px within")
-        assert 100 * FOCAL_SIGMA * 0.5 < float(values["focal length sigma (%)"]) < 100 * FOCAL_SIGMA
+        # No image is believed to better than 6 %, and views of a place share a part of that.
+        assert 6 * 0.2**0.5 < float(values["focal length sigma (%)"]) < 6
 
     def test_attitude_is_one_that_filters_accept(self, peer):
         stamp = peer.show_and_wait(random_patches(0))

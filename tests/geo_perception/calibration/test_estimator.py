@@ -14,13 +14,13 @@ from geo_perception.calibration.estimator import (
     KIND,
     Calibrator,
     CalibratorOptions,
-    Uncertainty,
     camera_values,
     network_view,
 )
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
 from geo_perception.calibration.result import CalibrationVerdict
 from geo_perception.calibration.solve import CameraSolution
+from geo_perception.calibration.uncertainty import Uncertainty
 from geo_perception.errors import InputError
 from geo_perception.geometry import up_from_attitude
 from geo_perception.runtime.weights import load_weights, save_weights

@@ -10,7 +10,7 @@ from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.rotation_calibration import RotationMeasurement
 from geo_perception.geometry import wrap_rad
 
-STILL = FusionOptions(focal_walk=0.0, attitude_walk_rad=0.0, min_frames=1)
+STILL = FusionOptions(focal_walk=0.0, attitude_walk_rad=0.0, min_frames=1, image_focal_sigma=0.0)
 COVERED = Calibration(CalibrationVerdict.NO_STRUCTURE, "dark", 640, 480)
 
 
@@ -31,44 +31,64 @@ def relative_variance(fused) -> float:
     return (fused.sigma_focal_px / fused.focal_px) ** 2
 
 
+def pitch_variance(fused) -> float:
+    """As a share of one image's."""
+    return fused.covariance_33[1, 1] / 0.04**2
+
+
 class TestHowCertain:
     def test_one_image_is_taken_as_it_says(self):
         one = seen(covariance_33=np.array([[2500.0, 0.5, 0.1], [0.5, 1.6e-3, 0.0], [0.1, 0.0, 9e-4]]))
         fused = CalibrationFusion(STILL).update(one, 7.0)
         assert (fused.focal_px, fused.pitch_rad, fused.roll_rad) == pytest.approx((500.0, 0.1, -0.05))
-        np.testing.assert_allclose(fused.covariance_33, one.covariance_33, rtol=1e-12)
+        np.testing.assert_allclose(fused.covariance_33, one.covariance_33, rtol=1e-12, atol=1e-15)
         assert (fused.frames, fused.used, fused.stamp_s) == (1, True, 7.0)
 
     def test_independent_images_count_in_full_and_focal_lengths_meet_in_the_middle_of_their_logarithms(self):
-        fusion = CalibrationFusion(replace(STILL, shared_error=0.0, gate_sigma=100.0))
-        fused = fuse(fusion, [seen(400.0), seen(900.0)])[-1]
-        assert fused.focal_px == pytest.approx(600.0)  # sqrt(400 * 900)
+        fusion = CalibrationFusion(replace(STILL, shared_error=0.0, place_error=0.0))
+        fused = fuse(fusion, [seen(490.0), seen(360000 / 490.0 / 1.44)])[-1]
+        assert fused.focal_px == pytest.approx(500.0)  # the geometric mean
         assert relative_variance(fused) == pytest.approx(0.01 / 2)
-        assert fused.covariance_33[1, 1] == pytest.approx(0.04**2 / 2)
+        assert pitch_variance(fused) == pytest.approx(1 / 2)
+
+    def test_a_focal_length_is_never_more_certain_than_what_all_views_of_a_place_share(self):
+        fused = fuse(CalibrationFusion(replace(STILL, place_error=0.3)), [seen()] * 40)[-1]
+        assert relative_variance(fused) == pytest.approx(0.01 * (0.3 + 0.7 / 40))
+
+    def test_images_of_one_view_tell_no_more_of_the_focal_length_than_the_best_of_them(self):
+        fused = fuse(CalibrationFusion(STILL), [seen(focal_sigma=s) for s in (0.2, 0.1, 0.15)] * 20, ncc=1.0)[-1]
+        assert relative_variance(fused) == pytest.approx(0.01)
+
+    def test_an_image_is_believed_no_more_exactly_than_allowed_unless_its_focal_length_was_known(self):
+        options = replace(STILL, image_focal_sigma=0.08)
+        sure = CalibrationFusion(options).update(seen(focal_sigma=0.01), 0.0)
+        assert relative_variance(sure) == pytest.approx(0.08**2)
+        known = CalibrationFusion(options).update(seen(focal_sigma=0.01, focal_known=True), 0.0)
+        assert relative_variance(known) == pytest.approx(0.01**2)
 
     @pytest.mark.parametrize(("images", "share"), [(1, 1.0), (2, 0.9), (4, 0.85), (1000, 0.8002)])
     def test_a_view_that_stands_still_never_gets_more_certain_than_its_shared_error(self, images, share):
         # n errors with a correlation of 0.8 average to R (1 + (n - 1) 0.8) / n.
         fusion = CalibrationFusion(replace(STILL, shared_error=0.8))
         fused = fuse(fusion, [seen()] * images, ncc=1.0)[-1]
-        assert relative_variance(fused) == pytest.approx(0.01 * share)
+        assert pitch_variance(fused) == pytest.approx(share)
 
     def test_images_apart_by_the_time_that_halves_the_correlation(self):
         # rho = exp(-dt / tau) = 1/2, so two errors correlate by 0.8 / 2 = 0.4 and average to R (1 + 0.4) / 2.
         fusion = CalibrationFusion(replace(STILL, shared_error=0.8, correlation_s=2.0))
         fused = fuse(fusion, [seen()] * 2, period_s=2.0 * np.log(2.0))[-1]
-        assert relative_variance(fused) == pytest.approx(0.01 * 0.7)
+        assert pitch_variance(fused) == pytest.approx(0.7)
 
     def test_mean_and_variance_are_those_of_generalized_least_squares(self):
         images, shared, rho = 7, 0.9, np.exp(-0.1 / 0.5)
-        log_focal_n = np.log(500) + 0.05 * np.sin(3.0 * np.arange(images))
+        pitch_n = 0.1 + 0.02 * np.sin(3.0 * np.arange(images))
         lag_nn = np.abs(np.subtract.outer(np.arange(images), np.arange(images)))
-        C_nn = 0.01 * (shared * rho**lag_nn + (1 - shared) * np.eye(images))
+        C_nn = 0.04**2 * (shared * rho**lag_nn + (1 - shared) * np.eye(images))
         weights_n = np.linalg.solve(C_nn, np.ones(images))
         fusion = CalibrationFusion(replace(STILL, shared_error=shared, correlation_s=0.5, gate_sigma=100.0))
-        fused = fuse(fusion, [seen(float(np.exp(value))) for value in log_focal_n])[-1]
-        assert relative_variance(fused) == pytest.approx(1 / weights_n.sum())
-        assert np.log(fused.focal_px) == pytest.approx(float(weights_n @ log_focal_n / weights_n.sum()))
+        fused = fuse(fusion, [seen(pitch_rad=value) for value in pitch_n])[-1]
+        assert fused.covariance_33[1, 1] == pytest.approx(1 / weights_n.sum())
+        assert fused.pitch_rad == pytest.approx(float(weights_n @ pitch_n / weights_n.sum()))
 
     def test_what_is_stated_holds_when_errors_are_alike_from_image_to_image(self):
         rng, held, tight = np.random.default_rng(3), 0, []
@@ -76,18 +96,17 @@ class TestHowCertain:
             fusion, error = CalibrationFusion(replace(STILL, shared_error=0.9, correlation_s=1.0)), rng.normal()
             for index in range(40):  # four seconds at 10 Hz, the error forgetting itself within one
                 error = np.exp(-0.1) * error + np.sqrt(1 - np.exp(-0.2)) * rng.normal()
-                wrong = 0.1 * (np.sqrt(0.9) * error + np.sqrt(0.1) * rng.normal())
-                fused = fusion.update(seen(500.0 * float(np.exp(wrong))), 0.1 * index)
-            sigma = np.sqrt(relative_variance(fused))
-            held += abs(np.log(fused.focal_px / 500.0)) < 1.645 * sigma
-            tight.append(sigma)
+                wrong_rad = 0.04 * (np.sqrt(0.9) * error + np.sqrt(0.1) * rng.normal())
+                fused = fusion.update(seen(pitch_rad=0.1 + wrong_rad), 0.1 * index)
+            held += abs(fused.pitch_rad - 0.1) < 1.645 * fused.sigma_pitch_rad
+            tight.append(fused.sigma_pitch_rad)
         assert 0.84 < held / 150 < 0.96
-        assert 0.1 / np.sqrt(40) * 2.5 < np.mean(tight) < 0.1 * 0.7  # far from 1/sqrt(n), and yet better than one image
+        assert 0.04 / np.sqrt(40) * 2.5 < np.mean(tight) < 0.04 * 0.7  # far from 1/sqrt(n), yet better than one image
 
     def test_a_known_focal_length_sharpens_a_pitch_that_errs_with_it(self):
         # Errors of pitch and focal length correlate by 0.9: known f leaves 1 - 0.81 of the pitch's variance.
         tied = np.array([[2500.0, 0.9 * 50 * 0.04, 0], [0.9 * 50 * 0.04, 0.04**2, 0], [0, 0, 0.04**2]])
-        fusion = CalibrationFusion(replace(STILL, shared_error=0.0))
+        fusion = CalibrationFusion(replace(STILL, shared_error=0.0, place_error=0.0))
         fusion.update(seen(focal_sigma=1e-4, angle_sigma_rad=3.0), 0.0)
         fused = fusion.update(seen(covariance_33=tied), 0.1)
         assert fused.sigma_pitch_rad == pytest.approx(0.04 * np.sqrt(0.19), rel=1e-3)
@@ -137,7 +156,8 @@ class TestImagesThatCannotBeUsed:
         covered.update(seen(), 0.0)
         covered.update(COVERED, 50.0, ncc=0.0)
         again = covered.update(seen(), 100.0, ncc=1.0)
-        assert relative_variance(again) == pytest.approx(0.9 * 0.01)
+        assert pitch_variance(again) == pytest.approx(0.9)
+        assert relative_variance(again) == pytest.approx(0.01)
 
     def test_before_any_image_there_is_no_answer(self):
         fused = CalibrationFusion().update(COVERED, 1.0)
@@ -174,6 +194,23 @@ class TestOutliers:
         # As certain as five images are, not as the twenty of another focal length.
         fresh = fuse(CalibrationFusion(), [seen(1000.0)] * 6)[-1]
         assert relative_variance(zoomed[5]) == pytest.approx(relative_variance(fresh))
+
+    @pytest.mark.parametrize(("ncc", "images"), [(1.0, 25), (0.95, 25), (0.6, 5)])
+    def test_images_of_one_view_contradict_it_alike_so_it_takes_more_of_them(self, ncc, images):
+        """Lines that mislead in one image do so in the next; the third view is another opinion."""
+        fusion = CalibrationFusion()
+        fuse(fusion, [seen()] * 20)
+        zoomed = fuse(fusion, [seen(1000.0)] * (images - 1), start_s=2.0, ncc=ncc)
+        assert not any(one.event for one in zoomed)
+        last = fusion.update(seen(1000.0), 2.0 + 0.1 * (images - 1), ncc)
+        assert last.event == "the focal length changed from 500 to 1000 px"
+
+    def test_a_few_misled_views_among_many_pull_little(self):
+        fusion = CalibrationFusion()
+        fuse(fusion, [seen()] * 20)
+        pulled = fuse(fusion, [seen(620.0)] * 4, start_s=2.0)[-1]
+        assert pulled.used
+        assert pulled.focal_px == pytest.approx(500, rel=0.03)
 
     def test_wild_images_that_contradict_each_other_never_start_anew(self):
         fusion = CalibrationFusion()

@@ -9,10 +9,11 @@ from calibration_peer import constant_weights
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
-from geo_perception.calibration.estimator import Calibrator, Uncertainty
+from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.fields import image_scale
 from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.result import CalibrationVerdict
+from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, up_from_attitude
 from geo_perception.runtime.image import Resampler
@@ -28,7 +29,7 @@ def weights(tmp_path_factory):
     path = constant_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
     calibrator = Calibrator.load(path, "cpu")
     calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
-    calibrator.lines_uncertainty = Uncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
+    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
     calibrator.save(path, {})
     return path
 

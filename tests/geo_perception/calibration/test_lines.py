@@ -14,8 +14,8 @@ from geo_perception.calibration.estimator import (
     KIND,
     Calibrator,
     CalibratorOptions,
-    Uncertainty,
 )
+from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.errors import InputError
 from geo_perception.runtime.weights import load_weights, save_weights
 
@@ -28,7 +28,7 @@ def weights(tmp_path_factory):
     path = constant_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
     calibrator = Calibrator.load(path, "cpu")
     calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
-    calibrator.lines_uncertainty = Uncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
+    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
     calibrator.save(path, {})
     return path
 
@@ -70,9 +70,9 @@ def test_where_there_are_no_lines_the_answer_is_the_networks_with_its_certainty(
 
 
 def test_the_measure_of_belief_is_saved_and_counts(weights, calibrator):
-    assert calibrator.lines_uncertainty == Uncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
+    assert calibrator.lines_uncertainty == LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
     once = calibrator.estimate(room(SPEC))
-    calibrator.lines_uncertainty = Uncertainty((3.0, 4.0, 5.0), (0.02, 0.004, 0.006))
+    calibrator.lines_uncertainty = LinesUncertainty((3.0, 4.0, 5.0), (0.02, 0.004, 0.006))
     twice = calibrator.estimate(room(SPEC))
     np.testing.assert_allclose(np.diag(twice.covariance_33), 4 * np.diag(once.covariance_33), rtol=1e-6)
 

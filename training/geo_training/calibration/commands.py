@@ -100,15 +100,20 @@ def lines(
     """Fit how far an answer is to be believed that the straight lines of an image refined, and write the weights with
     it. `fit` does so, too; this is for weights that were trained before lines spoke.
 
-    The crops are those of the panoramas that the weights name as their validation. All else stays as it is.
+    The crops are those of the panoramas that the weights name as their validation, and some of each that they learned
+    from. All else stays as it is.
 
     Example: `geo-train calibration lines old.safetensors --panoramas panoramas --out new.safetensors`
     """
     from geo_training.calibration.lines import fit_lines  # torch: seconds
 
     crops, uncertainty = fit_lines(_weights(weights), out, panoramas, device or "auto", overwrite)
-    scales, floors = ([f"{value:.3g}" for value in values] for values in (uncertainty.scale_3, uncertainty.floor_3))
-    say(f"{out}: of {crops} crops; log focal, pitch, roll: times {', '.join(scales)}; at least {', '.join(floors)}")
+    told = {
+        "times": uncertainty.scale_3, "by strays": uncertainty.strays_3, "by disagreement": uncertainty.disagreement_3,
+        "at least": uncertainty.floor_3,
+    }  # fmt: skip
+    parts = [f"{name} {', '.join(f'{value:.3g}' for value in values)}" for name, values in told.items()]
+    say(f"{out}: of {crops} crops; log focal, pitch, roll: {'; '.join(parts)}")
 
 
 app.command("crops")(crops_command)

@@ -20,6 +20,7 @@ from geo_training.calibration.data.photographs import CalibrationExample, exampl
 from geo_training.calibration.data.stream import CropBatch, CropSources, CropStream
 from geo_training.calibration.losses import calibration_losses, distillation_loss
 from geo_training.calibration.uncertainty import (
+    LEARNED_CROPS,
     ValidationCrop,
     fit_lines_uncertainty,
     fit_uncertainty,
@@ -124,7 +125,9 @@ class CalibrationTask:
         metrics = {"train_s": result.seconds, "skipped_steps": result.skipped_steps, **validation_metrics(errors)}
         calibrator = Calibrator(result.network, fit_uncertainty(errors), device=str(self.device))
         whole = validation_crops(self.split.validation, self.config, whole=True)
-        calibrator.lines_uncertainty = fit_lines_uncertainty(calibrator, whole)
+        learned = self.split.learned
+        of_learned = validation_crops(learned, self.config, True, LEARNED_CROPS * len(learned))
+        calibrator.lines_uncertainty = fit_lines_uncertainty(calibrator, whole, of_learned)
         calibrator.save(out, _header(self.config, self.split, self.sources, metrics))
         return metrics | {"weights_bytes": out.stat().st_size}
 

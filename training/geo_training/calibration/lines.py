@@ -6,18 +6,19 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from geo_perception.calibration.estimator import Calibrator, Uncertainty
+from geo_perception.calibration.estimator import Calibrator
+from geo_perception.calibration.uncertainty import LinesUncertainty
 from geo_perception.errors import InputError
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.data.panoramas import list_panoramas
-from geo_training.calibration.uncertainty import fit_lines_uncertainty, validation_crops
+from geo_training.calibration.uncertainty import LEARNED_CROPS, fit_lines_uncertainty, validation_crops
 
 _OF_FILE = ("kind", "format_version", "network", "uncertainty", "lines_uncertainty")
 
 
 def fit_lines(
     weights: Path, out: Path, panoramas: Path, device: str = "auto", overwrite: bool = False
-) -> tuple[int, Uncertainty]:
+) -> tuple[int, LinesUncertainty]:
     """Writes the weights with a new `lines_uncertainty`; how many crops it is of, and it.
 
     Raises InputError when the weights name no validation panoramas, these are not in the folder, too few of their crops
@@ -38,9 +39,11 @@ def fit_lines(
     if missing:
         raise InputError(f"the panorama '{missing[0]}', which validated {weights}, is not in {panoramas}")
     crops = validation_crops([there[name] for name in names], config, whole=True)
-    uncertainty = fit_lines_uncertainty(calibrator, crops)
+    learned = [there[name] for name in calibrator.header.get("learned", ()) if name in there]
+    crops_of_learned = validation_crops(learned, config, True, LEARNED_CROPS * len(learned))
+    uncertainty = fit_lines_uncertainty(calibrator, crops, crops_of_learned)
     if uncertainty is None:
         raise InputError("too few crops of the validation panoramas show lines; raise validation_crops in the config")
     calibrator.lines_uncertainty = uncertainty
     calibrator.save(out, {key: value for key, value in calibrator.header.items() if key not in _OF_FILE})
-    return len(crops), uncertainty
+    return len(crops) + len(crops_of_learned), uncertainty

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.optimize import minimize
+from scipy.stats import norm, t
 
-from geo_perception.calibration.estimator import Calibrator, Uncertainty, camera_values, network_size
+from geo_perception.calibration.estimator import Calibrator, camera_values, network_size
 from geo_perception.calibration.fields import image_scale
+from geo_perception.calibration.uncertainty import MOST_DISAGREEMENT, LinesUncertainty, Uncertainty
 from geo_perception.geometry import fov_rad, wrap_rad
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.data.crops import CropSpec, render_crop
@@ -19,6 +21,13 @@ from geo_training.engine.uncertainty import fit_scale_and_floor
 # Validation knows only a few places; others err more. A margin on the standard deviations, by the statistics of so few
 # panoramas rather than by any test: the scatter between panoramas of a robust spread is about a fifth.
 NEW_PLACE_MARGIN = 1.15
+LEARNED_CROPS = 40  # of each learned panorama, to tell how far lines are to be believed
+LEARNED_WEIGHT = 1.0
+# Of (log focal, pitch, roll): lenses are no pinholes, and walls no planes.
+LINES_FLOORS = (0.01, 0.002, 0.002)
+_T_FREEDOM = 4.0
+_T_90 = float(t.ppf(0.95, _T_FREEDOM))
+_SHRINK = 1e-3  # keeps what hardly matters near nothing
 _FEWEST = 30  # crops that tell an uncertainty
 _LEVELS = np.array([0.5, 0.7, 0.8, 0.9])
 _SCALES = np.geomspace(0.1, 10, 81)  # of the standard deviations
@@ -44,14 +53,14 @@ class ValidationErrors:
 
 
 def validation_crops(
-    panoramas: Sequence[Panorama], config: CalibrationTrainingConfig, whole: bool = False
+    panoramas: Sequence[Panorama], config: CalibrationTrainingConfig, whole: bool = False, count: int | None = None
 ) -> list[ValidationCrop]:
-    """`validation_crops` of the config, as many of each panorama, drawn by its seed; `whole` ones in the sizes of the
-    config, others in those at which the network looks at these."""
+    """`count` crops (`validation_crops` of the config), as many of each panorama, drawn by its seed; `whole` ones in
+    the sizes of the config, others in those at which the network looks at these."""
     rng = np.random.default_rng([config.seed, 99])
     sizes_px = [size if whole else network_size(*size) for size in config.crops.sizes_px]
     crops = []
-    for number in range(config.validation_crops):
+    for number in range(config.validation_crops if count is None else count):
         panorama = panoramas[number % len(panoramas)]
         spec = config.crops.draw(rng, sizes_px[int(rng.integers(len(sizes_px)))])
         crops.append(ValidationCrop(render_crop(cached_panorama(panorama.path), spec), spec))
@@ -73,28 +82,76 @@ def validation_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -
     return ValidationErrors(np.array(errors), np.array(sigmas), np.array(vfov_errors))
 
 
-def lines_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -> ValidationErrors:
-    """Runs the whole calibrator, lines included, on whole crops; errors of those for which lines speak."""
-    plain = Calibrator(
-        calibrator.network, calibrator.uncertainty, str(calibrator.device), calibrator.options,
-        lines_uncertainty=Uncertainty(),
-    )  # fmt: skip
-    errors, sigmas, vfov_errors = [], [], []
+@dataclass(frozen=True)
+class LinesErrors:
+    """Of N crops for which lines speak: errors of (log focal, pitch, roll), the solver's standard deviations, what
+    `LinesUncertainty` looks at, and how much each crop counts."""
+
+    error_n3: np.ndarray
+    sigma_n3: np.ndarray
+    strays_n: np.ndarray
+    disagreement_n: np.ndarray
+    weight_n: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.error_n3)
+
+
+def lines_errors(calibrator: Calibrator, crops: Sequence[ValidationCrop], weight: float = 1.0) -> LinesErrors:
+    """Runs network and lines on whole crops; errors of those for which lines speak. Each counts `weight`."""
+    rows = []
     for crop in crops:
-        spec, answer = crop.spec, plain.estimate(crop.image_hw3)
-        if not answer.lines or answer.covariance_33 is None:
+        spec, found = crop.spec, calibrator.lines_answer(crop.image_hw3)
+        if found is None:
             continue
-        attitude_2 = answer.pitch_rad - spec.pitch_rad, float(wrap_rad(answer.roll_rad - spec.roll_rad))
-        errors.append([np.log(answer.focal_px / spec.focal_px), *attitude_2])
-        sigmas.append([answer.sigma_focal_px / answer.focal_px, answer.sigma_pitch_rad, answer.sigma_roll_rad])
-        vfov_errors.append(answer.vfov_rad - spec.vfov_rad)
-    return ValidationErrors(np.reshape(errors, (-1, 3)), np.reshape(sigmas, (-1, 3)), np.array(vfov_errors))
+        scale = image_scale(spec.height_px, spec.width_px)
+        error_3 = found.values_3 - [np.log(spec.focal_px / scale), spec.pitch_rad, spec.roll_rad]
+        error_3[2] = wrap_rad(error_3[2])
+        sigma_3 = np.sqrt(np.diag(found.covariance_33))
+        rows.append([*error_3, *sigma_3, found.strays, found.disagreement, weight])
+    table_n9 = np.reshape(rows, (-1, 9))
+    return LinesErrors(table_n9[:, :3], table_n9[:, 3:6], *table_n9[:, 6:].T)
 
 
-def fit_lines_uncertainty(calibrator: Calibrator, crops: Sequence[ValidationCrop]) -> Uncertainty | None:
-    """That of answers that lines refined, on whole crops; None where too few show lines to tell."""
-    errors = lines_errors(calibrator, crops)
-    return fit_uncertainty(errors) if len(errors.error_n3) >= _FEWEST else None
+def fit_lines_uncertainty(
+    calibrator: Calibrator, crops: Sequence[ValidationCrop], learned: Sequence[ValidationCrop] = ()
+) -> LinesUncertainty | None:
+    """That of answers that lines refined, on whole crops; None where too few show lines to tell.
+
+    Few panoramas validate a training, and where lines mislead differs from place to place. What lines say was not
+    learned, so crops of `learned` panoramas tell, too; but there the network is better than elsewhere, and so they
+    count less, whatever their number: `LEARNED_WEIGHT` of what the others do.
+    """
+    own = lines_errors(calibrator, crops)
+    if len(own) < _FEWEST:
+        return None
+    others = lines_errors(calibrator, learned)
+    if not len(others):
+        return fit_lines_errors(own)
+    others = replace(others, weight_n=np.full(len(others), LEARNED_WEIGHT * len(own) / len(others)))
+    together = (np.concatenate([one, other]) for one, other in zip(astuple(own), astuple(others), strict=True))
+    return fit_lines_errors(LinesErrors(*together))
+
+
+def fit_lines_errors(errors: LinesErrors) -> LinesUncertainty:
+    """The most likely scale and dependences under errors with the tails of Student's t, the scale widened by the
+    margin; and floors that no answer passes."""
+    looked_n2 = np.stack([errors.strays_n, np.minimum(errors.disagreement_n, MOST_DISAGREEMENT)], axis=1)
+    weight_n = errors.weight_n / errors.weight_n.sum()
+
+    def cost(x_3: np.ndarray, size_n: np.ndarray, floor: float, sigma_n: np.ndarray) -> float:
+        stated_n = np.hypot(sigma_n * np.exp(x_3[0] + looked_n2 @ x_3[1:]), floor)
+        # In the units of t: nine of ten errors are within 1.645 stated deviations, as they would be if normal.
+        squared_n = (size_n / stated_n * _T_90 / norm.ppf(0.95)) ** 2
+        own_n = (_T_FREEDOM + 1) / 2 * np.log1p(squared_n / _T_FREEDOM) + np.log(stated_n)
+        return float(weight_n @ own_n + _SHRINK * (x_3[1:] @ x_3[1:]))
+
+    found = []
+    for size_n, sigma_n, floor in zip(np.abs(errors.error_n3).T, errors.sigma_n3.T, LINES_FLOORS, strict=True):
+        found.append(minimize(cost, np.zeros(3), args=(size_n, floor, sigma_n), method="Nelder-Mead").x)
+    log_scale_3, strays_3, disagreement_3 = np.transpose(found).tolist()
+    scales = [float(np.exp(value)) * NEW_PLACE_MARGIN for value in log_scale_3]
+    return LinesUncertainty(tuple(scales), LINES_FLOORS, tuple(strays_3), tuple(disagreement_3))
 
 
 def validation_metrics(errors: ValidationErrors) -> dict[str, float]:
