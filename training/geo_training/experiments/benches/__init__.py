@@ -11,6 +11,7 @@ NAMES = {
     "backbone": "geo_training.experiments.benches.backbone",
     "poses-prior": "geo_training.experiments.benches.poses_prior",
     "calibration-panoramas": "geo_training.experiments.benches.calibration_panoramas",
+    "calibration-walk": "geo_training.experiments.benches.calibration_walk",
     "calibration-adapt": "geo_training.experiments.benches.calibration_adapt",
     "depth-losses": "geo_training.experiments.benches.depth_losses",
     "depth-drive": "geo_training.experiments.benches.depth_drive",

@@ -1,0 +1,77 @@
+"""Calibration on a walk: on drawn rooms, by a network that is a little wrong."""
+
+import cv2
+import numpy as np
+import pytest
+from calibration_peer import constant_weights
+from drawn_room import room
+from geo_training.calibration.data.crops import CropSpec
+from geo_training.calibration.data.photographs import folder_examples
+from geo_training.experiments.bench import BenchOptions, load_benchmark, run_benchmark
+from geo_training.experiments.benches import calibration_walk as bench
+
+from geo_perception.calibration import estimator
+from geo_perception.calibration.estimator import Calibrator
+from geo_perception.calibration.known import KnownCamera
+from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
+
+FOCAL_PX, FRAMES = 240.0, 24
+LEVEL = "1 0 0 0  0 0 1 0  0 -1 0 1.5\n"  # z up in the world, the camera looks along its y
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = constant_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", 270.0, 320, 240)
+    calibrator = Calibrator.load(path, "cpu")
+    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
+    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
+    calibrator.save(path, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for walk in bench.WALKS:
+        folder = root / bench.HOUSE / walk
+        (folder / "rgb").mkdir(parents=True)
+        for number in range(FRAMES):
+            image_hw3 = room(CropSpec(320, 240, FOCAL_PX, 0.0, 0.0, 0.0), 0.3 + 0.04 * number)
+            cv2.imwrite(str(folder / "rgb" / f"{number:05d}.png"), image_hw3[..., ::-1])
+        (folder / "K.txt").write_text(f"{FOCAL_PX} 0 159.5\n0 {FOCAL_PX} 119.5\n0 0 1\n")
+        (folder / "poses.txt").write_text(LEVEL * FRAMES)
+    return root
+
+
+def test_a_walk_comes_near_the_true_focal_length_and_says_how_near(weights, data_root):
+    frames = folder_examples(data_root / bench.HOUSE / "walk_a", bench.HOUSE_DOWN, "images")
+    calibrator = Calibrator.load(weights, "cpu")
+    found = bench.walk_metrics(calibrator, frames)
+    assert found["focal_error_pct_2s"] < 4
+    assert found["focal_error_pct_end"] < found["focal_error_pct_max"] + 1e-9 < 6
+    assert found["focal_interval"] == 1.0
+    assert found["focal_restarts"] == 0
+    assert found["settled_s"] == pytest.approx(0.4)  # the fifth image
+    assert found["pitch_median_deg"] < 1
+    assert found["roll_median_deg"] < 1
+    trusted = bench.walk_metrics(calibrator, frames, KnownCamera(frames[0].camera))
+    assert trusted["focal_error_pct_max"] < 1
+
+
+def test_a_network_that_never_answers_is_infinitely_wrong(weights, data_root, monkeypatch):
+    frames = folder_examples(data_root / bench.HOUSE / "walk_a", bench.HOUSE_DOWN, "images")
+    calibrator = Calibrator.load(weights, "cpu")
+    black = np.zeros((240, 320, 3), np.uint8)
+    estimate = calibrator.estimate
+    monkeypatch.setattr(calibrator, "estimate", lambda image_hw3, known: estimate(black, known))
+    found = bench.walk_metrics(calibrator, frames[:3])
+    assert found["focal_error_pct_max"] == found["settled_s"] == found["alone_pitch_median_deg"] == np.inf
+
+
+def test_the_benchmark_gives_what_it_names(weights, data_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimator, "reference_weights", lambda: weights)
+    benchmark = load_benchmark("calibration-walk")
+    content, evaluation = run_benchmark(benchmark, data_root, tmp_path / "work", BenchOptions("cpu"))
+    assert evaluation is None
+    assert set(benchmark.metrics) == set(content["figures"])
+    assert content["figures"]["walk_b_trusted_pitch_median_deg"] < 1
