@@ -12,13 +12,14 @@ import cv2
 import numpy as np
 import torch
 
-from geo_perception.calibration.fields import image_scale
 from geo_perception.calibration.joint import CameraTerm, JointCamera, JointOptions, solve_joint, tangents
-from geo_perception.calibration.known import KnownCamera
+from geo_perception.calibration.known import UNKNOWN_SIGMA, KnownCamera
+from geo_perception.calibration.lens import BENDS, ENOUGH_VIEWS, MIN_SEGMENTS, TOO_BENT, LensBend, pooled_bend
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig, NetworkOutput
 from geo_perception.calibration.pooling import combined, pooled_log_focal
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.rotation_calibration import RotationSelfCalibration
+from geo_perception.calibration.scale import image_scale
 from geo_perception.calibration.segments import NO_SEGMENTS, Segments, find_segments
 from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
@@ -36,7 +37,6 @@ SIDE_MULTIPLE_PX = 32
 NETWORK_AREA_PX = 224 * 224
 # (log focal in units of the image's scale, pitch, roll) where nothing is known: level, 53 degrees across a square.
 _ANY_CAMERA_3, _ANY_SIGMA_3 = (np.log(2.0), 0.0, 0.0), (0.5, 0.35, 0.25)
-_ANYTHING = 1e3  # standard deviation of a focal length of which nothing is known
 MAX_ASPECT = 3.0  # beyond, the ends of the longer side are not looked at
 
 
@@ -163,33 +163,71 @@ class Calibrator:
         known: KnownCamera | None = None,
         in_order: bool = False,
     ) -> list[Calibration]:
-        """The calibration of each image. With `shared_intrinsics` one camera took them all: they have one focal length,
-        told by all of them together, and an attitude each. What is `known` holds for every image.
+        """The calibration of each image. With `shared_intrinsics` one camera took them all: they have one focal length
+        and one lens, told by all of them together, and an attitude each. What is `known` holds for every image.
+
+        Where straight lines ask for it, and no camera is known, images are freed of a bending lens first: then the
+        answers say which (`lens`), or that it bends too strongly.
 
         `in_order` says that each image was taken shortly after the one before it: then the focal length is also
         measured by geometry wherever the camera turned (`RotationSelfCalibration`).
 
         Raises InputError when images of one camera are of several sizes.
         """
+        if not shared_intrinsics:
+            return [self.estimate(image_hw3, known) for image_hw3 in images]
+        images = list(images)
+        seen = [self._seen(image_hw3, known) for image_hw3 in images]
+        sizes = {one.size_px for one in seen if isinstance(one, _Seen)}
+        if len(sizes) > 1:
+            named = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+            raise InputError(f"one camera took images of several sizes ({named}); calibrate each size by itself")
+        lens = None
+        if sizes and (known is None or known.camera is None):
+            lens = self._lens_of([one for one in seen if isinstance(one, _Seen)])
+        if lens is not None and not lens.beyond:
+            known = (known or KnownCamera()).with_lens(lens, *next(iter(sizes)))
+            seen = [self._seen(image_hw3, known) for image_hw3 in images]
+        answers = self._answered_together(images, seen, known, in_order)
+        if lens is None:
+            return answers
+        return [_with_lens(answer, lens) for answer in answers]
+
+    def bend_costs(self, image_hw3: np.ndarray) -> np.ndarray | None:
+        """How unlikely an image is for each bend of a lens (`lens.BENDS`; twice the negative log likelihood, but for a
+        constant); None where it shows too few segments to tell. Takes several times as long as `estimate`."""
+        seen = self._seen(image_hw3, None, always_lines=True)
+        return None if isinstance(seen, Calibration) else self._bend_costs(seen)
+
+    def _bend_costs(self, seen: _Seen) -> np.ndarray | None:
+        if len(seen.segments) < MIN_SEGMENTS:
+            return None
+        network, options = camera_term(seen.values_3, seen.covariance_33), self.options.joint
+        return np.array([solve_joint([network], seen.segments.straightened(bend), options).cost for bend in BENDS])
+
+    def _lens_of(self, seen: list[_Seen]) -> LensBend | None:
+        """The bend that images of one camera ask for; those with the most segments are asked."""
+        if not self.options.lines or self.lines_uncertainty is None:
+            return None
+        most = sorted(seen, key=lambda one: -len(one.segments))[:ENOUGH_VIEWS]
+        costs = [self._bend_costs(one) for one in most]
+        return pooled_bend([one for one in costs if one is not None])
+
+    def _answered_together(
+        self, images: list[np.ndarray], seen: list[_Seen | Calibration], known: KnownCamera | None, in_order: bool
+    ) -> list[Calibration]:
+        """The answers with one focal length, by all that the images and what is known say."""
         turns, measured = RotationSelfCalibration(), []
-        seen = []
-        for image_hw3 in images:
-            seen.append(self._seen(image_hw3, known))
+        for image_hw3, one in zip(images if in_order else (), seen, strict=False):
             turn = None
-            if shared_intrinsics and in_order and not isinstance(seen[-1], Calibration):
+            if isinstance(one, _Seen):
                 turn = turns.update(image_hw3 if known is None else known.plain_image(image_hw3))
             if turn is not None:
                 measured.append(turn)
-        if not shared_intrinsics:
-            return [self._answered(one, known) for one in seen]
-        usable = [one for one in seen if isinstance(one, _Seen)]
-        if len(sizes := {one.size_px for one in usable}) > 1:
-            named = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
-            raise InputError(f"one camera took images of several sizes ({named}); calibrate each size by itself")
         # Its focal length is known once, not once an image.
-        alone = None if known is None or known.camera is None else replace(known, focal_sigma=_ANYTHING)
-        answers = [self._answered(one, alone or known) for one in usable]
-        told = [(answer.focal_px, answer.sigma_focal_px) for answer in answers if answer.covariance_33 is not None]
+        alone = None if known is None or known.camera is None else replace(known, focal_sigma=UNKNOWN_SIGMA)
+        usable = [self._answered(one, alone or known) for one in seen if isinstance(one, _Seen)]
+        told = [(answer.focal_px, answer.sigma_focal_px) for answer in usable if answer.covariance_33 is not None]
         if not told:
             return [self._answered(one, known) for one in seen]
         focal_n, sigma_n = np.transpose(told)
@@ -198,7 +236,8 @@ class Calibrator:
         if known is not None and known.camera is not None:
             opinions.append((float(np.log(known.camera.focal_px)), known.focal_sigma))
         log_focal, sigma = combined(opinions)
-        shared = (known or KnownCamera()).with_focal(np.exp(log_focal), sigma, *next(iter(sizes)))
+        size_px = usable[0].width_px, usable[0].height_px
+        shared = (known or KnownCamera()).with_focal(float(np.exp(log_focal)), sigma, *size_px)
         return [self._answered(one, shared, (log_focal, sigma)) for one in seen]
 
     def lines_answer(self, image_hw3: np.ndarray) -> LinesAnswer | None:
@@ -263,7 +302,7 @@ class Calibrator:
         result = self._assess(values_3, covariance_33, lines, seen.size_px)
         timings_s = dict(seen.timings_s)
         timings_s["lines"] += time.perf_counter() - started_s
-        focal_known = known is not None and known.camera is not None
+        focal_known = known is not None and known.knows_focal
         return replace(result, focal_known=focal_known, timings_s=timings_s | {"total": sum(timings_s.values())})
 
     @torch.inference_mode()
@@ -330,6 +369,13 @@ class Calibrator:
         )
         attitude_rad = float(pitch_rad), float(roll_rad)
         return Calibration(verdict, detail, *size_px, focal_px, *attitude_rad, covariance_33, lines=lines)
+
+
+def _with_lens(answer: Calibration, lens: LensBend) -> Calibration:
+    """The answer of a camera whose lens bends. Where it does so too strongly, no pinhole's answer is trusted."""
+    if not lens.beyond or answer.covariance_33 is None:
+        return replace(answer, lens=lens)
+    return replace(answer, lens=lens, verdict=CalibrationVerdict.BENT, detail=TOO_BENT)
 
 
 def is_covariance(covariance_33: np.ndarray) -> bool:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import torch
 
+from geo_perception.calibration.scale import image_scale
+
 
 def image_grid(height_px: int, width_px: int, stride: int, device=None) -> torch.Tensor:
     """(N, 2) float32: the centres of the cells of `stride` pixels, row by row, from the image's centre, divided by
@@ -21,11 +23,6 @@ def image_grid(height_px: int, width_px: int, stride: int, device=None) -> torch
     x = (torch.arange(width_px // stride, device=device) + 0.5) * stride - width_px / 2
     grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2).flip(-1)
     return grid / image_scale(height_px, width_px)
-
-
-def image_scale(height_px: int, width_px: int) -> float:
-    """The length that focal lengths and pixels are divided by: half the side of a square of the image's area."""
-    return (height_px * width_px) ** 0.5 / 2
 
 
 def perspective_fields(log_focal_b: torch.Tensor, up_b3: torch.Tensor, xy_n2: torch.Tensor):

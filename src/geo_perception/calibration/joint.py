@@ -60,12 +60,13 @@ class CameraTerm:
 class JointCamera:
     """The likeliest camera: `frame_33` has the directions as rows, up first. `covariance_33` is that of log focal and
     the two tangent directions of up, by everything but what is known for certain. `belongs_3s` is how likely each
-    segment is of each direction."""
+    segment is of each direction, `cost` twice the negative logarithm of the posterior, but for a constant."""
 
     log_focal: float
     frame_33: np.ndarray
     covariance_33: np.ndarray
     belongs_3s: np.ndarray
+    cost: float
 
     @property
     def up_3(self) -> np.ndarray:
@@ -144,7 +145,7 @@ class _Problem:
         off_k3 = np.array([_off(state, best.log_focal, best.frame_33[UP], basis_32) for state in states])
         covariance_33 = covariance_33 + (off_k3.T * (likely_k / likely_k.sum())) @ off_k3
         belongs_3s = self.normal_equations(best, 1.0)[2]
-        return JointCamera(best.log_focal, best.frame_33, covariance_33, belongs_3s)
+        return JointCamera(best.log_focal, best.frame_33, covariance_33, belongs_3s, min(costs))
 
     def _start(self) -> CameraTerm:
         """Where the search begins: the first term, moved towards what is known."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from geo_perception.calibration.fields import image_scale
 from geo_perception.calibration.joint import CameraTerm
+from geo_perception.calibration.lens import LensBend
+from geo_perception.calibration.scale import image_scale
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.runtime.image import Resampler
 
+UNKNOWN_SIGMA = 1e3  # of the focal length of a camera of which only the lens is known
 _SAME_PX = 0.01  # a principal point and focal lengths that differ by less are those of the plain camera
 
 
@@ -63,6 +65,16 @@ class KnownCamera:
         if self.camera.model == "pinhole" and np.allclose(self.camera.K, plain.K, rtol=0, atol=_SAME_PX):
             return image_hw3
         return Resampler(self.camera, plain).image(image_hw3, cv2.BORDER_REPLICATE)
+
+    @property
+    def knows_focal(self) -> bool:
+        """Whether it says anything of the focal length."""
+        return self.camera is not None and self.focal_sigma < UNKNOWN_SIGMA
+
+    def with_lens(self, lens: LensBend, width_px: int, height_px: int) -> KnownCamera:
+        """The same with a lens that bends, of a focal length that is not known."""
+        focal_px = image_scale(height_px, width_px)  # any will do: which pixel sees what does not depend on it
+        return replace(self, camera=lens.camera(focal_px, width_px, height_px), focal_sigma=UNKNOWN_SIGMA)
 
     def with_focal(self, focal_px: float, focal_sigma: float, width_px: int, height_px: int) -> KnownCamera:
         """The same with another focal length: the lens, where there is one, stays as it is."""

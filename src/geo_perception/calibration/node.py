@@ -17,9 +17,11 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_msgs.msg import Float64
 
+from geo_perception.calibration.focal_pool import NEW_VIEW
 from geo_perception.calibration.fusion import CalibrationFusion, FusedCalibration, FusionOptions
+from geo_perception.calibration.lens import ENOUGH_VIEWS, TOO_BENT, LensBend, LensPool
 from geo_perception.calibration.overlay import describe, draw_calibration
-from geo_perception.calibration.result import Calibration
+from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.rotation_calibration import RotationSelfCalibration
 from geo_perception.calibration.view_change import ViewChange
 from geo_perception.errors import InputError
@@ -69,6 +71,8 @@ PARAMETERS = (
     Spec("use_lines", True, "let the straight lines of an image refine what the network says; weights that do not say "
          "how far to believe lines leave them out"),
     Spec("use_turns", True, "also measure the focal length by geometry, wherever the camera turns without moving far"),
+    Spec("use_lens", True, "find out in the first views, by straight lines, whether the lens bends: then images are "
+         "freed of it, and CameraInfo says so; not with use_lines off or a driver's camera that is trusted"),
     Spec("driver_camera", COMPARED, "what the driver's CameraInfo is for: trusted (right to 1 %, lens included, "
          "which makes pitch and roll more exact), compared with the estimate, or ignored",
          choices=(TRUSTED, COMPARED, IGNORED)),
@@ -142,6 +146,7 @@ class CalibrationNode(PerceptionNode):
             "lines of the last image": str(self._lines),
             "turns measured": str(self._turns_measured),
             "evidence": ", ".join(self._evidence) or "none",
+            "lens": self._describe_lens(),
             "restarts": str(self._restarts),
             "last restart": self._last_restart or "none",
             "camera_info": "published" if fused is not None and fused.focal_settled else "withheld",
@@ -152,7 +157,21 @@ class CalibrationNode(PerceptionNode):
         self._calibrator.options = replace(self._calibrator.options, lines=self.value("use_lines"))
         height_px, width_px = image_hw3.shape[:2]
         self._driver_camera = self._camera_of_driver(frame, width_px, height_px)
-        return self._calibrator.estimate(image_hw3, self._known(self._driver_camera) if self._trusts_driver else None)
+        known, lens = None, self._lens
+        if self._trusts_driver:
+            known, lens = self._known(self._driver_camera), None
+        elif not (self.value("use_lens") and self.value("use_lines")):
+            lens = None
+        else:
+            if self._asks_lens:
+                self._lens_said = [self._calibrator.bend_costs(image_hw3)]
+            if lens is not None and not lens.beyond:
+                known = self._known().with_lens(lens, width_px, height_px)
+        result = self._calibrator.estimate(image_hw3, known)
+        self._plain_hw3 = image_hw3 if known is None else known.plain_image(image_hw3)
+        if lens is not None and lens.beyond:
+            result = replace(result, verdict=CalibrationVerdict.BENT, detail=TOO_BENT)
+        return replace(result, lens=lens)
 
     def publish(self, result: Calibration, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Outcome:
         fused = self._fuse(result, image_hw3, frame)
@@ -163,7 +182,8 @@ class CalibrationNode(PerceptionNode):
         # The focal length stays what it was while the lens is covered; the attitude may not.
         if fused.focal_settled:
             trusted = self._trusts_driver and not self.inconsistency
-            self._infos.publish(camera_info_message(header, self._driver_camera if trusted else fused.camera))
+            camera = self._driver_camera if trusted else replace(fused, lens=result.lens).camera
+            self._infos.publish(camera_info_message(header, camera))
         attitude_published = fused.used and fused.attitude_good
         if attitude_published:
             frame_id = self.value("attitude_frame")
@@ -187,7 +207,8 @@ class CalibrationNode(PerceptionNode):
             self.check_epoch(frame)
             self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
             ncc = self._view.ncc(image_hw3) if result.trusted else 0.0
-            turn = self._turns.update(image_hw3) if self.value("use_turns") else None
+            self._learn_lens(ncc, (result.width_px, result.height_px))
+            turn = self._turns.update(self._plain_hw3) if self.value("use_turns") else None
             fused = self._fusion.update(result, frame.stamp_ns * 1e-9, ncc, turn)
             self._turns_measured += turn is not None
             self._fused, self._lines = fused, result.lines
@@ -211,6 +232,38 @@ class CalibrationNode(PerceptionNode):
         }  # fmt: skip
         return [name for name, so in spoke.items() if so]
 
+    def _learn_lens(self, ncc: float, size_px: tuple[int, int]) -> None:
+        """Adds what this view says of the lens, and decides whether the next image is asked: those of the first views
+        are, until enough have been."""
+        if size_px != self._lens_size_px:
+            self._forget_lens()
+            self._lens_size_px = size_px
+        if self._lens_said:
+            for costs_k in self._lens_said:
+                if costs_k is not None:  # else the view shows too few lines to tell
+                    self._lens_pool.add(costs_k)
+            self._lens_said, self._alike = [], 1.0
+            lens = self._lens_pool.bend()
+            if lens is not None and self._lens is None:
+                self._lens = lens
+                self._fusion.reset()  # what it heard was of bent images
+                self.get_logger().warning(f"the lens bends ({self._describe_lens()}); the estimate starts anew")
+        self._alike *= ncc
+        self._asks_lens = self._lens is None and len(self._lens_pool.views) < ENOUGH_VIEWS and self._alike < NEW_VIEW
+
+    def _forget_lens(self) -> None:
+        self._lens_pool = LensPool()
+        self._lens: LensBend | None = None
+        self._lens_said: list[np.ndarray | None] = []  # of the last image, where it was asked
+        self._alike, self._asks_lens = 0.0, False
+
+    def _describe_lens(self) -> str:
+        if self._lens is None:
+            return f"no bend seen in {len(self._lens_pool.views)} views"
+        if self._lens.beyond:
+            return TOO_BENT
+        return f"bends by {self._lens.bend:.3f} +- {self._lens.sigma:.3f}"
+
     def _forget_all(self) -> None:
         self._fusion.reset()
         self._view.reset()
@@ -221,6 +274,8 @@ class CalibrationNode(PerceptionNode):
         self._driver_camera: Camera | None = None
         self._outliers = self._restarts = 0
         self._last_restart = self._driver = ""
+        self._lens_size_px: tuple[int, int] | None = None
+        self._forget_lens()
 
     def _camera_of_driver(self, frame: Frame, width_px: int, height_px: int) -> Camera | None:
         """The camera by the driver's CameraInfo; None where there is none that can be used, or where it is ignored."""

@@ -7,6 +7,7 @@ from enum import Enum
 
 import numpy as np
 
+from geo_perception.calibration.lens import LensBend
 from geo_perception.geometry import Camera, fov_rad
 
 
@@ -17,14 +18,17 @@ class CalibrationVerdict(str, Enum):
     BAD_IMAGE = "the image cannot be used"
     NO_STRUCTURE = "the image shows nothing to go by"
     TOO_UNCERTAIN = "the answer is too uncertain"
+    BENT = "the lens bends too strongly"
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Focal length and attitude of the camera that took one image of `width_px` x `height_px`.
 
-    Square pixels, principal point in the image's centre. `covariance_33` is that of (focal_px, pitch_rad, roll_rad).
-    The three values are NaN where the verdict is BAD_IMAGE or NO_STRUCTURE; with TOO_UNCERTAIN they are the best guess.
+    Square pixels, principal point in the image's centre; `lens` where it was seen to bend. `covariance_33` is that of
+    (focal_px, pitch_rad, roll_rad).
+    The three values are NaN where the verdict is BAD_IMAGE or NO_STRUCTURE; with others that are not trusted they are
+    the best guess.
     """
 
     verdict: CalibrationVerdict
@@ -37,6 +41,7 @@ class Calibration:
     covariance_33: np.ndarray | None = None
     lines: int = 0  # straight lines of the image that speak for it, about
     focal_known: bool = False  # the focal length was known beforehand, and not told by the image alone
+    lens: LensBend | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -68,7 +73,9 @@ class Calibration:
 
     @property
     def camera(self) -> Camera:
-        """The pinhole with this focal length. Raises InputError when there is none."""
+        """The camera with this focal length, and with a lens that bends. Raises InputError when there is none."""
+        if self.lens is not None and not self.lens.beyond:
+            return self.lens.camera(self.focal_px, self.width_px, self.height_px)
         middle_2 = (self.width_px - 1) / 2, (self.height_px - 1) / 2
         return Camera(self.width_px, self.height_px, self.focal_px, self.focal_px, *middle_2)
 

@@ -29,6 +29,19 @@ class Segments:
     def __len__(self) -> int:
         return len(self.half_length_s)
 
+    def straightened(self, bend: float) -> Segments:
+        """As a camera without distortion would have taken them, where this one's lens takes r for r / (1 + bend r^2)
+        (Fitzgibbon, "Simultaneous linear estimation of multiple view geometry and lens distortion", 2001)."""
+        if bend == 0:
+            return self
+        middle_s2, along_s2 = self.middle_s2, self.along_s2
+        factor_s1 = 1 / (1 + bend * (middle_s2**2).sum(axis=1, keepdims=True))
+        outward_s1 = (middle_s2 * along_s2).sum(axis=1, keepdims=True)
+        turned_s2 = along_s2 * factor_s1 - 2 * bend * factor_s1**2 * outward_s1 * middle_s2
+        stretch_s = np.linalg.norm(turned_s2, axis=1)
+        half_s = self.half_length_s * stretch_s
+        return Segments(middle_s2 * factor_s1, turned_s2 / stretch_s[:, None], half_s, self.sigma_rad_s)
+
 
 def segments_of(ends_s4: np.ndarray, sigma: float) -> Segments:
     """Of segments by their ends (x, y, x, y), in the units above, each end known across to within `sigma`."""

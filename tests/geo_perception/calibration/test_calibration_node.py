@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bent import through
 from calibration_peer import FOCAL_SIGMA, NAME, CameraPeer, check_attitude, constant_weights
+from geo_training.calibration.data.crops import CropSpec
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from pictures import random_patches
 from ros_support import NodeProcess, active_node, node_process
 from sensor_msgs.msg import Image
 
+from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.node import PARAMETERS
+from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.geometry import Camera
 from geo_perception.ros.camera_info import camera_from_info
 from geo_perception.ros.launching import calibration_start, localization_start, process_starts
@@ -336,3 +340,43 @@ def test_in_one_process_localization_works_with_the_estimated_camera(tiny_scene,
         assert process.stop(timeout_s=60) == 0
         assert "Traceback" not in process.text
         assert "is not known and ignored" not in process.text
+
+
+def apart_deg(one: Camera, other: Camera, pixels_n2: np.ndarray) -> float:
+    """The largest angle between what two cameras look at with the same pixel."""
+    cosine_n = (np.asarray(one.bearings(pixels_n2)) * np.asarray(other.bearings(pixels_n2))).sum(axis=1)
+    return float(np.degrees(np.arccos(np.clip(cosine_n, -1, 1))).max())
+
+
+def test_a_lens_that_bends_is_found_said_and_taken_off(tmp_path):
+    """The drawn room turns before a lens that bends: CameraInfo has its distortion, and attitude is level."""
+    path = constant_weights(tmp_path / "w.safetensors", 270.0, 320, 240)
+    calibrator = Calibrator.load(path, "cpu")
+    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
+    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
+    calibrator.save(path, {})
+    lens = Camera(320, 240, 220.0, 220.0, 159.5, 119.5, "plumb_bob", (-0.25, 0.0, 0.0, 0.0))
+    pictures = [through(lens, CropSpec(320, 240, 220.0, 0.0, 0.0, 0.0), yaw) for yaw in np.arange(0.2, 1.4, 0.15)]
+    arguments = ("-p", f"weights:={path}", "-p", "use_turns:=false", "-r", "image:=/camera/image_raw")
+    with (
+        active_node(MODULE, "--ros-args", *arguments, "-r", "__ns:=/bent", log=tmp_path / "node.log") as process,
+        CameraPeer("/bent") as peer,
+    ):
+        peer.wait_until_connected()
+        shown = iter(range(10**6))
+
+        def told() -> bool:
+            peer.show(pictures[next(shown) % len(pictures)])
+            peer.spin_for(0.4)
+            return bool(peer.camera_infos) and any(peer.camera_infos[-1].d)
+
+        assert peer.spin_until(told, 60), (peer.values(f"/bent{NAME}"), process.text)
+        camera = camera_from_info(peer.camera_infos[-1])
+        assert camera.model == "rational_polynomial"
+        pixels_n2 = np.array([(5, 5), (5, 120), (160, 5), (310, 230)], float)
+        assert apart_deg(camera, lens, pixels_n2) < 5.0 < apart_deg(lens.without_distortion(), lens, pixels_n2)
+        values = peer.wait_for(lambda values: values["lens"].startswith("bends by -0."), name=f"/bent{NAME}")
+        assert "the lens bends (bends by -0." in process.text
+        assert abs(float(values["pitch (deg)"])) < 1.5
+        assert process.stop(timeout_s=60) == 0
+        assert "Traceback" not in process.text

@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from bent import through
 from calibration_peer import constant_weights
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
@@ -96,7 +97,7 @@ def test_what_is_known_is_no_more_believed_than_it_says(calibrator):
 def test_the_lens_is_taken_off_first(calibrator):
     """A room through a lens that bends its lines, with its principal point off the centre."""
     lens = Camera(640, 480, 470.0, 480.0, 350.0, 215.0, "plumb_bob", (-0.25, 0.08, 0.0, 0.0))
-    seen_hw3 = _through(lens)
+    seen_hw3 = through(lens, SPEC, 0.5)
     found = calibrator.estimate(seen_hw3, KnownCamera(lens))
     assert found.focal_px == pytest.approx(np.sqrt(470 * 480), rel=0.01)
     assert found.lines > 30
@@ -104,16 +105,6 @@ def test_the_lens_is_taken_off_first(calibrator):
     assert np.degrees(found.roll_rad - SPEC.roll_rad) == pytest.approx(0, abs=0.5)
     ignorant = calibrator.estimate(seen_hw3)
     assert abs(ignorant.pitch_rad - SPEC.pitch_rad) > 3 * abs(found.pitch_rad - SPEC.pitch_rad)
-
-
-def _through(lens: Camera) -> np.ndarray:
-    """The drawn room as a lens would take it: each of its pixels is asked of a wide pinhole."""
-    wide = Camera(1600, 1200, 480.0, 480.0, 799.5, 599.5)
-    wide_hw3 = room(CropSpec(1600, 1200, 480.0, SPEC.pitch_rad, SPEC.roll_rad, 0.0), 0.5)
-    columns_hw, rows_hw = np.meshgrid(np.arange(640), np.arange(480))
-    bearings_n3 = lens.bearings(np.stack([columns_hw, rows_hw], axis=-1).reshape(-1, 2).astype(float))
-    map_hw2 = wide.project(bearings_n3).reshape(480, 640, 2).astype(np.float32)
-    return cv2.remap(wide_hw3, map_hw2, None, cv2.INTER_LINEAR)
 
 
 def test_a_plain_camera_leaves_the_image_as_it_is():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ MAX_SIGMA = 0.3  # what is less certain is no better than the usual guess
 
 @dataclass(frozen=True)
 class CameraGuess:
-    """A pinhole that is about right; `sigma` is the standard deviation of its focal length as a share of it."""
+    """A camera that is about right; `sigma` is the standard deviation of its focal length as a share of it."""
 
     camera: Camera
     sigma: float
@@ -66,7 +66,10 @@ def _guess(
         return None
     # To two digits: another machine rounds otherwise, and would make all features anew.
     focal_px = float(f"{answer.focal_px:.2g}")
-    return CameraGuess(guessed_camera(width_px, height_px, focal_px), answer.sigma_focal_px / answer.focal_px)
+    camera = guessed_camera(width_px, height_px, focal_px)
+    if answer.lens is not None and not answer.lens.beyond:
+        camera = replace(answer.lens, bend=round(answer.lens.bend, 2)).camera(focal_px, width_px, height_px)
+    return CameraGuess(camera, answer.sigma_focal_px / answer.focal_px)
 
 
 def _readable(dataset: SceneDataset, frames: Sequence[Frame]) -> list[np.ndarray]:

@@ -27,7 +27,8 @@ def to_pycolmap(camera: Camera, known: bool = True) -> pycolmap.Camera:
     """
     cx, cy = camera.cx_px + PIXEL_CENTRE, camera.cy_px + PIXEL_CENTRE
     if not known:
-        model, params = "SIMPLE_RADIAL", [(camera.fx_px + camera.fy_px) / 2, cx, cy, 0.0]
+        radial = _first_radial(camera)
+        model, params = "SIMPLE_RADIAL", [(camera.fx_px + camera.fy_px) / 2, cx, cy, radial]
     else:
         K = [camera.fx_px, camera.fy_px, cx, cy]
         d = camera.distortion
@@ -44,6 +45,13 @@ def to_pycolmap(camera: Camera, known: bool = True) -> pycolmap.Camera:
     result = pycolmap.Camera(model=model, width=camera.width_px, height=camera.height_px, params=params)
     result.has_prior_focal_length = known
     return result
+
+
+def _first_radial(camera: Camera) -> float:
+    """The radial distortion of a camera to first order in r^2."""
+    if camera.model == "rational_polynomial":
+        return camera.distortion[0] - camera.distortion[5]
+    return camera.distortion[0] if camera.model == "plumb_bob" else 0.0
 
 
 def to_rigid(T_world_camera: np.ndarray) -> pycolmap.Rigid3d:
