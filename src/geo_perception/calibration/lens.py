@@ -75,7 +75,7 @@ class LensPool:
         curvature, slope, _ = np.polyfit(BENDS[around], costs_k[around], 2)
         low, high = BENDS[around][0], BENDS[around][-1]
         bend = float(np.clip(-slope / (2 * curvature), low, high)) if curvature > 0 else BENDS[best]
-        own = _INFLATION * max(curvature, 1.0) ** -0.5
+        own = _INFLATION * min(max(curvature, 1e-9) ** -0.5, (high - low) / 2)  # at an end they may say no more
         return LensBend(bend, float(np.hypot(own, _SIGMA_FLOOR)))
 
 

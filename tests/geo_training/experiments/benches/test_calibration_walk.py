@@ -13,6 +13,7 @@ from geo_training.experiments.benches import calibration_walk as bench
 from geo_perception.calibration import estimator
 from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.known import KnownCamera
+from geo_perception.calibration.scale import image_scale
 from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 
 FOCAL_PX, FRAMES = 240.0, 24
@@ -66,6 +67,32 @@ def test_a_network_that_never_answers_is_infinitely_wrong(weights, data_root, mo
     monkeypatch.setattr(calibrator, "estimate", lambda image_hw3, known: estimate(black, known))
     found = bench.walk_metrics(calibrator, frames[:3])
     assert found["focal_error_pct_max"] == found["settled_s"] == found["alone_pitch_median_deg"] == np.inf
+
+
+def test_a_bent_image_shows_each_thing_where_the_lens_would():
+    """A white dot on black: it moves towards the middle by the division model, and the corners stay."""
+    camera = CropSpec(320, 240, FOCAL_PX, 0.0, 0.0, 0.0).camera
+    assert bench.bent_image(dot := np.zeros((240, 320, 3), np.uint8), camera, 0.0) is dot
+    dot[117:123, 237:243] = 255
+    dot[:6, :6] = 255
+    bent_hw3 = bench.bent_image(dot, camera, -0.2)
+    assert bent_hw3[0, 0, 0] == 255
+    rows, columns = np.nonzero(bent_hw3[60:, 100:, 0] > 100)
+    scale = image_scale(240, 320)
+    corner = np.hypot(320, 240) / 2 / scale
+    seen = (columns.mean() + 100 - 159.5) / scale
+    assert rows.mean() + 60 == pytest.approx(119.5, abs=1.0)
+    enlarged = 1 / (1 - 0.2 * corner**2)
+    assert seen / (1 - 0.2 * seen**2) / enlarged == pytest.approx((239.5 - 159.5) / scale, rel=0.02)
+
+
+def test_the_bend_of_bent_images_is_told(weights, data_root):
+    frames = folder_examples(data_root / bench.HOUSE / "walk_a", bench.HOUSE_DOWN, "images")[::5]
+    calibrator = Calibrator.load(weights, "cpu")
+    assert bench.lens_metrics(calibrator, frames, 0.0) == {"told": 0.0, "error": 0.0, "sigma": np.inf}
+    found = bench.lens_metrics(calibrator, frames, -0.2)
+    assert found["told"] == pytest.approx(-0.2, abs=0.06)
+    assert found["error"] < 2.5 * found["sigma"]
 
 
 def test_the_benchmark_gives_what_it_names(weights, data_root, tmp_path, monkeypatch):
