@@ -63,6 +63,12 @@ def test_views_that_agree_tell_the_bend():
     assert not found.beyond
 
 
+def test_a_cushion_at_the_end_of_what_is_tried_is_as_certain_as_the_step():
+    found = pooled_bend([np.linspace(7, 0, len(BENDS))] * 4)
+    assert found.bend == BENDS[-1]
+    assert 0.04 < found.sigma < 0.1
+
+
 def test_few_views_or_little_gain_tell_none():
     assert pooled_bend([]) is None
     assert pooled_bend([costs(-0.2, 50.0)] * (MIN_VIEWS - 1)) is None

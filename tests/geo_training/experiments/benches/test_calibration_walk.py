@@ -72,7 +72,8 @@ def test_a_network_that_never_answers_is_infinitely_wrong(weights, data_root, mo
 def test_a_bent_image_shows_each_thing_where_the_lens_would():
     """A white dot on black: it moves towards the middle by the division model, and the corners stay."""
     camera = CropSpec(320, 240, FOCAL_PX, 0.0, 0.0, 0.0).camera
-    assert bench.bent_image(dot := np.zeros((240, 320, 3), np.uint8), camera, 0.0) is dot
+    dot = np.zeros((240, 320, 3), np.uint8)
+    assert bench.bent_image(dot, camera, 0.0) is dot
     dot[117:123, 237:243] = 255
     dot[:6, :6] = 255
     bent_hw3 = bench.bent_image(dot, camera, -0.2)

@@ -49,9 +49,8 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         if walk == BENT_WALK:
             chosen = [frames[n] for n in np.linspace(0, len(frames) - 1, BENT_IMAGES).round().astype(int)]
             for name, bend in LENSES.items():
-                metrics |= {
-                    f"bent_{name}_{key}": value for key, value in lens_metrics(calibrator, chosen, bend).items()
-                }
+                told = lens_metrics(calibrator, chosen, bend)
+                metrics |= {f"bent_{name}_{key}": value for key, value in told.items()}
     config = {"rate_hz": RATE_HZ, "fusion": vars(CalibrationFusion().options), "walks": list(WALKS)}
     return BenchResult(metrics, config)
 
