@@ -64,7 +64,7 @@ def test_views_that_agree_tell_the_bend():
 
 
 def test_a_cushion_at_the_end_of_what_is_tried_is_as_certain_as_the_step():
-    found = pooled_bend([np.linspace(7, 0, len(BENDS))] * 4)
+    found = pooled_bend([np.linspace(28, 0, len(BENDS))] * 4)
     assert found.bend == BENDS[-1]
     assert 0.04 < found.sigma < 0.1
 
