@@ -166,7 +166,7 @@ class Calibrator:
         """The calibration of each image. With `shared_intrinsics` one camera took them all: they have one focal length
         and one lens, told by all of them together, and an attitude each. What is `known` holds for every image.
 
-        Where straight lines ask for it, and no camera is known, images are freed of a bending lens first: then the
+        Where straight lines ask for it, and the lens is not known, images are freed of a bending lens first: then the
         answers say which (`lens`), or that it bends too strongly.
 
         `in_order` says that each image was taken shortly after the one before it: then the focal length is also
@@ -183,7 +183,7 @@ class Calibrator:
             named = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
             raise InputError(f"one camera took images of several sizes ({named}); calibrate each size by itself")
         lens = None
-        if sizes and (known is None or known.camera is None):
+        if sizes and (known is None or not known.knows_lens):
             lens = self._lens_of([one for one in seen if isinstance(one, _Seen)])
         if lens is not None and not lens.beyond:
             known = (known or KnownCamera()).with_lens(lens, *next(iter(sizes)))
@@ -321,7 +321,7 @@ class Calibrator:
     def _refined(self, seen: _Seen, known: KnownCamera | None) -> tuple[np.ndarray, np.ndarray, int]:
         """What the lines of an image and what is known make of the network's answer (log focal in units of the image's
         scale, pitch, roll) and its covariance; and how many lines spoke."""
-        values_3, covariance_33 = seen.values_3, seen.covariance_33
+        values_3, covariance_33 = seen.values_3.copy(), seen.covariance_33
         if not len(seen.segments) and known is None:
             return values_3, covariance_33, 0
         network = camera_term(values_3, covariance_33)

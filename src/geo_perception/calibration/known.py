@@ -22,9 +22,10 @@ _SAME_PX = 0.01  # a principal point and focal lengths that differ by less are t
 class KnownCamera:
     """A camera, an upward direction, or both. What is None is not known.
 
-    `camera` is that of the whole image, with its lens; `focal_sigma` is the standard deviation of its focal length as a
-    share of it. `up_3` points up in the camera's optical frame (x right, y down, z forward), of any length, as gravity
-    that an accelerometer at rest measures; `up_sigma_rad` is how far off it may be, about each level axis.
+    `camera` is that of the whole image, with its lens where `lens_known`, else only its focal length is known.
+    `focal_sigma` is the standard deviation of that as a share of it. `up_3` points up in the camera's optical frame
+    (x right, y down, z forward), of any length, as gravity that an accelerometer at rest measures; `up_sigma_rad` is
+    how far off it may be, about each level axis.
 
     Raises InputError for standard deviations that are not positive, and for an `up_3` that points nowhere.
     """
@@ -33,6 +34,7 @@ class KnownCamera:
     focal_sigma: float = 0.01
     up_3: np.ndarray | None = None
     up_sigma_rad: float = 0.01
+    lens_known: bool = True
 
     def __post_init__(self) -> None:
         for name in ("focal_sigma", "up_sigma_rad"):
@@ -48,7 +50,7 @@ class KnownCamera:
     @classmethod
     def of_focal(cls, focal_px: float, width_px: int, height_px: int, focal_sigma: float = 0.01) -> KnownCamera:
         """A focal length alone. Raises InputError where it is not positive."""
-        return cls(_plain(focal_px, width_px, height_px), focal_sigma)
+        return cls(_plain(focal_px, width_px, height_px), focal_sigma, lens_known=False)
 
     def plain_image(self, image_hw3: np.ndarray) -> np.ndarray:
         """The image as a camera without distortion would have taken it, of the same size and focal length, its
@@ -71,10 +73,18 @@ class KnownCamera:
         """Whether it says anything of the focal length."""
         return self.camera is not None and self.focal_sigma < UNKNOWN_SIGMA
 
+    @property
+    def knows_lens(self) -> bool:
+        """Whether it says how the lens bends, or that it does not."""
+        return self.camera is not None and self.lens_known
+
     def with_lens(self, lens: LensBend, width_px: int, height_px: int) -> KnownCamera:
-        """The same with a lens that bends, of a focal length that is not known."""
-        focal_px = image_scale(height_px, width_px)  # any will do: which pixel sees what does not depend on it
-        return replace(self, camera=lens.camera(focal_px, width_px, height_px), focal_sigma=UNKNOWN_SIGMA)
+        """The same with a lens that bends."""
+        # Without a focal length any will do: which pixel sees what does not depend on it.
+        focal_px = image_scale(height_px, width_px) if self.camera is None else self.camera.focal_px
+        sigma = UNKNOWN_SIGMA if self.camera is None else self.focal_sigma
+        camera = lens.camera(focal_px, width_px, height_px)
+        return replace(self, camera=camera, focal_sigma=sigma, lens_known=True)
 
     def with_focal(self, focal_px: float, focal_sigma: float, width_px: int, height_px: int) -> KnownCamera:
         """The same with another focal length: the lens, where there is one, stays as it is."""

@@ -8,6 +8,7 @@ from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
 from geo_perception.calibration.estimator import Calibrator
+from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.lens import BENDS, MIN_GAIN, MIN_VIEWS, LensBend, LensPool, pooled_bend
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.scale import image_scale
@@ -132,6 +133,16 @@ def test_images_of_a_bending_lens_are_freed_of_it(weights):
     found_n3, true_n3 = (np.asarray(one.bearings(pixels_n2)) for one in (answers[0].camera, camera))
     apart_deg = np.degrees(np.arccos(np.clip((found_n3 * true_n3).sum(axis=1), -1, 1)))
     assert apart_deg.max() < 2.0
+
+
+def test_a_known_focal_length_leaves_the_lens_open_and_a_known_camera_does_not(weights):
+    calibrator, seen = Calibrator.load(weights, "cpu"), views(lens(-0.2))
+    prior = KnownCamera.of_focal(FOCAL_PX, *SIZE, focal_sigma=0.02)
+    (answer, *_) = calibrator.estimate_many(seen, known=prior)
+    assert answer.lens is not None
+    assert answer.focal_px == pytest.approx(FOCAL_PX, rel=0.03)
+    (answer, *_) = calibrator.estimate_many(seen, known=KnownCamera(lens(-0.2)))
+    assert answer.lens is None
 
 
 def test_a_straight_lens_is_left_as_it_is(weights):

@@ -3,6 +3,7 @@
 import numpy as np
 import pycolmap
 import pytest
+from bent import through
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 from geo_training.datasets.importers.source import guessed_camera
@@ -10,6 +11,7 @@ from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.mapping import camera_guess
 from geo_training.mapping.camera_guess import guess_cameras
+from geo_training.mapping.colmap_io import to_pycolmap
 from geo_training.mapping.features import FeatureStore
 
 from geo_perception.geometry import Camera
@@ -46,6 +48,17 @@ def test_the_images_tell_it_and_mapping_begins_with_it(images, tmp_path):
     assert camera.params[0] == guess.camera.focal_px
     assert camera.model.name == "SIMPLE_RADIAL"
     assert not camera.has_prior_focal_length
+
+
+def test_a_lens_that_bends_is_a_part_of_the_guess(tmp_path):
+    lens = Camera(640, 480, FOCAL_PX, FOCAL_PX, 319.5, 239.5, "plumb_bob", (-0.25, 0.0, 0.0, 0.0))
+    bent = [through(lens, CropSpec(640, 480, FOCAL_PX, pitch, roll, 0.0), yaw) for pitch, roll, yaw in VIEWS]
+    dataset = dataset_of(tmp_path / "data", bent, guessed_camera(640, 480))
+    (guess,) = guess_cameras(dataset, dataset.frames).values()
+    assert guess.camera.focal_px == pytest.approx(FOCAL_PX, rel=0.2)
+    # COLMAP's one coefficient, to first order: that of the lens, for the focal length that is guessed.
+    expected = -0.25 * (guess.camera.focal_px / FOCAL_PX) ** 2
+    assert to_pycolmap(guess.camera, known=False).params[3] == pytest.approx(expected, rel=0.5)
 
 
 def test_what_exif_said_weighs_more_than_what_nobody_said(images, tmp_path):

@@ -48,6 +48,13 @@ def test_every_model_that_colmap_estimates_projects_alike(model, params):
     np.testing.assert_allclose(camera_from_colmap(theirs).project(POINTS), expected, atol=1e-6)
 
 
+def test_a_guessed_lens_becomes_the_one_coefficient_that_is_nearest():
+    lens = Camera(640, 480, 500, 500, 319.5, 239.5, "plumb_bob", (-0.2, 0.0, 0.0, 0.0))
+    assert to_pycolmap(lens, known=False).params[3] == pytest.approx(-0.2, abs=1e-3)
+    bent = Camera(640, 480, 500, 500, 319.5, 239.5, "plumb_bob", (-0.2, 0.05, 0.0, 0.0))
+    assert -0.2 < to_pycolmap(bent, known=False).params[3] < -0.15
+
+
 def test_a_guessed_camera_is_one_that_colmap_refines():
     guess = to_pycolmap(Camera(640, 480, 500, 510, 319.5, 239.5), known=False)
     assert guess.model.name == "SIMPLE_RADIAL"

@@ -27,7 +27,7 @@ def to_pycolmap(camera: Camera, known: bool = True) -> pycolmap.Camera:
     """
     cx, cy = camera.cx_px + PIXEL_CENTRE, camera.cy_px + PIXEL_CENTRE
     if not known:
-        radial = _first_radial(camera)
+        radial = _one_radial(camera)
         model, params = "SIMPLE_RADIAL", [(camera.fx_px + camera.fy_px) / 2, cx, cy, radial]
     else:
         K = [camera.fx_px, camera.fy_px, cx, cy]
@@ -47,11 +47,16 @@ def to_pycolmap(camera: Camera, known: bool = True) -> pycolmap.Camera:
     return result
 
 
-def _first_radial(camera: Camera) -> float:
-    """The radial distortion of a camera to first order in r^2."""
-    if camera.model == "rational_polynomial":
-        return camera.distortion[0] - camera.distortion[5]
-    return camera.distortion[0] if camera.model == "plumb_bob" else 0.0
+def _one_radial(camera: Camera) -> float:
+    """The one radial coefficient that comes nearest to the camera's lens over its image."""
+    if camera.model == "pinhole":
+        return 0.0
+    across_px = np.linspace(0.1, 1.0, 10) * np.hypot(camera.width_px, camera.height_px) / 2
+    pixels_n2 = np.array([camera.cx_px, camera.cy_px]) + np.outer(across_px, [1.0, 0.0])
+    true_n, seen_n = camera.normalize(pixels_n2)[:, 0], across_px / camera.fx_px
+    known_n = np.isfinite(true_n)
+    true_n, seen_n = true_n[known_n], seen_n[known_n]
+    return float(true_n**3 @ (seen_n - true_n) / (true_n**6).sum()) if known_n.any() else 0.0
 
 
 def to_rigid(T_world_camera: np.ndarray) -> pycolmap.Rigid3d:
