@@ -41,6 +41,18 @@ def constant_weights(path: Path, focal_px: float, width_px: int, height_px: int)
     return path
 
 
+def weights_with_lines(path: Path, focal_px: float, width_px: int, height_px: int) -> Path:
+    """The same network with 15 % and 0.1 rad of uncertainty, beside which lines are believed."""
+    from geo_perception.calibration.estimator import Calibrator
+    from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
+
+    calibrator = Calibrator.load(constant_weights(path, focal_px, width_px, height_px), "cpu")
+    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
+    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
+    calibrator.save(path, {})
+    return path
+
+
 class CameraPeer(NodePeer):
     """A camera driver, and what listens to the calibration node."""
 

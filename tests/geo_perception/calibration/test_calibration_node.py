@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bent import through
-from calibration_peer import FOCAL_SIGMA, NAME, CameraPeer, check_attitude, constant_weights
+from calibration_peer import FOCAL_SIGMA, NAME, CameraPeer, check_attitude, constant_weights, weights_with_lines
 from geo_training.calibration.data.crops import CropSpec
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from pictures import random_patches
 from ros_support import NodeProcess, active_node, node_process
 from sensor_msgs.msg import Image
 
-from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.node import PARAMETERS
-from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.geometry import Camera
 from geo_perception.ros.camera_info import camera_from_info
 from geo_perception.ros.launching import calibration_start, localization_start, process_starts
@@ -350,11 +348,7 @@ def apart_deg(one: Camera, other: Camera, pixels_n2: np.ndarray) -> float:
 
 def test_a_lens_that_bends_is_found_said_and_taken_off(tmp_path):
     """The drawn room turns before a lens that bends: CameraInfo has its distortion, and attitude is level."""
-    path = constant_weights(tmp_path / "w.safetensors", 270.0, 320, 240)
-    calibrator = Calibrator.load(path, "cpu")
-    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
-    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
-    calibrator.save(path, {})
+    path = weights_with_lines(tmp_path / "w.safetensors", 270.0, 320, 240)
     lens = Camera(320, 240, 220.0, 220.0, 159.5, 119.5, "plumb_bob", (-0.25, 0.0, 0.0, 0.0))
     pictures = [through(lens, CropSpec(320, 240, 220.0, 0.0, 0.0, 0.0), yaw) for yaw in np.arange(0.2, 1.4, 0.15)]
     arguments = ("-p", f"weights:={path}", "-p", "use_turns:=false", "-r", "image:=/camera/image_raw")

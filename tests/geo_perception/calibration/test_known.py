@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from bent import through
-from calibration_peer import constant_weights
+from calibration_peer import weights_with_lines
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
@@ -14,7 +14,6 @@ from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.fields import image_scale
 from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.result import CalibrationVerdict
-from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, up_from_attitude
 from geo_perception.runtime.image import Resampler
@@ -27,12 +26,7 @@ UP = up_from_attitude(SPEC.pitch_rad, SPEC.roll_rad)
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    path = constant_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
-    calibrator = Calibrator.load(path, "cpu")
-    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
-    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
-    calibrator.save(path, {})
-    return path
+    return weights_with_lines(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
 
 
 @pytest.fixture

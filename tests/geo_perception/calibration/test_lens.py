@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from bent import through
-from calibration_peer import constant_weights
+from calibration_peer import weights_with_lines
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
@@ -13,7 +13,6 @@ from geo_perception.calibration.lens import BENDS, MIN_GAIN, MIN_VIEWS, LensBend
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.scale import image_scale
 from geo_perception.calibration.segments import segments_of
-from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.geometry import Camera
 
 NO_BEND = BENDS.index(0.0)
@@ -104,12 +103,7 @@ VIEWS = [(0.12, -0.08, 0.6), (0.05, 0.1, 1.0), (-0.1, 0.02, 0.35), (0.2, 0.05, 0
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    path = constant_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", 440.0, *SIZE)
-    calibrator = Calibrator.load(path, "cpu")
-    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
-    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
-    calibrator.save(path, {})
-    return path
+    return weights_with_lines(tmp_path_factory.mktemp("weights") / "w.safetensors", 440.0, *SIZE)
 
 
 def lens(k1: float) -> Camera:

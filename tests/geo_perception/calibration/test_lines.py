@@ -5,7 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from calibration_peer import constant_weights
+from calibration_peer import weights_with_lines
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
@@ -15,7 +15,7 @@ from geo_perception.calibration.estimator import (
     Calibrator,
     CalibratorOptions,
 )
-from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
+from geo_perception.calibration.uncertainty import LinesUncertainty
 from geo_perception.errors import InputError
 from geo_perception.runtime.weights import load_weights, save_weights
 
@@ -25,12 +25,7 @@ GUESS_PX = 540.0  # of the network, which also says that the camera is level
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    path = constant_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
-    calibrator = Calibrator.load(path, "cpu")
-    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
-    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
-    calibrator.save(path, {})
-    return path
+    return weights_with_lines(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
 
 
 @pytest.fixture

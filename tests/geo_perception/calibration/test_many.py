@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calibration_peer import constant_weights
+from calibration_peer import weights_with_lines
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
 from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.result import CalibrationVerdict
-from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 
@@ -30,12 +29,7 @@ YAWS = [0.6, 1.0, 0.05, 0.03]
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    path = constant_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
-    calibrator = Calibrator.load(path, "cpu")
-    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
-    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
-    calibrator.save(path, {})
-    return path
+    return weights_with_lines(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from calibration_peer import constant_weights
+from calibration_peer import weights_with_lines
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 from geo_training.calibration.data.photographs import folder_examples
@@ -14,7 +14,6 @@ from geo_perception.calibration import estimator
 from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.scale import image_scale
-from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 
 FOCAL_PX, FRAMES = 240.0, 24
 LEVEL = "1 0 0 0  0 0 1 0  0 -1 0 1.5\n"  # z up in the world, the camera looks along its y
@@ -22,12 +21,7 @@ LEVEL = "1 0 0 0  0 0 1 0  0 -1 0 1.5\n"  # z up in the world, the camera looks 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    path = constant_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", 270.0, 320, 240)
-    calibrator = Calibrator.load(path, "cpu")
-    calibrator.uncertainty = Uncertainty((1e-4,) * 3, (0.15, 0.1, 0.1))
-    calibrator.lines_uncertainty = LinesUncertainty((1.5, 2.0, 2.5), (0.01, 0.002, 0.003))
-    calibrator.save(path, {})
-    return path
+    return weights_with_lines(tmp_path_factory.mktemp("weights") / "w.safetensors", 270.0, 320, 240)
 
 
 @pytest.fixture(scope="module")
