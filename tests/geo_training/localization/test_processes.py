@@ -47,7 +47,8 @@ def test_two_processes_train_the_scene_of_one(tiny_scene, tmp_path):
     run_dirs = [out.with_name(out.name + ".run") for out in (one, two)]
     assert len(losses_of(run_dirs[0])) == 4
     for alone, shared in zip(*map(losses_of, run_dirs), strict=True):
-        assert shared == pytest.approx(alone, rel=1e-4)
+        # Features are of half precision, and round otherwise where fewer threads share a convolution.
+        assert shared == pytest.approx(alone, rel=1e-3)
     alone, shared = Scene.load(one), Scene.load(two)
     assert shared.head.config.width == 32
     assert shared.head.state_dict().keys() == alone.head.state_dict().keys()
