@@ -106,8 +106,8 @@ class CalibrationFusion:
         self, calibration: Calibration, stamp_s: float, ncc: float = 0.0, turn: RotationMeasurement | None = None
     ) -> FusedCalibration:
         """The estimate at this image's stamp. `ncc` is the correlation of its view with the usable image before, 0 to 1
-        (`ViewChange`); 0 leaves it to the time between them. `turn` is a measurement from a turn of the camera
-        (`RotationSelfCalibration`); its error is not shared with the images', and so it counts in full.
+        (`ViewChange`); 0 means another view, as far as the time between them allows. `turn` is a measurement from a
+        turn of the camera (`RotationSelfCalibration`); its error is not shared with the images', so it counts in full.
 
         An image without a trusted answer changes nothing but the uncertainty, which grows. So does one whose answer, or
         whose stamp, is no number. Another image size, or a stamp more than a second back, starts anew; a stamp that is

@@ -24,6 +24,7 @@ MIN_VIEWS = 3
 MOST_GAIN_OF_VIEW = 8.0  # so that no single view decides
 TOO_BENT = "it is no pinhole's image; undistort it, or give the CameraInfo of its lens"
 _RADII = 64
+LEAST_SHRINK = 0.15  # of a radius that is straightened, against what it looks like
 _INFLATION, _SIGMA_FLOOR = 2.0, 0.01  # segments of one edge err together, and lenses bend in more ways than this one
 
 
@@ -42,6 +43,8 @@ class LensBend:
         middle = (width_px - 1) / 2, (height_px - 1) / 2
         corner = float(np.hypot(width_px, height_px)) / 2 / scale
         seen_n = np.linspace(0, corner, _RADII)[1:]
+        # A strong bend has no answer far out in a wide image: what is seen there goes on as it does before.
+        seen_n = seen_n[1 + self.bend * seen_n**2 > LEAST_SHRINK]
         true_n = seen_n / (1 + self.bend * seen_n**2) * scale / focal_px
         bent_n = seen_n * scale / focal_px
         # bent (1 + k4 r^2 + k5 r^4) = r (1 + k1 r^2 + k2 r^4), each radius weighed by its share of itself.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geo_perception.calibration.fields import image_scale
+from geo_perception.calibration.lens import LEAST_SHRINK
+from geo_perception.calibration.scale import image_scale
 
 AREA_PX = 640 * 480  # larger images are shrunk to it
 MIN_LENGTH_PX = 20.0  # what is shorter points nowhere in particular
@@ -35,7 +36,8 @@ class Segments:
         if bend == 0:
             return self
         middle_s2, along_s2 = self.middle_s2, self.along_s2
-        factor_s1 = 1 / (1 + bend * (middle_s2**2).sum(axis=1, keepdims=True))
+        # A strong bend has no answer far out in a wide image.
+        factor_s1 = 1 / np.maximum(1 + bend * (middle_s2**2).sum(axis=1, keepdims=True), LEAST_SHRINK)
         outward_s1 = (middle_s2 * along_s2).sum(axis=1, keepdims=True)
         turned_s2 = along_s2 * factor_s1 - 2 * bend * factor_s1**2 * outward_s1 * middle_s2
         stretch_s = np.linalg.norm(turned_s2, axis=1)

@@ -49,6 +49,19 @@ def test_the_camera_bends_as_the_lens_does(bend):
     np.testing.assert_allclose(other[:, 0] / other[:, 2] * 900, bearings_n3[:, 0] / bearings_n3[:, 2] * 500, rtol=2e-3)
 
 
+def test_a_strong_bend_of_a_wide_image_gives_a_camera_that_works():
+    """Out there the model has no answer; the camera still is one, and looks further out the further a pixel is."""
+    camera = LensBend(-0.36, 0.02).camera(500.0, 1920, 480)
+    pixels_n2 = np.stack([959.5 + np.linspace(10, 700, 8), np.full(8, 239.5)], axis=1)
+    across_n = np.asarray(camera.bearings(pixels_n2))[:, 0]
+    assert np.isfinite(camera.distortion).all()
+    assert (np.diff(across_n) > 0).all()
+    far = segments_of(np.array([[1.9, 0.1, 1.95, 0.3], [0.1, 0.1, 0.3, 0.2]]), 0.003).straightened(-0.5)
+    assert np.isfinite(far.middle_s2).all()
+    assert (far.half_length_s > 0).all()
+    assert far.middle_s2[0, 0] > 1.9
+
+
 def costs(least_at: float, gain: float, width: float = 0.1) -> np.ndarray:
     """A parabola that is least there, and `gain` higher without a bend."""
     parabola_k = ((np.array(BENDS) - least_at) / width) ** 2
