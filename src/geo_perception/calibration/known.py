@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -66,7 +67,14 @@ class KnownCamera:
         plain = _plain(self.camera.focal_px, *size_px)
         if self.camera.model == "pinhole" and np.allclose(self.camera.K, plain.K, rtol=0, atol=_SAME_PX):
             return image_hw3
-        return Resampler(self.camera, plain).image(image_hw3, cv2.BORDER_REPLICATE)
+        return _resampler(self.camera, plain).image(image_hw3, cv2.BORDER_REPLICATE)
+
+    @property
+    def of_plain_image(self) -> KnownCamera:
+        """What is known of the image that `plain_image` gives."""
+        if self.camera is None:
+            return self
+        return replace(self, camera=_plain(self.camera.focal_px, self.camera.width_px, self.camera.height_px))
 
     @property
     def knows_focal(self) -> bool:
@@ -104,6 +112,12 @@ class KnownCamera:
             up_information = self.up_sigma_rad**-2.0
         information_33 = np.diag([focal_information, up_information, up_information])
         return CameraTerm(log_focal, like_up_3 if self.up_3 is None else self.up_3, information_33)
+
+
+@lru_cache(maxsize=4)
+def _resampler(camera: Camera, plain: Camera) -> Resampler:
+    """Made once for all images of a camera."""
+    return Resampler(camera, plain)
 
 
 def _plain(focal_px: float, width_px: int, height_px: int) -> Camera:

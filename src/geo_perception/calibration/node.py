@@ -167,8 +167,8 @@ class CalibrationNode(PerceptionNode):
                 self._lens_said = [self._calibrator.bend_costs(image_hw3)]
             if lens is not None and not lens.beyond:
                 known = self._known().with_lens(lens, width_px, height_px)
-        result = self._calibrator.estimate(image_hw3, known)
         self._plain_hw3 = image_hw3 if known is None else known.plain_image(image_hw3)
+        result = self._calibrator.estimate(self._plain_hw3, known and known.of_plain_image)
         if lens is not None and lens.beyond:
             result = replace(result, verdict=CalibrationVerdict.BENT, detail=TOO_BENT)
         return replace(result, lens=lens)
@@ -207,9 +207,9 @@ class CalibrationNode(PerceptionNode):
             self.check_epoch(frame)
             self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
             ncc = self._view.ncc(image_hw3) if result.trusted else 0.0
-            self._learn_lens(ncc, (result.width_px, result.height_px))
             turn = self._turns.update(self._plain_hw3) if self.value("use_turns") else None
             fused = self._fusion.update(result, frame.stamp_ns * 1e-9, ncc, turn)
+            self._learn_lens(ncc, (result.width_px, result.height_px))  # of which the next image is freed
             self._turns_measured += turn is not None
             self._fused, self._lines = fused, result.lines
             self._evidence = self._evidence_of(result)
@@ -246,7 +246,8 @@ class CalibrationNode(PerceptionNode):
             lens = self._lens_pool.bend()
             if lens is not None and self._lens is None:
                 self._lens = lens
-                self._fusion.reset()  # what it heard was of bent images
+                self._fusion.reset()  # what it heard, and what was tracked, was of bent images
+                self._turns.reset()
                 self.get_logger().warning(f"the lens bends ({self._describe_lens()}); the estimate starts anew")
         self._alike *= ncc
         self._asks_lens = self._lens is None and len(self._lens_pool.views) < ENOUGH_VIEWS and self._alike < NEW_VIEW
