@@ -23,9 +23,10 @@ def constant_weights(path: Path, focal_px: float, width_px: int, height_px: int)
     """A real network, untrained, that takes every image of this size for one of a level camera of this focal length."""
     import torch
 
-    from geo_perception.calibration.estimator import Calibrator, network_view
+    from geo_perception.calibration.estimator import Calibrator
     from geo_perception.calibration.fields import image_scale
     from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
+    from geo_perception.calibration.network_view import network_view
     from geo_perception.calibration.uncertainty import Uncertainty
 
     view_hw3, factor = network_view(np.zeros((height_px, width_px, 3), np.uint8))

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -16,6 +15,7 @@ from geo_perception.calibration.joint import CameraTerm, JointCamera, JointOptio
 from geo_perception.calibration.known import UNKNOWN_SIGMA, KnownCamera
 from geo_perception.calibration.lens import BENDS, ENOUGH_VIEWS, MIN_SEGMENTS, TOO_BENT, LensBend, pooled_bend
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig, NetworkOutput
+from geo_perception.calibration.network_view import SIDE_MULTIPLE_PX, network_view
 from geo_perception.calibration.pooling import combined, pooled_log_focal
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.rotation_calibration import RotationSelfCalibration
@@ -24,20 +24,16 @@ from geo_perception.calibration.segments import NO_SEGMENTS, Segments, find_segm
 from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera, attitude_from_up, up_from_attitude
-from geo_perception.runtime import image
+from geo_perception.geometry import attitude_from_up, up_from_attitude
 from geo_perception.runtime.device import half_autocast, pick_device
 from geo_perception.runtime.folding import fold_normalization
-from geo_perception.runtime.image import Resampler, contrast_problem, image_problem
+from geo_perception.runtime.image import contrast_problem, image_problem
 from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
 
 KIND, FORMAT_VERSION = "calibration", 1
 REFERENCE_WEIGHTS = "calibration-reference.safetensors"
-SIDE_MULTIPLE_PX = 32
-NETWORK_AREA_PX = 224 * 224
 # (log focal in units of the image's scale, pitch, roll) where nothing is known: level, 53 degrees across a square.
 _ANY_CAMERA_3, _ANY_SIGMA_3 = (np.log(2.0), 0.0, 0.0), (0.5, 0.35, 0.25)
-MAX_ASPECT = 3.0  # beyond, the ends of the longer side are not looked at
 
 
 @dataclass(frozen=True)
@@ -420,23 +416,6 @@ def _of_angles(covariance_33: np.ndarray, pitch_rad: float) -> np.ndarray:
 def _to_angles(pitch_rad: float) -> np.ndarray:
     """The tangent directions are a roll, shortened by the pitch, and a pitch."""
     return np.array([[1, 0, 0], [0, 0, 1], [0, 1 / max(np.cos(pitch_rad), 1e-3), 0]])
-
-
-def network_size(width_px: int, height_px: int) -> tuple[int, int]:
-    """(width, height) at which the network looks at an image of this size."""
-    return image.network_size(width_px, height_px, NETWORK_AREA_PX, SIDE_MULTIPLE_PX, MAX_ASPECT)
-
-
-def network_view(image_hw3: np.ndarray) -> tuple[np.ndarray, float]:
-    """The image resized alike in both directions to cover `network_size`, its middle cut out; and the factor of the
-    resize. Both leave the principal point in the centre, so that f = f_view / factor exactly."""
-    height_px, width_px = image_hw3.shape[:2]
-    view_w_px, view_h_px = network_size(width_px, height_px)
-    factor = max(view_w_px / width_px, view_h_px / height_px)
-    # A pinhole with its principal point in the centre, seen as one of another size: no rounding to whole pixels.
-    camera = Camera(width_px, height_px, 1.0, 1.0, (width_px - 1) / 2, (height_px - 1) / 2)
-    target = Camera(view_w_px, view_h_px, factor, factor, (view_w_px - 1) / 2, (view_h_px - 1) / 2)
-    return Resampler(camera, target).image(image_hw3, cv2.BORDER_REPLICATE), float(factor)
 
 
 def reference_weights() -> Path:

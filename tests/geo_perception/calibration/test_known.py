@@ -6,11 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from bent import through
-from calibration_peer import weights_with_lines
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
-from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.fields import image_scale
 from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.result import CalibrationVerdict
@@ -22,16 +20,6 @@ SPEC = CropSpec(640, 480, 480.0, 0.12, -0.08, 0.0)
 PLAIN = Camera(640, 480, 480.0, 480.0, 319.5, 239.5)
 GUESS_PX = 540.0  # of the network, which also says that the camera is level
 UP = up_from_attitude(SPEC.pitch_rad, SPEC.roll_rad)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return weights_with_lines(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
-
-
-@pytest.fixture
-def calibrator(weights):
-    return Calibrator.load(weights, "cpu")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from calibration_peer import weights_with_lines
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
@@ -21,16 +20,6 @@ from geo_perception.runtime.weights import load_weights, save_weights
 
 SPEC = CropSpec(640, 480, 480.0, 0.12, -0.08, 0.0)
 GUESS_PX = 540.0  # of the network, which also says that the camera is level
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return weights_with_lines(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
-
-
-@pytest.fixture
-def calibrator(weights):
-    return Calibrator.load(weights, "cpu")
 
 
 @pytest.mark.parametrize("yaw_rad", [0.5, 1.1, 0.05])

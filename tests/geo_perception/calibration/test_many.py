@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calibration_peer import weights_with_lines
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 
-from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.known import KnownCamera
 from geo_perception.calibration.result import CalibrationVerdict
 from geo_perception.errors import InputError
@@ -25,16 +23,6 @@ def spec(pitch_rad: float, roll_rad: float = 0.0) -> CropSpec:
 ATTITUDES = [(0.12, -0.08), (0.05, 0.1), (-0.1, 0.02), (0.2, 0.05)]
 # Into corners, which tell the focal length, and along walls, which hardly do.
 YAWS = [0.6, 1.0, 0.05, 0.03]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return weights_with_lines(tmp_path_factory.mktemp("weights") / "w.safetensors", GUESS_PX, 640, 480)
-
-
-@pytest.fixture
-def calibrator(weights):
-    return Calibrator.load(weights, "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geo_perception.calibration.estimator import NETWORK_AREA_PX, network_size, network_view
+from geo_perception.calibration.network_view import NETWORK_AREA_PX, network_size, network_view
 
 SIZES_PX = [
     (640, 480),

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from geo_perception.calibration.estimator import Calibrator, network_size
+from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
+from geo_perception.calibration.network_view import network_size
 from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone
 from geo_training.calibration.config import CalibrationTrainingConfig

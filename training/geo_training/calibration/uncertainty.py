@@ -9,8 +9,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm, t
 
-from geo_perception.calibration.estimator import Calibrator, camera_values, network_size
+from geo_perception.calibration.estimator import Calibrator, camera_values
 from geo_perception.calibration.fields import image_scale
+from geo_perception.calibration.network_view import network_size
 from geo_perception.calibration.uncertainty import MOST_DISAGREEMENT, LinesUncertainty, Uncertainty
 from geo_perception.geometry import fov_rad, wrap_rad
 from geo_training.calibration.config import CalibrationTrainingConfig

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from geo_perception.calibration.estimator import network_size
 from geo_perception.calibration.fields import image_scale
+from geo_perception.calibration.network_view import network_size
 from geo_perception.geometry import up_from_attitude
 from geo_training.calibration.config import CalibrationTrainingConfig
 from geo_training.calibration.data.crops import CropSpec, render_crop
