@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from geo_perception.geometry import Camera, make_pose, so3_exp
+from geo_perception.localization.look import LevelView
 from geo_perception.localization.map_points import MapPoints
-from geo_perception.localization.second_look import LevelView
 
 CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
 HALF = CAMERA.resized(320, 240)

@@ -38,6 +38,8 @@ _MAKERS = (
     "src/geo_perception/localization/map_points.py",
     "src/geo_perception/localization/places.py",
     "src/geo_perception/localization/second_look.py",
+    "src/geo_perception/localization/point_search.py",
+    "src/geo_perception/localization/keypoints.py",
     "src/geo_perception/runtime/weights.py",
     "training/geo_training/localization/closed_form.py",
     "training/geo_training/localization/fit.py",
@@ -126,7 +128,7 @@ def map_of(dataset: SceneDataset) -> SceneMap:
     """The map that COLMAP would make, exact: keypoints of the pictures, and every frame that sees one observes it."""
     frames, detector = dataset.of_split("train"), KeypointDetector()
     points_n3 = np.concatenate(
-        [_into_space(dataset, frame, detector.detect(dataset.image(frame))) for frame in frames[::4]]
+        [_into_space(dataset, frame, detector.detect(dataset.image(frame)).places_n2) for frame in frames[::4]]
     )
     twins = cKDTree(points_n3).query_pairs(0.02, output_type="ndarray")
     points_n3 = np.delete(points_n3, twins.max(axis=1), axis=0)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from geo_perception.localization.second_look import SecondLook
+from geo_perception.localization.look import SecondLook
 
+_FEW_POINTS, _MANY_POINTS = 10, 100
 _NEIGHBOURS = 15  # expected points around one that say whether its surroundings agree
 _FEW, _MOST = 0.25, 0.8  # surroundings that agree less than a quarter as much as the best fifth contradict
 
@@ -26,6 +27,7 @@ class Evidence:
     surroundings differ than they would if points agreed independently (0), up to all or none of each (1).
     `contradicted`: the share of points whose surroundings hardly agree. `noise_scale`: how much larger the residuals
     are than they should be. `landmarks`: of those detected, by their scores, the share that the pose explains.
+    `agreeing`: how many points are where the pose has them.
     """
 
     share: float
@@ -33,13 +35,14 @@ class Evidence:
     contradicted: float
     noise_scale: float
     landmarks: float
+    agreeing: int
 
 
 def evidence_of(look: SecondLook, score_n: np.ndarray, agrees_n: np.ndarray) -> Evidence:
     """The evidence of a look; `score_n` of the landmarks that were seen, and which of them its pose explains."""
     patchiness, contradicted = _surroundings(look.expected_s2, look.agrees_s)
     landmarks = float(score_n[agrees_n].sum() / max(score_n.sum(), 1e-9))
-    return Evidence(look.share, patchiness, contradicted, look.solution.noise_scale, landmarks)
+    return Evidence(look.share, patchiness, contradicted, look.solution.noise_scale, landmarks, look.agreeing)
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,17 @@ class ConfidenceModel:
     contradicted: float = -8.01
     noise_scale: float = -4.07  # of its logarithm
     landmarks: float = 5.95  # of its root
+    agreeing: float = 0.0  # of its logarithm
 
     def probability(self, evidence: Evidence) -> float:
         """That a pose with this evidence is right, where four of five are: a robot is mostly where its map is."""
-        weights = np.array([self.share, self.patchiness, self.contradicted, self.noise_scale, self.landmarks])
+        weights = np.array([self.share, self.patchiness, self.contradicted, self.noise_scale, self.landmarks,
+                            self.agreeing])  # fmt: skip
         return float(1 / (1 + np.exp(-(self.offset + weights @ terms(evidence)))))
 
 
 def terms(evidence: Evidence) -> np.ndarray:
-    """What the weights of the model are multiplied with (5,)."""
+    """What the weights of the model are multiplied with (6,)."""
     return np.array(
         [
             np.log((evidence.share + 0.02) / (1.02 - evidence.share)),
@@ -75,6 +80,7 @@ def terms(evidence: Evidence) -> np.ndarray:
             evidence.contradicted,
             np.log(max(evidence.noise_scale, 1e-3)),
             np.sqrt(evidence.landmarks),
+            np.log((evidence.agreeing + _FEW_POINTS) / _MANY_POINTS),
         ]
     )
 

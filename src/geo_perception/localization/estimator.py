@@ -14,19 +14,20 @@ import torch
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.confidence import ConfidenceModel, Evidence, evidence_of
+from geo_perception.localization.look import (
+    LEVELS,
+    ImageLevels,
+    LevelView,
+    Proposal,
+    SecondLook,
+    SecondLookOptions,
+)
 from geo_perception.localization.network import Peaks
 from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
-from geo_perception.localization.second_look import (
-    LEVELS,
-    ImageLevels,
-    LevelView,
-    PointSearch,
-    SecondLook,
-    SecondLookOptions,
-)
+from geo_perception.localization.second_look import SecondLooker
 from geo_perception.runtime.device import half_autocast, pick_device
 from geo_perception.runtime.features import FrozenFeatures
 from geo_perception.runtime.folding import fold_normalization
@@ -94,9 +95,9 @@ class Localizer:
         # A copy: the scene keeps the weights that it is saved with.
         self._head = fold_normalization(scene.head).to(self.device).to(memory_format=torch.channels_last)
         self._resamplers: dict[tuple[Camera, int], Resampler] = {}
-        self._search = None
+        self._looker = None
         if scene.points is not None and self.options.second_look:
-            self._search = PointSearch(scene.points, scene.backbone.strides, self.device, self.options.look)
+            self._looker = SecondLooker(scene.points, scene.backbone.strides, self.device, self.options.look)
         self.size_bytes = 0
         spread_l = np.linalg.norm(scene.landmarks_map_l3 - np.median(scene.landmarks_map_l3, axis=0), axis=1)
         self._scene_extent = float(np.median(spread_l))
@@ -119,12 +120,12 @@ class Localizer:
         width_px, height_px = self.scene.network_size_px
         black_hw3 = np.zeros((height_px, width_px, 3), np.uint8)
         self._find(self._features(black_hw3))
-        if self._search is not None:
+        if self._looker is not None:
             focal_px = self.scene.network_focal_px
             middle = Camera(width_px, height_px, focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2)
             half = network_camera_at(middle, focal_px / 2)
             self._features(np.zeros((half.height_px, half.width_px, 3), np.uint8))
-            self._search.warm_up(black_hw3)
+            self._looker.warm_up(black_hw3)
 
     @torch.inference_mode()
     def estimate(self, image_hw3: np.ndarray, camera: Camera, seed: int = 0) -> Localization:
@@ -139,14 +140,14 @@ class Localizer:
         except _UnusableError as problem:
             return Localization(Verdict.BAD_IMAGE, str(problem))
         prepared_s = time.perf_counter()
-        if self._search is not None:
-            self._search.begin_keypoints(image)
+        if self._looker is not None:
+            self._looker.begin_keypoints(image)
         whole = self._detect(image, 0)
         detected_s = time.perf_counter()
         seen = self._seen(whole, whole.score_l >= self.options.min_score, camera)
         first = self._solve(seen, seed)
         solved_s = time.perf_counter()
-        if self._search is not None:
+        if self._looker is not None:
             result = self._confirmed(first, seen, whole, image, camera, seed)
         else:
             result = self._assess(first, seen)
@@ -164,7 +165,7 @@ class Localizer:
     def looks(self, image_hw3: np.ndarray, camera: Camera, seed: int = 0) -> list[tuple[SecondLook, Evidence]]:
         """Every pose of an image from which map points are seen, with what speaks for it: what a confidence is fitted
         on. Empty where `estimate` would say `Verdict.BAD_IMAGE`, and without a second look."""
-        if self._search is None:
+        if self._looker is None:
             return []
         try:
             camera, image = self._views(image_hw3, camera)
@@ -258,8 +259,8 @@ class Localizer:
             if confidence >= max(options.sure, options.min_confidence):
                 break
         if best is not None and confidence >= options.min_confidence:
-            assert self._search is not None
-            return self._assess_look(self._search.exact(best, image), seen, confidence)
+            assert self._looker is not None
+            return self._assess_look(self._looker.exact(best, image), seen, confidence)
         if best is None and first is None:
             return self._assess(first, seen)
         detections = seen.detections if first is None else replace(seen.detections, inlier_n=first.inlier_n)
@@ -276,32 +277,33 @@ class Localizer:
         self, first: PoseSolution | None, seen: _Seen, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
     ) -> Iterator[tuple[SecondLook, Evidence]]:
         """The candidates from which map points are seen, and what speaks for each."""
-        assert self._search is not None
-        for solution in self._candidates(first, whole, image, camera, seed):
-            if solution is None:
+        assert self._looker is not None
+        for proposal in self._candidates(first, whole, image, camera, seed):
+            if proposal is None:
                 continue
-            look = self._search.look(solution.T_map_camera, image, self.scene.look_noise.sigma_of, seed)
+            look = self._looker.look(proposal, image, self.scene.look_noise.sigma_of, seed)
             if look is not None:
                 agrees_n = self._agrees(look.solution.T_map_camera, seen)
                 yield look, evidence_of(look, seen.detections.score_n, agrees_n)
 
     def _candidates(
         self, first: PoseSolution | None, whole: _Detected, image: ImageLevels, camera: Camera, seed: int
-    ) -> Iterator[PoseSolution | None]:
+    ) -> Iterator[Proposal | None]:
         """Poses to look from: first the one on which all landmarks agree. Then, for each place for which they speak
         most, since a few right detections are lost among many false ones elsewhere: that of its landmarks alone, and
         that of its map points, looked for in the whole image. Then that of the landmarks found in the smaller image,
         where what is nearer than it was in the map looks as it did."""
-        yield first
-        assert self._search is not None
+        yield _proposed(first)
+        assert self._looker is not None
+        yield self._looker.propose_by_keypoints(image, seed)
         places = self.scene.places
         if places is not None:
             for place in places.by_votes(whole.score_l, self.options.places):
-                yield self._solve(self._seen(whole, places.shown(place, whole.score_l), camera), seed)
-                yield self._search.solve_anywhere(places.T_map_camera_k44[place], image, seed)
+                yield _proposed(self._solve(self._seen(whole, places.shown(place, whole.score_l), camera), seed))
+                yield _proposed(self._looker.search.solve_anywhere(places.T_map_camera_k44[place], image, seed))
         for level in range(1, LEVELS):
             found = self._detect(image, level)
-            yield self._solve(self._seen(found, found.score_l >= self.options.min_score, camera), seed)
+            yield _proposed(self._solve(self._seen(found, found.score_l >= self.options.min_score, camera), seed))
 
     def _assess(self, first: PoseSolution | None, seen: _Seen) -> Localization:
         """The pose by the landmarks alone."""
@@ -351,6 +353,10 @@ class Localizer:
 
     def _sigma_limit(self) -> float:
         return self.options.max_sigma_m if self.scene.metric else 0.1 * self._scene_extent
+
+
+def _proposed(solution: PoseSolution | None) -> Proposal | None:
+    return None if solution is None else Proposal(solution.T_map_camera)
 
 
 def _with_counts(result: Localization, look: SecondLook, confidence: float) -> Localization:

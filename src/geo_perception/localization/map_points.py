@@ -6,11 +6,14 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from geo_perception.localization.map_keypoints import MapKeypoints
+
 # One appearance on disk: three coordinates of 16 bits, a direction and a cone of 8 bits each, two ranges in half
 # precision, the number of its point; and one byte for each channel of its descriptor.
 BYTES_BESIDE_DESCRIPTOR = 6 + 3 + 1 + 4 + 4
 _STEPS = 65535  # of a coordinate over the extent of the scene
 _PREFIX = "points."
+_NO_ARRAYS = ("backbone_maps", "keypoints")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class MapPoints:
     projection_dc: np.ndarray
     offset_d: np.ndarray
     backbone_maps: tuple[int, ...]
+    keypoints: MapKeypoints | None = None  # of every point, in the order in which `point_a` counts them
 
     def __len__(self) -> int:
         return len(self.points_map_a3)
@@ -54,7 +58,8 @@ class MapPoints:
             "offset_d": self.offset_d.astype(np.float32),
             "backbone_maps": np.array(self.backbone_maps, np.int32),
         }
-        return {_PREFIX + name: array for name, array in compact.items()}
+        tensors = {_PREFIX + name: array for name, array in compact.items()}
+        return tensors | (self.keypoints.to_tensors() if self.keypoints is not None else {})
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, np.ndarray]) -> MapPoints | None:
@@ -69,11 +74,14 @@ class MapPoints:
         found["points_map_a3"] = low_3 + found["points_map_a3"].astype(np.float64) / _STEPS * (high_3 - low_3)
         found["cone_rad_a"] = found["cone_rad_a"].astype(np.float64) / 255 * np.pi
         found["range_a2"] = found["range_a2"].astype(np.float64)
-        points = cls(**{field.name: found[field.name] for field in fields(cls) if field.name != "backbone_maps"},
-                     backbone_maps=tuple(map(int, found["backbone_maps"])))  # fmt: skip
+        arrays = {field.name: found[field.name] for field in fields(cls) if field.name not in _NO_ARRAYS}
+        points = cls(**arrays, backbone_maps=tuple(map(int, found["backbone_maps"])),
+                     keypoints=MapKeypoints.from_tensors(tensors))  # fmt: skip
         A, (D, _) = len(points), points.projection_dc.shape
         shapes = {"points_map_a3": (A, 3), "point_a": (A,), "descriptors_ad": (A, D), "direction_a3": (A, 3),
                   "cone_rad_a": (A,), "range_a2": (A, 2), "offset_d": (D,)}  # fmt: skip
         if any(getattr(points, name).shape != shape for name, shape in shapes.items()):
             raise ValueError("map points of different counts")
+        if points.keypoints is not None and len(points.keypoints) != int(points.point_a.max(initial=-1)) + 1:
+            raise ValueError("not every map point has a keypoint's descriptor")
         return points

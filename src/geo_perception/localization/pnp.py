@@ -12,6 +12,7 @@ from geo_perception.geometry import Camera, make_pose, so3_exp
 MIN_POINTS = 4
 _HUBER = 1.5  # residuals beyond this many sigmas pull with constant force
 _REFINEMENT_STEPS = 20
+_CONVERGED = 1e-6  # of the cost: then the pose is exact to a thousandth of its standard deviation
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def refine_pose(T_map_camera, pixels_n2, points_map_n3, sigma_px_n, camera: Came
         candidate = make_pose(so3_exp(step_6[3:]) @ T[:3, :3], T[:3, 3] + step_6[:3])
         new_cost, new_H_66, new_g_6 = _normal_equations(candidate, pixels_n2, points_map_n3, sigma_px_n, camera)
         if new_cost < cost:
-            converged = cost - new_cost < 1e-9 * cost
+            converged = cost - new_cost < _CONVERGED * cost
             T, cost, H_66, g_6 = candidate, new_cost, new_H_66, new_g_6
             damping = max(damping / 10, 1e-10)
             if converged:

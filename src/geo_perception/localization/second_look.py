@@ -1,369 +1,179 @@
-"""The second look: from a rough pose, the map points that must be in view are searched for around their projections.
+"""The second look: is what should be seen from a pose really there, and where exactly is the camera then?
 
-What is looked for is known, and nearly where: hundreds of points can be told apart that could never be told apart in
-the whole image, and each takes a small window of the finest feature maps, which are there anyway.
+Two kinds of evidence make one pose: points found in the backbone's maps (`point_search.py`), many and coarse, and
+keypoints (`keypoints.py`, `keypoint_search.py`), fewer and exact.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's name
 
-from geo_perception.geometry import Camera
-from geo_perception.localization.keypoints import KeypointDetector, snap_to_keypoints
+from geo_perception.geometry import Camera, pose_error
+from geo_perception.localization.keypoint_search import KeypointMatches, KeypointSearch
+from geo_perception.localization.keypoints import KNOWN_SIGMA_PX, KeypointDetector, Keypoints, snap_to_keypoints
+from geo_perception.localization.look import ImageLevels, PointMatches, Proposal, SecondLook, SecondLookOptions
 from geo_perception.localization.map_points import MapPoints
-from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, solve_pose
+from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, reprojection_px
+from geo_perception.localization.point_search import PointSearch
 
-# Said once by torch; what is used of it here is compared with products of matrices by a test.
-warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
-# Most matches are right, so few samples are enough.
-_SEARCH = PoseOptions(ranked_iterations=50, min_iterations=100, max_iterations=1000)
-_ANYWHERE = PoseOptions(ranked_iterations=200, min_iterations=500, max_iterations=5000)
-# The image and a half of it: a point that is nearer than it was in the map looks as it did there in a smaller image.
-LEVELS = 2
+# As `cone_slack_rad` and `range_slack`, of keypoints, which look alike from farther around.
+_KEYPOINT_SLACK = 0.9, 3.0
+_ENOUGH = 40  # keypoints, with which none are looked for from the proposed pose, too
+_PLENTY = 150  # keypoints that make a pose without what is coarser
+_SAME_VIEW_RAD = 0.05  # by which what is seen from a pose shifts at most, to be taken for the same
+_FEATURE_SIGMAS = 2.0  # by how much places in the maps count less beside keypoints: their errors go together
 
-
-@dataclass(frozen=True)
-class SecondLookOptions:
-    """How map points are searched for. Pixels are those of the map level in which a point is looked for."""
-
-    first_radius_px: float = 32.0  # around a projection by the rough pose
-    first_points: int = 250
-    radius_px: float = 12.0  # around a projection by the pose that the first search gave
-    max_points: int = 1500
-    anywhere_points: int = 800  # that a place shows, looked for in the whole image
-    passes: int = 2  # over all points
-    min_similarity: float = 0.3
-    min_margin: float = 0.02  # of the best place over the best of those not beside it
-    min_agreeing: int = 25
-    keypoints: bool = True  # make the pose exact by the keypoints of the image
-    cone_slack_rad: float = 0.45  # a point may be seen from so much further around than the map saw it
-    range_slack: float = 1.7  # and from so many times nearer or farther, in the level that fits best
+SigmaOf = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class PointMatches:
-    """M map points found in an image: index of each in `MapPoints`, pixels in the network's camera, cosine similarity,
-    and the size of a pixel of the level in which it was found (1, 2, ...)."""
-
-    index_m: np.ndarray
-    pixels_m2: np.ndarray
-    similarity_m: np.ndarray
-    scale_m: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.index_m)
-
-
-@dataclass(frozen=True)
-class SecondLook:
-    """The pose after the second look. Of the S points that were expected in view, at pixels `expected_s2` of the
-    network's camera, those were found where the pose has them for which `agrees_s`. `matches` are those that the pose
-    is made of, and `solution.inlier_n` says which of them agree with it."""
-
-    solution: PoseSolution
-    matches: PointMatches
-    expected_s2: np.ndarray
-    agrees_s: np.ndarray
-
-    @property
-    def searched(self) -> int:
-        return len(self.agrees_s)
-
-    @property
-    def agreeing(self) -> int:
-        return int(self.agrees_s.sum())
-
-    @property
-    def share(self) -> float:
-        """Of the points that should be seen, those that are where the pose has them."""
-        return self.agreeing / max(self.searched, 1)
-
-
-@dataclass(frozen=True)
-class LevelView:
-    """An image (H, W, 3) at one level: the camera that it is seen through, and the backbone's maps (1, C, h, w)."""
-
-    camera: Camera
-    image_hw3: np.ndarray
-    maps: list[torch.Tensor]
-
-
-class ImageLevels:
-    """One image at every level: its views, fine maps and keypoints, each made once, when it is asked for."""
-
-    def __init__(self, view_of: Callable[[int], LevelView]):
-        self._view_of = view_of
-        self._views: dict[int, LevelView] = {}
-        self.fine_maps: dict[int, tuple[torch.Tensor, tuple[int, int]]] = {}  # by level, those of one `PointSearch`
-        self.keypoints_k2: Future[np.ndarray] | None = None  # of level 0; None as long as nobody began to find them
-
-    def view(self, level: int) -> LevelView:
-        if level not in self._views:
-            self._views[level] = self._view_of(level)
-        return self._views[level]
-
-    def camera(self, level: int) -> Camera:
-        return self.view(level).camera
-
-
-class PointSearch:
-    """Searches for the map points of a scene. `strides` are those of the backbone's maps."""
+class SecondLooker:
+    """Takes second looks with the map points of a scene. `strides` are those of the backbone's maps."""
 
     def __init__(self, points: MapPoints, strides: Sequence[int], device: torch.device,
                  options: SecondLookOptions | None = None):  # fmt: skip
-        self.points, self.options, self.device = points, options or SecondLookOptions(), device
-        self._strides = [strides[index] for index in points.backbone_maps]
-        self._stride = min(self._strides)
-        self._descriptors_ad = torch.from_numpy(points.descriptors_ad.astype(np.float32) / 127).to(device)
-        self._projection_dc = torch.from_numpy(points.projection_dc.astype(np.float32)).to(device)
-        self._offset_d = torch.from_numpy(points.offset_d.astype(np.float32)).to(device)
-        self._log_range_a2 = np.log(np.maximum(points.range_a2, 1e-9))
-        self._keypoints = KeypointDetector() if self.options.keypoints else None
+        self.options = options or SecondLookOptions()
+        self.points = points
+        self.search = PointSearch(points, strides, device, self.options)
+        described = points.keypoints is not None and self.options.keypoints
+        self._described = KeypointSearch(points, device) if described else None
+        self._detector = KeypointDetector(described) if self.options.keypoints else None
         self._beside = ThreadPoolExecutor(1, "keypoints")
-        # Where there are more than may be looked at, a fixed draw of them is; where few are looked at, it is drawn from
-        # those of a part of the points.
-        count = int(points.point_a.max(initial=-1)) + 1
-        self._order_a = np.random.default_rng(0).permutation(count)[points.point_a]
-        self._part_a = np.flatnonzero(self._order_a < _PART * count)
-
-    def look(self, T_map_camera: np.ndarray, image: ImageLevels, sigma_of: Callable[[np.ndarray], np.ndarray],
-             seed: int = 0) -> SecondLook | None:  # fmt: skip
-        """The pose near `T_map_camera` on which the points found around their projections agree; None where too few do.
-
-        `sigma_of` gives the pixel error of matches by their similarity (in pixels of their own level).
-        """
-        options = self.options
-        camera = image.camera(0)
-        expected = self._expected(T_map_camera, image, options.first_points)
-        found = self._search(T_map_camera, image, options.first_radius_px, expected)
-        if len(found) < options.min_agreeing:
-            return None
-        sigma_px_m = sigma_of(found.similarity_m) * found.scale_m
-        places_m3 = self.points.points_map_a3[found.index_m]
-        solution = solve_pose(found.pixels_m2, places_m3, found.similarity_m, sigma_px_m, camera, _SEARCH, seed)
-        if solution is None or solution.inlier_n.sum() < options.min_agreeing:
-            return None
-        expected, radius_px = self._expected(solution.T_map_camera, image, options.max_points), options.radius_px
-        for _ in range(options.passes):
-            found = self._search(solution.T_map_camera, image, radius_px, expected)
-            if len(found) < options.min_agreeing:
-                return None
-            sigma_px_m = sigma_of(found.similarity_m) * found.scale_m
-            places_m3 = self.points.points_map_a3[found.index_m]
-            solution = refine_solution(solution.T_map_camera, found.pixels_m2, places_m3, sigma_px_m, camera)
-            if solution is None or solution.inlier_n.sum() < options.min_agreeing:
-                return None
-            radius_px = max(options.radius_px / 2, 2.0 * self._stride)
-        searched, _ = expected
-        offset_s3 = self.points.points_map_a3[searched] - solution.T_map_camera[:3, 3]
-        expected_s2 = camera.project(offset_s3 @ solution.T_map_camera[:3, :3])
-        # What was in view from the pose before need not be in view from this one.
-        inside_s = camera.contains(expected_s2)
-        agrees_s = np.isin(searched, found.index_m[solution.inlier_n])
-        return SecondLook(solution, found, expected_s2[inside_s], agrees_s[inside_s])
-
-    def solve_anywhere(self, T_map_camera: np.ndarray, image: ImageLevels, seed: int = 0) -> PoseSolution | None:
-        """The pose on which the points agree that `T_map_camera` shows, wherever in the image they are found."""
-        found = self.anywhere(T_map_camera, image)
-        if len(found) < self.options.min_agreeing:
-            return None
-        places_m3, sigma_px_m = self.points.points_map_a3[found.index_m], self._stride * found.scale_m
-        return solve_pose(found.pixels_m2, places_m3, found.similarity_m, sigma_px_m, image.camera(0), _ANYWHERE, seed)
-
-    def anywhere(self, T_map_camera: np.ndarray, image: ImageLevels) -> PointMatches:
-        """The points that are seen from `T_map_camera`, looked for in the whole image: found are those whose best place
-        stands out. Most matches are wrong ones; it is for `solve_pose` to tell."""
-        index_m, level_m = self._expected(T_map_camera, image, self.options.anywhere_points)
-        return _joined(
-            [self._anywhere(image, level, index_m[level_m == level]) for level in range(LEVELS) if level in level_m]
-        )
-
-    def _anywhere(self, image: ImageLevels, level: int, index_m: np.ndarray) -> PointMatches:
-        fine_nd, (H, W) = self._fine_map_of(image, level)
-        similarity_mn = self._descriptors_ad[torch.from_numpy(index_m).to(self.device)] @ fine_nd.T
-        best_m, cell_m = similarity_mn.max(dim=1)
-        row_m, column_m = cell_m // W, cell_m % W
-        # What is beside the best place is no rival of it.
-        steps = torch.arange(-_BESIDE, _BESIDE + 1, device=self.device)
-        rows_mk = (row_m[:, None] + steps.repeat_interleave(len(steps))).clamp(0, H - 1)
-        columns_mk = (column_m[:, None] + steps.repeat(len(steps))).clamp(0, W - 1)
-        similarity_mn.scatter_(1, rows_mk * W + columns_mk, -1.0)
-        margin_m = best_m - similarity_mn.amax(dim=1)
-        good_m = margin_m >= self.options.min_margin
-        found_m2 = (torch.stack([column_m, row_m], dim=1)[good_m].double() + 0.5) * self._stride - 0.5
-        good = good_m.cpu().numpy()
-        return self._matches(image, level, index_m[good], found_m2.cpu().numpy(), margin_m[good_m])
-
-    def exact(self, look: SecondLook, image: ImageLevels) -> SecondLook:
-        """The same look by the image's keypoints, where enough of the points have one and `keypoints` is set."""
-        if self._keypoints is None:
-            return look
-        view, matches, near_m = image.view(0), look.matches, look.solution.inlier_n
-        self.begin_keypoints(image)
-        keypoints_k2 = image.keypoints_k2.result()
-        index_n, pixels_n2 = matches.index_m[near_m], matches.pixels_m2[near_m]
-        places_n3 = self.points.points_map_a3[index_n]
-        snapped = snap_to_keypoints(look.solution.T_map_camera, pixels_n2, places_n3, keypoints_k2, view.camera)
-        if snapped is None:
-            return look
-        solution, kept, exact_n2 = snapped
-        exact = PointMatches(index_n[kept], exact_n2, matches.similarity_m[near_m][kept], np.ones(len(kept)))
-        return replace(look, solution=solution, matches=exact)
-
-    def begin_keypoints(self, image: ImageLevels) -> None:
-        """Begins to find the image's keypoints beside all else, since that takes one core, and long."""
-        if self._keypoints is not None and image.keypoints_k2 is None:
-            image.keypoints_k2 = self._beside.submit(self._keypoints.detect, image.view(0).image_hw3)
 
     def warm_up(self, image_hw3: np.ndarray) -> None:
         """Runs what the first image would pay for."""
-        if self._keypoints is not None:
-            self._keypoints.detect(image_hw3)
+        if self._detector is not None:
+            self._detected(image_hw3)
 
-    def visible(
-        self, T_map_camera: np.ndarray, camera: Camera, levels: int = LEVELS, among: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Appearances (M,) that should be seen from a pose, each of another point, and the level (M,) in which each
-        looks most as it did in the map. With `among` (indices) only of those."""
-        options, points = self.options, self.points
-        places_a3 = points.points_map_a3 if among is None else points.points_map_a3[among]
-        ray_a3 = T_map_camera[:3, 3] - places_a3
-        # Most are behind the camera, and one product tells which.
-        inside = np.flatnonzero(ray_a3 @ T_map_camera[:3, 2] < 0)
-        inside = inside[camera.contains(camera.project(-ray_a3[inside] @ T_map_camera[:3, :3]))]
-        ray_n3 = ray_a3[inside]
-        if among is not None:
-            inside = among[inside]
-        range_n = np.maximum(np.linalg.norm(ray_n3, axis=1), 1e-9)
-        turn_n = np.arccos(np.clip((ray_n3 * points.direction_a3[inside]).sum(axis=1) / range_n, -1, 1))
-        turn_n = np.maximum(turn_n - points.cone_rad_a[inside], 0)
-        # In half the pixels a point looks as if it were twice as far away.
-        log_range_ln = np.log(range_n) + np.log(2.0) * np.arange(levels)[:, None]
-        near_n, far_n = self._log_range_a2[inside].T
-        off_ln = np.maximum(np.maximum(near_n - log_range_ln, log_range_ln - far_n), 0)
-        level_n, off_n = off_ln.argmin(axis=0), off_ln.min(axis=0)
-        fits = np.flatnonzero((turn_n <= options.cone_slack_rad) & (off_n <= np.log(options.range_slack)))
-        # Of a point's appearances the one that was seen most like this.
-        fits = fits[np.argsort(turn_n[fits] / options.cone_slack_rad + off_n[fits], kind="stable")]
-        _, first = np.unique(points.point_a[inside[fits]], return_index=True)
-        chosen = fits[first]
-        return inside[chosen], level_n[chosen]
+    def begin_keypoints(self, image: ImageLevels) -> None:
+        """Begins to find the image's keypoints beside all else, since that takes one core, and long."""
+        if self._detector is not None and image.keypoints is None:
+            image.keypoints = self._beside.submit(self._detected, image.view(0).image_hw3)
 
-    def _expected(self, T_map_camera: np.ndarray, image: ImageLevels, limit: int) -> tuple[np.ndarray, np.ndarray]:
-        """Up to `limit` of the points that should be seen from a pose, and the level in which to look for each."""
-        for among in (self._part_a, None):
-            index_m, level_m = self.visible(T_map_camera, image.camera(0), among=among)
-            if len(index_m) >= limit:
+    def _detected(self, image_hw3: np.ndarray) -> Keypoints:
+        assert self._detector is not None
+        keypoints = self._detector.detect(image_hw3)
+        return keypoints if self._described is None else self._described.compared(keypoints)
+
+    def propose_by_keypoints(self, image: ImageLevels, seed: int = 0) -> Proposal | None:
+        """The pose on which keypoints of the image agree, among all those of the map; None where it has none."""
+        if self._described is None:
+            return None
+        found = self._described.anywhere(self._keypoints_of(image), image.camera(0), seed)
+        return found and Proposal(found.solution.T_map_camera, found.index_n[found.solution.inlier_n])
+
+    def look(self, proposal: Proposal, image: ImageLevels, sigma_of: SigmaOf, seed: int = 0) -> SecondLook | None:
+        """The pose near the proposed one on which the points agree that should be seen from it, in the backbone's maps
+        and, where the map describes them, among the keypoints; None where too few do.
+
+        `sigma_of` gives the pixel error of matches in the maps by their similarity (in pixels of their own level).
+        """
+        T_map_camera = proposal.T_map_camera
+        look = self.search.look(T_map_camera, image, sigma_of, seed)
+        if self._described is None:
+            return look
+        starts = [T_map_camera] if look is None else [look.solution.T_map_camera, T_map_camera]
+        best: KeypointMatches | None = None
+        for T_start in starts:
+            found = self._keypoints_around(replace(proposal, T_map_camera=T_start), image, seed)
+            if found is not None and (best is None or len(found) > len(best)):
+                best = found
+            if best is not None and len(best) >= _ENOUGH:
                 break
-        wanted_m = np.bincount(level_m, minlength=LEVELS)[level_m] >= _MIN_SHARE * len(level_m)
-        index_m, level_m = index_m[wanted_m], level_m[wanted_m]
-        if len(index_m) > limit:
-            few = np.argsort(self._order_a[index_m])[:limit]
-            index_m, level_m = index_m[few], level_m[few]
-        return index_m, level_m
+        if best is None:
+            return look and replace(look, keypoints=0)
+        return self._with_keypoints(look, best, image)
 
-    def _search(self, T_map_camera, image: ImageLevels, radius_px: float, expected) -> PointMatches:
-        """What is found around the projections of the expected points."""
-        index_m, level_m = expected
-        return _joined(
-            [
-                self._search_level(T_map_camera, image, level, index_m[level_m == level], radius_px)
-                for level in range(LEVELS)
-                if level in level_m
-            ]
-        )
+    def exact(self, look: SecondLook, image: ImageLevels) -> SecondLook:
+        """The same look by the image's keypoints, where enough of the points have one and `keypoints` is set."""
+        if self._detector is None or look.keypoints:
+            return look
+        camera, matches = image.camera(0), look.matches[look.solution.inlier_n]
+        places_n3 = self.points.points_map_a3[matches.index_m]
+        keypoints_k2 = self._keypoints_of(image).places_n2
+        snapped = snap_to_keypoints(look.solution.T_map_camera, matches.pixels_m2, places_n3, keypoints_k2, camera)
+        if snapped is None:
+            return look
+        solution, kept, exact_n2 = snapped
+        exact = replace(PointMatches.exact(matches.index_m[kept], exact_n2), similarity_m=matches.similarity_m[kept])
+        return replace(look, solution=solution, matches=exact, sigma_px_m=np.full(len(kept), KNOWN_SIGMA_PX))
 
-    def _search_level(self, T_map_camera, image: ImageLevels, level: int, index_m: np.ndarray, radius_px: float):
-        camera, (fine_nd, (H, W)) = image.camera(level), self._fine_map_of(image, level)
-        offset_m3 = self.points.points_map_a3[index_m] - T_map_camera[:3, 3]
-        pixels_m2 = camera.project(offset_m3 @ T_map_camera[:3, :3])
-        near_m = camera.contains(pixels_m2)
-        index_m, pixels_m2 = index_m[near_m], pixels_m2[near_m]
-        centre_m2 = torch.from_numpy(np.rint((pixels_m2 + 0.5) / self._stride - 0.5).astype(np.int64)).to(self.device)
-        reach = int(np.ceil(radius_px / self._stride))
-        steps = torch.arange(-reach, reach + 1, device=self.device)
-        side = len(steps)
-        rows_mk = centre_m2[:, 1:] + steps.repeat_interleave(side)
-        columns_mk = centre_m2[:, :1] + steps.repeat(side)
-        inside_mk = (rows_mk >= 0) & (rows_mk < H) & (columns_mk >= 0) & (columns_mk < W)
-        cells_mk = rows_mk.clamp(0, H - 1) * W + columns_mk.clamp(0, W - 1)
-        wanted_md = self._descriptors_ad[torch.from_numpy(index_m).to(self.device)]
-        similarity_mk = _products(wanted_md, fine_nd, cells_mk).masked_fill(~inside_mk, -1.0)
-        best_m1 = similarity_mk.argmax(dim=1, keepdim=True)
-        best_m = similarity_mk.gather(1, best_m1)[:, 0]
-        row_k, column_k = steps.repeat_interleave(side), steps.repeat(side)
-        away_mk = torch.maximum((row_k - row_k[best_m1]).abs(), (column_k - column_k[best_m1]).abs())
-        margin_m = best_m - similarity_mk.masked_fill(away_mk <= 2, -1.0).amax(dim=1)
-        edge_m = torch.maximum(row_k[best_m1].abs(), column_k[best_m1].abs())[:, 0] == reach
-        weight_mk = (similarity_mk * _SHARPNESS).masked_fill((away_mk > 1) | ~inside_mk, -torch.inf).softmax(dim=1)
-        cell_m2 = torch.stack([(weight_mk * columns_mk).sum(dim=1), (weight_mk * rows_mk).sum(dim=1)], dim=1)
-        options = self.options
-        good_m = (best_m >= options.min_similarity) & (margin_m >= options.min_margin) & ~edge_m
-        good = good_m.cpu().numpy()
-        found_m2 = ((cell_m2 + 0.5) * self._stride - 0.5).double().cpu().numpy()[good]
-        return self._matches(image, level, index_m[good], found_m2, best_m[good_m])
+    def _keypoints_of(self, image: ImageLevels) -> Keypoints:
+        self.begin_keypoints(image)
+        assert image.keypoints is not None
+        return image.keypoints.result()
 
-    def _matches(self, image: ImageLevels, level: int, index_m, found_m2, score_m: torch.Tensor) -> PointMatches:
-        """Matches of a level, `found_m2` in its pixels."""
-        camera, level_camera = image.camera(0), image.camera(level)
-        if level:
-            found_m2 = camera.project(level_camera.bearings(found_m2))
-        scale_m = np.full(len(index_m), camera.fx_px / level_camera.fx_px)
-        return PointMatches(index_m, found_m2, score_m.double().cpu().numpy(), scale_m)
+    def _keypoints_around(self, proposal: Proposal, image: ImageLevels, seed: int) -> KeypointMatches | None:
+        """The pose by those points that may be seen from the proposed one, and by those that proposed it."""
+        assert self._described is not None
+        camera, point_a = image.camera(0), self.points.point_a
+        index_m, _ = self.search.visible(proposal.T_map_camera, camera, slack=_KEYPOINT_SLACK)
+        index_m = np.concatenate([index_m[~np.isin(point_a[index_m], point_a[proposal.index_m])], proposal.index_m])
+        return self._described.around(proposal.T_map_camera, self._keypoints_of(image), camera, index_m, seed)
 
-    def _fine_map_of(self, image: ImageLevels, level: int) -> tuple[torch.Tensor, tuple[int, int]]:
-        if level not in image.fine_maps:
-            image.fine_maps[level] = self._fine_map(image.view(level).maps)
-        return image.fine_maps[level]
+    def _with_keypoints(self, look: SecondLook | None, found: KeypointMatches, image: ImageLevels) -> SecondLook | None:
+        """One look by keypoints and, where there is one, by what was found in the maps."""
+        camera, count = image.camera(0), len(found)
+        solution, matches = found.solution, PointMatches.exact(found.index_n, found.pixels_n2)
+        if look is not None:
+            solution, matches = self._snapped(look, found, image)
+        sigma_px_m = np.full(len(matches), KNOWN_SIGMA_PX)
+        agreeing = matches.index_m[solution.inlier_n]
+        keypoints = int(solution.inlier_n[:count].sum())
+        if look is not None:
+            if solution.inlier_n.sum() < _PLENTY:
+                point_a = self.points.point_a
+                coarse_m = ~np.isin(point_a[look.matches.index_m], point_a[matches.index_m])
+                matches = PointMatches.joined([matches, look.matches[coarse_m]])
+                sigma_px_m = np.concatenate([sigma_px_m, _FEATURE_SIGMAS * look.sigma_px_m[coarse_m]])
+                places_m3 = self.points.points_map_a3[matches.index_m]
+                joint = refine_solution(solution.T_map_camera, matches.pixels_m2, places_m3, sigma_px_m, camera)
+                if joint is None:
+                    return look
+                solution, agreeing = joint, matches.index_m[joint.inlier_n]
+                keypoints = int(joint.inlier_n[:count].sum())
+            agreeing = np.concatenate([agreeing, self._still_agreeing(look, solution, camera)])
+            # How exact the maps' matches are is told by their own pose.
+            solution = replace(solution, noise_scale=look.solution.noise_scale)
+        expected_e = self._expected(look, solution, image)
+        expected_s2, agrees_s = self.search.agreement(solution.T_map_camera, camera, expected_e, agreeing)
+        return SecondLook(solution, matches, sigma_px_m, expected_s2, agrees_s, expected_e, keypoints)
 
-    def _fine_map(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
-        """Unit vectors (H * W, D) at the finest stride, and (H, W)."""
-        chosen = [maps[index].float() for index in self.points.backbone_maps]
-        finest = chosen[self._strides.index(self._stride)]
-        size = finest.shape[-2:]
-        parts, start = 0, 0
-        for map_bchw in chosen:
-            C = map_bchw.shape[1]
-            part = F.conv2d(map_bchw, self._projection_dc[:, start : start + C, None, None])
-            if part.shape[-2:] != size:  # linear either way: at its own stride it is cheaper
-                part = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
-            parts, start = parts + part, start + C
-        fine_nd = (parts[0].flatten(1).T + self._offset_d).contiguous()
-        return F.normalize(fine_nd, dim=1), (int(size[0]), int(size[1]))
+    def _expected(self, look: SecondLook | None, solution: PoseSolution, image: ImageLevels) -> np.ndarray:
+        """The points that should be seen from a pose: those of the look, where it is nearly the same pose."""
+        if look is not None:
+            moved_m, turned_rad = pose_error(look.solution.T_map_camera, solution.T_map_camera)
+            range_m = float(np.median(self.points.range_a2[look.expected_e, 0]))
+            if turned_rad + moved_m / range_m < _SAME_VIEW_RAD:
+                return look.expected_e
+        return self.search.expected(solution.T_map_camera, image)
 
+    def _snapped(
+        self, look: SecondLook, found: KeypointMatches, image: ImageLevels
+    ) -> tuple[PoseSolution, PointMatches]:
+        """The pose by the keypoints found, and by those of points that were found in the maps: they have some, too,
+        though it is only their places that say which."""
+        points, camera = self.points, image.camera(0)
+        others = look.matches[look.solution.inlier_n]
+        others = others[~np.isin(points.point_a[others.index_m], points.point_a[found.index_n])]
+        known = found.pixels_n2, points.points_map_a3[found.index_n]
+        places_o3, keypoints_k2 = points.points_map_a3[others.index_m], self._keypoints_of(image).places_n2
+        T_map_camera = found.solution.T_map_camera
+        snapped = snap_to_keypoints(T_map_camera, others.pixels_m2, places_o3, keypoints_k2, camera, known)
+        exact = PointMatches.exact(found.index_n, found.pixels_n2)
+        if snapped is None:
+            return found.solution, exact
+        solution, kept, exact_o2 = snapped
+        return solution, PointMatches.joined([exact, PointMatches.exact(others.index_m[kept], exact_o2)])
 
-_PART = 0.2  # of the points
-_MIN_SHARE = 0.2  # of the points; for fewer a level's features are not worth their time
-_SHARPNESS = 20.0  # of the expectation around the best cell
-_BESIDE = 3  # cells
-_MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")
-
-
-def _products(wanted_md: torch.Tensor, fine_nd: torch.Tensor, cells_mk: torch.Tensor) -> torch.Tensor:
-    """Products (M, K) of each row of `wanted_md` with K rows of `fine_nd`."""
-    if fine_nd.device.type != "cpu":
-        return torch.bmm(fine_nd[cells_mk], wanted_md[:, :, None])[:, :, 0]
-    M, K = cells_mk.shape
-    if len(fine_nd) <= K:  # a window as large as the map
-        return (wanted_md @ fine_nd.T).gather(1, cells_mk)
-    # On a processor most of that would be the copying of rows: as entries of a sparse matrix they are read in place,
-    # which takes a tenth of the time.
-    start_m = torch.arange(0, (M + 1) * K, K)
-    entries = torch.sparse_csr_tensor(
-        start_m, cells_mk.flatten(), torch.zeros(M * K), (M, len(fine_nd)), check_invariants=False
-    )
-    return torch.sparse.sampled_addmm(entries, wanted_md, fine_nd.T, beta=0.0).values().view(M, K)
-
-
-def _joined(parts: list[PointMatches]) -> PointMatches:
-    if not parts:
-        none = np.zeros(0)
-        return PointMatches(none.astype(int), none.reshape(0, 2), none, none)
-    return PointMatches(*(np.concatenate([getattr(part, name) for part in parts]) for name in _MATCH_FIELDS))
+    def _still_agreeing(self, look: SecondLook, solution: PoseSolution, camera: Camera) -> np.ndarray:
+        """Of the points found in the maps, those that are where another pose has them."""
+        pose = PoseOptions()
+        places_m3 = self.points.points_map_a3[look.matches.index_m]
+        residual_px_m = reprojection_px(solution.T_map_camera, look.matches.pixels_m2, places_m3, camera)
+        limit_px_m = np.clip(pose.max_error_sigmas * look.sigma_px_m, 1.0, pose.max_error_px)
+        return look.matches.index_m[residual_px_m <= limit_px_m]

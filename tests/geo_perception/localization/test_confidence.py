@@ -8,12 +8,15 @@ from geo_training.localization.confidence import fit_confidence
 
 from geo_perception.localization.confidence import ConfidenceModel, Evidence, evidence_of, terms
 
-RIGHT = Evidence(0.5, 0.15, 0.05, 1.0, 0.25)
+RIGHT = Evidence(0.5, 0.15, 0.05, 1.0, 0.25, 250)
 
 
 def look(agrees_s: np.ndarray, pixels_s2: np.ndarray, noise_scale: float = 1.0) -> SimpleNamespace:
     solution = SimpleNamespace(noise_scale=noise_scale)
-    return SimpleNamespace(expected_s2=pixels_s2, agrees_s=agrees_s, share=agrees_s.mean(), solution=solution)
+    agreeing = int(agrees_s.sum())
+    return SimpleNamespace(
+        expected_s2=pixels_s2, agrees_s=agrees_s, share=agrees_s.mean(), agreeing=agreeing, solution=solution
+    )
 
 
 def grid(rows: int, columns: int) -> np.ndarray:
@@ -50,14 +53,16 @@ def test_landmarks_count_by_their_scores():
 
 
 def test_the_probability_is_the_logistic_of_the_weighted_terms():
-    model = ConfidenceModel(offset=-1.0, share=2.0, patchiness=-3.0, contradicted=-4.0, noise_scale=-5.0, landmarks=6.0)
-    evidence = Evidence(0.5, 0.2, 0.1, np.e, 0.25)
-    # -1 + 2 log(0.52 / 0.52) - 0.6 - 0.4 - 5 + 3 = -4
+    model = ConfidenceModel(
+        offset=-1.0, share=2.0, patchiness=-3.0, contradicted=-4.0, noise_scale=-5.0, landmarks=6.0, agreeing=7.0
+    )
+    evidence = Evidence(0.5, 0.2, 0.1, np.e, 0.25, 90)
+    # -1 + 2 log(0.52 / 0.52) - 0.6 - 0.4 - 5 + 3 + 7 log(100 / 100) = -4
     assert model.probability(evidence) == pytest.approx(1 / (1 + np.exp(4.0)))
 
 
 @pytest.mark.parametrize(
-    "worse", [{"patchiness": 0.6}, {"contradicted": 0.4}, {"noise_scale": 1.8}, {"landmarks": 0.01}]
+    "worse", [{"patchiness": 0.6}, {"contradicted": 0.4}, {"noise_scale": 1.8}, {"landmarks": 0.01}, {"agreeing": 20}]
 )
 def test_each_evidence_against_a_pose_makes_it_less_likely(worse):
     model = ConfidenceModel()
@@ -69,9 +74,9 @@ class TestFit:
     rng = np.random.default_rng(3)
 
     def drawn(self, count: int) -> tuple[list[Evidence], np.ndarray]:
-        values_n5 = self.rng.uniform([0.1, 0, 0, 0.7, 0.01], [0.9, 0.8, 0.5, 1.8, 0.7], (count, 5))
-        evidence = [Evidence(*row) for row in values_n5]
-        true = ConfidenceModel(0.5, 1.0, -5.0, -6.0, -3.0, 4.0)
+        values_n6 = self.rng.uniform([0.1, 0, 0, 0.7, 0.01, 20], [0.9, 0.8, 0.5, 1.8, 0.7, 400], (count, 6))
+        evidence = [Evidence(*row[:5], int(row[5])) for row in values_n6]
+        true = ConfidenceModel(0.5, 1.0, -5.0, -6.0, -3.0, 4.0, 1.0)
         return evidence, self.rng.random(count) < [true.probability(one) for one in evidence]
 
     def test_probabilities_are_as_frequent_as_they_say_where_four_of_five_are_right(self):
@@ -87,12 +92,13 @@ class TestFit:
     def test_no_weight_speaks_against_what_its_evidence_means(self):
         evidence, right_n = self.drawn(500)
         model = fit_confidence(evidence, ~right_n)  # everything upside down
-        assert model.share == model.landmarks == model.patchiness == model.contradicted == model.noise_scale == 0
+        weights = vars(model)
+        assert {name: weight for name, weight in weights.items() if name != "offset" and weight} == {}
 
     def test_what_counts_nothing_changes_nothing(self):
         evidence, right_n = self.drawn(400)
         odd = [*evidence, *evidence[:50]], np.append(right_n, ~right_n[:50]), np.append(np.ones(400), np.zeros(50))
-        assert terms(odd[0][-1]).shape == (5,)
+        assert terms(odd[0][-1]).shape == (6,)
         with_odd = fit_confidence(*odd)
         assert with_odd.probability(RIGHT) == pytest.approx(
             fit_confidence(evidence, right_n).probability(RIGHT), abs=0.02

@@ -38,7 +38,7 @@ def detector(request, monkeypatch) -> KeypointDetector:
 
 @pytest.mark.parametrize("sigma_px", [2.0, 3.0, 5.0])
 def test_blobs_are_found_once_each_at_their_centres(detector, sigma_px):
-    pixels_k2 = detector.detect(image_of_blobs(CENTRES_K2, sigma_px))
+    pixels_k2 = detector.detect(image_of_blobs(CENTRES_K2, sigma_px)).places_n2
     distance_kk = np.linalg.norm(pixels_k2[:, None] - CENTRES_K2[None], axis=2)
     assert distance_kk.min(axis=0).max() < 0.1
     # Nothing else is found; a blob of several orientations is there once, or again at the same place but for rounding.
@@ -46,7 +46,7 @@ def test_blobs_are_found_once_each_at_their_centres(detector, sigma_px):
 
 
 def test_a_plain_image_has_no_keypoints(detector):
-    assert detector.detect(np.full((100, 120, 3), 90, np.uint8)).shape == (0, 2)
+    assert detector.detect(np.full((100, 120, 3), 90, np.uint8)).places_n2.shape == (0, 2)
 
 
 def test_faint_blobs_are_no_keypoints(detector):

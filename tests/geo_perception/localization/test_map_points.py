@@ -1,8 +1,11 @@
 """Map points to compact tensors and back, and tensors that are no map points."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from geo_perception.localization.map_keypoints import CHANNELS, SHARED_BYTES, MapKeypoints
 from geo_perception.localization.map_points import BYTES_BESIDE_DESCRIPTOR, MapPoints
 
 POINTS = 40
@@ -53,6 +56,19 @@ def test_an_appearance_takes_the_bytes_that_it_is_counted_with():
     shared = sum(tensors["points." + name].nbytes for name in ("low_high_23", "projection_dc", "offset_d"))
     each = sum(array.nbytes for name, array in tensors.items() if name != "points.backbone_maps") - shared
     assert each == POINTS * (BYTES_BESIDE_DESCRIPTOR + 6)
+
+
+def test_what_points_look_like_as_keypoints_is_of_every_point():
+    described = MapKeypoints.compressed(np.random.default_rng(1).normal(size=(POINTS // 2, 128)).astype(np.float32))
+    points = replace(map_points(), keypoints=described)
+    again = MapPoints.from_tensors(points.to_tensors())
+    np.testing.assert_array_equal(again.keypoints.descriptors_pd, described.descriptors_pd)
+    plain = sum(array.nbytes for array in map_points().to_tensors().values())
+    with_keypoints = sum(array.nbytes for array in points.to_tensors().values())
+    assert with_keypoints == plain + SHARED_BYTES + CHANNELS * POINTS // 2
+    fewer = replace(points, keypoints=replace(described, descriptors_pd=described.descriptors_pd[1:]))
+    with pytest.raises(ValueError, match="not every map point"):
+        MapPoints.from_tensors(fewer.to_tensors())
 
 
 def test_a_single_point_has_no_extent_and_keeps_its_place():

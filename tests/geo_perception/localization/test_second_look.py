@@ -1,5 +1,6 @@
 """The second look, on made-up maps: poses, limits and keypoints whose answers are known."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 
 import cv2
@@ -9,17 +10,26 @@ import torch
 from made_up_points import CAMERA, CHANNELS, STRIDE, T_ROUGH, T_TRUE, MadeUp
 
 from geo_perception.geometry import make_pose, pose_error, so3_exp
-from geo_perception.localization import second_look
+from geo_perception.localization import point_search
 from geo_perception.localization.confidence import evidence_of
+from geo_perception.localization.keypoint_search import KeypointSearch
+from geo_perception.localization.keypoints import Keypoints
+from geo_perception.localization.look import ImageLevels, LevelView, Proposal, SecondLookOptions
+from geo_perception.localization.map_keypoints import MapKeypoints
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.pnp import refine_solution
-from geo_perception.localization.second_look import ImageLevels, LevelView, PointSearch, SecondLookOptions
+from geo_perception.localization.point_search import PointSearch
+from geo_perception.localization.second_look import SecondLooker
 
 FEATURES_ONLY = SecondLookOptions(keypoints=False)
 
 
 def search_of(points: MapPoints, options: SecondLookOptions = FEATURES_ONLY) -> PointSearch:
     return PointSearch(points, [STRIDE], torch.device("cpu"), options)
+
+
+def looker_of(points: MapPoints, options: SecondLookOptions = FEATURES_ONLY) -> SecondLooker:
+    return SecondLooker(points, [STRIDE], torch.device("cpu"), options)
 
 
 def sigma_of(similarity_m: np.ndarray) -> np.ndarray:
@@ -192,10 +202,11 @@ def with_blobs(world: MadeUp, off_px: float) -> MadeUp:
 
 def test_keypoints_of_the_image_make_the_pose_exact_where_features_are_off():
     world = with_blobs(MadeUp(60), off_px=1.5)
-    search = search_of(world.map_points(), SecondLookOptions())
+    looker = looker_of(world.map_points(), SecondLookOptions())
     image = ImageLevels(world.level)
-    rough = search.look(T_ROUGH, image, sigma_of)
-    exact = search.exact(rough, image)
+    rough = looker.look(Proposal(T_ROUGH), image, sigma_of)
+    exact = looker.exact(rough, image)
+    assert rough.keypoints is None  # the map describes none
     assert pose_error(T_TRUE, rough.solution.T_map_camera)[1] > 2e-3  # 1.5 px of 500
     distance_m, angle_rad = pose_error(T_TRUE, exact.solution.T_map_camera)
     assert distance_m < 1.5e-3
@@ -205,20 +216,95 @@ def test_keypoints_of_the_image_make_the_pose_exact_where_features_are_off():
     np.testing.assert_allclose(exact.matches.pixels_m2, world.pixels_n2[exact.matches.index_m] - [1.5, 0], atol=0.25)
 
 
+def described(world: MadeUp, clutter: int = 100) -> tuple[MapPoints, Keypoints]:
+    """The map with a descriptor a point, and keypoints of the image that look so where the points are."""
+    rng = np.random.default_rng(4)
+    count = len(world.points_n3)
+    descriptors_nc = np.abs(rng.normal(size=(count + clutter, 128)))
+    descriptors_nc = (descriptors_nc / np.linalg.norm(descriptors_nc, axis=1, keepdims=True)).astype(np.float32)
+    pixels_n2 = CAMERA.project((world.points_n3 - T_TRUE[:3, 3]) @ T_TRUE[:3, :3])
+    places_k2 = np.concatenate([pixels_n2, rng.uniform([5, 5], [630, 470], (clutter, 2))])
+    points = world.map_points(keypoints=MapKeypoints.compressed(descriptors_nc[:count]))
+    return points, Keypoints(places_k2, np.arange(len(places_k2)), descriptors_nc)
+
+
+def seeing(world: MadeUp, points: MapPoints, keypoints: Keypoints) -> ImageLevels:
+    image = ImageLevels(world.level)
+    image.keypoints = Future()
+    image.keypoints.set_result(KeypointSearch(points, torch.device("cpu")).compared(keypoints))
+    return image
+
+
+def test_keypoints_that_look_like_their_points_make_the_pose_exact_and_are_counted():
+    world = with_blobs(MadeUp(60), off_px=1.5)
+    points, keypoints = described(world)
+    looker, image = looker_of(points, SecondLookOptions()), seeing(world, points, keypoints)
+    assert pose_error(T_TRUE, looker.search.look(T_ROUGH, image, sigma_of).solution.T_map_camera)[1] > 2e-3
+    look = looker.look(Proposal(T_ROUGH), image, sigma_of)
+    distance_m, angle_rad = pose_error(T_TRUE, look.solution.T_map_camera)
+    assert distance_m < 1e-3  # the features, off to one side, count a little beside 60 keypoints
+    assert angle_rad < 2e-4
+    assert look.keypoints == 60
+    assert (look.searched, look.agreeing) == (60, 60)
+    assert looker.exact(look, image) is look
+
+
+def test_where_the_features_tell_nothing_keypoints_alone_give_the_pose():
+    world, bare = MadeUp(60), MadeUp(60, seed=1)
+    points, keypoints = described(world)
+    looker, image = looker_of(points, SecondLookOptions()), seeing(bare, points, keypoints)
+    assert looker.search.look(T_ROUGH, image, sigma_of) is None
+    look = looker.look(Proposal(T_ROUGH), image, sigma_of)
+    assert pose_error(T_TRUE, look.solution.T_map_camera)[0] < 1e-4
+    assert look.keypoints == look.agreeing == len(look.matches) == 60
+    # From farther away than keypoints are looked for in, only the proposal's own points are known to be in view.
+    far = replace(points, range_a2=points.range_a2 * 10)
+    looker = looker_of(far, SecondLookOptions())
+    assert looker.look(Proposal(T_ROUGH), image, sigma_of) is None
+    look = looker.look(Proposal(T_ROUGH, np.arange(0, 60, 2)), image, sigma_of)
+    assert pose_error(T_TRUE, look.solution.T_map_camera)[0] < 1e-4
+    assert look.keypoints == look.searched == 30
+
+
+def test_keypoints_propose_a_pose_without_any_other():
+    world = MadeUp(60)
+    points, keypoints = described(world)
+    image = seeing(world, points, keypoints)
+    proposal = looker_of(points, SecondLookOptions()).propose_by_keypoints(image)
+    assert pose_error(T_TRUE, proposal.T_map_camera)[0] < 1e-4
+    assert len(proposal.index_m) >= 55
+    assert looker_of(points).propose_by_keypoints(image) is None  # without keypoints
+    assert (
+        looker_of(world.map_points(), SecondLookOptions()).propose_by_keypoints(seeing(world, points, keypoints))
+        is None
+    )
+
+
+def test_a_look_of_which_no_keypoint_agrees_says_so_and_keeps_its_pose():
+    world = MadeUp(60)
+    points, keypoints = described(world)
+    away = replace(keypoints, places_n2=keypoints.places_n2 + [90.0, 0.0])
+    looker, image = looker_of(points, SecondLookOptions()), seeing(world, points, away)
+    look = looker.look(Proposal(T_ROUGH), image, sigma_of)
+    assert look.keypoints == 0
+    alone = looker.search.look(T_ROUGH, image, sigma_of)
+    np.testing.assert_array_equal(look.solution.T_map_camera, alone.solution.T_map_camera)
+
+
 def test_an_image_without_keypoints_keeps_the_pose_of_the_features():
     world = MadeUp(60)
-    image, search = ImageLevels(world.level), search_of(world.map_points(), SecondLookOptions())
-    rough = search.look(T_ROUGH, image, sigma_of)
-    assert search.exact(rough, image) is rough
-    assert len(image.keypoints_k2.result()) == 0
+    image, looker = ImageLevels(world.level), looker_of(world.map_points(), SecondLookOptions())
+    rough = looker.look(Proposal(T_ROUGH), image, sigma_of)
+    assert looker.exact(rough, image) is rough
+    assert len(image.keypoints.result()) == 0
 
 
 def test_without_the_option_no_keypoints_are_looked_for():
     world = with_blobs(MadeUp(60), off_px=1.5)
-    image, search = ImageLevels(world.level), search_of(world.map_points())
-    rough = search.look(T_ROUGH, image, sigma_of)
-    assert search.exact(rough, image) is rough
-    assert image.keypoints_k2 is None
+    image, looker = ImageLevels(world.level), looker_of(world.map_points())
+    rough = looker.look(Proposal(T_ROUGH), image, sigma_of)
+    assert looker.exact(rough, image) is rough
+    assert image.keypoints is None
 
 
 def test_points_that_the_last_refinement_puts_out_of_view_are_no_evidence(monkeypatch):
@@ -229,7 +315,7 @@ def test_points_that_the_last_refinement_puts_out_of_view_are_no_evidence(monkey
         T_map_camera = solution.T_map_camera @ make_pose(np.eye(3), np.array([0, 0, forward_m]))
         return replace(solution, T_map_camera=T_map_camera)
 
-    monkeypatch.setattr(second_look, "refine_solution", refined_too_far)
+    monkeypatch.setattr(point_search, "refine_solution", refined_too_far)
     once = replace(FEATURES_ONLY, passes=1)
     look = search_of(world.map_points(), once).look(T_ROUGH, ImageLevels(world.level), sigma_of)
     T = look.solution.T_map_camera
@@ -270,4 +356,4 @@ def test_products_with_rows_of_a_map_are_those_of_matrices_also_where_a_row_come
     cells_mk = torch.randint(0, rows, (count, window), generator=generator)
     cells_mk[2:3] = 7
     expected_mk = (wanted_md @ fine_nd.T).gather(1, cells_mk)
-    torch.testing.assert_close(second_look._products(wanted_md, fine_nd, cells_mk), expected_mk)
+    torch.testing.assert_close(point_search._products(wanted_md, fine_nd, cells_mk), expected_mk)

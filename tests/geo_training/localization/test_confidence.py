@@ -9,8 +9,8 @@ from geo_perception.localization.confidence import Evidence
 from geo_perception.localization.estimator import Localizer, LocalizerOptions
 
 
-def witness(share: float, right: bool) -> Witness:
-    return Witness(Evidence(share, 0.1, 0.1, 1.0, 0.5), right)
+def witness(agreeing: int, right: bool) -> Witness:
+    return Witness(Evidence(0.5, 0.1, 0.1, 1.0, 0.5, agreeing), right)
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,11 @@ def queries(tiny_scene):
 
 def test_of_an_image_the_best_right_pose_and_the_best_wrong_one_tell(tiny_scene):
     frames = [
-        [witness(0.2, False), witness(0.7, True), witness(0.3, False), witness(0.6, True)],
-        [witness(0.1, False)],
+        [witness(20, False), witness(70, True), witness(30, False), witness(60, True)],
+        [witness(10, False)],
         [],
     ]
-    assert telling(frames) == [witness(0.7, True), witness(0.3, False), witness(0.1, False)]
+    assert telling(frames) == [witness(70, True), witness(30, False), witness(10, False)]
 
 
 def test_poses_are_right_by_the_true_one_and_speak_for_themselves(tiny_scene, queries):

@@ -13,6 +13,8 @@ from geo_training.localization.map_points import (
 from geo_training.mapping.scene_map import SceneMap, Tracks
 
 from geo_perception.geometry import Camera
+from geo_perception.localization.map_keypoints import CHANNELS as KEYPOINT_CHANNELS
+from geo_perception.localization.map_keypoints import SHARED_BYTES
 from geo_perception.localization.map_points import BYTES_BESIDE_DESCRIPTOR
 
 CAMERA = Camera(96, 64, 80.0, 80.0, 47.5, 31.5)
@@ -45,8 +47,8 @@ def maps(seed: int = 0) -> list[torch.Tensor]:
     return [torch.randn(1, CHANNELS, 8, 12, generator=rng), torch.randn(1, 4, 2, 3, generator=rng)]
 
 
-def built(scene: SceneMap, budget_bytes: int = 10**6, features=None):
-    builder = MapPointBuilder(scene, [8, 32])
+def built(scene: SceneMap, budget_bytes: int = 10**6, features=None, descriptors_nc=None):
+    builder = MapPointBuilder(scene, [8, 32], descriptors_nc)
     for number, (name, T_world_camera) in enumerate(scene.T_world_camera.items()):
         builder.add(name, features or maps(number), CAMERA, T_world_camera)
     return builder.build(budget_bytes)
@@ -110,6 +112,21 @@ def test_the_budget_is_kept_and_none_is_left_where_it_holds_nothing():
     assert len(built(scene, PROJECTION_BYTES + 3 * size - 1)) == 2
     assert built(scene, PROJECTION_BYTES + size - 1) is None
     assert built(scene, -5000) is None
+
+
+def test_points_keep_how_they_look_as_keypoints_within_the_budget():
+    near_and_far = poses([0, 0, 0], [0, 0, 0.1], [0, 0, -6], [0, 0, -6.2])
+    scene = scene_map(near_and_far, [[0.0, 0.0, 2.0], [9.0, 9.0, 2.0], [0.1, 0.0, 2.2]], np.ones((4, 3), bool))
+    descriptors_nc = np.eye(3, 128, dtype=np.float32)
+    points = built(scene, descriptors_nc=descriptors_nc)
+    assert list(points.point_a) == [0, 0, 1, 1]  # two appearances each; the second of the map is outside all frames
+    found_pd, asked_nd = points.keypoints.wanted_pd, points.keypoints.project(descriptors_nc)
+    assert [np.linalg.norm(asked_nd - wanted_d, axis=1).argmin() for wanted_d in found_pd] == [0, 2]
+    assert built(scene).keypoints is None
+    size = CHANNELS + BYTES_BESIDE_DESCRIPTOR + KEYPOINT_CHANNELS
+    shared_bytes = PROJECTION_BYTES + SHARED_BYTES
+    assert len(built(scene, shared_bytes + 2 * size, descriptors_nc=descriptors_nc)) == 2
+    assert built(scene, shared_bytes + size - 1, descriptors_nc=descriptors_nc) is None
 
 
 def test_points_that_are_left_are_counted_anew():

@@ -17,8 +17,9 @@ from scipy.stats import chi2
 
 from geo_perception.geometry import Camera, make_pose, so3_exp
 from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.look import SecondLookOptions
 from geo_perception.localization.scene import NoiseModel, Scene
-from geo_perception.localization.second_look import PointSearch, SecondLookOptions
+from geo_perception.localization.second_look import SecondLooker
 
 CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
 
@@ -96,10 +97,10 @@ def test_the_second_look_s_sigma_is_how_far_points_of_a_similarity_are_off():
     # The landmarks of the first look are the points themselves, found where they are.
     state_n = np.ones(120, np.int8)
     view = HeldOutView(world.pixels_n2, np.full(120, 0.9), world.pixels_n2, state_n, MADE_UP_CAMERA, T_TRUE)
-    search = PointSearch(points, [STRIDE], torch.device("cpu"), SecondLookOptions(keypoints=False))
+    looker = SecondLooker(points, [STRIDE], torch.device("cpu"), SecondLookOptions(keypoints=False))
     start = Scene.usual_look_noise()
     fitted = fit_look_noise(
-        [view] * 2, points.points_map_a3, NoiseModel(), LocalizerOptions(), search, lambda _, level: world.level(level),
+        [view] * 2, points.points_map_a3, NoiseModel(), LocalizerOptions(), looker, lambda _, level: world.level(level),
         start,
     )  # fmt: skip
     # The median of a Rayleigh distribution is 1.1774 sigma; nothing is stated to be better than 0.3 px.
@@ -112,9 +113,9 @@ def test_a_second_look_that_finds_nothing_leaves_the_noise_as_it_is():
     world, other = MadeUp(60), MadeUp(60, seed=1)
     view = HeldOutView(world.pixels_n2, np.zeros(60), world.pixels_n2, np.ones(60, np.int8), MADE_UP_CAMERA, T_TRUE)
     points = world.map_points()
-    search = PointSearch(points, [STRIDE], torch.device("cpu"), SecondLookOptions(keypoints=False))
+    looker = SecondLooker(points, [STRIDE], torch.device("cpu"), SecondLookOptions(keypoints=False))
     start = Scene.usual_look_noise()
     level_of = lambda _, level: other.level(level)  # noqa: E731 - short
     assert start == fit_look_noise(
-        [view], points.points_map_a3, NoiseModel(), LocalizerOptions(), search, level_of, start
+        [view], points.points_map_a3, NoiseModel(), LocalizerOptions(), looker, level_of, start
     )

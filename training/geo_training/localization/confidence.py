@@ -12,8 +12,8 @@ from geo_perception.geometry import Camera, pose_error
 from geo_perception.localization.confidence import ConfidenceModel, Evidence, terms
 from geo_perception.localization.estimator import Localizer
 
-_FIELDS = ("share", "patchiness", "contradicted", "noise_scale", "landmarks")
-_SPEAKS_FOR = np.array([1, -1, -1, -1, 1])  # what each term means: a weight of the other sign is none
+_FIELDS = ("share", "patchiness", "contradicted", "noise_scale", "landmarks", "agreeing")
+_SPEAKS_FOR = np.array([1, -1, -1, -1, 1, 1])  # what each term means: a weight of the other sign is none
 _RIDGE = 1e-3
 RIGHT_M, RIGHT_RAD = 0.25, 0.17  # a pose is right where it is no farther off than this
 PRIOR_RIGHT = 0.8  # share of right poses, of those that a robot's images give: it is mostly where its map is
@@ -54,7 +54,7 @@ def telling(frames: Sequence[Sequence[Witness]]) -> list[Witness]:
     for witnesses in frames:
         for right in (True, False):
             alike = [witness for witness in witnesses if witness.right == right]
-            chosen += [max(alike, key=lambda witness: witness.evidence.share)] if alike else []
+            chosen += [max(alike, key=lambda witness: witness.evidence.agreeing)] if alike else []
     return chosen
 
 
@@ -71,21 +71,21 @@ def fit_confidence(
         raise ValueError("a fit needs right poses and wrong ones")
     weight_n = np.ones(len(right_n)) if weight_n is None else np.asarray(weight_n, float)
     weight_n = np.where(right_n, weight_n / weight_n[right_n].sum(), weight_n / weight_n[~right_n].sum()) / 2
-    terms_n5 = np.array([terms(one) for one in evidence])
-    mean_5 = weight_n @ terms_n5
-    scale_5 = np.maximum(np.sqrt(weight_n @ (terms_n5 - mean_5) ** 2), 1e-9)
-    standard_n6 = np.column_stack([(terms_n5 - mean_5) / scale_5, np.ones(len(terms_n5))])
+    terms_nk = np.array([terms(one) for one in evidence])
+    mean_k = weight_n @ terms_nk
+    scale_k = np.maximum(np.sqrt(weight_n @ (terms_nk - mean_k) ** 2), 1e-9)
+    standard_nc = np.column_stack([(terms_nk - mean_k) / scale_k, np.ones(len(terms_nk))])
     sign_n = np.where(right_n, 1.0, -1.0)
 
-    def cost(weights_6: np.ndarray) -> tuple[float, np.ndarray]:
-        margin_n = sign_n * (standard_n6 @ weights_6)
+    def cost(weights_c: np.ndarray) -> tuple[float, np.ndarray]:
+        margin_n = sign_n * (standard_nc @ weights_c)
         slope_n = -weight_n * sign_n / (1 + np.exp(margin_n))
-        ridge_6 = np.append(weights_6[:5], 0.0)
-        value = weight_n @ np.logaddexp(0, -margin_n) + _RIDGE * ridge_6 @ ridge_6
-        return float(value), slope_n @ standard_n6 + 2 * _RIDGE * ridge_6
+        ridge_c = np.append(weights_c[:-1], 0.0)
+        value = weight_n @ np.logaddexp(0, -margin_n) + _RIDGE * ridge_c @ ridge_c
+        return float(value), slope_n @ standard_nc + 2 * _RIDGE * ridge_c
 
     bounds = [(0.0, None) if sign > 0 else (None, 0.0) for sign in _SPEAKS_FOR] + [(None, None)]
-    found_6 = minimize(cost, np.zeros(6), jac=True, method="L-BFGS-B", bounds=bounds).x
-    weights_5 = found_6[:5] / scale_5
-    offset = found_6[5] - weights_5 @ mean_5 + np.log(PRIOR_RIGHT / (1 - PRIOR_RIGHT))
-    return ConfidenceModel(float(offset), **{name: float(w) for name, w in zip(_FIELDS, weights_5, strict=True)})
+    found_c = minimize(cost, np.zeros(len(_FIELDS) + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights_k = found_c[:-1] / scale_k
+    offset = found_c[-1] - weights_k @ mean_k + np.log(PRIOR_RIGHT / (1 - PRIOR_RIGHT))
+    return ConfidenceModel(float(offset), **{name: float(w) for name, w in zip(_FIELDS, weights_k, strict=True)})

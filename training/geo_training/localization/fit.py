@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.look import LevelView
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.network import HeadConfig, LandmarkHead
 from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.places import group_views
 from geo_perception.localization.scene import NoiseModel, Scene
-from geo_perception.localization.second_look import LevelView, PointSearch
+from geo_perception.localization.second_look import SecondLooker
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import half_autocast
 from geo_perception.runtime.features import FrozenFeatures
@@ -46,9 +48,11 @@ from geo_training.localization.noise import (
 )
 from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import SEEN
+from geo_training.mapping.point_descriptors import mean_descriptors
+from geo_training.mapping.scene_map import SceneMap
 from geo_training.storage.fingerprints import digest_of
 
-TRAINING_VERSION = 5  # of what is learned from a dataset; a checkpoint of another is not gone on from
+TRAINING_VERSION = 6  # of what is learned from a dataset; a checkpoint of another is not gone on from
 _CALIBRATION_VIEWS = 4
 _SECONDS_VIEWS, _SECONDS_HELD_OUT = 2, 32  # of a scene in seconds: it has no time for more
 _NOT_VISIBLE_VIEWS = 48  # of which the closed form takes the landmarks' "not visible"
@@ -118,7 +122,8 @@ class HeadTask:
         data, config = self.data, self.config
         strides = self.backbone.strides
         names = [data.frames[index].name for index in data.training]
-        self._points = MapPointBuilder(data.map.restricted_to(names), strides)
+        learned = data.map.restricted_to(names)
+        self._points = MapPointBuilder(learned, strides, self._keypoint_descriptors(learned))
         statistics = LinearStatistics(len(data.landmarks), strides)
         count = min(config.closed_form_frames, len(data.training))
         chosen = [data.training[n] for n in np.linspace(0, len(data.training) - 1, count).round().astype(int)]
@@ -139,6 +144,13 @@ class HeadTask:
             fill_not_visible(start, kept)
             self.network.invisible_l.copy_(start.invisible_l)
             self.start = start.to(self.device)
+
+    def _keypoint_descriptors(self, learned: SceneMap) -> np.ndarray | None:
+        try:
+            return mean_descriptors(self.data.dataset.root, learned)
+        except InputError as problem:
+            warn(f"the scene carries no keypoints' descriptors: {problem}")
+            return None
 
     def _features_of(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
         return [feature.float().cpu() for feature in self._features(image_hw3)]
@@ -186,7 +198,7 @@ class HeadTask:
     @torch.no_grad()
     def look_noise(self, views: list[HeldOutView], noise: NoiseModel, points: MapPoints) -> NoiseModel:
         """The same of the second look, from the poses that the landmarks gave in the held-out views."""
-        search = PointSearch(points, self.backbone.strides, self.device, self.options.look)
+        looker = SecondLooker(points, self.backbone.strides, self.device, self.options.look)
         # Plain views lie between learned ones, in the same light: by keypoints they are all but exact.
         augmented = [n for n in range(len(views)) if n % self._calibration_views]
 
@@ -206,7 +218,7 @@ class HeadTask:
         landmarks_l3 = self.data.landmarks.points_world_l3.astype(float)
         start = dataclasses.replace(Scene.usual_look_noise(), floor_m=self.data.usual_noise.floor_m)
         chosen = [views[n] for n in augmented]
-        return fit_look_noise(chosen, landmarks_l3, noise, self.options, search, view_of, start)
+        return fit_look_noise(chosen, landmarks_l3, noise, self.options, looker, view_of, start)
 
     def save(self, out: Path, result: LoopResult) -> dict[str, float]:
         network, began_better = self._better(result)

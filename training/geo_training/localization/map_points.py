@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name
 
 from geo_perception.geometry import Camera
+from geo_perception.localization.map_keypoints import CHANNELS, SHARED_BYTES, MapKeypoints
 from geo_perception.localization.map_points import BYTES_BESIDE_DESCRIPTOR, MapPoints
 from geo_perception.localization.network import CELL_PX
 from geo_training.localization.closed_form import Covariance, cell_centres, features_at
@@ -31,10 +32,13 @@ class _Observations:
 
 
 class MapPointBuilder:
-    """Gathers, frame by frame, how the points of a map look in the backbone's maps of a cell or finer."""
+    """Gathers, frame by frame, how the points of a map look in the backbone's maps of a cell or finer.
 
-    def __init__(self, scene: SceneMap, strides: Sequence[int]):
-        self._scene = scene
+    `descriptors_nc` is how all points of the map look as keypoints, where that is known.
+    """
+
+    def __init__(self, scene: SceneMap, strides: Sequence[int], descriptors_nc: np.ndarray | None = None):
+        self._scene, self._descriptors_nc = scene, descriptors_nc
         self.backbone_maps = tuple(index for index, stride in enumerate(strides) if stride <= CELL_PX)
         self._strides = [strides[index] for index in self.backbone_maps]
         tracks = scene.tracks
@@ -94,8 +98,10 @@ class MapPointBuilder:
         alike_a = mean_ad.norm(dim=1).numpy()  # 1 where all observations look the same
         size = mean_ad.shape[1] + BYTES_BESIDE_DESCRIPTOR
         score_a = alike_a * np.log1p(count_a)
-        room_bytes = max(0, budget_bytes - 4 * (whitening_cc.numel() + len(mean_c)))
-        kept = _best_of_every_frame(frame_m, appearance_m, score_a, room_bytes // size)
+        room_bytes = budget_bytes - 4 * (whitening_cc.numel() + len(mean_c))
+        if self._descriptors_nc is not None:  # one a point, and most points have one appearance
+            size, room_bytes = size + CHANNELS, room_bytes - SHARED_BYTES
+        kept = _best_of_every_frame(frame_m, appearance_m, score_a, max(0, room_bytes // size))
         if len(kept) == 0:
             return None
         direction_a3 = np.zeros((A, 3))
@@ -107,9 +113,13 @@ class MapPointBuilder:
         np.minimum.at(near_a, appearance_m, range_m)
         np.maximum.at(far_a, appearance_m, range_m)
         descriptors_ad = torch.round(F.normalize(mean_ad[kept], dim=1) * 127).to(torch.int8).numpy()
+        point_p, point_kept = np.unique(point_a[kept], return_inverse=True)
+        keypoints = None
+        if self._descriptors_nc is not None:
+            keypoints = MapKeypoints.compressed(self._descriptors_nc[point_p])
         return MapPoints(
             self._scene.points_world_n3[point_a[kept]],
-            np.unique(point_a[kept], return_inverse=True)[1],
+            point_kept,
             descriptors_ad,
             direction_a3[kept],
             cone_a[kept],
@@ -117,6 +127,7 @@ class MapPointBuilder:
             whitening_cc.numpy(),
             -(whitening_cc @ mean_c).numpy(),
             self.backbone_maps,
+            keypoints,
         )
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from geo_perception.geometry import Camera, pose_error, so3_log
 from geo_perception.localization.estimator import LocalizerOptions
+from geo_perception.localization.look import ImageLevels, LevelView, Proposal
 from geo_perception.localization.network import CELL_PX, Peaks
 from geo_perception.localization.pnp import PoseSolution, solve_pose
 from geo_perception.localization.scene import NoiseModel
-from geo_perception.localization.second_look import ImageLevels, LevelView, PointSearch
+from geo_perception.localization.second_look import SecondLooker
 from geo_training.engine.uncertainty import fit_scale_and_floor
 from geo_training.localization.views import View
 from geo_training.mapping.landmark_set import SEEN
@@ -149,7 +150,7 @@ def fit_look_noise(
     landmarks_l3: np.ndarray,
     noise: NoiseModel,
     options: LocalizerOptions,
-    search: PointSearch,
+    looker: SecondLooker,
     view_of: Callable[[int, int], LevelView],
     start: NoiseModel,
 ) -> NoiseModel:
@@ -160,10 +161,10 @@ def fit_look_noise(
     firsts = [first_pose(view, landmarks_l3, noise, options) for view in views]
     errors, similarities = [np.zeros(0)], [np.zeros(0)]
     for number, (view, first) in enumerate(zip(views, firsts, strict=True)):
-        look = first and search.look(first.T_map_camera, ImageLevels(partial(view_of, number)), start.sigma_of)
+        look = first and looker.search.look(first.T_map_camera, ImageLevels(partial(view_of, number)), start.sigma_of)
         if look is None:
             continue
-        offset_m3 = search.points.points_map_a3[look.matches.index_m] - view.T_world_camera[:3, 3]
+        offset_m3 = looker.points.points_map_a3[look.matches.index_m] - view.T_world_camera[:3, 3]
         true_m2 = view.camera.project(offset_m3 @ view.T_world_camera[:3, :3])
         errors.append(np.linalg.norm(look.matches.pixels_m2 - true_m2, axis=1) / look.matches.scale_m)
         similarities.append(look.matches.similarity_m)
@@ -172,8 +173,8 @@ def fit_look_noise(
     solutions: list[PoseSolution | None] = []
     for number, first in enumerate(firsts):
         image = ImageLevels(partial(view_of, number))
-        look = first and search.look(first.T_map_camera, image, fitted.sigma_of)
-        solutions.append(look and search.exact(look, image).solution)
+        look = first and looker.look(Proposal(first.T_map_camera), image, fitted.sigma_of)
+        solutions.append(look and looker.exact(look, image).solution)
     error_m6, covariance_m66, _ = _errors_of(views, solutions)
     return fit_covariance(error_m6, covariance_m66, fitted, _LOOK_LEVELS)
 

@@ -198,6 +198,22 @@ class FeatureStore:
                         yield a, b, matches_m2
 
 
+def descriptors_of_map(root: str | Path, names: list[str]) -> Iterator[np.ndarray]:
+    """The descriptors (N, 128) uint8 of frames in the order of `names`, from the database that `geo-train map` leaves
+    beside the map. Raises InputError where it is gone, or lacks a frame."""
+    path = Path(root) / ".cache" / "map" / "database.db"
+    if not path.is_file():
+        raise InputError(
+            f"the features of the map of {root} are gone; delete its colmap folder and run geo-train map again"
+        )
+    with pycolmap.Database.open(path) as database:
+        numbers = {image.name: image.image_id for image in database.read_all_images()}
+        for name in names:
+            if name not in numbers:
+                raise InputError(f"the features of {name} are not those of its map; run geo-train map again")
+            yield _read_features(database, numbers[name])[1]
+
+
 def _rename(database_path: Path, name_of: dict[int, str]) -> None:
     with pycolmap.Database.open(database_path) as database, pycolmap.DatabaseTransaction(database):
         for image in database.read_all_images():

@@ -20,12 +20,14 @@ REPORT_NAME = "map.json"
 class Tracks:
     """Which frame saw which point where: one row an observation, rows ordered by point.
 
-    `point_m` indexes the map's points, `frame_m` its frame names, `pixels_m2` is where the feature was, in our pixels.
+    `point_m` indexes the map's points, `frame_m` its frame names, `pixels_m2` is where the feature was, in our pixels,
+    and `feature_m` which of the frame's features it was, where that is known.
     """
 
     point_m: np.ndarray
     frame_m: np.ndarray
     pixels_m2: np.ndarray
+    feature_m: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.point_m)
@@ -69,6 +71,7 @@ class SceneMap:
         new_frame_f[[old[name] for name in kept]] = np.arange(len(kept))
         stays_m = new_frame_f[self.tracks.frame_m] >= 0
         points, point_m = np.unique(self.tracks.point_m[stays_m], return_inverse=True)
+        feature_m = self.tracks.feature_m
         frame_m = new_frame_f[self.tracks.frame_m[stays_m]].astype(np.int32)
         return replace(
             self,
@@ -76,7 +79,12 @@ class SceneMap:
             cameras={name: self.cameras[name] for name in kept},
             points_world_n3=self.points_world_n3[points],
             error_px_n=self.error_px_n[points],
-            tracks=Tracks(point_m.astype(np.int32), frame_m, self.tracks.pixels_m2[stays_m]),
+            tracks=Tracks(
+                point_m.astype(np.int32),
+                frame_m,
+                self.tracks.pixels_m2[stays_m],
+                None if feature_m is None else feature_m[stays_m],
+            ),
         )
 
     @classmethod
@@ -99,17 +107,20 @@ class SceneMap:
         frame_of = {name: index for index, name in enumerate(poses)}
         by_number = {number: camera_from_colmap(camera) for number, camera in reconstruction.cameras.items()}
         cameras = {}
-        observations: dict[int, list[tuple[int, float, float]]] = {}
+        observations: dict[int, list[tuple[int, float, float, int]]] = {}
         for image in sorted(reconstruction.images.values(), key=lambda image: image.name):
             if image.name not in poses:
                 continue
             cameras[image.name] = by_number[image.camera_id]
-            for point2D in image.get_observation_points2D():
-                observations.setdefault(point2D.point3D_id, []).append((frame_of[image.name], *point2D.xy))
+            for feature, point2D in enumerate(image.points2D):
+                if point2D.has_point3D():
+                    observed = frame_of[image.name], *point2D.xy, feature
+                    observations.setdefault(point2D.point3D_id, []).append(observed)
         ids = sorted(observations)
         rows = [(point, *row) for point, number in enumerate(ids) for row in observations[number]]
-        rows_m4 = np.array(rows, np.float64).reshape(-1, 4)
-        tracks = Tracks(rows_m4[:, 0].astype(np.int32), rows_m4[:, 1].astype(np.int32), rows_m4[:, 2:] - PIXEL_CENTRE)
+        rows_m5 = np.array(rows, np.float64).reshape(-1, 5)
+        point_m, frame_m, feature_m = rows_m5[:, [0, 1, 4]].astype(np.int32).T
+        tracks = Tracks(point_m, frame_m, rows_m5[:, 2:4] - PIXEL_CENTRE, feature_m)
         points = [reconstruction.point3D(number) for number in ids]
         points_n3 = np.array([point.xyz for point in points], np.float64).reshape(-1, 3)
         error_px_n = np.array([point.error for point in points], np.float64)

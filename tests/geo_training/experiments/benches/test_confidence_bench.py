@@ -1,5 +1,6 @@
 """The fit of the confidence: which poses it is of, how much each kind counts, and how it judges a world left out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from geo_training.localization.confidence import Witness
 from geo_perception.geometry import Camera
 from geo_perception.localization.confidence import ConfidenceModel, Evidence
 
-RIGHT, WRONG = Evidence(0.6, 0.1, 0.05, 1.0, 0.6), Evidence(0.15, 0.5, 0.4, 2.0, 0.1)
+RIGHT, WRONG = Evidence(0.6, 0.1, 0.05, 1.0, 0.6, 200), Evidence(0.15, 0.5, 0.4, 2.0, 0.1, 40)
 
 
 def near(evidence: Evidence, rng: np.random.Generator) -> Evidence:
     shifts = rng.normal(0, 0.03, 5)
     fields = ("share", "patchiness", "contradicted", "noise_scale", "landmarks")
-    return Evidence(*(max(getattr(evidence, name) + shift, 0.01) for name, shift in zip(fields, shifts, strict=True)))
+    changes = {name: max(getattr(evidence, name) + shift, 0.01) for name, shift in zip(fields, shifts, strict=True)}
+    return replace(evidence, **changes, agreeing=round(evidence.agreeing * np.exp(rng.normal(0, 0.1))))
 
 
 def world(right: int, wrong: int, seed: int = 0) -> dict[str, list[list[Witness]]]:
@@ -43,7 +45,7 @@ def test_a_fit_on_some_worlds_tells_right_from_wrong_in_another():
 
 
 def test_believers_call_every_wrong_place_their_own():
-    judged = judge(ConfidenceModel(100.0, 0, 0, 0, 0, 0), world(4, 6))
+    judged = judge(ConfidenceModel(100.0, 0, 0, 0, 0, 0, 0), world(4, 6))
     # Equally sure of all, they take the first pose of an image: a wrong one; the mirrored image gives none.
     assert judged["right_kept"] == 0.0
     assert judged["wrong_called"] == pytest.approx(10 / 11)
@@ -54,7 +56,7 @@ def test_believers_call_every_wrong_place_their_own():
 
 def test_a_long_recording_counts_no_more_than_a_short_one(monkeypatch):
     """Of wrong poses of two kinds, those that look better are few: more of the others must not drown them."""
-    rng, better = np.random.default_rng(7), Evidence(0.4, 0.25, 0.2, 1.3, 0.35)
+    rng, better = np.random.default_rng(7), Evidence(0.4, 0.25, 0.2, 1.3, 0.35, 100)
     kinds = world(30, 40, 5) | {"mirrored": [[Witness(near(better, rng), False)] for _ in range(10)]}
     longer = kinds | {"wrong": kinds["wrong"] * 8}
 

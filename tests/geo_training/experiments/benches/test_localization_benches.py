@@ -141,6 +141,8 @@ def test_a_house_is_mapped_on_two_walks_and_on_one_and_a_third_is_asked_of_both(
         assert len(dataset.of_split("val")) == FRAMES / 2
         names = LandmarkSet.load(dataset.root).frame_names
         assert {name.split("/")[0] for name in names} == {*mapped}
+        points = Scene.load(dataset.root.parent / "scene.safetensors").points
+        assert len(points.keypoints) == points.point_a.max() + 1  # the map that COLMAP makes describes all of them
     assert [outcome.sequence for outcome in evaluation.outcomes] == ["walk_b"] * (FRAMES // 2)
     figures, config = content["figures"], content["config"]
     assert figures["sift_recall_5cm_5deg"] == figures["alone_sift_recall_5cm_5deg"] == 1.0

@@ -21,6 +21,7 @@ from geo_perception.geometry import Camera, invert_pose, make_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_training.datasets.colmap_model import PIXEL_CENTRE
 from geo_training.mapping.colmap_io import read_model, to_pycolmap
+from geo_training.mapping.features import descriptors_of_map
 
 RATIO = 0.8  # Lowe's test: the best match must be nearer than this share of the best match of any other point
 MAX_ERROR_PX = 12.0  # of RANSAC; this and the ratio are what COLMAP itself uses by default
@@ -67,16 +68,13 @@ class SiftMap:
         ids = sorted(reconstruction.point3D_ids())
         index_of = {number: index for index, number in enumerate(ids)}
         descriptors, points = [], []
-        with pycolmap.Database.open(folder / "database.db") as database:
-            numbers = {image.name: image.image_id for image in database.read_all_images()}
-            for image in sorted(reconstruction.images.values(), key=lambda image: image.name):
-                seen = [(i, index_of[p.point3D_id]) for i, p in enumerate(image.points2D) if p.has_point3D()]
-                if not image.has_pose or not seen:
-                    continue
-                if image.name not in numbers:
-                    raise InputError(f"the features of {image.name} are not those of its map; run geo-train map again")
+        images = sorted((i for i in reconstruction.images.values() if i.has_pose), key=lambda image: image.name)
+        found = descriptors_of_map(root, [image.name for image in images])
+        for image, descriptors_n128 in zip(images, found, strict=True):
+            seen = [(i, index_of[p.point3D_id]) for i, p in enumerate(image.points2D) if p.has_point3D()]
+            if seen:
                 rows, point_k = np.array(seen).T
-                descriptors.append(np.asarray(database.read_descriptors(numbers[image.name]).data)[rows])
+                descriptors.append(descriptors_n128[rows])
                 points.append(point_k)
         if not descriptors:
             raise InputError(f"the map of {root} has no points; run geo-train map again")
