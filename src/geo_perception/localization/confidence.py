@@ -14,7 +14,8 @@ from scipy.spatial import cKDTree
 
 from geo_perception.localization.look import SecondLook
 
-_FEW_POINTS, _MANY_POINTS = 10, 100
+# Beyond the many, more agreeing points say no more: a piece of furniture has them wherever it stands.
+_FEW_POINTS, _MANY_POINTS, _FEW_STRAYS = 10, 80, 3
 _NEIGHBOURS = 15  # expected points around one that say whether its surroundings agree
 _FEW, _MOST = 0.25, 0.8  # surroundings that agree less than a quarter as much as the best fifth contradict
 
@@ -27,7 +28,8 @@ class Evidence:
     surroundings differ than they would if points agreed independently (0), up to all or none of each (1).
     `contradicted`: the share of points whose surroundings hardly agree. `noise_scale`: how much larger the residuals
     are than they should be. `landmarks`: of those detected, by their scores, the share that the pose explains.
-    `agreeing`: how many points are where the pose has them.
+    `agreeing`: how many points are where the pose has them. `strays`: how many keypoints stand out as those of points
+    that are elsewhere by the pose; None where nobody asked, or the map describes no keypoints.
     """
 
     share: float
@@ -36,6 +38,7 @@ class Evidence:
     noise_scale: float
     landmarks: float
     agreeing: int
+    strays: int | None = None
 
 
 def evidence_of(look: SecondLook, score_n: np.ndarray, agrees_n: np.ndarray) -> Evidence:
@@ -63,16 +66,17 @@ class ConfidenceModel:
     noise_scale: float = -4.07  # of its logarithm
     landmarks: float = 5.95  # of its root
     agreeing: float = 0.0  # of its logarithm
+    strays: float = 0.0  # of its logarithm
 
     def probability(self, evidence: Evidence) -> float:
         """That a pose with this evidence is right, where four of five are: a robot is mostly where its map is."""
         weights = np.array([self.share, self.patchiness, self.contradicted, self.noise_scale, self.landmarks,
-                            self.agreeing])  # fmt: skip
+                            self.agreeing, self.strays])  # fmt: skip
         return float(1 / (1 + np.exp(-(self.offset + weights @ terms(evidence)))))
 
 
 def terms(evidence: Evidence) -> np.ndarray:
-    """What the weights of the model are multiplied with (6,)."""
+    """What the weights of the model are multiplied with (7,)."""
     return np.array(
         [
             np.log((evidence.share + 0.02) / (1.02 - evidence.share)),
@@ -80,7 +84,8 @@ def terms(evidence: Evidence) -> np.ndarray:
             evidence.contradicted,
             np.log(max(evidence.noise_scale, 1e-3)),
             np.sqrt(evidence.landmarks),
-            np.log((evidence.agreeing + _FEW_POINTS) / _MANY_POINTS),
+            np.log((min(evidence.agreeing, _MANY_POINTS) + _FEW_POINTS) / (_MANY_POINTS + _FEW_POINTS)),
+            np.log1p((evidence.strays or 0) / _FEW_STRAYS),
         ]
     )
 

@@ -80,6 +80,9 @@ class _Seen:
         return float(self.detections.sigma_px_n[0] / self.sigma_px_n[0]) if len(self) else 1.0
 
 
+_CERTAIN = 0.98
+
+
 class _UnusableError(Exception):
     """An image or a camera with which nothing can be done, and why."""
 
@@ -173,7 +176,8 @@ class Localizer:
             return []
         whole = self._detect(image, 0)
         seen = self._seen(whole, whole.score_l >= self.options.min_score, camera)
-        return list(self._looks(self._solve(seen, seed), seen, whole, image, camera, seed))
+        found = self._looks(self._solve(seen, seed), seen, whole, image, camera, seed)
+        return [(look, replace(evidence, strays=self._looker.strays(look, image))) for look, evidence in found]
 
     def network_camera(self, camera: Camera) -> Camera:
         """The pinhole that the network looks through: the scene's focal length, the live camera's field of view."""
@@ -254,6 +258,11 @@ class Localizer:
         options, best, confidence = self.options, None, -1.0
         for look, evidence in self._looks(first, seen, whole, image, camera, seed):
             probability = options.confidence.probability(evidence)
+            # What contradicts it is looked for where it could matter: it takes a comparison with the whole map.
+            if options.min_confidence <= probability < _CERTAIN:
+                assert self._looker is not None
+                evidence = replace(evidence, strays=self._looker.strays(look, image))
+                probability = options.confidence.probability(evidence)
             if probability > confidence:
                 best, confidence = look, probability
             if confidence >= max(options.sure, options.min_confidence):

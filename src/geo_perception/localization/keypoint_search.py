@@ -15,9 +15,10 @@ from scipy.spatial import cKDTree
 from geo_perception.geometry import Camera
 from geo_perception.localization.keypoints import Keypoints
 from geo_perception.localization.map_points import MapPoints
-from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, solve_pose
+from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, reprojection_px, solve_pose
 
 _RATIO = 0.85  # of the distance of the best point to that of the second best
+_STRONG_RATIO, _STRAY_PX = 0.7, 8.0
 _ANYWHERE = PoseOptions(ranked_iterations=300, min_iterations=1000, max_iterations=10_000)
 _ANYWHERE_SIGMA_PX = 2.0
 _CHUNK = 8192  # points that are compared with all keypoints at once
@@ -42,6 +43,19 @@ class KeypointMatches:
         return len(self.index_n)
 
 
+@dataclass(frozen=True)
+class StandingOut:
+    """M keypoints of an image that look like one map point much more than like any other, the best first: index of each
+    in `MapPoints`, pixels, and how near it is in distances of the second best point."""
+
+    index_m: np.ndarray
+    pixels_m2: np.ndarray
+    ratio_m: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index_m)
+
+
 class KeypointSearch:
     """Finds the points of a map, which have keypoints, among those of an image."""
 
@@ -58,26 +72,29 @@ class KeypointSearch:
         assert keypoints.descriptors_kc is not None
         return replace(keypoints, descriptors_kc=self._map.project(keypoints.descriptors_kc))
 
-    def anywhere(self, keypoints: Keypoints, camera: Camera, seed: int = 0) -> KeypointMatches | None:
+    def anywhere(self, found: StandingOut, camera: Camera, seed: int = 0) -> KeypointMatches | None:
         """The pose on which the keypoints agree that stand out as those of some point; None where too few do."""
-        keypoint_m, point_m, ratio_m = self._stand_out(keypoints)
-        if len(keypoint_m) < MIN_KEYPOINTS:
+        if len(found) < MIN_KEYPOINTS:
             return None
-        index_m = self._appearance_p[point_m]
-        places_m3 = self._points.points_map_a3[index_m]
-        sigma_px_m = np.full(len(keypoint_m), _ANYWHERE_SIGMA_PX)
-        pixels_m2 = keypoints.pixels_k2[keypoint_m]
-        solution = solve_pose(pixels_m2, places_m3, 1 - ratio_m, sigma_px_m, camera, _ANYWHERE, seed)
-        return solution and KeypointMatches(solution, index_m, pixels_m2)
+        places_m3 = self._points.points_map_a3[found.index_m]
+        sigma_px_m = np.full(len(found), _ANYWHERE_SIGMA_PX)
+        solution = solve_pose(found.pixels_m2, places_m3, 1 - found.ratio_m, sigma_px_m, camera, _ANYWHERE, seed)
+        return solution and KeypointMatches(solution, found.index_m, found.pixels_m2)
 
-    def _stand_out(self, keypoints: Keypoints) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Keypoints, their points, and how near these are in distances of the second best, each point and each place
-        once, the best first."""
+    def strays(self, found: StandingOut, T_map_camera: np.ndarray, camera: Camera) -> int:
+        """How many of those that stand out most are elsewhere in the image than a pose has their points: of another
+        place, each of which fits the pose no better than another would."""
+        strong = found.ratio_m < _STRONG_RATIO
+        places_n3 = self._points.points_map_a3[found.index_m[strong]]
+        off_px_n = reprojection_px(T_map_camera, found.pixels_m2[strong], places_n3, camera)
+        return int((off_px_n > _STRAY_PX).sum())
+
+    def standing_out(self, keypoints: Keypoints) -> StandingOut:
+        """The keypoints that stand out as those of some point of the map, each point and each place once."""
         described_kd = torch.from_numpy(keypoints.descriptors_kc).to(self._wanted_pd.device)
         K = len(described_kd)
         if K == 0 or len(self._wanted_pd) < 2:
-            none = np.zeros(0, int)
-            return none, none, np.zeros(0)
+            return StandingOut(np.zeros(0, int), np.zeros((0, 2)), np.zeros(0))
         best_k2 = torch.full((K, 2), -torch.inf, device=described_kd.device)
         point_k = torch.zeros(K, dtype=torch.long, device=described_kd.device)
         for start in range(0, len(self._wanted_pd), _CHUNK):
@@ -97,7 +114,7 @@ class KeypointSearch:
         order = order[np.argsort(ratio_k[order], kind="stable")]
         order = order[_first_of_each(point_k[order])]
         order = order[_first_of_each(keypoints.place_k[order])]
-        return order, point_k[order], ratio_k[order]
+        return StandingOut(self._appearance_p[point_k[order]], keypoints.pixels_k2[order], ratio_k[order])
 
     def around(
         self, T_map_camera: np.ndarray, keypoints: Keypoints, camera: Camera, index_m: np.ndarray, seed: int = 0

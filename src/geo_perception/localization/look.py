@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from geo_perception.geometry import Camera
+from geo_perception.localization.keypoint_search import StandingOut
 from geo_perception.localization.keypoints import Keypoints
 from geo_perception.localization.pnp import PoseSolution
 
@@ -119,6 +120,7 @@ class ImageLevels:
         self._views: dict[int, LevelView] = {}
         self.fine_maps: dict[int, tuple[torch.Tensor, tuple[int, int]]] = {}  # by level, those of one `PointSearch`
         self.keypoints: Future[Keypoints] | None = None  # of level 0; None as long as nobody began to find them
+        self.standing_out: StandingOut | None = None  # of the keypoints, among all points of one map
 
     def view(self, level: int) -> LevelView:
         if level not in self._views:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from geo_perception.geometry import Camera, pose_error
-from geo_perception.localization.keypoint_search import KeypointMatches, KeypointSearch
+from geo_perception.localization.keypoint_search import KeypointMatches, KeypointSearch, StandingOut
 from geo_perception.localization.keypoints import KNOWN_SIGMA_PX, KeypointDetector, Keypoints, snap_to_keypoints
 from geo_perception.localization.look import ImageLevels, PointMatches, Proposal, SecondLook, SecondLookOptions
 from geo_perception.localization.map_points import MapPoints
@@ -63,8 +63,15 @@ class SecondLooker:
         """The pose on which keypoints of the image agree, among all those of the map; None where it has none."""
         if self._described is None:
             return None
-        found = self._described.anywhere(self._keypoints_of(image), image.camera(0), seed)
+        found = self._described.anywhere(self._standing_out_in(image), image.camera(0), seed)
         return found and Proposal(found.solution.T_map_camera, found.index_n[found.solution.inlier_n])
+
+    def strays(self, look: SecondLook, image: ImageLevels) -> int | None:
+        """How many keypoints stand out as those of points that are elsewhere by the look's pose; None where the map
+        describes none."""
+        if self._described is None:
+            return None
+        return self._described.strays(self._standing_out_in(image), look.solution.T_map_camera, image.camera(0))
 
     def look(self, proposal: Proposal, image: ImageLevels, sigma_of: SigmaOf, seed: int = 0) -> SecondLook | None:
         """The pose near the proposed one on which the points agree that should be seen from it, in the backbone's maps
@@ -101,6 +108,12 @@ class SecondLooker:
         solution, kept, exact_n2 = snapped
         exact = replace(PointMatches.exact(matches.index_m[kept], exact_n2), similarity_m=matches.similarity_m[kept])
         return replace(look, solution=solution, matches=exact, sigma_px_m=np.full(len(kept), KNOWN_SIGMA_PX))
+
+    def _standing_out_in(self, image: ImageLevels) -> StandingOut:
+        assert self._described is not None
+        if image.standing_out is None:
+            image.standing_out = self._described.standing_out(self._keypoints_of(image))
+        return image.standing_out
 
     def _keypoints_of(self, image: ImageLevels) -> Keypoints:
         self.begin_keypoints(image)

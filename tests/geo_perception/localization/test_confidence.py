@@ -1,5 +1,6 @@
 """How likely a pose is right: evidence by hand, and what it is worth."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,15 +55,28 @@ def test_landmarks_count_by_their_scores():
 
 def test_the_probability_is_the_logistic_of_the_weighted_terms():
     model = ConfidenceModel(
-        offset=-1.0, share=2.0, patchiness=-3.0, contradicted=-4.0, noise_scale=-5.0, landmarks=6.0, agreeing=7.0
-    )
-    evidence = Evidence(0.5, 0.2, 0.1, np.e, 0.25, 90)
-    # -1 + 2 log(0.52 / 0.52) - 0.6 - 0.4 - 5 + 3 + 7 log(100 / 100) = -4
+        offset=-1.0, share=2.0, patchiness=-3.0, contradicted=-4.0, noise_scale=-5.0, landmarks=6.0, agreeing=7.0,
+        strays=-1.5,
+    )  # fmt: skip
+    evidence = Evidence(0.5, 0.2, 0.1, np.e, 0.25, 80)
+    # -1 + 2 log(0.52 / 0.52) - 0.6 - 0.4 - 5 + 3 + 7 log(90 / 90) = -4
     assert model.probability(evidence) == pytest.approx(1 / (1 + np.exp(4.0)))
+    assert model.probability(replace(evidence, agreeing=500)) == model.probability(evidence)
+    assert model.probability(replace(evidence, agreeing=35)) == pytest.approx(1 / (1 + np.exp(4.0) * 2**7))
+    # Six strays: -1.5 log(1 + 6 / 3). None are as good as not asked.
+    assert model.probability(replace(evidence, strays=6)) == pytest.approx(1 / (1 + np.exp(4.0) * 3**1.5))
+    assert model.probability(replace(evidence, strays=0)) == model.probability(evidence)
 
 
 @pytest.mark.parametrize(
-    "worse", [{"patchiness": 0.6}, {"contradicted": 0.4}, {"noise_scale": 1.8}, {"landmarks": 0.01}, {"agreeing": 20}]
+    "worse",
+    [
+        {"patchiness": 0.6},
+        {"contradicted": 0.4},
+        {"landmarks": 0.01},
+        {"agreeing": 20},
+        {"strays": 60},
+    ],
 )
 def test_each_evidence_against_a_pose_makes_it_less_likely(worse):
     model = ConfidenceModel()
@@ -75,8 +89,8 @@ class TestFit:
 
     def drawn(self, count: int) -> tuple[list[Evidence], np.ndarray]:
         values_n6 = self.rng.uniform([0.1, 0, 0, 0.7, 0.01, 20], [0.9, 0.8, 0.5, 1.8, 0.7, 400], (count, 6))
-        evidence = [Evidence(*row[:5], int(row[5])) for row in values_n6]
-        true = ConfidenceModel(0.5, 1.0, -5.0, -6.0, -3.0, 4.0, 1.0)
+        evidence = [Evidence(*row[:5], int(row[5]), int(self.rng.integers(0, 60))) for row in values_n6]
+        true = ConfidenceModel(2.5, 1.0, -5.0, -6.0, -3.0, 4.0, 1.0, -1.0)
         return evidence, self.rng.random(count) < [true.probability(one) for one in evidence]
 
     def test_probabilities_are_as_frequent_as_they_say_where_four_of_five_are_right(self):
@@ -98,7 +112,7 @@ class TestFit:
     def test_what_counts_nothing_changes_nothing(self):
         evidence, right_n = self.drawn(400)
         odd = [*evidence, *evidence[:50]], np.append(right_n, ~right_n[:50]), np.append(np.ones(400), np.zeros(50))
-        assert terms(odd[0][-1]).shape == (6,)
+        assert terms(odd[0][-1]).shape == (7,)
         with_odd = fit_confidence(*odd)
         assert with_odd.probability(RIGHT) == pytest.approx(
             fit_confidence(evidence, right_n).probability(RIGHT), abs=0.02

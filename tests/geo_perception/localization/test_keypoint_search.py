@@ -9,7 +9,7 @@ from made_up_points import CAMERA, T_ROUGH, T_TRUE, MadeUp
 
 from geo_perception.geometry import pose_error
 from geo_perception.localization import keypoint_search
-from geo_perception.localization.keypoint_search import KeypointSearch
+from geo_perception.localization.keypoint_search import KeypointSearch, StandingOut
 from geo_perception.localization.keypoints import Keypoints
 from geo_perception.localization.map_keypoints import MapKeypoints
 
@@ -42,15 +42,15 @@ class Described(MadeUp):
 
 
 def anywhere(search: KeypointSearch, keypoints: Keypoints):
-    return search.anywhere(search.compared(keypoints), CAMERA)
+    return search.anywhere(stand_out(search, keypoints), CAMERA)
 
 
 def around(search: KeypointSearch, T_map_camera: np.ndarray, keypoints: Keypoints, index_m: np.ndarray):
     return search.around(T_map_camera, search.compared(keypoints), CAMERA, index_m)
 
 
-def stand_out(search: KeypointSearch, keypoints: Keypoints):
-    return search._stand_out(search.compared(keypoints))
+def stand_out(search: KeypointSearch, keypoints: Keypoints) -> StandingOut:
+    return search.standing_out(search.compared(keypoints))
 
 
 def assert_exact(T_map_camera: np.ndarray, distance_m: float = 1e-4) -> None:
@@ -74,15 +74,15 @@ def test_a_map_that_is_compared_part_by_part_gives_the_same(monkeypatch, chunk):
     world = Described()
     whole = stand_out(world.search(), world.keypoints)
     monkeypatch.setattr(keypoint_search, "_CHUNK", chunk)
-    for part, expected in zip(stand_out(world.search(), world.keypoints), whole, strict=True):
-        np.testing.assert_allclose(part, expected, atol=1e-3)
+    part = stand_out(world.search(), world.keypoints)
+    for name in ("index_m", "pixels_m2", "ratio_m"):
+        np.testing.assert_allclose(getattr(part, name), getattr(whole, name), atol=1e-3)
 
 
 def test_points_that_look_alike_do_not_stand_out():
     world = Described()
     world.descriptors_nc[1::2] = world.descriptors_nc[::2]
-    _, point_m, _ = stand_out(world.search(world.descriptors_nc), world.keypoints)
-    assert len(point_m) < 0.1 * COUNT
+    assert len(stand_out(world.search(world.descriptors_nc), world.keypoints)) < 0.1 * COUNT
     assert anywhere(world.search(world.descriptors_nc), world.keypoints) is None
 
 
@@ -131,3 +131,14 @@ def test_keypoints_that_look_otherwise_or_lie_elsewhere_give_no_pose():
     assert anywhere(world.search(), other) is None
     away = replace(world.keypoints, places_n2=world.keypoints.places_n2 + [60.0, 0.0])
     assert around(world.search(), T_TRUE, away, np.arange(COUNT)) is None
+
+
+def test_strays_are_those_that_stand_out_as_points_elsewhere_in_the_image():
+    world = Described()
+    search, found = world.search(), stand_out(world.search(), world.keypoints)
+    assert search.strays(found, T_TRUE, CAMERA) == 0
+    assert search.strays(found, T_ROUGH, CAMERA) > 100  # which is off by more than 8 px
+    moved_n2 = np.where(np.arange(COUNT)[:, None] < 30, [20.0, 0.0], [0.0, 0.0])
+    assert search.strays(stand_out(search, Described(off_px=moved_n2).keypoints), T_TRUE, CAMERA) == 30
+    weak = replace(found, ratio_m=np.full(len(found), 0.8))
+    assert search.strays(weak, T_ROUGH, CAMERA) == 0

@@ -12,8 +12,8 @@ from geo_perception.geometry import Camera, pose_error
 from geo_perception.localization.confidence import ConfidenceModel, Evidence, terms
 from geo_perception.localization.estimator import Localizer
 
-_FIELDS = ("share", "patchiness", "contradicted", "noise_scale", "landmarks", "agreeing")
-_SPEAKS_FOR = np.array([1, -1, -1, -1, 1, 1])  # what each term means: a weight of the other sign is none
+_FIELDS = ("share", "patchiness", "contradicted", "noise_scale", "landmarks", "agreeing", "strays")
+_SPEAKS_FOR = np.array([1, -1, -1, -1, 1, 1, -1])  # what each term means: a weight of the other sign is none
 _RIDGE = 1e-3
 RIGHT_M, RIGHT_RAD = 0.25, 0.17  # a pose is right where it is no farther off than this
 PRIOR_RIGHT = 0.8  # share of right poses, of those that a robot's images give: it is mostly where its map is

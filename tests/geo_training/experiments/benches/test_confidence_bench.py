@@ -45,7 +45,7 @@ def test_a_fit_on_some_worlds_tells_right_from_wrong_in_another():
 
 
 def test_believers_call_every_wrong_place_their_own():
-    judged = judge(ConfidenceModel(100.0, 0, 0, 0, 0, 0, 0), world(4, 6))
+    judged = judge(ConfidenceModel(100.0, 0, 0, 0, 0, 0, 0, 0), world(4, 6))
     # Equally sure of all, they take the first pose of an image: a wrong one; the mirrored image gives none.
     assert judged["right_kept"] == 0.0
     assert judged["wrong_called"] == pytest.approx(10 / 11)
