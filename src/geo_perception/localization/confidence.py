@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from geo_perception.localization.look import SecondLook
 
 # Beyond the many, more agreeing points say no more: a piece of furniture has them wherever it stands.
-_FEW_POINTS, _MANY_POINTS, _FEW_STRAYS = 10, 80, 3
+_FEW_POINTS, _MANY_POINTS, _FEW_STRAYS = 10, 80, 10
 _NEIGHBOURS = 15  # expected points around one that say whether its surroundings agree
 _FEW, _MOST = 0.25, 0.8  # surroundings that agree less than a quarter as much as the best fifth contradict
 
@@ -52,21 +52,21 @@ def evidence_of(look: SecondLook, score_n: np.ndarray, agrees_n: np.ndarray) -> 
 class ConfidenceModel:
     """A logistic regression on the evidence.
 
-    The weights are those that `geo-eval bench localization-confidence` gave for 575 right and 592 wrong poses in two
+    The weights are those of the fit of the benchmark localization-confidence for 600 right and 603 wrong poses in two
     rendered shops, four rendered rooms, a rendered house and a real office: of images of the mapped place, as they are
     and dimmed, of the same with things moved, of mirrored ones, of other places, and of the same furniture in another
-    arrangement. The share of the points found got no weight: it differs more between good images and dim ones than
-    between right poses and wrong ones.
+    arrangement. The size of the residuals got no weight: they differ more between good images and dim ones than between
+    right poses and wrong ones.
     """
 
-    offset: float = 0.99
-    share: float = 0.00  # of the logarithm of its odds
-    patchiness: float = -3.91
-    contradicted: float = -8.01
-    noise_scale: float = -4.07  # of its logarithm
-    landmarks: float = 5.95  # of its root
-    agreeing: float = 0.0  # of its logarithm
-    strays: float = 0.0  # of its logarithm
+    offset: float = 3.25
+    share: float = 0.16  # of the logarithm of its odds
+    patchiness: float = -2.25
+    contradicted: float = -5.77
+    noise_scale: float = 0.00  # of its logarithm
+    landmarks: float = 3.92  # of its root
+    agreeing: float = 3.47  # of its logarithm
+    strays: float = -2.46  # of its logarithm
 
     def probability(self, evidence: Evidence) -> float:
         """That a pose with this evidence is right, where four of five are: a robot is mostly where its map is."""

@@ -334,7 +334,7 @@ class Localizer:
         agrees_n = self._agrees(look.solution.T_map_camera, seen)
         detail = f"{look.agreeing} of {look.searched} map points and {int(agrees_n.sum())} landmarks agree"
         detections = replace(seen.detections, inlier_n=agrees_n)
-        result = self._stated(look.solution, self.scene.look_noise, detections, detail, seen.to_image_scale)
+        result = self._stated(look.widened, self.scene.look_noise, detections, detail, seen.to_image_scale)
         return _with_counts(result, look, confidence)
 
     def _agrees(self, T_map_camera: np.ndarray, seen: _Seen) -> np.ndarray:

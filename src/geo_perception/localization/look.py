@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -93,6 +93,13 @@ class SecondLook:
     def share(self) -> float:
         """Of the points that should be seen, those that are where the pose has them."""
         return self.agreeing / max(self.searched, 1)
+
+    @property
+    def widened(self) -> PoseSolution:
+        """The pose, less certain the more of the points are missing: those of a place that is seen from elsewhere than
+        in the map are found less exactly, all in one direction, which their number does not mend."""
+        share = max(self.share, 0.1)
+        return replace(self.solution, covariance_66=self.solution.covariance_66 / share**2)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ _MIN_IN_BIN = 20
 # Held-out frames lie between learned ones, on the same walk and in the same light. Robots come on other days, so what
 # is stated is wider than what was measured there by this factor (of the standard deviation).
 NEW_RECORDING_MARGIN = 1.3
+# Of the second look. With 1.3, 70 % of the true poses of another walk of a house and 67 % of later frames of an office
+# lay in the ellipsoids of 90 %, and both needed 1.4 times as much.
+LOOK_MARGIN = 1.8
 _LEVELS = np.array([0.5, 0.8, 0.9])
 # Poses by keypoints are mostly all but exact, and sometimes not: what is stated must hold for those, too.
 _LOOK_LEVELS = np.array([0.8, 0.9])
@@ -174,13 +177,17 @@ def fit_look_noise(
     for number, first in enumerate(firsts):
         image = ImageLevels(partial(view_of, number))
         look = first and looker.look(Proposal(first.T_map_camera), image, fitted.sigma_of)
-        solutions.append(look and looker.exact(look, image).solution)
+        solutions.append(look and looker.exact(look, image).widened)
     error_m6, covariance_m66, _ = _errors_of(views, solutions)
-    return fit_covariance(error_m6, covariance_m66, fitted, _LOOK_LEVELS)
+    return fit_covariance(error_m6, covariance_m66, fitted, _LOOK_LEVELS, LOOK_MARGIN)
 
 
 def fit_covariance(
-    error_m6: np.ndarray, covariance_m66: np.ndarray, noise: NoiseModel, levels: np.ndarray = _LEVELS
+    error_m6: np.ndarray,
+    covariance_m66: np.ndarray,
+    noise: NoiseModel,
+    levels: np.ndarray = _LEVELS,
+    margin: float = NEW_RECORDING_MARGIN,
 ) -> NoiseModel:
     """Scale and floors of the stated covariances (see `fit_scale_and_floor`).
 
@@ -196,7 +203,5 @@ def fit_covariance(
         for share in _FLOOR_SHARES
     ]
     start = noise.covariance_scale, np.repeat([noise.floor_m, noise.floor_rad], 3)
-    scale, floor_6 = fit_scale_and_floor(
-        error_m6, covariance_m66, floors_k6, _SCALES, levels, NEW_RECORDING_MARGIN, start
-    )
+    scale, floor_6 = fit_scale_and_floor(error_m6, covariance_m66, floors_k6, _SCALES, levels, margin, start)
     return replace(noise, covariance_scale=scale, floor_m=float(floor_6[0]), floor_rad=float(floor_6[3]))
