@@ -266,6 +266,18 @@ def test_where_the_features_tell_nothing_keypoints_alone_give_the_pose():
     assert look.keypoints == look.searched == 30
 
 
+def test_a_pose_is_less_certain_the_more_of_its_points_are_missing():
+    world = MadeUp()
+    look = search_of(world.map_points()).look(T_ROUGH, ImageLevels(world.level), sigma_of)
+    assert look.share == 1.0
+    np.testing.assert_array_equal(look.widened.covariance_66, look.solution.covariance_66)
+    half = replace(look, agrees_s=np.arange(120) % 2 == 0)
+    np.testing.assert_allclose(half.widened.covariance_66, 4 * look.solution.covariance_66)
+    none = replace(look, agrees_s=np.zeros(120, bool))
+    np.testing.assert_allclose(none.widened.covariance_66, 100 * look.solution.covariance_66)
+    np.testing.assert_array_equal(half.widened.T_map_camera, look.solution.T_map_camera)
+
+
 def test_keypoints_propose_a_pose_without_any_other():
     world = MadeUp(60)
     points, keypoints = described(world)

@@ -70,6 +70,18 @@ def test_stated_and_actual_errors_agree_after_the_fit_on_other_views():
     assert np.mean(nees_m <= chi2.ppf(0.9, 6)) > inside
 
 
+def test_a_wider_margin_states_wider_ellipsoids():
+    rng = np.random.default_rng(5)
+    error_m6, covariance_m66 = rng.normal(size=(400, 6)), np.tile(np.eye(6), (400, 1, 1))
+    usual, wide = (
+        fit_covariance(error_m6, covariance_m66, NoiseModel(floor_m=0.0, floor_rad=0.0), margin=margin)
+        for margin in (1.0, 2.0)
+    )
+    # Scale and floor together are the variance, which was 1.
+    assert usual.covariance_scale + usual.floor_m**2 == pytest.approx(1.0, rel=0.25)
+    assert wide.covariance_scale + wide.floor_m**2 == pytest.approx(4 * (usual.covariance_scale + usual.floor_m**2))
+
+
 def test_few_poses_leave_the_covariance_as_it_is():
     assert fit_covariance(np.zeros((3, 6)), np.zeros((3, 6, 6)), NoiseModel()) == NoiseModel()
 
