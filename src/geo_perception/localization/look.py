@@ -23,9 +23,12 @@ class SecondLookOptions:
     """How map points are searched for. Pixels are those of the map level in which a point is looked for."""
 
     first_radius_px: float = 32.0  # around a projection by the rough pose
-    first_points: int = 150
+    first_points: int = 250
     radius_px: float = 12.0  # around a projection by the pose that the first search gave
-    max_points: int = 500
+    max_points: int = 1500
+    # The same where keypoints are described: they make the pose exact, and these only need to tell where it is.
+    first_points_described: int = 150
+    max_points_described: int = 500
     anywhere_points: int = 800  # that a place shows, looked for in the whole image
     passes: int = 2  # over all points
     min_similarity: float = 0.3

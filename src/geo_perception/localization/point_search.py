@@ -32,6 +32,9 @@ class PointSearch:
     def __init__(self, points: MapPoints, strides: Sequence[int], device: torch.device,
                  options: SecondLookOptions | None = None):  # fmt: skip
         self.points, self.options, self.device = points, options or SecondLookOptions(), device
+        described = points.keypoints is not None and self.options.keypoints
+        self._first_points = self.options.first_points_described if described else self.options.first_points
+        self._max_points = self.options.max_points_described if described else self.options.max_points
         self._strides = [strides[index] for index in points.backbone_maps]
         self._stride = min(self._strides)
         self._descriptors_ad = torch.from_numpy(points.descriptors_ad.astype(np.float32) / 127).to(device)
@@ -52,7 +55,7 @@ class PointSearch:
         """
         options = self.options
         camera = image.camera(0)
-        expected = self._expected(T_map_camera, image, options.first_points)
+        expected = self._expected(T_map_camera, image, self._first_points)
         found = self._search(T_map_camera, image, options.first_radius_px, expected)
         if len(found) < options.min_agreeing:
             return None
@@ -61,7 +64,7 @@ class PointSearch:
         solution = solve_pose(found.pixels_m2, places_m3, found.similarity_m, sigma_px_m, camera, _SEARCH, seed)
         if solution is None or solution.inlier_n.sum() < options.min_agreeing:
             return None
-        expected, radius_px = self._expected(solution.T_map_camera, image, options.max_points), options.radius_px
+        expected, radius_px = self._expected(solution.T_map_camera, image, self._max_points), options.radius_px
         for _ in range(options.passes):
             found = self._search(solution.T_map_camera, image, radius_px, expected)
             if len(found) < options.min_agreeing:
@@ -93,7 +96,7 @@ class PointSearch:
 
     def expected(self, T_map_camera: np.ndarray, image: ImageLevels) -> np.ndarray:
         """Up to `max_points` of the points that should be seen from a pose."""
-        return self._expected(T_map_camera, image, self.options.max_points)[0]
+        return self._expected(T_map_camera, image, self._max_points)[0]
 
     def solve_anywhere(self, T_map_camera: np.ndarray, image: ImageLevels, seed: int = 0) -> PoseSolution | None:
         """The pose on which the points agree that `T_map_camera` shows, wherever in the image they are found."""

@@ -90,4 +90,4 @@ def test_strays_are_asked_for_where_they_can_matter_and_speak_against_a_pose(
     assert result.localized == localized
     if asked:
         assert result.verdict is Verdict.NO_CONSENSUS
-        assert result.confidence == pytest.approx(1 / (1 + 21.0**2))
+        assert result.confidence == pytest.approx(1 / (1 + 7.0**2))
