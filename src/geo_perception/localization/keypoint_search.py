@@ -82,8 +82,7 @@ class KeypointSearch:
         return solution and KeypointMatches(solution, found.index_m, found.pixels_m2)
 
     def strays(self, found: StandingOut, T_map_camera: np.ndarray, camera: Camera) -> int:
-        """How many of those that stand out most are elsewhere in the image than a pose has their points: of another
-        place, each of which fits the pose no better than another would."""
+        """How many of those that stand out most are elsewhere in the image than a pose has their points."""
         strong = found.ratio_m < _STRONG_RATIO
         places_n3 = self._points.points_map_a3[found.index_m[strong]]
         off_px_n = reprojection_px(T_map_camera, found.pixels_m2[strong], places_n3, camera)
