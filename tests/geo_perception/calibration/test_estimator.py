@@ -9,12 +9,12 @@ import torch
 from geo_training.calibration.data.crops import CropSpec, render_crop
 
 from geo_perception.calibration import estimator
+from geo_perception.calibration.angles import camera_values
 from geo_perception.calibration.estimator import (
     FORMAT_VERSION,
     KIND,
     Calibrator,
     CalibratorOptions,
-    camera_values,
     network_view,
 )
 from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm, t
 
-from geo_perception.calibration.estimator import Calibrator, camera_values
+from geo_perception.calibration.angles import camera_values
+from geo_perception.calibration.estimator import Calibrator
 from geo_perception.calibration.fields import image_scale
 from geo_perception.calibration.network_view import network_size
 from geo_perception.calibration.uncertainty import MOST_DISAGREEMENT, LinesUncertainty, Uncertainty
