@@ -26,7 +26,7 @@ def camera_values(solution: CameraSolution, uncertainty: Uncertainty) -> tuple[n
 def camera_term(values_3: np.ndarray, covariance_33: np.ndarray) -> CameraTerm:
     """(log focal, pitch, roll) and their covariance (3, 3) as evidence of a camera."""
     log_focal, pitch_rad, roll_rad = values_3
-    to_tangents_33 = np.linalg.inv(_to_angles(pitch_rad))
+    to_tangents_33 = np.linalg.inv(to_angles(pitch_rad))
     information_33 = np.linalg.inv(to_tangents_33 @ covariance_33 @ to_tangents_33.T)
     return CameraTerm(float(log_focal), up_from_attitude(pitch_rad, roll_rad), information_33)
 
@@ -39,11 +39,12 @@ def joint_values(joint: JointCamera) -> tuple[np.ndarray, np.ndarray]:
 
 def _of_angles(covariance_33: np.ndarray, pitch_rad: float) -> np.ndarray:
     """The covariance of (log focal, pitch, roll) by that of log focal and the tangent directions."""
-    to_angles_33 = _to_angles(pitch_rad)
+    to_angles_33 = to_angles(pitch_rad)
     covariance_33 = to_angles_33 @ covariance_33 @ to_angles_33.T
     return (covariance_33 + covariance_33.T) / 2  # the information may have been in float32
 
 
-def _to_angles(pitch_rad: float) -> np.ndarray:
-    """The tangent directions are a roll, shortened by the pitch, and a pitch."""
+def to_angles(pitch_rad: float) -> np.ndarray:
+    """What (3, 3) makes (log focal, pitch, roll) of log focal and the tangent directions, at a pitch: those are a roll,
+    shortened by the pitch, and a pitch."""
     return np.array([[1, 0, 0], [0, 0, 1], [0, 1 / max(np.cos(pitch_rad), 1e-3), 0]])

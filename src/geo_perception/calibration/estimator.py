@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from geo_perception.calibration.angles import camera_term, camera_values, joint_values
+from geo_perception.calibration.angles import camera_term, camera_values, joint_values, to_angles
 from geo_perception.calibration.joint import CameraTerm, JointOptions, solve_joint, tangents
 from geo_perception.calibration.known import UNKNOWN_SIGMA, KnownCamera
 from geo_perception.calibration.lens import BENDS, ENOUGH_VIEWS, MIN_SEGMENTS, TOO_BENT, LensBend, pooled_bend
@@ -329,7 +329,7 @@ class Calibrator:
         elif known is not None:  # else the answer stays the network's, with its own certainty
             values_3 = found.values_3
         for term in terms:
-            to_tangents_33 = np.linalg.inv(_to_angles(values_3[1]))
+            to_tangents_33 = np.linalg.inv(to_angles(values_3[1]))
             information_33 = np.linalg.inv(covariance_33) + to_tangents_33.T @ term.information_33 @ to_tangents_33
             covariance_33 = np.linalg.inv(information_33)
         return values_3, covariance_33, found.lines

@@ -7,7 +7,7 @@ points agree, evenly, and less exactly than they should.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -41,6 +41,10 @@ class Evidence:
     strays: int | None = None
 
 
+# Each has a weight of its name and a term, in this order.
+EVIDENCE = tuple(field.name for field in fields(Evidence))
+
+
 def evidence_of(look: SecondLook, score_n: np.ndarray, agrees_n: np.ndarray) -> Evidence:
     """The evidence of a look; `score_n` of the landmarks that were seen, and which of them its pose explains."""
     patchiness, contradicted = _surroundings(look.expected_s2, look.agrees_s)
@@ -52,7 +56,7 @@ def evidence_of(look: SecondLook, score_n: np.ndarray, agrees_n: np.ndarray) -> 
 class ConfidenceModel:
     """A logistic regression on the evidence.
 
-    The weights are those of the fit of the benchmark localization-confidence for 600 right and 603 wrong poses in two
+    The weights are those of the fit that the benchmark localization-confidence makes, for 600 right and 603 wrong poses in two
     rendered shops, four rendered rooms, a rendered house and a real office: of images of the mapped place, as they are
     and dimmed, of the same with things moved, of mirrored ones, of other places, and of the same furniture in another
     arrangement. The size of the residuals got no weight: they differ more between good images and dim ones than between
@@ -70,8 +74,7 @@ class ConfidenceModel:
 
     def probability(self, evidence: Evidence) -> float:
         """That a pose with this evidence is right, where four of five are: a robot is mostly where its map is."""
-        weights = np.array([self.share, self.patchiness, self.contradicted, self.noise_scale, self.landmarks,
-                            self.agreeing, self.strays])  # fmt: skip
+        weights = np.array([getattr(self, name) for name in EVIDENCE])
         return float(1 / (1 + np.exp(-(self.offset + weights @ terms(evidence)))))
 
 

@@ -80,7 +80,7 @@ class _Seen:
         return float(self.detections.sigma_px_n[0] / self.sigma_px_n[0]) if len(self) else 1.0
 
 
-_CERTAIN = 0.98
+_CERTAIN = 0.98  # from which on nothing is looked for that speaks against a pose
 
 
 class _UnusableError(Exception):

@@ -13,21 +13,20 @@ import torch
 from scipy.spatial import cKDTree
 
 from geo_perception.geometry import Camera
-from geo_perception.localization.keypoints import Keypoints
+from geo_perception.localization.keypoints import KNOWN_SIGMA_PX, MIN_KEYPOINTS, Keypoints
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, reprojection_px, solve_pose
 
 _RATIO = 0.85  # of the distance of the best point to that of the second best
-_STRONG_RATIO, _STRAY_PX = 0.7, 8.0
+_STRONG_RATIO, _STRAY_PX = 0.7, 8.0  # of those that count as strays; how far off they are
 _ANYWHERE = PoseOptions(ranked_iterations=300, min_iterations=1000, max_iterations=10_000)
 _ANYWHERE_SIGMA_PX = 2.0
 _CHUNK = 8192  # points that are compared with all keypoints at once
 _AROUND = PoseOptions(ranked_iterations=50, min_iterations=100, max_iterations=1000)
 _AROUND_SIGMA_PX = 1.0
 _RADII_PX = (24.0, 4.0, 2.5)  # around the projections, by the pose that the one before gave
-_SIGMA_SHARE, _SIGMA_PX = 0.25, 0.6  # of a radius, and at least
+_SIGMA_SHARE = 0.25  # of a radius
 _MAX_DISTANCE = 0.25  # squared, of descriptors: four fifths of the true pairs are nearer
-MIN_KEYPOINTS = 15
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class KeypointSearch:
                 score_n = 1 - distance_j[order]
                 solution = solve_pose(pixels_n2, places_n3, score_n, sigma_px_n, camera, _AROUND, seed)
             else:
-                sigma_px_n = np.full(len(order), max(_SIGMA_PX, radius_px * _SIGMA_SHARE))
+                sigma_px_n = np.full(len(order), max(KNOWN_SIGMA_PX, radius_px * _SIGMA_SHARE))
                 solution = refine_solution(T_map_camera, pixels_n2, places_n3, sigma_px_n, camera)
             if solution is None or solution.inlier_n.sum() < MIN_KEYPOINTS:
                 return None

@@ -15,8 +15,9 @@ from geo_perception.localization.pnp import PoseSolution, refine_solution
 
 # Pixels around a projection in which its keypoint may lie, and around the place where its features were found.
 _RADII_PX, _FOUND_PX = (4.0, 2.5, 1.5, 1.5), 4.0
+# The same where others are known already, and how exact the place of a known keypoint is.
 _KNOWN_RADII_PX, KNOWN_SIGMA_PX = (2.5, 1.5, 1.5), 0.6
-_MIN_KEYPOINTS = 15
+MIN_KEYPOINTS = 15
 _SIGMA_SHARE, _MIN_SIGMA_PX = 1 / 3, 0.5  # of the radius
 _CONTRAST = 0.02  # of the extrema: about as many as a map is made of
 # Without precise upscaling OpenCV places keypoints a quarter of a pixel to the right of and below where they are.
@@ -92,7 +93,7 @@ def snap_to_keypoints(
     pose, which of the M points have a keypoint (N,) and its pixels (N, 2); None where too few have one. What the pose
     says of its points is of the known ones first, then of these.
     """
-    if len(keypoints_k2) < _MIN_KEYPOINTS:
+    if len(keypoints_k2) < MIN_KEYPOINTS:
         return None
     known_a2, known_a3 = known or (np.zeros((0, 2)), np.zeros((0, 3)))
     tree, solution = cKDTree(keypoints_k2), None
@@ -105,14 +106,14 @@ def snap_to_keypoints(
         index = index[np.argsort(distance_m[index], kind="stable")]
         _, first = np.unique(nearest_m[index], return_index=True)
         index = index[first]
-        if len(index) + len(known_a2) < _MIN_KEYPOINTS:
+        if len(index) + len(known_a2) < MIN_KEYPOINTS:
             return None
         snapped_n2 = keypoints_k2[nearest_m[index]]
         sigma_px = max(_MIN_SIGMA_PX, radius_px * _SIGMA_SHARE)
         sigma_px_n = np.r_[np.full(len(known_a2), min(sigma_px, KNOWN_SIGMA_PX)), np.full(len(index), sigma_px)]
         all_n2, all_n3 = np.concatenate([known_a2, snapped_n2]), np.concatenate([known_a3, points_map_m3[index]])
         solution = refine_solution(T_map_camera, all_n2, all_n3, sigma_px_n, camera)
-        if solution is None or solution.inlier_n.sum() < _MIN_KEYPOINTS:
+        if solution is None or solution.inlier_n.sum() < MIN_KEYPOINTS:
             return None
         T_map_camera = solution.T_map_camera
     assert solution is not None  # there are radii

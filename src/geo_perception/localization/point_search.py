@@ -135,8 +135,8 @@ class PointSearch:
         slack: tuple[float, float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Appearances (M,) that should be seen from a pose, each of another point, and the level (M,) in which each
-        looks most as it did in the map. With `among` (indices) only of those. `slack` is how far outside its cone and
-        its distances a point may be seen, where not the options say it."""
+        looks most as it did in the map. With `among` (indices) only of those. `slack` (radians and a factor)
+        says how far outside its cone and its distances a point may be seen; else the options do."""
         options, points = self.options, self.points
         cone_slack_rad, range_slack = slack or (options.cone_slack_rad, options.range_slack)
         places_a3 = points.points_map_a3 if among is None else points.points_map_a3[among]

@@ -9,10 +9,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from geo_perception.geometry import Camera, pose_error
-from geo_perception.localization.confidence import ConfidenceModel, Evidence, terms
+from geo_perception.localization.confidence import EVIDENCE, ConfidenceModel, Evidence, terms
 from geo_perception.localization.estimator import Localizer
 
-_FIELDS = ("share", "patchiness", "contradicted", "noise_scale", "landmarks", "agreeing", "strays")
 _SPEAKS_FOR = np.array([1, -1, -1, -1, 1, 1, -1])  # what each term means: a weight of the other sign is none
 _RIDGE = 1e-3
 RIGHT_M, RIGHT_RAD = 0.25, 0.17  # a pose is right where it is no farther off than this
@@ -85,7 +84,7 @@ def fit_confidence(
         return float(value), slope_n @ standard_nc + 2 * _RIDGE * ridge_c
 
     bounds = [(0.0, None) if sign > 0 else (None, 0.0) for sign in _SPEAKS_FOR] + [(None, None)]
-    found_c = minimize(cost, np.zeros(len(_FIELDS) + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
+    found_c = minimize(cost, np.zeros(len(EVIDENCE) + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
     weights_k = found_c[:-1] / scale_k
     offset = found_c[-1] - weights_k @ mean_k + np.log(PRIOR_RIGHT / (1 - PRIOR_RIGHT))
-    return ConfidenceModel(float(offset), **{name: float(w) for name, w in zip(_FIELDS, weights_k, strict=True)})
+    return ConfidenceModel(float(offset), **{name: float(w) for name, w in zip(EVIDENCE, weights_k, strict=True)})

@@ -20,7 +20,9 @@ def mean_descriptors(root: str | Path, scene: SceneMap) -> np.ndarray:
     """
     tracks, names = scene.tracks, scene.frame_names
     if tracks.feature_m is None:
-        raise InputError(f"the map of {root} does not say which features its points were seen as")
+        raise InputError(
+            f"the map of {root} does not say which features its points were seen as; run geo-train map again"
+        )
     order = np.argsort(tracks.frame_m, kind="stable")
     starts = np.searchsorted(tracks.frame_m[order], np.arange(len(names) + 1))
     total_nc = np.zeros((len(scene.points_world_n3), 128), np.float32)
