@@ -56,7 +56,7 @@ def evidence_of(look: SecondLook, score_n: np.ndarray, agrees_n: np.ndarray) -> 
 class ConfidenceModel:
     """A logistic regression on the evidence.
 
-    The weights are those of the fit that the benchmark localization-confidence makes, for 600 right and 603 wrong poses in two
+    The weights are by the fit of the benchmark localization-confidence, of 600 right and 603 wrong poses in two
     rendered shops, four rendered rooms, a rendered house and a real office: of images of the mapped place, as they are
     and dimmed, of the same with things moved, of mirrored ones, of other places, and of the same furniture in another
     arrangement. The size of the residuals got no weight: they differ more between good images and dim ones than between
