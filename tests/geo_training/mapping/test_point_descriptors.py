@@ -71,7 +71,7 @@ def test_features_that_are_gone_or_are_others_are_said(walk, scene, tmp_path):
     with pytest.raises(InputError, match="are gone"):
         mean_descriptors(tmp_path, scene)
     tracks = scene.tracks
-    with pytest.raises(InputError, match="does not say which features .* run geo-train map again"):
+    with pytest.raises(InputError, match=r"does not say which features .* run geo-train map again"):
         mean_descriptors(walk.root, replace(scene, tracks=replace(tracks, feature_m=None)))
     with pytest.raises(InputError, match="are not those of its map"):
         mean_descriptors(walk.root, replace(scene, tracks=replace(tracks, feature_m=tracks.feature_m + 100_000)))
