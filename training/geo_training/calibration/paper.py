@@ -22,6 +22,7 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone, timm_features
 from geo_perception.runtime.weights import load_weights, save_weights
 from geo_training.calibration.data.crops import CropDistribution, CropSpec
+from geo_training.calibration.frozen import FrozenConfig, image_statistics
 from geo_training.console import warn
 
 PARAMETERS = ("focal", "pitch", "roll")
@@ -89,29 +90,36 @@ class CosineLayer(nn.Module):
 class PaperNetwork(nn.Module):
     """Any timm backbone, mean-pooled, and three outputs by a linear or a cosine layer.
 
+    With `frozen` the backbone is not in it: it takes what `FrozenMaps` keeps of an image, and learns a small network.
+
     `correct_outputs` lays q_k = alpha_k o_k + beta_k over the outputs (BiC's second stage); without it alpha is 1 and
     beta 0. Training changes neither. Weights as `create_backbone` finds them; raises InputError as it does.
     """
 
-    def __init__(
-        self, backbone: str, weights: Path | None = None, pretrained: Pretrained = "required", cosine: bool = False
-    ):
+    def __init__(self, backbone: str, weights: Path | None = None, pretrained: Pretrained = "required",
+                 cosine: bool = False, frozen: FrozenConfig | None = None):  # fmt: skip
         super().__init__()
-        self.backbone_name, self.cosine = backbone, cosine
-        self.backbone = _create_features(backbone, weights, pretrained)
-        channels = self.backbone.feature_info.channels()[-1]
+        self.backbone_name, self.cosine, self.frozen = backbone, cosine, frozen
+        if frozen is None:
+            self.backbone = _create_features(backbone, weights, pretrained)
+            channels = self.backbone.feature_info.channels()[-1]
+            mean_1311, std_1311 = image_statistics(backbone)
+            self.register_buffer("mean_1311", mean_1311, persistent=False)
+            self.register_buffer("std_1311", std_1311, persistent=False)
+        else:
+            self.trunk, channels = frozen.trunk(frozen.inputs(backbone)), frozen.hidden
         self.head = CosineLayer(channels, len(PARAMETERS)) if cosine else nn.Linear(channels, len(PARAMETERS))
-        config = timm.get_pretrained_cfg(backbone)
-        self.register_buffer("mean_1311", 255 * torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std_1311", 255 * torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("alpha_3", torch.ones(len(PARAMETERS)))
         self.register_buffer("beta_3", torch.zeros(len(PARAMETERS)))
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, image_b3hw: torch.Tensor) -> Prediction:
-        """RGB in 0..255, uint8 or float, channels last in memory for speed."""
-        image_b3hw = (image_b3hw.float() - self.mean_1311) / self.std_1311
-        features_bc = self.backbone(image_b3hw)[-1].mean(dim=(2, 3))
+    def forward(self, inputs: torch.Tensor) -> Prediction:
+        """RGB (B, 3, H, W) in 0..255, uint8 or float, channels last in memory for speed; with `frozen` what is kept of
+        the images (B, inputs)."""
+        if self.frozen is None:
+            features_bc = self.backbone((inputs.float() - self.mean_1311) / self.std_1311)[-1].mean(dim=(2, 3))
+        else:
+            features_bc = self.trunk(inputs.float())
         return Prediction(self.alpha_3 * self.head(features_bc) + self.beta_3, features_bc)
 
     def correct_outputs(self, alpha_3: torch.Tensor, beta_3: torch.Tensor) -> None:
@@ -124,6 +132,7 @@ class PaperNetwork(nn.Module):
         header = {
             "kind": KIND, "format_version": FORMAT_VERSION, "producer": f"geo_perception {__version__}",
             "backbone": self.backbone_name, "cosine": self.cosine, "size_px": list(size_px), "scale": vars(scale),
+            "frozen": None if self.frozen is None else self.frozen.model_dump(mode="json"),
         }  # fmt: skip
         save_weights(path, {key: value.cpu().numpy() for key, value in self.state_dict().items()}, header)
 
@@ -131,7 +140,8 @@ class PaperNetwork(nn.Module):
     def load(cls, path: Path) -> tuple[PaperNetwork, TargetScale]:
         """What `save` wrote. Raises InputError when the file is not one."""
         tensors, header = load_weights(path, KIND, FORMAT_VERSION)
-        network = cls(header["backbone"], pretrained="none", cosine=header["cosine"])
+        frozen = header.get("frozen") and FrozenConfig(**header["frozen"])
+        network = cls(header["backbone"], pretrained="none", cosine=header["cosine"], frozen=frozen)
         network.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in tensors.items()})
         return network, TargetScale(**header["scale"])
 

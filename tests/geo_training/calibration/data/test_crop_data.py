@@ -25,7 +25,7 @@ def panoramas(tmp_path_factory):
 def test_a_crop_is_what_its_camera_sees_wherever_it_is_kept(panoramas, tmp_path, cache):
     source = CropSource(panoramas, CROP, 10, 3, cache, tmp_path)
     rows = np.array([7, 2])
-    images_bhw3 = source.images(rows)
+    images_bhw3 = source.inputs(rows)
     for row, image_hw3 in zip(rows, images_bhw3, strict=True):
         panorama_hw3 = load_panorama(panoramas[row % 4].path)
         np.testing.assert_array_equal(image_hw3, render_crop(panorama_hw3, source.spec(int(row))))
@@ -39,9 +39,9 @@ def test_a_crop_depends_on_the_seed_and_its_number_only(panoramas):
 
 
 def test_a_disk_cache_is_made_once_for_the_same_crops(panoramas, tmp_path, monkeypatch):
-    first = CropSource(panoramas, CROP, 6, 3, "disk", tmp_path).images(np.arange(6))
+    first = CropSource(panoramas, CROP, 6, 3, "disk", tmp_path).inputs(np.arange(6))
     monkeypatch.setattr(crop_data, "render_crop", lambda *_: pytest.fail("rendered again"))
-    again = CropSource(panoramas, CROP, 6, 3, "disk", tmp_path).images(np.arange(6))
+    again = CropSource(panoramas, CROP, 6, 3, "disk", tmp_path).inputs(np.arange(6))
     np.testing.assert_array_equal(first, again)
     assert len(list(tmp_path.iterdir())) == 1  # nothing half written is left
 
@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_before_anything_is_written(panoramas, tmp_path, mon
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(crop_data.shutil, "disk_usage", lambda _: usage(10, 0, 10))
     with pytest.raises(InputError, match="cache: none"):
-        CropSource(panoramas, CROP, 6, 3, "disk", tmp_path).images(np.arange(1))
+        CropSource(panoramas, CROP, 6, 3, "disk", tmp_path).inputs(np.arange(1))
 
 
 def test_several_sizes_are_refused(panoramas):
@@ -63,9 +63,9 @@ def test_a_set_of_parts_counts_through_them(panoramas):
     crops = CropSet(((one, np.array([5, 0])),)) + CropSet.all_of(two) + CropSet(((one, np.empty(0, int)),))
     assert len(crops) == 6
     np.testing.assert_array_equal(crops.targets_n3, np.concatenate([one.targets_n3[[5, 0]], two.targets_n3]))
-    images_bhw3 = crops.images(np.array([3, 1, 0]))
-    np.testing.assert_array_equal(images_bhw3[0], two.images(np.array([1]))[0])
-    np.testing.assert_array_equal(images_bhw3[1:], one.images(np.array([0, 5])))
+    images_bhw3 = crops.inputs(np.array([3, 1, 0]))
+    np.testing.assert_array_equal(images_bhw3[0], two.inputs(np.array([1]))[0])
+    np.testing.assert_array_equal(images_bhw3[1:], one.inputs(np.array([0, 5])))
 
 
 def test_batches_are_whole_when_shuffled_and_all_when_not(panoramas):

@@ -15,7 +15,14 @@ from geo_training.experiments.incremental import adapt
 from geo_training.experiments.incremental.adapt import Experiment, run_incremental
 from geo_training.experiments.incremental.commands import adapt_command, incremental_command
 from geo_training.experiments.incremental.config import load_adapt_config
-from geo_training.experiments.incremental.matrix import AdaptResult, DomainMatrix, order_found
+from geo_training.experiments.incremental.matrix import (
+    AdaptResult,
+    DomainMatrix,
+    Interval,
+    forgetting_of,
+    order_found,
+    paired,
+)
 from geo_training.experiments.incremental.strategies.finetune import Finetune
 from geo_training.experiments.incremental.task import predict
 from geo_training.report.tables import mean_and_std
@@ -223,6 +230,83 @@ def test_whether_the_papers_order_holds_is_said():
     assert order["both_domains_umse"]["bic"] == pytest.approx(0.03)
     other = order_found([*results[:3], result_of("bic", (0.02, 0.1), (0.12, 0.03))])
     assert (other["forgets_most"], other["bic_is_best"]) == ("bic", False)
+
+
+def test_differences_are_of_the_same_seed_and_have_students_interval():
+    forgotten = {0: (0.05, 0.03), 1: (0.09, 0.06), 2: (0.02, 0.01)}  # by seed, finetuning's and LwF's
+    more = [result_of("finetune", (0.01, 0.1), (0.01 + f, 0.02), seed) for seed, (f, _) in forgotten.items()]
+    less = [result_of("lwf", (0.01, 0.1), (0.01 + f, 0.02), seed) for seed, (_, f) in reversed(forgotten.items())]
+    interval = paired(more, less, forgetting_of)
+    assert interval.mean == pytest.approx(0.02)  # of 0.02, 0.03 and 0.01
+    assert interval.high - interval.mean == pytest.approx(4.3027 * 0.01 / np.sqrt(3), rel=1e-4)
+    assert not interval.above_zero  # -0.005
+    assert Interval.of([0.02, 0.021, 0.019]).above_zero
+    alone = paired(more[:1], less, forgetting_of)
+    assert alone.mean == pytest.approx(0.02)
+    assert np.isnan(alone.low)
+    assert not alone.above_zero
+    order = order_found([*more, *less, *(result_of("bic", (0.01, 0.1), (0.01, 0.01), seed) for seed in forgotten)])
+    assert order["finetune_forgets_more_by"]["lwf"]["mean"] == pytest.approx(0.02)
+    assert not order["finetune_surely"]  # more than BiC, but whether more than LwF is not told
+    assert order["bic_is_better_by"]["finetune"]["mean"] == pytest.approx(np.mean([0.03, 0.05, 0.015]))
+
+
+FROZEN = {"level": 1, "grid": 2, "hidden": 8}
+
+
+def test_with_a_frozen_backbone_a_small_network_learns_on_its_maps(panoramas, tmp_path):
+    config = load_adapt_config(
+        "paper", 40, 1, panoramas=str(panoramas), frozen=FROZEN, both_ways=False, methods=("finetune", "lucir"),
+        exemplar_shares=(), **TINY
+    )  # fmt: skip
+    results, _ = run_incremental(config, tmp_path / "first")
+    network, _ = PaperNetwork.load(
+        tmp_path / "first" / "seed_0" / "indoor_outdoor" / "finetune" / "network.safetensors"
+    )
+    assert not hasattr(network, "backbone")
+    test = Experiment(config, tmp_path / "again").domain("outdoor", 0).test
+    inputs = test.inputs(np.arange(len(test)))
+    assert inputs.dtype == np.float16
+    assert inputs.shape == (40, config.frozen.inputs(TINY_BACKBONE))
+    error_n3 = predict(network, CropSet.all_of(test), CPU).outputs_n3 - test.targets_n3
+    assert results[0].matrix().error_td[1][1] == pytest.approx(float((error_n3**2).mean()), rel=1e-4)
+    assert results[1].matrix().error_td[0] != results[0].matrix().error_td[0]  # LUCIR's own old network
+
+
+def test_attitudes_are_learned_one_after_the_other_in_the_same_places(panoramas, tmp_path):
+    crop = TINY_CROP | {"pitch_deg": (-90, 0), "roll_deg": (-45, 45)}
+    attitudes = {
+        "level": {"pitch_deg": (-20, 0), "roll_deg": (-10, 10)},
+        "tilted": {"pitch_deg": (-75, -25), "roll_deg": (-45, 45)},
+    }
+    config = load_adapt_config(
+        "paper",
+        40,
+        panoramas=str(panoramas),
+        domains=("level", "tilted"),
+        attitudes=attitudes,
+        **(TINY | {"crop": crop}),
+    )
+    experiment = Experiment(config, tmp_path)
+    level, tilted = (experiment.domain(name, 0) for name in config.domains)
+    for part in ("train", "validation", "test"):
+        one, other = getattr(level, part), getattr(tilted, part)
+        assert [p.name for p in one.panoramas] == [p.name for p in other.panoramas]
+        # Both are divided by the range of all crops: 90 and 45 degrees.
+        assert one.targets_n3[:, 1].min() >= -20 / 90 - 1e-6
+        assert abs(one.targets_n3[:, 2]).max() <= 10 / 45 + 1e-6
+        assert other.targets_n3[:, 1].max() <= -25 / 90 + 1e-6
+        assert abs(other.targets_n3[:, 2]).max() > 0.5
+    assert len({p.name for d in (level,) for part in (d.train, d.validation, d.test) for p in part.panoramas}) == 8
+
+
+def test_the_constant_is_each_domains_own(learned):
+    config, folder, results, _ = learned
+    experiment = Experiment(config, folder)
+    for place, name in enumerate(config.domains):
+        domain = experiment.domain(name, 0)
+        error_n3 = domain.test.targets_n3 - domain.train.targets_n3.mean(axis=0)
+        assert results[0].matrix().constant_d[place] == pytest.approx(float((error_n3**2).mean()))
 
 
 @pytest.fixture

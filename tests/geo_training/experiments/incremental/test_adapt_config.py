@@ -33,7 +33,7 @@ def test_the_papers_config_is_the_default():
 
 def test_the_small_one_has_the_papers_fields_of_view():
     crop = load_adapt_config("adapt_small").crop
-    assert [299 / 96 * focal for focal in crop.focal_px] == pytest.approx([50, 500], rel=1e-4)
+    assert [299 / 160 * focal for focal in crop.focal_px] == pytest.approx([50, 500], rel=1e-4)
 
 
 def test_the_papers_training_as_the_loop_gets_it():
@@ -71,6 +71,12 @@ def test_few_crops_and_epochs_can_be_asked_for():
         ("training:\n  evaluations: 3\n", "plateau is looked for once an epoch"),
         ("crop:\n  sizes_px: [[64, 64], [32, 32]]\n  focal_px: [20, 50]\n", "one of sizes_px"),
         ("crop:\n  sizes_px: [[64, 64]]\n  vfov_deg: [20, 50]\n", "range of focal_px"),
+        ("domains: [indoor, up]\nattitudes:\n  up: {pitch_deg: [-10, 0], roll_deg: [0, 5]}\n", "both of the domains"),
+        (
+            "domains: [up, down]\nattitudes:\n  up: {pitch_deg: [-10, 10], roll_deg: [0, 5]}\n"
+            "  down: {pitch_deg: [-60, -30], roll_deg: [0, 5]}\n",
+            r"attitudes\.up\.pitch_deg must lie within crop's \[-90",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path, text, words):
@@ -85,3 +91,12 @@ def test_a_name_that_is_no_config_is_answered_with_those_there_are():
         load_adapt_config("papier")
     with pytest.raises(InputError, match=r"no config 'missing\.yaml'"):
         load_adapt_config("missing.yaml")
+
+
+def test_a_domain_of_attitudes_has_the_crops_of_its_range():
+    config = load_adapt_config("adapt_attitudes")
+    level, tilted = (config.crop_of(name) for name in config.domains)
+    assert (level.pitch_deg, level.roll_deg) == ((-20, 0), (-10, 10))
+    assert (tilted.pitch_deg, tilted.roll_deg) == ((-75, -25), (-45, 45))
+    assert level.focal_px == tilted.focal_px == config.crop.focal_px
+    assert load_adapt_config("adapt_small").crop_of("indoor") == load_adapt_config("adapt_small").crop

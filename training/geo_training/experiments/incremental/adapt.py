@@ -16,7 +16,8 @@ from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.files import replace_text
 from geo_training.calibration.data.crop_data import CropSet, CropSource
 from geo_training.calibration.data.panoramas import Panorama, list_panoramas, random_split, with_domain
-from geo_training.calibration.paper import PaperNetwork, TargetScale, mse_metrics, starting_weights
+from geo_training.calibration.frozen import FrozenMaps
+from geo_training.calibration.paper import PaperNetwork, Pretrained, TargetScale, mse_metrics, starting_weights
 from geo_training.console import say
 from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.loop import make_accelerator, run_loop
@@ -31,7 +32,7 @@ from geo_training.storage.fingerprints import digest_of, digest_of_files, file_d
 from geo_training.storage.output_file import check_folder_takes_files
 
 NETWORK, RESULT = "network.safetensors", "result.json"
-EXPERIMENT_VERSION = 2  # of how a network is trained and measured; a result of another version is not taken
+EXPERIMENT_VERSION = 3  # of how a network is trained and measured; a result of another version is not taken
 SPLITS = ("validation", "test")
 # What decides neither a single training nor its crops.
 _NOT_OF_A_RUN = {
@@ -75,10 +76,14 @@ class Experiment:
         check_folder_takes_files(self.out)
         self.scale = TargetScale.of(config.crop)
         panoramas = list_panoramas(config.panoramas)
-        self._panoramas = {name: with_domain(panoramas, name) for name in config.domains}
+        # Attitudes share their panoramas, and by the same seed they are split alike.
+        self._panoramas = {
+            name: panoramas if name in config.attitudes else with_domain(panoramas, name) for name in config.domains
+        }
         for name, found in self._panoramas.items():
             if len(found) < 3:
                 raise InputError(f"the domain '{name}' has {len(found)} panoramas; three are needed to hold some out")
+        self._encoder = self._frozen_maps()
         self._base = self._base_key()
         self._refuse_other_results()
         self._domains: dict[tuple[str, int], Domain] = {}
@@ -94,13 +99,21 @@ class Experiment:
             held = round(self.config.validation_share * self.config.crops)
             counts = {"train": self.config.crops - held, "validation": held, "test": self.config.test_crops}
             parts = {"train": train, "validation": validation, "test": test}
-            sources = {part: self._source(parts[part], counts[part], f"{name}/{part}/{seed}") for part in parts}
+            sources = {part: self._source(name, part, parts[part], counts[part], seed) for part in parts}
             self._domains[name, seed] = Domain(name, **sources)
         return self._domains[name, seed]
 
-    def _source(self, panoramas: list[Panorama], count: int, label: str) -> CropSource:
-        seed, config = zlib.crc32(label.encode()), self.config
-        return CropSource(panoramas, config.crop, count, seed, config.cache, self.out / "crops")
+    def _source(self, name: str, part: str, panoramas: list[Panorama], count: int, seed: int) -> CropSource:
+        own_seed, config = zlib.crc32(f"{name}/{part}/{seed}".encode()), self.config
+        crops, folder = config.crop_of(name), self.out / "crops"
+        return CropSource(panoramas, crops, count, own_seed, config.cache, folder, self._encoder, self.scale)
+
+    def _frozen_maps(self) -> FrozenMaps | None:
+        config = self.config
+        if config.frozen is None:
+            return None
+        drawn = starting_weights(config.backbone, config.backbone_file, config.pretrained) is None
+        return FrozenMaps(config.backbone, config.frozen, config.backbone_file, drawn, self.device)
 
     def release_seed(self, seed: int) -> None:
         """Releases the seed's crops and networks in memory."""
@@ -116,7 +129,7 @@ class Experiment:
             say(f"{folder}: learning {name}")
             domain = self.domain(name, seed)
             set_seed(seed)
-            network = PaperNetwork(self.config.backbone, self.config.backbone_file, self.config.pretrained, cosine)
+            network = self._network(self.config.pretrained, cosine)
             crops = CropSet.all_of(domain.train)
             task = self._task(network, Finetune(), crops, domain, self.config.training, seed, None)
             network, train_s = self._train(task, self.config.training, seed, folder, key)
@@ -140,7 +153,7 @@ class Experiment:
         if kept is None:
             say(f"{folder}: {old}, then {new} by {method}")
             kept = self._adapt(strategy, teacher, self.domain(old, seed), self.domain(new, seed), seed, folder, key)
-        constant = self._constant(old, seed)
+        constant = self._constant(seed)
         return AdaptResult(old, new, method, share if keeps else None, seed, before, kept["row"], constant,
                            kept["exemplars"], kept["train_s"])  # fmt: skip
 
@@ -148,7 +161,7 @@ class Experiment:
         context = ContinualContext(old.train, new.train, teacher.record, np.random.default_rng(seed))
         replay_set = strategy.replay_set(context)
         training = self.config.adapting or self.config.training
-        network = PaperNetwork(self.config.backbone, pretrained="none", cosine=strategy.cosine)
+        network = self._network("none", strategy.cosine)
         network.load_state_dict(teacher.network.state_dict())
         task = self._task(network, strategy, replay_set.training, new, training, seed, teacher)
         network, train_s = self._train(task, training, seed, folder, key)
@@ -156,6 +169,10 @@ class Experiment:
         kept = {"row": self._measure(network, seed), "train_s": train_s, "exemplars": len(replay_set.exemplar_rows)}
         self._keep(folder, key, network, kept)
         return kept
+
+    def _network(self, pretrained: Pretrained, cosine: bool) -> PaperNetwork:
+        config = self.config
+        return PaperNetwork(config.backbone, config.backbone_file, pretrained, cosine, config.frozen)
 
     def _task(self, network, strategy: Strategy, crops: CropSet, domain: Domain, training: TrainingConfig, seed: int,
               teacher: Teacher | None) -> RegressionTask:  # fmt: skip
@@ -178,18 +195,19 @@ class Experiment:
 
     def _measure(self, network: PaperNetwork, seed: int) -> DomainMetrics:
         """The network's errors on both domains, on validation and test crops."""
-        return self._errors_of(seed, lambda source: predict(network, CropSet.all_of(source), self.device).outputs_n3)
+        return self._errors_of(seed, lambda source, _: predict(network, CropSet.all_of(source), self.device).outputs_n3)
 
-    def _constant(self, old: str, seed: int) -> DomainMetrics:
-        """The errors of always answering the mean of the old domain's training targets."""
-        mean_3 = self.domain(old, seed).train.targets_n3.mean(axis=0)
-        return self._errors_of(seed, lambda source: np.broadcast_to(mean_3, (len(source), 3)))
+    def _constant(self, seed: int) -> DomainMetrics:
+        """The errors of always answering the mean of a domain's own training targets."""
+        mean_3 = {name: self.domain(name, seed).train.targets_n3.mean(axis=0) for name in self.config.domains}
+        return self._errors_of(seed, lambda source, name: np.broadcast_to(mean_3[name], (len(source), 3)))
 
-    def _errors_of(self, seed: int, outputs_of: Callable[[CropSource], np.ndarray]) -> DomainMetrics:
+    def _errors_of(self, seed: int, outputs_of: Callable[[CropSource, str], np.ndarray]) -> DomainMetrics:
+        """Errors of the outputs (N, 3) for a source of a domain, on both domains."""
         metrics: DomainMetrics = {}
         for name in self.config.domains:
             sources = {split: getattr(self.domain(name, seed), split) for split in SPLITS}
-            metrics[name] = {s: mse_metrics(outputs_of(c), c.targets_n3, self.scale) for s, c in sources.items()}
+            metrics[name] = {s: mse_metrics(outputs_of(c, name), c.targets_n3, self.scale) for s, c in sources.items()}
         return metrics
 
     def _old_folder(self, name: str, seed: int, cosine: bool) -> Path:

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from geo_training.calibration.config import CONFIGS
-from geo_training.calibration.data.crops import PAPER_DISTRIBUTION, CropDistribution
+from geo_training.calibration.data.crops import PAPER_DISTRIBUTION, CropDistribution, Range
+from geo_training.calibration.frozen import FrozenConfig
 from geo_training.config import Strict, config_path
 from geo_training.experiments.incremental.strategies.base import StrategyOptions
 
-NAMES = ("paper", "adapt_small")
+NAMES = ("paper", "adapt_small", "adapt_attitudes")
 Method = Literal["joint", "finetune", "lwf", "icarl", "lucir", "bic"]
 
 
@@ -42,12 +43,22 @@ class TrainingConfig(Strict):
         return self
 
 
+class Attitudes(Strict):
+    """A domain that is a range of attitudes instead of a kind of place."""
+
+    pitch_deg: Range
+    roll_deg: Range
+
+
 class AdaptConfig(Strict):
     """The paper's experiment: two domains, one learned after the other, by each method."""
 
     help_command: ClassVar[str] = "geo-train calibration adapt --help"
     panoramas: Path | None = Field(None, description="folder with an index.csv that names the domains")
     domains: tuple[str, str] = Field(("indoor", "outdoor"), description="the old one, then the new one")
+    attitudes: dict[str, Attitudes] = Field(
+        {}, description="domains that are ranges of attitudes: `crop` within these, of the panoramas of every kind"
+    )
     both_ways: bool = Field(True, description="also the new one first")
     crop: CropDistribution = PAPER_DISTRIBUTION
     crops: int = Field(149504, ge=4, description="of each domain, for training and validation")
@@ -57,6 +68,7 @@ class AdaptConfig(Strict):
     cache: Literal["none", "memory", "disk"] = Field("none", description="where rendered crops are kept")
     backbone: str = "resnet50"
     backbone_file: Path | None = None
+    frozen: FrozenConfig | None = Field(None, description="only a small network learns, on the backbone's maps")
     pretrained: Literal["required", "if_there", "none"] = Field("if_there", description="the backbone's weights")
     training: TrainingConfig = TrainingConfig()
     adapting: TrainingConfig | None = Field(None, description="of the new domain; null: as the old one")
@@ -76,7 +88,18 @@ class AdaptConfig(Strict):
             raise ValueError("exemplar_shares must lie between 0 and 1")
         if len(self.crop.sizes_px) != 1 or self.crop.focal_px is None:
             raise ValueError("crop must have one of sizes_px and a range of focal_px: these the paper's network learns")
+        if len(set(self.domains) & set(self.attitudes)) == 1:
+            raise ValueError("attitudes must name both of the domains, or neither: places are not split as they are")
+        for name, own in self.attitudes.items():
+            for key, (low, high) in own:
+                if not getattr(self.crop, key)[0] <= low <= high <= getattr(self.crop, key)[1]:
+                    raise ValueError(f"attitudes.{name}.{key} must lie within crop's {list(getattr(self.crop, key))}")
         return self
+
+    def crop_of(self, domain: str) -> CropDistribution:
+        """From what a domain's crops are drawn."""
+        own = self.attitudes.get(domain)
+        return self.crop if own is None else self.crop.model_copy(update=dict(own))
 
     @property
     def directions(self) -> tuple[tuple[str, str], ...]:
@@ -85,7 +108,7 @@ class AdaptConfig(Strict):
 
 
 def load_adapt_config(path: str, crops: int | None = None, epochs: int | None = None, **changes: Any) -> AdaptConfig:
-    """The config in a YAML file, or the packaged one of that name (paper, adapt_small), with changes laid over it.
+    """The config in a YAML file, or the packaged one of that name (`NAMES`), with changes laid over it.
 
     `crops` also bounds the test crops. Raises InputError that names the key when one is unknown or has a wrong value.
     """

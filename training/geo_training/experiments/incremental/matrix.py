@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy import stats
 
 from geo_training.report.tables import mean_and_std
 
@@ -17,7 +19,7 @@ DomainMetrics = dict[str, dict[str, dict[str, float]]]
 class DomainMatrix:
     """`error_td[t][d]` is the error on domain d after the t-th domain was learned; domains in the order learned.
 
-    `constant_d` is the error of always answering the mean of the first domain's targets: what knowing nothing costs.
+    `constant_d` is the error of always answering the mean of that domain's targets: what seeing nothing costs.
     """
 
     domains: tuple[str, ...]
@@ -84,14 +86,62 @@ def over_seeds(results: Sequence[AdaptResult], read: Callable[[AdaptResult], flo
     return mean_and_std([read(result) for result in results])
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its 95 % confidence interval, by Student's t; nan bounds for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def above_zero(self) -> bool:
+        return self.low > 0
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        mean, deviation = mean_and_std(values)
+        half = (
+            deviation / math.sqrt(len(values)) * float(stats.t.ppf(0.975, len(values) - 1)) if values[1:] else math.nan
+        )
+        return cls(mean, mean - half, mean + half)
+
+
+def forgetting_of(result: AdaptResult) -> float:
+    return result.matrix().forgetting
+
+
+def error_on_both(result: AdaptResult) -> float:
+    """After both domains were learned, on the test crops of both."""
+    return float(np.mean(result.matrix().error_td[1]))
+
+
+def paired(more: Sequence[AdaptResult], less: Sequence[AdaptResult], read: Callable[[AdaptResult], float]) -> Interval:
+    """By how much a reading is larger for one method than for another, seed by seed: what a seed makes easier or harder
+    for both falls out."""
+    other = {result.seed: read(result) for result in less}
+    return Interval.of([read(result) - other[result.seed] for result in more if result.seed in other])
+
+
 def order_found(results: Sequence[AdaptResult]) -> dict:
-    """Whether the paper's order holds on the test crops, by means over seeds: finetuning forgets most, and BiC has the
-    lowest error over both domains. Joint training is the bound, and takes no part."""
+    """Whether the paper's order holds on the test crops: finetuning forgets most, and BiC has the lowest error over
+    both domains; by means over seeds, and whether every paired difference is above zero. Joint training is the bound,
+    and takes no part."""
     methods = [name for name in dict.fromkeys(r.method for r in results) if name != "joint"]
     by_method = {name: [r for r in results if r.method == name] for name in methods}
-    forgetting = {name: over_seeds(by_method[name], lambda r: r.matrix().forgetting)[0] for name in methods}
-    both = {name: over_seeds(by_method[name], lambda r: float(np.mean(r.matrix().error_td[1])))[0] for name in methods}
+    forgetting = {name: over_seeds(by_method[name], forgetting_of)[0] for name in methods}
+    both = {name: over_seeds(by_method[name], error_on_both)[0] for name in methods}
     most, best = max(forgetting, key=forgetting.__getitem__), min(both, key=both.__getitem__)
+    less = {
+        name: paired(by_method.get("finetune", []), by_method[name], forgetting_of)
+        for name in methods
+        if {"finetune", name} <= by_method.keys() and name != "finetune"
+    }
+    worse = {
+        name: paired(by_method[name], by_method.get("bic", []), error_on_both)
+        for name in methods
+        if {"bic", name} <= by_method.keys() and name != "bic"
+    }
     return {
         "forgetting_umse": forgetting,
         "both_domains_umse": both,
@@ -99,4 +149,8 @@ def order_found(results: Sequence[AdaptResult]) -> dict:
         "best_over_both": best,
         "finetune_forgets_most": most == "finetune",
         "bic_is_best": best == "bic",
+        "finetune_forgets_more_by": {name: asdict(interval) for name, interval in less.items()},
+        "bic_is_better_by": {name: asdict(interval) for name, interval in worse.items()},
+        "finetune_surely": bool(less) and all(interval.above_zero for interval in less.values()),
+        "bic_surely": bool(worse) and all(interval.above_zero for interval in worse.values()),
     }

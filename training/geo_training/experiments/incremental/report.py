@@ -30,6 +30,10 @@ _UNITS = (
     "Errors are mean squared errors of the targets divided by their largest absolute value, times 100; "
     "µMSE is the mean of the three. ± is the deviation over seeds."
 )
+PAIRED_NOTE = (
+    "µMSE on the test crops, differences of results of the same seed: mean, and its 95 % confidence interval. One that "
+    "holds zero tells nothing."
+)
 _Y_AXIS = axis("µMSE x 100", rangemode="tozero")
 Single = dict[str, dict[int, DomainMetrics]]
 
@@ -61,6 +65,9 @@ def report_sections(results: Sequence[AdaptResult], single: Single, config: Adap
                 by_figure[figure].append(section)
             section = TableSection(f"Domains by time ({way})", _matrix_note(plain), matrix_table(plain))
             by_figure["matrix"].append(section)
+            if len({result.seed for result in plain}) > 1 and {"finetune", "bic"} <= {r.method for r in plain}:
+                section = TableSection(f"Differences by seed ({way})", PAIRED_NOTE, paired_table(plain))
+                by_figure["matrix"].append(section)
         sweep = [r for r in own if r.method == "icarl"]
         if len({r.share for r in sweep}) > 1:
             note = "µMSE of iCaRL on the validation crops. Without exemplars it is LwF."
@@ -115,6 +122,16 @@ def matrix_table(results: Sequence[AdaptResult]) -> Table:
     return header, lines
 
 
+def paired_table(results: Sequence[AdaptResult]) -> Table:
+    """What finetuning forgets more than each method, and each method's error on both domains above BiC's."""
+    order = order_found(results)
+    lines = []
+    for method in order["forgetting_umse"]:
+        cells = [order[name].get(method) for name in ("finetune_forgets_more_by", "bic_is_better_by")]
+        lines.append([_NAMES[method], *("" if cell is None else _interval(**cell) for cell in cells)])
+    return ["method", "finetuning forgets more by", "error on both domains above BiC's by"], lines
+
+
 def sweep_table(results: Sequence[AdaptResult]) -> Table:
     """The error on both domains by share of exemplars."""
     old, new = results[0].old, results[0].new
@@ -155,13 +172,19 @@ def _hundredths(mean: float, deviation: float = math.nan) -> str:
     return number(HUNDREDTHS * mean, 2, deviation=HUNDREDTHS * deviation)
 
 
+def _interval(mean: float, low: float, high: float) -> str:
+    return f"{number(HUNDREDTHS * mean, 2)} ({number(HUNDREDTHS * low, 2)} to {number(HUNDREDTHS * high, 2)})"
+
+
 def _matrix_note(results: Sequence[AdaptResult]) -> str:
     note = "µMSE on the test crops. Forgetting and transfer are differences of it; transfer above zero is better. "
     if {"finetune", "bic"} <= {r.method for r in results}:
         order, holds = order_found(results), {True: "as in the paper", False: "not as in the paper"}
         most, best = _NAMES[order["forgets_most"]], _NAMES[order["best_over_both"]]
         note += f"Forgets most: {most} ({holds[order['finetune_forgets_most']]}, where it is finetuning). "
-        note += f"Lowest over both domains: {best} ({holds[order['bic_is_best']]}, where it is BiC)."
+        note += f"Lowest over both domains: {best} ({holds[order['bic_is_best']]}, where it is BiC). "
+    constant = over_seeds(results, lambda r: sum(r.matrix().constant_d) / len(r.matrix().constant_d))[0]
+    note += f"Always answering each domain's mean: {_hundredths(constant)}."
     return note
 
 

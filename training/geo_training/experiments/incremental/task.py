@@ -19,9 +19,10 @@ WATCHED = "validation_umse"
 _PREDICTED_AT_ONCE = 64
 
 
-def to_image(images_bhw3: np.ndarray, device: torch.device) -> torch.Tensor:
-    """uint8 (B, 3, H, W), channels last in memory."""
-    return torch.from_numpy(images_bhw3).to(device).permute(0, 3, 1, 2)
+def to_input(inputs: np.ndarray, device: torch.device) -> torch.Tensor:
+    """As the network takes them: images as uint8 (B, 3, H, W), channels last in memory; else as they are."""
+    tensor = torch.from_numpy(inputs).to(device)
+    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
 
 
 def uses_half(device: torch.device) -> bool:
@@ -37,7 +38,7 @@ def predict(network: PaperNetwork, crops: CropSet, device: torch.device) -> Pred
     outputs, features = [], []
     for positions in crops.batches(_PREDICTED_AT_ONCE):
         with half_autocast(device, uses_half(device)):
-            prediction = network(to_image(crops.images(positions), device))
+            prediction = network(to_input(crops.inputs(positions), device))
         outputs.append(prediction.outputs_b3.float().cpu().numpy())
         features.append(prediction.features_bc.float().cpu().numpy())
     return Predictions(np.concatenate(outputs), np.concatenate(features))
@@ -91,15 +92,14 @@ class RegressionTask:
             old = None
             if self._old is not None:
                 old = Prediction(self._tensor(self._old.outputs_n3[rows]), self._tensor(self._old.features_nc[rows]))
-            image_b3hw = to_image(self.training.images(rows), self._device)
-            yield image_b3hw, Batch(self._tensor(self._targets_n3[rows]), old)
+            yield to_input(self.training.inputs(rows), self._device), Batch(self._tensor(self._targets_n3[rows]), old)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self._device)
 
     def losses(self, network, batch) -> dict[str, torch.Tensor]:
-        image_b3hw, rest = batch
-        prediction = network(image_b3hw)
+        inputs, rest = batch
+        prediction = network(inputs)
         return self.strategy.losses(Prediction(*(tensor.float() for tensor in prediction)), rest)
 
     def evaluate(self, network) -> dict[str, float]:
