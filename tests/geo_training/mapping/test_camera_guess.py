@@ -7,6 +7,7 @@ from bent import through
 from drawn_room import room
 from geo_training.calibration.data.crops import CropSpec
 from geo_training.datasets.importers.source import guessed_camera
+from geo_training.datasets.pictures import EXIF_SIGMA
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.mapping import camera_guess
@@ -66,7 +67,7 @@ def test_what_exif_said_weighs_more_than_what_nobody_said(images, tmp_path):
         (dataset := dataset_of(tmp_path / "exif", images, guessed_camera(640, 480, 500.0))), dataset.frames
     ).values()
     assert by_exif.camera.focal_px == pytest.approx(500, rel=0.08)
-    assert by_exif.sigma < camera_guess.SIGMA_OF_EXIF
+    assert by_exif.sigma < EXIF_SIGMA
 
 
 def test_a_camera_that_is_known_is_not_asked_for(images, tmp_path, monkeypatch):

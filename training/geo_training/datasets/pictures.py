@@ -35,6 +35,7 @@ OTHER_SUFFIXES = {
 MAX_PIXELS = 1 << 28
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 NO_FILE = "that are no files"
+EXIF_SIGMA = 0.1  # of the focal length by EXIF, as a share of it
 _EXIF_ORIENTATION = 0x0112
 _EXIF_IFD, _EXIF_FOCAL_35MM = 0x8769, 0xA405
 _DIAGONAL_35MM = float(np.hypot(36.0, 24.0))

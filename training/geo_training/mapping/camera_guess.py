@@ -13,11 +13,11 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_training.console import say
 from geo_training.datasets.importers.source import guessed_camera
+from geo_training.datasets.pictures import EXIF_SIGMA
 from geo_training.datasets.scene import Frame, SceneDataset, camera_is_known
 
 IMAGES = 24  # of each camera, spread over its frames
 SIGMA_OF_NOTHING = 0.5  # of a focal length that nobody said, as a share of it
-SIGMA_OF_EXIF = 0.1
 MAX_SIGMA = 0.3  # what is less certain is no better than the usual guess
 
 
@@ -59,7 +59,7 @@ def _guess(
 ) -> CameraGuess | None:
     width_px, height_px = assumed.width_px, assumed.height_px
     by_exif = abs(assumed.focal_px - guessed_camera(width_px, height_px).focal_px) > 0.5
-    prior = KnownCamera.of_focal(assumed.focal_px, width_px, height_px, SIGMA_OF_EXIF if by_exif else SIGMA_OF_NOTHING)
+    prior = KnownCamera.of_focal(assumed.focal_px, width_px, height_px, EXIF_SIGMA if by_exif else SIGMA_OF_NOTHING)
     answers = calibrator.estimate_many(_readable(dataset, frames), known=prior)
     answer = next((answer for answer in answers if answer.covariance_33 is not None), None)
     if answer is None or answer.sigma_focal_px > MAX_SIGMA * answer.focal_px:

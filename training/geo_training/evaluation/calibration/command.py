@@ -72,6 +72,14 @@ def calibration(
     centred: Annotated[
         bool, typer.Option("--centred", help="Photographs: cut so that the principal point is in the centre.")
     ] = False,
+    exif: Annotated[
+        bool,
+        typer.Option(
+            "--exif",
+            help="Photographs: the focal length that each says in EXIF is known, to a tenth. In a folder of plain "
+            "photographs it is what the answers are compared with.",
+        ),
+    ] = False,
     answers: Annotated[
         str, typer.Option("--answers", help="What the solver hears of the network: both, fields or direct.")
     ] = "both",
@@ -105,22 +113,36 @@ def calibration(
     if answers not in _ANSWERS:
         raise typer.BadParameter(f"'{answers}' is none of {', '.join(_ANSWERS)}", param_hint="--answers")
     down_3 = None if gravity is None else _direction(gravity)
-    kind = _kind(folder)
+    kind = _kind(folder, exif)
     options = {
         "panoramas": {"--config": config, "--count": count, "--held-out": held_out or None, "--seed": seed},
         "crops": {"--split": split},
         "photographs": {"--gravity": gravity, "--centred": centred or None},
+        "pictures": {},
     }
     for owner, values in options.items():
         for name, value in values.items():
             if owner != kind and value is not None:
                 raise typer.BadParameter(f"{folder} holds {_WORDS[kind]}; this is for {_WORDS[owner]}", param_hint=name)
+    if exif and kind == "crops":
+        raise typer.BadParameter(f"{folder} holds {_WORDS[kind]}; this is for photographs", param_hint="--exif")
+    if kind == "pictures" and (report or predictions or from_predictions or max_median_deg is not None):
+        raise typer.BadParameter(
+            "compared with their EXIF, photographs have no --report, --predictions or --max-median-deg; give a dataset"
+        )
     from geo_perception.calibration.estimator import Calibrator, reference_weights
 
     path = reference_weights() if model == REFERENCE else Path(model)
     store = prediction_store(ctx, [path], predictions, from_predictions, answers=answers)
     calibrator = Calibrator.load(path, "cpu" if from_predictions else device)
     calibrator.fields, calibrator.direct = answers != "direct", answers != "fields"
+    if kind == "pictures":
+        from geo_training.evaluation.calibration.exif import compare_with_exif
+
+        comparison = compare_with_exif(calibrator, folder)
+        typer.echo(comparison.headline)
+        write_json(json_path, {"figures": comparison.figures, "frames": comparison.rows})
+        return
     if kind == "panoramas":
         queries, metadata, settings = _panoramas(
             folder, calibrator.header, config, count or DEFAULT_COUNT, seed, held_out
@@ -129,6 +151,10 @@ def calibration(
         queries, metadata, settings = _crops(folder, calibrator.header, split)
     else:
         queries, metadata, settings = _photographs(folder, down_3, centred)
+        if exif:
+            from geo_training.evaluation.calibration.exif import with_exif
+
+            queries, metadata["EXIF"] = with_exif(queries, metadata["data"])
     weights = "the reference weights" if model == REFERENCE else model
     metadata = {"weights": f"{weights} ({calibrator.size_bytes / 1e6:.2f} MB)", "answers": answers, **metadata}
     title = f"Calibration from one image: {folder.resolve().name}"
@@ -141,13 +167,17 @@ def calibration(
         _check_medians(evaluation.metrics, max_median_deg)
 
 
-_WORDS = {"panoramas": "panoramas", "crops": "crops on disk", "photographs": "a dataset of photographs"}
+_WORDS = {"panoramas": "panoramas", "crops": "crops on disk", "photographs": "a dataset of photographs",
+          "pictures": "photographs"}  # fmt: skip
 
 
-def _kind(folder: Path) -> str:
+def _kind(folder: Path, exif: bool) -> str:
+    """What a folder holds. Photographs that are in no dataset cannot be told from panoramas, but by what is asked."""
     if (folder / "crops.json").is_file():
         return "crops"
-    return "photographs" if (folder / "dataset.json").is_file() else "panoramas"
+    if (folder / "dataset.json").is_file():
+        return "photographs"
+    return "pictures" if exif else "panoramas"
 
 
 def _panoramas(folder: Path, header: dict, config_path: Path | None, count: int, seed: int | None, held_out: bool):

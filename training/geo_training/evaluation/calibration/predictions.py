@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,17 +12,27 @@ from geo_training.console import track
 from geo_training.evaluation.calibration.set import CalibrationQuery
 from geo_training.evaluation.predictions import Predictions, PredictionsFormat, predict, warm_up
 
+if TYPE_CHECKING:
+    from geo_perception.calibration.known import KnownCamera  # torch: seconds
+
 
 class Estimator(Protocol):
     """What is measured: anything that tells a camera from one image."""
 
-    def estimate(self, image_hw3: np.ndarray) -> Calibration: ...
+    def estimate(self, image_hw3: np.ndarray, known: KnownCamera | None = None) -> Calibration: ...
 
 
 def predict_queries(estimator: Estimator, queries: Sequence[CalibrationQuery]) -> Predictions[Calibration]:
     """What the calibrator says of every query, in order."""
     warm_up(estimator)
-    return Predictions([predict(q.name, estimator.estimate, q.load()) for q in track(queries, "calibrating")])
+    answers = []
+    for query in track(queries, "calibrating"):
+        answers.append(predict(query.name, estimator.estimate, query.load(), **_told(query)))
+    return Predictions(answers)
+
+
+def _told(query: CalibrationQuery) -> dict[str, KnownCamera]:
+    return {} if query.known is None else {"known": query.known}
 
 
 def _restored(fields: dict[str, Any]) -> Calibration:

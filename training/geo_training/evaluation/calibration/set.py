@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,20 +19,28 @@ from geo_training.calibration.data.photographs import CalibrationExample
 from geo_training.evaluation.predictions import Seen
 from geo_training.metrics.calibration import TrueCamera
 
+if TYPE_CHECKING:
+    from geo_perception.calibration.known import KnownCamera  # torch: seconds
+
 
 @dataclass(frozen=True)
 class CalibrationQuery:
-    """One image whose camera is known. `load` gives its RGB pixels (H, W, 3); it is not part of the latency."""
+    """One image whose camera is known. `load` gives its RGB pixels (H, W, 3); it is not part of the latency. `known` is
+    what the calibrator is told beforehand."""
 
     name: str
     domain: str
     truth: TrueCamera
     load: Callable[[], np.ndarray] = field(repr=False, compare=False)
     image_path: Path | None = field(default=None, compare=False)
+    known: KnownCamera | None = field(default=None, compare=False)
 
     @property
     def seen(self) -> Seen:
-        return Seen(self.name, self.image_path, asdict(self.truth))  # a crop shows what its true camera sees
+        more = asdict(self.truth)  # a crop shows what its true camera sees
+        if self.known is not None and self.known.camera is not None:
+            more |= {"known_focal_px": self.known.camera.focal_px, "known_focal_sigma": self.known.focal_sigma}
+        return Seen(self.name, self.image_path, more)
 
 
 def panorama_crops(
