@@ -22,6 +22,7 @@ from geo_training.calibration.data.photographs import centred, folder_examples
 from geo_training.evaluation.calibration.evaluate import evaluate_calibrator
 from geo_training.evaluation.calibration.set import largest_offset_deg, panorama_crops, photographs
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
+from geo_training.experiments.benches.plain_lines import PlainLines
 from geo_training.metrics.calibration import PARAMETERS, CalibrationOutcome, coverage_metrics, summarize
 
 CROPS_PER_PANORAMA = 150
@@ -34,7 +35,8 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     """150 crops of each held-out panorama, drawn by the seed from what a robot's camera may be, and every office frame.
 
     `network_` are metrics of the network alone, without lines, and `lines_` of the lines alone, from a guess that fits
-    most cameras. `natural_` are those of the panoramas without buildings. `interval_` is the share of errors inside the
+    most cameras. `plain_` are of the network's answers refined by lines as simply as it can be done (`plain_lines.py`).
+    `natural_` are those of the panoramas without buildings. `interval_` is the share of errors inside the
     stated 90 % interval, of the crops for which lines spoke (`interval_lines_`) and of the others
     (`interval_no_lines_`), too. The principal point of the office camera is off the centre by `office_offset_deg`;
     `office_centred_` are metrics of the same frames cut so that it is not, `office_known_` of the frames as they are
@@ -63,6 +65,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     calibrator.options = replace(plain, lines=False)
     network = evaluate_calibrator(calibrator, crops)
     network_office = evaluate_calibrator(calibrator, photographs(frames, OFFICE)).metrics
+    simple = evaluate_calibrator(PlainLines(calibrator), crops).metrics
     calibrator.options = replace(plain, network=False)
     lines = evaluate_calibrator(calibrator, crops).metrics
     # The page is about the crops; the office stands beside them in its table.
@@ -76,6 +79,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     metrics = named_metrics(unseen.metrics, unseen.by_domain, office.metrics)
     metrics |= {f"network_{key}": network.metrics[key] for key in (*_ANGLE_KEYS, "coverage_90", "frame_ms_p50")}
     metrics |= {f"lines_{key}": lines[key] for key in _ANGLE_KEYS}
+    metrics |= {f"plain_{key}": simple[key] for key in _ANGLE_KEYS}
     for name, evaluated in (("natural", unseen), ("network_natural", network)):
         own = summarize([outcome for outcome in evaluated.outcomes if outcome.name.split("/")[0] in NATURAL])
         metrics |= {f"{name}_{key}": own[key] for key in _ANGLE_KEYS}
@@ -166,7 +170,7 @@ BENCHMARK = Benchmark(
         *_MEDIAN_KEYS,
         *(f"network_{key}" for key in _ANGLE_KEYS),
         *(f"network_office_{key.replace('fov', 'vfov')}" for key in _MEDIAN_KEYS),
-        *(f"{name}_{key}" for name in ("lines", "natural", "network_natural") for key in _ANGLE_KEYS),
+        *(f"{name}_{key}" for name in ("lines", "plain", "natural", "network_natural") for key in _ANGLE_KEYS),
         *(f"interval_{group}{name}" for group in ("", "lines_", "no_lines_") for name in PARAMETERS),
         "office_known_roll_median_deg",
         "office_known_pitch_median_deg",
