@@ -16,6 +16,7 @@ from geo_perception.localization.look import SecondLook
 
 # Beyond the many, more agreeing points say no more: a piece of furniture has them wherever it stands.
 _FEW_POINTS, _MANY_POINTS, _FEW_STRAYS = 10, 80, 10
+_DOUBT = 60  # points of which half agree, beside those that are there: few points say little
 _NEIGHBOURS = 15  # expected points around one that say whether its surroundings agree
 _FEW, _MOST = 0.25, 0.8  # surroundings that agree less than a quarter as much as the best fifth contradict
 
@@ -24,9 +25,10 @@ _FEW, _MOST = 0.25, 0.8  # surroundings that agree less than a quarter as much a
 class Evidence:
     """What speaks for a pose and against it.
 
-    `share`: of the points that should be seen, those that are. `patchiness`: how much more the shares of the points'
-    surroundings differ than they would if points agreed independently (0), up to all or none of each (1).
-    `contradicted`: the share of points whose surroundings hardly agree. `noise_scale`: how much larger the residuals
+    `share`: of the points that should be seen, those that are; a half where the map says of none whether it should.
+    `patchiness`: how much more the shares of the points' surroundings differ than they would if points agreed
+    independently (0), up to all or none of each (1). `contradicted`: the share of points whose surroundings hardly
+    agree. Both are zero where the map says of no point. `noise_scale`: how much larger the residuals
     are than they should be. `landmarks`: of those detected, by their scores, the share that the pose explains.
     `agreeing`: how many points are where the pose has them. `strays`: how many keypoints stand out as those of points
     that are elsewhere by the pose; None where nobody asked, or the map describes no keypoints.
@@ -47,9 +49,15 @@ EVIDENCE = tuple(field.name for field in fields(Evidence))
 
 def evidence_of(look: SecondLook, score_n: np.ndarray, agrees_n: np.ndarray) -> Evidence:
     """The evidence of a look; `score_n` of the landmarks that were seen, and which of them its pose explains."""
-    patchiness, contradicted = _surroundings(look.expected_s2, look.agrees_s)
+    # From where the map saw next to nothing, next to nothing needs to be seen: what is missing there tells nothing.
+    told_s = look.sure_s | look.agrees_s
+    agrees_t = look.agrees_s[told_s]
+    patchiness, contradicted = _surroundings(look.expected_s2[told_s], agrees_t)
+    share = float((agrees_t.sum() + _DOUBT / 2) / (len(agrees_t) + _DOUBT))
+    believed = len(agrees_t) / (len(agrees_t) + _DOUBT)
     landmarks = float(score_n[agrees_n].sum() / max(score_n.sum(), 1e-9))
-    return Evidence(look.share, patchiness, contradicted, look.solution.noise_scale, landmarks, look.agreeing)
+    noise_scale, agreeing = look.solution.noise_scale, look.agreeing
+    return Evidence(share, believed * patchiness, believed * contradicted, noise_scale, landmarks, agreeing)
 
 
 @dataclass(frozen=True)
@@ -63,14 +71,14 @@ class ConfidenceModel:
     right poses and wrong ones.
     """
 
-    offset: float = 3.25
-    share: float = 0.16  # of the logarithm of its odds
-    patchiness: float = -2.25
-    contradicted: float = -5.77
+    offset: float = 2.53
+    share: float = 1.08  # of the logarithm of its odds
+    patchiness: float = -3.11
+    contradicted: float = -5.10
     noise_scale: float = 0.00  # of its logarithm
-    landmarks: float = 3.92  # of its root
-    agreeing: float = 3.47  # of its logarithm
-    strays: float = -2.46  # of its logarithm
+    landmarks: float = 3.61  # of its root
+    agreeing: float = 3.58  # of its logarithm
+    strays: float = -2.77  # of its logarithm
 
     def probability(self, evidence: Evidence) -> float:
         """That a pose with this evidence is right, where four of five are: a robot is mostly where its map is."""

@@ -75,16 +75,14 @@ class PointSearch:
             if solution is None or solution.inlier_n.sum() < options.min_agreeing:
                 return None
             radius_px = max(options.radius_px / 2, 2.0 * self._stride)
-        expected_s2, agrees_s = self.agreement(
-            solution.T_map_camera, camera, expected[0], found.index_m[solution.inlier_n]
-        )
-        return SecondLook(solution, found, sigma_px_m, expected_s2, agrees_s, expected[0])
+        agreement = self.agreement(solution.T_map_camera, camera, expected[0], found.index_m[solution.inlier_n])
+        return SecondLook(solution, found, sigma_px_m, *agreement, expected[0])
 
     def agreement(
         self, T_map_camera: np.ndarray, camera: Camera, expected_e: np.ndarray, agreeing_n: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Of the points expected and of those that agree: pixels (S, 2) of the S that are in view from a pose, and
-        which of them agree (S,)."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the points expected and of those that agree: pixels (S, 2) of the S that are in view from a pose, which of
+        them agree (S,), and which the map saw from nearly there (S,)."""
         point_a = self.points.point_a
         beside_n = agreeing_n[~np.isin(point_a[agreeing_n], point_a[expected_e])]
         searched = np.concatenate([expected_e, beside_n])
@@ -92,7 +90,9 @@ class PointSearch:
         expected_s2 = camera.project(offset_s3 @ T_map_camera[:3, :3])
         # What was expected from a pose before need not be in view from this one.
         inside_s = camera.contains(expected_s2)
-        return expected_s2[inside_s], np.isin(point_a[searched], point_a[agreeing_n])[inside_s]
+        agrees_s = np.isin(point_a[searched], point_a[agreeing_n])
+        sure_s = np.isin(point_a[searched], point_a[self.visible(T_map_camera, camera, slack=_SURE_SLACK)[0]])
+        return expected_s2[inside_s], agrees_s[inside_s], sure_s[inside_s]
 
     def expected(self, T_map_camera: np.ndarray, image: ImageLevels) -> np.ndarray:
         """Up to `max_points` of the points that should be seen from a pose."""
@@ -246,6 +246,8 @@ class PointSearch:
         return F.normalize(fine_nd, dim=1), (int(size[0]), int(size[1]))
 
 
+# As `cone_slack_rad` and `range_slack`, of points that should be seen, and not only may be.
+_SURE_SLACK = 0.3, 1.5
 _PART = 0.2  # of the points
 _MIN_SHARE = 0.2  # of the points; for fewer a level's features are not worth their time
 _SHARPNESS = 20.0  # of the expectation around the best cell

@@ -153,8 +153,8 @@ class SecondLooker:
             # How exact the maps' matches are is told by their own pose.
             solution = replace(solution, noise_scale=look.solution.noise_scale)
         expected_e = self._expected(look, solution, image)
-        expected_s2, agrees_s = self.search.agreement(solution.T_map_camera, camera, expected_e, agreeing)
-        return SecondLook(solution, matches, sigma_px_m, expected_s2, agrees_s, expected_e, keypoints)
+        agreement = self.search.agreement(solution.T_map_camera, camera, expected_e, agreeing)
+        return SecondLook(solution, matches, sigma_px_m, *agreement, expected_e, keypoints)
 
     def _expected(self, look: SecondLook | None, solution: PoseSolution, image: ImageLevels) -> np.ndarray:
         """The points that should be seen from a pose: those of the look, where it is nearly the same pose."""

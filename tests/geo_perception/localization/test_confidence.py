@@ -12,11 +12,12 @@ from geo_perception.localization.confidence import ConfidenceModel, Evidence, ev
 RIGHT = Evidence(0.5, 0.15, 0.05, 1.0, 0.25, 250)
 
 
-def look(agrees_s: np.ndarray, pixels_s2: np.ndarray, noise_scale: float = 1.0) -> SimpleNamespace:
-    solution = SimpleNamespace(noise_scale=noise_scale)
+def look(agrees_s: np.ndarray, pixels_s2: np.ndarray, sure_s: np.ndarray | None = None) -> SimpleNamespace:
+    solution = SimpleNamespace(noise_scale=1.0)
+    sure_s = np.ones_like(agrees_s) if sure_s is None else sure_s
     agreeing = int(agrees_s.sum())
     return SimpleNamespace(
-        expected_s2=pixels_s2, agrees_s=agrees_s, share=agrees_s.mean(), agreeing=agreeing, solution=solution
+        expected_s2=pixels_s2, agrees_s=agrees_s, sure_s=sure_s, agreeing=agreeing, solution=solution
     )
 
 
@@ -32,12 +33,39 @@ def test_points_that_agree_independently_are_not_patchy():
     assert evidence.contradicted < 0.02  # fewer than a quarter as many as usual, of 15: chance
 
 
+def test_where_the_map_tells_of_few_points_little_is_missing():
+    """Of 1200 points that might be seen forty are, all of one corner."""
+    pixels_s2 = grid(30, 40)
+    agrees_s = (pixels_s2[:, 0] < 80) & (pixels_s2[:, 1] < 50)
+    ones = np.ones(1), np.ones(1, bool)
+    sure = evidence_of(look(agrees_s, pixels_s2), *ones)
+    assert sure.share == pytest.approx((40 + 30) / (1200 + 60))
+    assert sure.patchiness > 0.5
+    # The same where the map saw none of the others from nearly there: only what is seen tells, and forty is little.
+    unsure = evidence_of(look(agrees_s, pixels_s2, np.zeros(1200, bool)), *ones)
+    assert unsure.share == pytest.approx((40 + 30) / (40 + 60))
+    assert (unsure.patchiness, unsure.contradicted) == (0.0, 0.0)
+    assert unsure.agreeing == sure.agreeing == 40
+    model = ConfidenceModel()
+    assert model.probability(unsure) > 2 * model.probability(sure)
+    none = evidence_of(look(agrees_s[:0], pixels_s2[:0]), *ones)
+    assert (none.share, none.patchiness, none.contradicted) == (0.5, 0.0, 0.0)
+
+
+def test_few_points_contradict_little():
+    pixels_s2 = grid(6, 10)
+    few = evidence_of(look(pixels_s2[:, 0] < 50, pixels_s2), np.ones(1), np.ones(1, bool))
+    many = evidence_of(look(grid(60, 100)[:, 0] < 500, grid(60, 100)), np.ones(1), np.ones(1, bool))
+    assert few.share == many.share == 0.5
+    assert 0 < few.patchiness < 0.5 * many.patchiness
+
+
 def test_points_of_one_piece_of_furniture_alone_are_patches():
     pixels_s2 = grid(30, 40)
     evidence = evidence_of(look(pixels_s2[:, 0] < 200, pixels_s2), np.ones(1), np.ones(1, bool))
     # Twenty of forty columns agree: all around them does, but for points within two or three columns of the border.
     assert evidence.patchiness > 0.8
-    assert evidence.contradicted == pytest.approx(0.475, abs=0.03)
+    assert evidence.contradicted == pytest.approx(0.475 * 1200 / 1260, abs=0.03)
 
 
 @pytest.mark.parametrize("agrees_s", [np.ones(50, bool), np.zeros(50, bool), np.array([True, False])])

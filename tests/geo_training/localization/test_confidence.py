@@ -37,7 +37,7 @@ def test_poses_are_right_by_the_true_one_and_speak_for_themselves(tiny_scene, qu
         result = localizer.estimate(image, camera)
         told = [localizer.options.confidence.probability(one.evidence) for one in witnesses]
         assert told[0] == pytest.approx(result.confidence)
-        assert witnesses[0].evidence.share == pytest.approx(result.agreeing_points / result.searched_points)
+        assert witnesses[0].evidence.agreeing == result.agreeing_points
 
 
 def test_where_the_true_pose_is_another_or_none_all_are_wrong(tiny_scene, queries):
