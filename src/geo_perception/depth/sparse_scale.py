@@ -63,16 +63,9 @@ def scale_from_points(
 
     Raises InputError when the arrays do not fit each other.
     """
-    pixels_n2, depth_m_n = np.asarray(pixels_n2, np.float64), np.asarray(depth_m_n, np.float64).reshape(-1)
-    if pixels_n2.size != 2 * len(depth_m_n) or np.size(sigma_n) not in (1, len(depth_m_n)):
-        raise InputError(
-            f"{pixels_n2.size // 2} pixels, {len(depth_m_n)} depths and {np.size(sigma_n)} deviations; "
-            "give one of each for every point"
-        )
+    pixels_n2, depth_m_n, sigma_n = checked_points(pixels_n2, depth_m_n, sigma_n)
     if not depth.estimated or depth.depth_hw is None or len(depth_m_n) == 0:
         return None
-    pixels_n2 = pixels_n2.reshape(-1, 2)
-    sigma_n = np.broadcast_to(np.asarray(sigma_n, np.float64).reshape(-1), depth_m_n.shape)
     relative_n, map_sigma_n = sample_map(depth, pixels_n2)
     with np.errstate(invalid="ignore", divide="ignore"):
         log_n = np.log(np.where(depth_m_n > 0, depth_m_n, np.nan) / relative_n)
@@ -83,7 +76,7 @@ def scale_from_points(
     if len(chosen) < max(min_points, 1):
         return None
     log_n, sigma_n = log_n[chosen], np.sqrt(variance_n[chosen])
-    centre, reach_n = _consensus(log_n, sigma_n)
+    centre, reach_n = consensus(log_n, sigma_n)
     agrees_n = np.abs(log_n - centre) <= reach_n
     support = int(agrees_n.sum())
     if support < min_points or support <= MIN_AGREEING * len(chosen) or _has_alternative(log_n, sigma_n, agrees_n):
@@ -92,6 +85,20 @@ def scale_from_points(
     deviation = float(np.mean((np.minimum(np.abs(log_n - centre), reach_n) / sigma_n) ** 2))
     sigma = _standard_error(deviation, sigma_n[agrees_n], pixels_n2[chosen][agrees_n], length_px)
     return ScaleMeasurement(float(centre), sigma, source, support)
+
+
+def checked_points(
+    pixels_n2: np.ndarray, depth_m_n: np.ndarray, sigma_n: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels (N, 2), depths (N,) and deviations (N,) as numbers. Raises InputError when they do not fit each other."""
+    pixels_n2, depth_m_n = np.asarray(pixels_n2, np.float64), np.asarray(depth_m_n, np.float64).reshape(-1)
+    if pixels_n2.size != 2 * len(depth_m_n) or np.size(sigma_n) not in (1, len(depth_m_n)):
+        raise InputError(
+            f"{pixels_n2.size // 2} pixels, {len(depth_m_n)} depths and {np.size(sigma_n)} deviations; "
+            "give one of each for every point"
+        )
+    sigma_n = np.broadcast_to(np.asarray(sigma_n, np.float64).reshape(-1), depth_m_n.shape)
+    return pixels_n2.reshape(-1, 2), depth_m_n, sigma_n
 
 
 def sample_map(depth: RelativeDepth, pixels_n2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +132,7 @@ def sample_map(depth: RelativeDepth, pixels_n2: np.ndarray) -> tuple[np.ndarray,
     return depth_n, sigma_n
 
 
-def _consensus(log_n: np.ndarray, sigma_n: np.ndarray) -> tuple[float, np.ndarray]:
+def consensus(log_n: np.ndarray, sigma_n: np.ndarray) -> tuple[float, np.ndarray]:
     """The likeliest log ratio, and how far (N,) each point may be from it to agree."""
     order = np.argsort(log_n)
     centres_c = log_n[order[np.linspace(0, len(order) - 1, min(len(order), _CENTRES)).round().astype(int)]]
@@ -172,7 +179,7 @@ def _has_alternative(log_n: np.ndarray, sigma_n: np.ndarray, agrees_n: np.ndarra
     others = np.flatnonzero(~agrees_n)
     if len(others) < ALTERNATIVE_SHARE * agrees_n.sum():
         return False
-    centre, reach_n = _consensus(log_n[others], sigma_n[others])
+    centre, reach_n = consensus(log_n[others], sigma_n[others])
     return bool((np.abs(log_n[others] - centre) <= reach_n).sum() >= ALTERNATIVE_SHARE * agrees_n.sum())
 
 

@@ -85,6 +85,29 @@ def test_a_dataset_is_measured_and_reported(weights, walk, tmp_path):
     assert "Motion of the camera" in " ".join(shown.words)
 
 
+def test_maps_are_completed_by_true_depths_where_asked(weights, walk, tmp_path):
+    out, page, kept = tmp_path / "out.json", tmp_path / "page.html", tmp_path / "kept.npz"
+    common = "depth", weights, walk, "--points", 60, "--json", out
+    result = run(*common, "--device", "cpu", "--report", page, "--predictions", kept)
+    assert result.exit_code == 0, result.output
+    assert "completed by 60 points: abs_rel 0." in answer(result)
+    content = json.loads(out.read_text())
+    figures = content["figures"]
+    # A box of 1.5 m before a wall of 3 m, of which an untrained network sees nothing. Sixty points do, but for its edge.
+    assert figures["field_abs_rel"] < 0.6 * figures["abs_rel"]
+    assert figures["field_d1"] > figures["d1"]
+    assert 0.5 < figures["field_coverage_90"] <= 1
+    assert content["config"]["points"] == 60
+    assert "a field, by 60 true depths" in page.read_text()
+    again = run(*common, "--from-predictions", kept)
+    assert again.exit_code == 0, again.output
+    assert json.loads(out.read_text())["figures"]["field_abs_rel"] == pytest.approx(figures["field_abs_rel"])
+    many = run("depth", weights, walk, "--points", 7000, "--device", "cpu")
+    assert "no image has 7000 pixels of true depth" in answer(many)
+    assert run("depth", weights, walk, "--device", "cpu", "--json", out).exit_code == 0
+    assert not any("field" in key for key in json.loads(out.read_text())["figures"])
+
+
 def test_options_are_laid_over_the_preset(weights, walk, tmp_path):
     out = tmp_path / "out.json"
     result = run("depth", weights, walk, "--split", "train", "--preset", "kitti", "--cap", 2, "--device", "cpu",

@@ -58,6 +58,15 @@ def depth(
             help="The motion network learned with it (.pose.safetensors): measure its path, too.",
         ),
     ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(
+            "--points",
+            min=1,
+            show_default=False,
+            help="Also complete each map by so many true depths, as a robot has them of landmarks.",
+        ),
+    ] = None,
     max_abs_rel: Annotated[
         float | None,
         typer.Option(
@@ -74,7 +83,8 @@ def depth(
     json_path: JsonOption = None,
 ) -> None:
     """Estimate the depth of every image, each on its own, and compare: the seven figures of Eigen et al. with each
-    image's own scale, with one scale for all, and with none; edges; the stated confidence; the camera's motion.
+    image's own scale, with one scale for all, and with none; edges; the stated confidence; the camera's motion; with
+    --points also how good maps are once a few true depths are known.
 
     An image without an answer counts as a flat map. --odometry needs true poses in metres.
 
@@ -114,9 +124,12 @@ def depth(
         "cap_m": protocol.cap_m,
         "min_m": protocol.min_m,
         "split": split,
+        **({"points": points} if points else {}),
     }
     title = f"Depth from one image: {folder.resolve().name}"
-    evaluation = evaluate_depth(estimator, queries, DepthOptions(protocol), motion, title, metadata, settings, store)
+    evaluation = evaluate_depth(
+        estimator, queries, DepthOptions(protocol, points=points or 0), motion, title, metadata, settings, store
+    )
     typer.echo(headline(evaluation))
     write_json(json_path, evaluation.as_json())
     if report is not None:

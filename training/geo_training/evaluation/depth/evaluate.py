@@ -12,6 +12,7 @@ import numpy as np
 
 from geo_perception.depth.result import RelativeDepth
 from geo_training.console import track
+from geo_training.evaluation.depth.field import FIELD_KEYS, measure_field
 from geo_training.evaluation.depth.odometry import (
     MotionEstimator,
     OdometryPath,
@@ -46,10 +47,12 @@ _COUNTED = (("scaled", "scale"), ("edge", "edge"), ("confidence", "confidence"))
 
 @dataclass(frozen=True)
 class DepthOptions:
-    """`protocol` says which pixels count; `edges` whether edges are looked at."""
+    """`protocol` says which pixels count; `edges` whether edges are looked at; `points` by how many true depths maps
+    are completed (0: they are not)."""
 
     protocol: DepthProtocol
     edges: bool = True
+    points: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ def score(
     metrics |= one_scale | summarize(rows, ("coverage",))
     extra = [f"object_{key}" for key in EDGE_KEYS if any(f"object_{key}" in row for row in rows)]
     metrics |= summarize(rows, (*EDGE_KEYS, *extra) if options.edges else ()) | summarize(rows, CONFIDENCE_KEYS)
+    metrics |= summarize(rows, FIELD_KEYS) if options.points else {}
     for name, key in _COUNTED:
         metrics[f"{name}_frames"] = sum(bool(np.isfinite(row.get(key, np.nan))) for row in rows)
     metrics |= {f"frame_ms_p{p}": percentile([row["latency_ms"] for row in rows], p) for p in (50, 99)}
@@ -191,6 +195,8 @@ def headline(evaluation: DepthEvaluation) -> str:
         if metrics["failed"]:
             parts.append(f"{metrics['failed']} without an answer")
         parts += _error_labels(metrics)
+        if evaluation.options.points:
+            parts.append(_field_label(metrics, evaluation.options.points))
         if metrics["edge_frames"]:
             few = f" over {metrics['edge_frames']}" if metrics["edge_frames"] < metrics["frames"] else ""
             parts.append(f"edges {metrics['edge']:.3f}{few}")
@@ -213,6 +219,15 @@ def _error_labels(metrics: dict[str, float]) -> list[str]:
         return [*parts, "no image has a scale"]
     few = f" over {metrics['scaled_frames']}" if metrics["scaled_frames"] < metrics["frames"] else ""
     return [*parts, f"scales spread by {metrics['scale_spread']:.0%}{few}"]
+
+
+def _field_label(metrics: dict[str, float], points: int) -> str:
+    if not np.isfinite(metrics["field_abs_rel"]):
+        return f"no image has {points} pixels of true depth"
+    return (
+        f"completed by {points} points: abs_rel {metrics['field_abs_rel']:.3f}, d1 {metrics['field_d1']:.3f}, "
+        f"{metrics['field_coverage_90']:.1%} inside the stated 90 % interval"
+    )
 
 
 def path_label(metrics: dict[str, float]) -> str:
@@ -291,6 +306,8 @@ def _measure(
         if query.load_instances is not None:
             found = edge_metrics(true_hw, predicted_hw, query.load_instances())
             row |= {f"object_{key}": value for key, value in found.items()}
+    if options.points and result.estimated:
+        row |= measure_field(query, result, true_hw, protocol, options.points)
     if result.estimated:
         sums.distance_b3 += distance_sums(true_hw, predicted_hw, protocol, median["scale"], sums.edges_m)
     if result.estimated and result.sigma_hw is not None:

@@ -148,6 +148,9 @@ def _scalings_table(evaluation: DepthEvaluation) -> Markup:
         [label, *(number(metrics[f"{name}{SCALINGS[key]}"], 3) for name in METRICS)]
         for key, label in _SCALING_LABELS.items()
     ]
+    if evaluation.options.points:
+        label = f"a field, by {evaluation.options.points} true depths"
+        rows.append([label, *(number(metrics[f"field_{name}"], 3) for name in METRICS)])
     note = (
         "Means over images. abs_rel, sq_rel and both rms are better when small, δ (the share of pixels within a "
         "factor) when large. Papers report the first row; a robot lives with the second, once it has found the scale. "
@@ -171,6 +174,7 @@ def _others_table(evaluation: DepthEvaluation) -> Markup:
         ("uncertainty: area under the sparsification error (0 is best)", "ause", three),
         ("the same in random order", "ause_random", three),
         ("uncertainty: rank correlation with the error", "rank_correlation", three),
+        ("of the field: true depths inside the stated 90 % interval", "field_coverage_90", percent),
         ("mean stated confidence", "confidence", percent),
         ("pixels within 25 %", "confidence_actual", percent),
         ("ms an image, p50", "frame_ms_p50", two),
