@@ -93,7 +93,7 @@ def test_maps_are_completed_by_true_depths_where_asked(weights, walk, tmp_path):
     assert "completed by 60 points: abs_rel 0." in answer(result)
     content = json.loads(out.read_text())
     figures = content["figures"]
-    # A box of 1.5 m before a wall of 3 m, of which an untrained network sees nothing. Sixty points do, but for its edge.
+    # A box of 1.5 m before a wall of 3 m, of which an untrained network sees nothing; sixty points do but for its edge.
     assert figures["field_abs_rel"] < 0.6 * figures["abs_rel"]
     assert figures["field_d1"] > figures["d1"]
     assert 0.5 < figures["field_coverage_90"] <= 1
