@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone, timm_features
 from geo_training.config import Strict
 
@@ -26,8 +27,17 @@ class FrozenConfig(Strict):
     dropout: float = Field(0.2, ge=0, lt=1)
 
     def inputs(self, backbone: str) -> int:
-        """How many numbers are kept of an image."""
-        return timm_features(backbone).feature_info.channels()[self.level] * self.grid**2
+        """How many numbers are kept of an image, with timm's network of that name."""
+        return self.inputs_of(timm_features(backbone))
+
+    def inputs_of(self, network: nn.Module) -> int:
+        """The same, with this feature network. Raises InputError where it has no such level."""
+        channels = network.feature_info.channels()
+        if self.level >= len(channels):
+            raise InputError(
+                f"frozen.level is {self.level}, but the backbone has maps 0 to {len(channels) - 1}; lower it"
+            )
+        return channels[self.level] * self.grid**2
 
     def trunk(self, inputs: int) -> nn.Sequential:
         """What learns, from (B, inputs) to features (B, hidden)."""
@@ -50,7 +60,7 @@ class FrozenMaps:
                 network = timm_features(backbone)
         else:
             network = create_backbone(backbone, weights).network
-        self.inputs = network.feature_info.channels()[config.level] * config.grid**2
+        self.inputs = config.inputs_of(network)
         self._network = network.eval().requires_grad_(False).to(self._device)
         mean, std = image_statistics(backbone)
         self._mean_1311, self._std_1311 = mean.to(self._device), std.to(self._device)

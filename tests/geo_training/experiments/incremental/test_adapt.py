@@ -9,6 +9,7 @@ import pytest
 import torch
 from command_line import invoke
 from geo_training.calibration.data.crop_data import CropSet
+from geo_training.calibration.frozen import FrozenConfig
 from geo_training.calibration.paper import PaperNetwork
 from geo_training.console import command_group
 from geo_training.experiments.incremental import adapt
@@ -271,6 +272,13 @@ def test_with_a_frozen_backbone_a_small_network_learns_on_its_maps(panoramas, tm
     error_n3 = predict(network, CropSet.all_of(test), CPU).outputs_n3 - test.targets_n3
     assert results[0].matrix().error_td[1][1] == pytest.approx(float((error_n3**2).mean()), rel=1e-4)
     assert results[1].matrix().error_td[0] != results[0].matrix().error_td[0]  # LUCIR's own old network
+
+
+def test_a_level_that_the_backbone_has_not_is_told(panoramas, tmp_path):
+    frozen = FROZEN | {"level": 4}
+    Experiment(load_adapt_config("paper", panoramas=str(panoramas), frozen=frozen, **TINY), tmp_path)  # it has five
+    with pytest.raises(InputError, match=r"frozen\.level is 4, but the backbone has maps 0 to 3"):
+        FrozenConfig(**frozen).inputs("convnext_atto")
 
 
 def test_attitudes_are_learned_one_after_the_other_in_the_same_places(panoramas, tmp_path):
