@@ -79,7 +79,7 @@ BENCHMARK = Benchmark(
     summary="a network learns indoors, then outdoors, and level, then tilted, by six methods: what it forgets",
     data=("panoramas",),
     needs="panoramas/ (equirectangular images, index.csv with their domains)",
-    duration="about 20 minutes on 2 cores",
+    duration="half an hour on 2 cores",
     metrics=_metric_names(),
     run=run,
 )
