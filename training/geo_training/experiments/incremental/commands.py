@@ -12,7 +12,8 @@ from geo_training.engine.curves import check_charts
 from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOption
 
 ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="YAML file of the experiment, or `paper`, `adapt_small` or `adapt_attitudes`.")
+    str,
+    typer.Argument(metavar="CONFIG", help="YAML file of the experiment, or `paper`, `adapt_small`, `adapt_attitudes`."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for networks and results.")]
 PanoramasOption = Annotated[
