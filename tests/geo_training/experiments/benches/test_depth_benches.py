@@ -77,6 +77,44 @@ def data(tmp_path):
     return root
 
 
+def make_samples(root):
+    """Samples as TUM's and NYU's are."""
+    shutil.copytree(root / "kitti", root / "nyu")
+    tum = root / "tum"
+    for name in ("rgb", "depth"):
+        (tum / name).mkdir(parents=True)
+    cv2.imwrite(str(tum / "rgb" / "0.png"), textured(7))
+    slope = np.linspace(5000, 15000, SIZE_HW[0] * SIZE_HW[1]).reshape(SIZE_HW).astype(np.uint16)
+    cv2.imwrite(str(tum / "depth" / "0.png"), slope)
+    pose = np.eye(4).tolist()
+    (tum / "ground_truth.json").write_text(
+        json.dumps({"0": {"rgb": "rgb/0.png", "depth": "depth/0.png", "transformation": pose}})
+    )
+    (tum / "camera_intrinsics.yaml").write_text(
+        "intrinsics: [[60, 0, 36], [0, 60, 24], [0, 0, 1]]\ndepth_scale: 0.0002\n"
+    )
+
+
+def test_the_reference_bench_measures_five_sets_by_one_factor_and_by_a_field(data, tmp_path, monkeypatch):
+    make_walk(data / "house" / "walk_b", 3, "rgb", depth=True)
+    make_samples(data / "depth_samples")
+    network = DepthNetwork(DepthNetworkConfig(TINY_BACKBONE, (8, 8, 8, 8, 8)))
+    drawn = DepthEstimator(network, "cpu", 64 * 32)
+    monkeypatch.setattr(DepthEstimator, "load", classmethod(lambda cls, *_, **__: drawn))
+    benchmark = load_benchmark("depth-reference")
+    content, _ = run_benchmark(benchmark, data, tmp_path / "work", BenchOptions(device="cpu"))
+    figures = content["figures"]
+    assert set(figures) == set(benchmark.metrics)
+    assert "kitti_edge" not in figures
+    # A slope from 1 to 4 m of which an untrained network says nothing: sixty points do.
+    for name in ("house", "office", "tum"):
+        assert figures[f"{name}_field_abs_rel"] < 0.4 * figures[f"{name}_abs_rel"]
+        assert figures[f"{name}_abs_rel"] == pytest.approx(figures[f"{name}_flat_abs_rel"], rel=0.3)
+    # All of NYU's is 20 m away here, beyond what counts in a room; KITTI's is not.
+    assert math.isnan(figures["nyu_abs_rel"])
+    assert figures["kitti_field_abs_rel"] < 0.02
+
+
 @pytest.fixture
 def rooms(monkeypatch):
     """In place of rendered rooms: as many frames and masks as were asked for, a box before a slanted wall."""

@@ -15,4 +15,5 @@ NAMES = {
     "calibration-adapt": "geo_training.experiments.benches.calibration_adapt",
     "depth-losses": "geo_training.experiments.benches.depth_losses",
     "depth-drive": "geo_training.experiments.benches.depth_drive",
+    "depth-reference": "geo_training.experiments.benches.depth_reference",
 }
