@@ -28,10 +28,10 @@ class Evidence:
     `share`: of the points that should be seen, those that are; a half where the map says of none whether it should.
     `patchiness`: how much more the shares of the points' surroundings differ than they would if points agreed
     independently (0), up to all or none of each (1). `contradicted`: the share of points whose surroundings hardly
-    agree. Both are zero where the map says of no point. `noise_scale`: how much larger the residuals
-    are than they should be. `landmarks`: of those detected, by their scores, the share that the pose explains.
-    `agreeing`: how many points are where the pose has them. `strays`: how many keypoints stand out as those of points
-    that are elsewhere by the pose; None where nobody asked, or the map describes no keypoints.
+    agree. Both are zero where the map says of no point. `noise_scale`: how much larger the residuals are than they
+    should be. `landmarks`: of those detected, by their scores, the share that the pose explains. `agreeing`: how many
+    points are where the pose has them. `strays`: how many keypoints stand out as those of points that are elsewhere by
+    the pose; None where nobody asked, or the map describes no keypoints.
     """
 
     share: float

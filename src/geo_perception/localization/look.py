@@ -71,11 +71,11 @@ class PointMatches:
 @dataclass(frozen=True)
 class SecondLook:
     """The pose after the second look. Of the S points that were expected in view, at pixels `expected_s2` of the
-    network's camera, those were found where the pose has them for which `agrees_s`; the map saw those for which
-    `sure_s` from nearly there, and should show them. `matches` are those that the pose
-    is made of, `sigma_px_m` their pixel errors as stated, and `solution.inlier_n` says which of them agree with it.
-    `keypoints` counts those that agree by the descriptors of keypoints; None where the map has none. `expected_e` are
-    the points that were looked for, in view or not."""
+    network's camera, those were found where the pose has them for which `agrees_s`; those for which `sure_s` the map
+    saw from nearly there, so that they should be. `matches` are those that the pose is made of, `sigma_px_m` their
+    pixel errors as stated, and `solution.inlier_n` says which of them agree with it. `keypoints` counts those that
+    agree by the descriptors of keypoints; None where the map has none. `expected_e` are the points that were looked
+    for, in view or not."""
 
     solution: PoseSolution
     matches: PointMatches

@@ -33,10 +33,9 @@ _WORKERS = 4
 class CropSource:
     """`count` crops of some panoramas, the panoramas in turn.
 
-    `folder` is where a disk cache lies. With an `encoder` a network takes what that keeps of an image, which
-    stays in memory. Targets are
-    divided by `scale`, by default that of the distribution. Raises InputError when the distribution has several sizes,
-    or the disk is too full for the cache.
+    `folder` is where a disk cache lies. With an `encoder` a network takes what that keeps of an image, which stays in
+    memory. Targets are divided by `scale`, by default that of the distribution. Raises InputError when the distribution
+    has several sizes, or the disk is too full for the cache.
     """
 
     def __init__(
@@ -73,35 +72,31 @@ class CropSource:
         """What a network takes of the crops: RGB uint8 (len(rows), H, W, 3), or by the encoder (len(rows), inputs)."""
         return self._made(rows) if self._kept is None else np.asarray(self._kept[rows])
 
-    @property
-    def _row(self) -> tuple[tuple[int, ...], type]:
-        """Shape and type of one input."""
-        if self._encoder is not None:
-            return (self._encoder.inputs,), np.float16
-        return (*self.size_px[::-1], 3), np.uint8
-
     @cached_property
     def _kept(self) -> np.ndarray | None:
-        if self._cache == "none" and self._encoder is None:
+        if self._encoder is not None:
+            return self._fill(np.empty((self.count, self._encoder.inputs), np.float16))
+        if self._cache == "none":
             return None
-        row_shape, dtype = self._row
-        if self._encoder is not None or self._cache == "memory" or self._folder is None:  # encoded they are small
-            return self._fill(np.empty((self.count, *row_shape), dtype))
+        width_px, height_px = self.size_px
+        shape = (self.count, height_px, width_px, 3)
+        if self._cache == "memory" or self._folder is None:
+            return self._fill(np.empty(shape, np.uint8))
         path = self._folder / f"crops_{self._key()[:16]}.npy"
         if not path.is_file():
-            self._make_file(path, (self.count, *row_shape), dtype)
+            self._make_file(path, shape)
         return np.load(path, mmap_mode="r")
 
-    def _make_file(self, path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    def _make_file(self, path: Path, shape: tuple[int, ...]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        needed, free = int(np.prod(shape)) * np.dtype(dtype).itemsize, shutil.disk_usage(path.parent).free
+        needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
         if needed > free:
             raise InputError(
                 f"{path.parent} has {free / 1e9:.1f} GB free, the crops take {needed / 1e9:.1f} GB; choose another "
                 "place, or set cache: none"
             )
         with replaced_file(path) as work:
-            self._fill(np.lib.format.open_memmap(work, mode="w+", dtype=dtype, shape=shape)).flush()
+            self._fill(np.lib.format.open_memmap(work, mode="w+", dtype=np.uint8, shape=shape)).flush()
 
     def _fill(self, inputs: np.ndarray) -> np.ndarray:
         starts = range(0, self.count, _CHUNK)
