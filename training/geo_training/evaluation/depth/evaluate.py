@@ -157,7 +157,9 @@ def score(
     metrics |= one_scale | summarize(rows, ("coverage",))
     extra = [f"object_{key}" for key in EDGE_KEYS if any(f"object_{key}" in row for row in rows)]
     metrics |= summarize(rows, (*EDGE_KEYS, *extra) if options.edges else ()) | summarize(rows, CONFIDENCE_KEYS)
-    metrics |= summarize(rows, FIELD_KEYS) if options.points else {}
+    if options.points:
+        taken_ms = [row["field_ms"] for row in rows if "field_ms" in row]
+        metrics |= summarize(rows, FIELD_KEYS) | {"field_ms_p50": percentile(taken_ms, 50)}
     for name, key in _COUNTED:
         metrics[f"{name}_frames"] = sum(bool(np.isfinite(row.get(key, np.nan))) for row in rows)
     metrics |= {f"frame_ms_p{p}": percentile([row["latency_ms"] for row in rows], p) for p in (50, 99)}
