@@ -6,6 +6,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+from blank_calibrator import blank_calibrator
 from command_line import invoke
 from geo_training.calibration.data.crop_set import CropSetConfig
 from geo_training.calibration.data.crop_writer import write_crops
@@ -15,7 +16,6 @@ from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.experiments.bench import BenchOptions, load_benchmark, run_benchmark
 from geo_training.experiments.benches import calibration_panoramas as bench
 from html_page import Page
-from PIL import Image
 from tiny_panoramas import write_panoramas
 
 from geo_perception.calibration import estimator
@@ -27,17 +27,8 @@ HELD_OUT = ["empty_warehouse_01", "noon_grass"]
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A weights file of a network with random weights."""
-    import torch
-
-    from geo_perception.calibration.network import CalibrationNetwork, NetworkConfig
-
-    torch.manual_seed(0)
-    network = CalibrationNetwork(NetworkConfig("test_efficientnet", width=16, context_width=48, context_layers=0))
-    path = tmp_path_factory.mktemp("weights") / "blank.safetensors"
     metadata = {"held_out": HELD_OUT, "learned": ["vestibule"], "validation": []}
-    estimator.Calibrator(network, device="cpu").save(path, metadata)
-    return path
+    return blank_calibrator(tmp_path_factory.mktemp("weights") / "blank.safetensors", metadata)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +86,9 @@ def test_crops_on_disk_are_measured_by_split(weights, panoramas, tmp_path):
     assert tested.stdout.startswith("1 frames; ")
     every = run("calibration", weights, tmp_path / "crops", "--split", "all", "--device", "cpu")
     assert every.stdout.startswith("5 frames; ")
+    refused = run("calibration", weights, tmp_path / "crops", "--exif", "--device", "cpu")
+    assert refused.exit_code == 2
+    assert "this is for photographs" in " ".join(refused.output.replace("│", " ").split())
     assert "were trained on 1 of these 3 panoramas" in every.output
 
 
@@ -124,82 +118,6 @@ def test_photographs_need_to_know_where_down_is(weights, walk, tmp_path):
     cut = run("calibration", weights, walk, "--gravity", "0,1,0", "--centred", "--device", "cpu", "--json", out)
     assert cut.exit_code == 0
     assert "principal point" not in json.loads(out.read_text())["metadata"]
-
-
-def photograph(path, focal_35mm=None, size=(96, 64)):
-    exif = Image.Exif()
-    if focal_35mm:
-        exif.get_ifd(0x8769)[0xA405] = focal_35mm
-    pixels = np.random.default_rng(len(path.name)).integers(0, 255, (8, 12, 3), np.uint8)
-    Image.fromarray(cv2.resize(pixels, size)).save(path, exif=exif)
-
-
-@pytest.fixture
-def album(tmp_path):
-    """Photographs in a dataset, of a camera of 80 pixels. By EXIF a has 37.49 mm / 43.27 mm of the diagonal of 115.4:
-    100 pixels; b has 30 mm, 80 pixels; c does not say."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name, focal_35mm in (("a", 37.49), ("bb", 30), ("ccc", None)):
-        photograph(folder / f"{name}.jpg", focal_35mm)
-    with SceneWriter(tmp_path / "album", sources=["test"]) as writer:
-        camera_id = writer.add_camera(Camera(96, 64, 80.0, 80.0, 47.5, 31.5))
-        for i, path in enumerate(sorted(folder.iterdir())):
-            pose = make_pose(np.eye(3), [0, 0, i])
-            writer.add_frame("album", i * 10**8, camera_id, image_file=path, stem=path.stem, T_world_camera=pose)
-    return tmp_path / "album"
-
-
-def test_a_focal_length_in_exif_is_known_to_a_tenth(weights, album, tmp_path):
-    out, kept = tmp_path / "out.json", tmp_path / "kept.jsonl"
-    common = "calibration", weights, album, "--gravity", "0,1,0", "--device", "cpu", "--json", out
-    assert run(*common).exit_code == 0
-    alone = [row["estimated"]["focal_px"] for row in json.loads(out.read_text())["frames"]]
-    result = run(*common, "--exif", "--predictions", kept)
-    assert result.exit_code == 0, result.output
-    content = json.loads(out.read_text())
-    assert content["metadata"]["EXIF"] == "2 of 3 say their focal length, half of them within 12.5 %"
-    a, b, c = (row["estimated"]["focal_px"] for row in content["frames"])
-    assert (a, b) == pytest.approx((100, 80), rel=0.25)  # the network knows nothing, and is not sure of it
-    assert a > b
-    assert c == pytest.approx(alone[2])
-    kept_of = "calibration", weights, album, "--gravity", "0,1,0", "--from-predictions", kept
-    assert run(*kept_of, "--exif").exit_code == 0
-    refused = run(*kept_of)
-    assert refused.exit_code == 1  # these are answers with EXIF
-
-
-def test_plain_photographs_are_compared_with_their_exif(weights, tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name, focal_35mm in (("a", 35), ("bb", 30), ("ccc", None)):
-        photograph(folder / f"{name}.jpg", focal_35mm)
-    out = tmp_path / "out.json"
-    result = run("calibration", weights, folder, "--exif", "--device", "cpu", "--json", out)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("2 photographs say their focal length (1 do not)")
-    content = json.loads(out.read_text())
-    assert [row["name"] for row in content["frames"]] == ["a.jpg", "bb.jpg"]
-    assert content["frames"][0]["exif_focal_px"] == pytest.approx(35 / 43.2666 * np.hypot(96, 64), rel=1e-4)
-    for row in content["frames"]:
-        share = row["focal_px"] / row["exif_focal_px"]
-        assert row["focal_difference_pct"] == pytest.approx(100 * abs(share - 1))
-    differences = [row["focal_difference_pct"] for row in content["frames"]]
-    assert content["figures"]["focal_median_pct"] == pytest.approx(np.mean(differences))
-
-
-def test_photographs_that_say_nothing_are_told(weights, tmp_path, walk):
-    photograph(tmp_path / "a.jpg")
-    for folder, more in ((tmp_path, ()), (walk, ("--gravity", "0,1,0"))):
-        result = run("calibration", weights, folder, "--exif", "--device", "cpu", *more)
-        assert result.exit_code == 1
-        assert "no photograph" in result.output
-        assert "leave out --exif" in result.output
-    (tmp_path / "b.jpg").write_text("no picture")
-    result = run("calibration", weights, tmp_path, "--exif", "--device", "cpu")
-    assert result.exit_code == 1
-    assert "b.jpg" in result.output
-    assert len(result.output.strip().splitlines()) == 1
 
 
 def test_a_median_above_the_limit_is_exit_1(weights, panoramas):
