@@ -62,7 +62,7 @@ BENCHMARK = Benchmark(
     summary="the reference depth weights in a house, an office and three sets of samples, by one factor and by a field",
     data=(*WALKS.values(), *SAMPLES.values()),
     needs="house/walk_b and office/ (rgb/, depth/, K.txt, poses.txt), depth_samples/ (tum/, nyu/, kitti/)",
-    duration="5 minutes on 2 cores; nothing is trained",
+    duration="2 minutes on 2 cores; nothing is trained",
     metrics=(
         *(
             f"{name}_{key}"
