@@ -19,13 +19,12 @@ import numpy as np
 
 from geo_perception.depth.result import RelativeDepth
 from geo_perception.depth.scale import Scale
-from geo_perception.depth.sparse_scale import checked_points, consensus, sample_map
+from geo_perception.depth.sparse_scale import ANYWHERE, checked_points, consensus, sample_map
 from geo_perception.errors import InputError
 
 _AT_ONCE = 1024  # places whose covariances stay in the processor's cache
 _BLOCK_PX = 2  # sides of the blocks for which a correction is computed
 _EDGE_LOG = 0.03  # a pixel whose log depth is so far off its block's has a correction of its own
-_ANYWHERE = 4.0  # the range of a wrong point's log ratio
 _LEAST_RIGHT = 1e-3
 _FIRST_WIDENING = 3.0  # of the process, before it is known which points are wrong
 
@@ -177,19 +176,19 @@ class _Field:
         at_n6 = self._at_n6.astype(np.float64)
         smooth_nn = options.covariance(at_n6, at_n6) + factor_sigma**2
         noise_n = sigma_n**2 + options.pixel_sigma**2
-        right_n, wrong = np.full(len(log_n), 1.0), options.wrong
+        right_n, wrong = np.ones(len(log_n)), options.wrong
         # Each point begins as one that only has to agree with its neighbours roughly; else wrong ones would bend the
         # field to themselves before they are known.
         widening_p = np.geomspace(_FIRST_WIDENING, 1.0, options.passes)
         for widening in widening_p:
-            variance_n = (noise_n + (widening - 1) * options.variance / 4) / np.maximum(right_n, _LEAST_RIGHT)
+            own_n = noise_n + (widening - 1) * options.variance / 4
+            variance_n = own_n / np.maximum(right_n, _LEAST_RIGHT)
             inverse_nn = np.linalg.inv(smooth_nn + np.diag(variance_n))
             left_out_n = 1 / np.diag(inverse_nn)  # variance of a point given the others, with its own noise
             off_n = (inverse_nn @ log_n) * left_out_n
-            spread_n = left_out_n - variance_n + noise_n + (widening - 1) * options.variance / 4
-            spread_n = np.maximum(spread_n, noise_n)
+            spread_n = np.maximum(left_out_n - variance_n + own_n, noise_n)
             likely_n = np.exp(-0.5 * off_n**2 / spread_n) / np.sqrt(2 * np.pi * spread_n)
-            right_n = (1 - wrong) * likely_n / ((1 - wrong) * likely_n + wrong / _ANYWHERE)
+            right_n = (1 - wrong) * likely_n / ((1 - wrong) * likely_n + wrong / ANYWHERE)
             wrong = float(np.clip((1 - right_n).mean(), 0.01, 0.6))
         variance_n = noise_n / np.maximum(right_n, _LEAST_RIGHT)
         lower_nn = np.linalg.cholesky(smooth_nn + np.diag(variance_n))

@@ -34,7 +34,7 @@ ALTERNATIVE_SHARE = 0.7  # points for another scale, for each that agrees with t
 MAX_SPREAD = 0.15  # of the log ratios of points that agree, where their own standard deviations are not larger
 MAX_POINTS = 800  # more would tell hardly more; the cost of their correlations is the square of their number
 _NEAR_LOG = 0.01  # points this close agree, however well the others do
-_ANYWHERE = 4.0  # the range of a wrong point's log ratio
+ANYWHERE = 4.0  # the range of a wrong point's log ratio
 _CENTRES, _SPREADS, _SEARCHED = 48, 8, 160  # that are tried, and points that they are tried on
 
 
@@ -159,7 +159,7 @@ def _likeliest(centres_c: np.ndarray, log_n: np.ndarray, sigma_n: np.ndarray, fa
     """(gain, centre, factor) of the best of the centres; gain is how much likelier all points are than anywhere."""
     spread_n, reach_n = _reach(sigma_n, factor)
     deviation_cn = np.abs(log_n - centres_c[:, None])
-    gain_cn = np.log(_ANYWHERE / (np.sqrt(2 * np.pi) * spread_n)) - 0.5 * (deviation_cn / spread_n) ** 2
+    gain_cn = np.log(ANYWHERE / (np.sqrt(2 * np.pi) * spread_n)) - 0.5 * (deviation_cn / spread_n) ** 2
     gain_c = np.where(deviation_cn <= reach_n, gain_cn, 0.0).sum(axis=1)
     best = int(np.argmax(gain_c))
     return float(gain_c[best]), float(centres_c[best]), float(factor)
@@ -169,7 +169,7 @@ def _reach(sigma_n: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviations (N,) of the points' log ratios, and how far (N,) they may be off: as long as that is likelier
     than anywhere."""
     spread_n = np.maximum(factor * sigma_n, _NEAR_LOG / GATE_SIGMA)
-    likely_n = np.log(_ANYWHERE / (np.sqrt(2 * np.pi) * spread_n))
+    likely_n = np.log(ANYWHERE / (np.sqrt(2 * np.pi) * spread_n))
     gate_n = np.minimum(GATE_SIGMA, np.sqrt(2 * np.maximum(likely_n, 0.0)))
     return spread_n, np.minimum(gate_n * spread_n, MAX_DEVIATION)
 

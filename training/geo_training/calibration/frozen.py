@@ -14,30 +14,29 @@ from pydantic import Field
 from torch import nn
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.backbone import create_backbone, timm_features
+from geo_perception.runtime.backbone import Backbone, create_backbone, timm_features
 from geo_training.config import Strict
 
 
 class FrozenConfig(Strict):
-    """Which of the backbone's maps are kept of an image, and what learns on them."""
+    """Which of the backbone's maps is kept of an image, and what learns on it."""
 
-    level: int = Field(3, ge=0, le=4, description="of the backbone's maps: 3 is the one at a stride of 16")
+    stride_px: int = Field(16, ge=4, le=32, description="of the map")
     grid: int = Field(4, ge=1, le=16, description="cells across and down, over each of which the map is averaged")
     hidden: int = Field(256, ge=1, description="units of each of the two layers that learn")
     dropout: float = Field(0.2, ge=0, lt=1)
 
     def inputs(self, backbone: str) -> int:
-        """How many numbers are kept of an image, with timm's network of that name."""
-        return self.inputs_of(timm_features(backbone))
+        """How many numbers are kept of an image, with timm's network of that name. Raises InputError as `index_in`."""
+        network = _drawn(backbone)
+        return network.channels[self.index_in(network)] * self.grid**2
 
-    def inputs_of(self, network: nn.Module) -> int:
-        """The same, with this feature network. Raises InputError where it has no such level."""
-        channels = network.feature_info.channels()
-        if self.level >= len(channels):
-            raise InputError(
-                f"frozen.level is {self.level}, but the backbone has maps 0 to {len(channels) - 1}; lower it"
-            )
-        return channels[self.level] * self.grid**2
+    def index_in(self, network: Backbone) -> int:
+        """Which of the backbone's maps it is. Raises InputError where none has that stride."""
+        if self.stride_px not in network.strides:
+            strides = ", ".join(map(str, network.strides))
+            raise InputError(f"frozen.stride_px is {self.stride_px}, but the backbone has maps at {strides}; take one")
+        return network.strides.index(self.stride_px)
 
     def trunk(self, inputs: int) -> nn.Sequential:
         """What learns, from (B, inputs) to features (B, hidden)."""
@@ -54,29 +53,21 @@ class FrozenMaps:
     def __init__(self, backbone: str, config: FrozenConfig, weights: Path | None = None, drawn: bool = False,
                  device: torch.device | None = None):  # fmt: skip
         self.config, self._device = config, device or torch.device("cpu")
-        if drawn:
-            with torch.random.fork_rng():
-                torch.manual_seed(0)
-                network = timm_features(backbone)
-        else:
-            network = create_backbone(backbone, weights).network
-        self.inputs = config.inputs_of(network)
-        self._network = network.eval().requires_grad_(False).to(self._device)
-        mean, std = image_statistics(backbone)
-        self._mean_1311, self._std_1311 = mean.to(self._device), std.to(self._device)
+        network = _drawn(backbone) if drawn else create_backbone(backbone, weights)
+        self._index = config.index_in(network)
+        self.inputs = network.channels[self._index] * config.grid**2
+        self._network = network.eval().to(self._device)
 
     @torch.no_grad()
     def encode(self, images_bhw3: np.ndarray) -> np.ndarray:
         """RGB uint8 (B, H, W, 3) to float16 (B, inputs)."""
         image_b3hw = torch.from_numpy(images_bhw3).to(self._device).permute(0, 3, 1, 2).float()
-        map_bchw = self._network((image_b3hw - self._mean_1311) / self._std_1311)[self.config.level]
-        cells_bcgg = nn.functional.adaptive_avg_pool2d(map_bchw, self.config.grid)
+        cells_bcgg = nn.functional.adaptive_avg_pool2d(self._network(image_b3hw)[self._index], self.config.grid)
         return cells_bcgg.flatten(1).half().cpu().numpy()
 
 
-def image_statistics(backbone: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation (1, 3, 1, 1) of RGB in 0..255 that a network of timm's is used to."""
-    import timm
-
-    config = timm.get_pretrained_cfg(backbone)
-    return 255 * torch.tensor(config.mean).view(1, 3, 1, 1), 255 * torch.tensor(config.std).view(1, 3, 1, 1)
+def _drawn(backbone: str) -> Backbone:
+    """The network with weights that are always the same random ones."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Backbone(backbone, {backbone: timm_features(backbone)})

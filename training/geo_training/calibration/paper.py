@@ -22,7 +22,7 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone, timm_features
 from geo_perception.runtime.weights import load_weights, save_weights
 from geo_training.calibration.data.crops import CropDistribution, CropSpec
-from geo_training.calibration.frozen import FrozenConfig, image_statistics
+from geo_training.calibration.frozen import FrozenConfig
 from geo_training.console import warn
 
 PARAMETERS = ("focal", "pitch", "roll")
@@ -103,9 +103,9 @@ class PaperNetwork(nn.Module):
         if frozen is None:
             self.backbone = _create_features(backbone, weights, pretrained)
             channels = self.backbone.feature_info.channels()[-1]
-            mean_1311, std_1311 = image_statistics(backbone)
-            self.register_buffer("mean_1311", mean_1311, persistent=False)
-            self.register_buffer("std_1311", std_1311, persistent=False)
+            config = timm.get_pretrained_cfg(backbone)
+            self.register_buffer("mean_1311", 255 * torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer("std_1311", 255 * torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
         else:
             self.trunk, channels = frozen.trunk(frozen.inputs(backbone)), frozen.hidden
         self.head = CosineLayer(channels, len(PARAMETERS)) if cosine else nn.Linear(channels, len(PARAMETERS))

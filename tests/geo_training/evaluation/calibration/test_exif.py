@@ -104,3 +104,10 @@ def test_photographs_that_say_nothing_are_told(weights, tmp_path):
     assert result.exit_code == 1
     assert "b.jpg" in result.output
     assert len(result.output.strip().splitlines()) == 1
+    (tmp_path / "b.jpg").unlink()
+    photograph(tmp_path / "c.jpg", 35, (960, 640))
+    whole = (tmp_path / "c.jpg").read_bytes()
+    (tmp_path / "c.jpg").write_bytes(whole[: len(whole) // 2])
+    result = run("calibration", weights, tmp_path, "--exif", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "c.jpg" in result.output

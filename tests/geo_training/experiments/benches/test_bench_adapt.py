@@ -6,7 +6,7 @@ from geo_training.experiments.bench import BenchOptions, load_benchmark, run_ben
 from geo_training.experiments.benches import calibration_adapt
 from tiny_panoramas import TINY_BACKBONE, TINY_CROP, make_tiny_panoramas
 
-SMALL = {"level": 1, "grid": 2, "hidden": 8}
+SMALL = {"stride_px": 4, "grid": 2, "hidden": 8}
 METHODS = ("joint", "finetune", "lwf", "icarl", "lucir", "bic")
 
 

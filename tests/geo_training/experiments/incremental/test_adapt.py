@@ -9,7 +9,6 @@ import pytest
 import torch
 from command_line import invoke
 from geo_training.calibration.data.crop_data import CropSet
-from geo_training.calibration.frozen import FrozenConfig
 from geo_training.calibration.paper import PaperNetwork
 from geo_training.console import command_group
 from geo_training.experiments.incremental import adapt
@@ -252,7 +251,7 @@ def test_differences_are_of_the_same_seed_and_have_students_interval():
     assert order["bic_is_better_by"]["finetune"]["mean"] == pytest.approx(np.mean([0.03, 0.05, 0.015]))
 
 
-FROZEN = {"level": 1, "grid": 2, "hidden": 8}
+FROZEN = {"stride_px": 4, "grid": 2, "hidden": 8}
 
 
 def test_with_a_frozen_backbone_a_small_network_learns_on_its_maps(panoramas, tmp_path):
@@ -274,11 +273,10 @@ def test_with_a_frozen_backbone_a_small_network_learns_on_its_maps(panoramas, tm
     assert results[1].matrix().error_td[0] != results[0].matrix().error_td[0]  # LUCIR's own old network
 
 
-def test_a_level_that_the_backbone_has_not_is_told(panoramas, tmp_path):
-    frozen = FROZEN | {"level": 4}
-    Experiment(load_adapt_config("paper", panoramas=str(panoramas), frozen=frozen, **TINY), tmp_path)  # it has five
-    with pytest.raises(InputError, match=r"frozen\.level is 4, but the backbone has maps 0 to 3"):
-        FrozenConfig(**frozen).inputs("convnext_atto")
+def test_a_map_that_the_backbone_has_not_is_told(panoramas, tmp_path):
+    frozen = FROZEN | {"stride_px": 12}
+    with pytest.raises(InputError, match=r"frozen\.stride_px is 12, but the backbone has maps at 4, 8, 16, 32"):
+        Experiment(load_adapt_config("paper", panoramas=str(panoramas), frozen=frozen, **TINY), tmp_path)
 
 
 def test_attitudes_are_learned_one_after_the_other_in_the_same_places(panoramas, tmp_path):

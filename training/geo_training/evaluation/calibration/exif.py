@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import fov_rad
 from geo_training.console import track
 from geo_training.datasets.importers.source import list_images
-from geo_training.datasets.pictures import EXIF_SIGMA, PictureHeader, read_header, read_upright
+from geo_training.datasets.pictures import (
+    CUT_SHORT,
+    EXIF_SIGMA,
+    PictureHeader,
+    is_cut_short,
+    read_header,
+    read_upright,
+)
 from geo_training.evaluation.calibration.set import CalibrationQuery
 from geo_training.metrics.consistency import coverage
 
@@ -70,7 +78,7 @@ def compare_with_exif(calibrator: Calibrator, folder: Path) -> ExifComparison:
         raise InputError(_NONE_SAYS.format(folder))
     rows = []
     for path, header in track(telling, "calibrating"):
-        image_hw3 = read_upright(path, header)
+        image_hw3 = _pixels(path, header)
         answer, height_px = calibrator.estimate(image_hw3), image_hw3.shape[0]
         sigma = np.hypot(answer.sigma_focal_px / answer.focal_px, EXIF_SIGMA)
         apart_rad = abs(fov_rad(height_px, answer.focal_px) - fov_rad(height_px, header.focal_px))
@@ -99,8 +107,22 @@ def compare_with_exif(calibrator: Calibrator, folder: Path) -> ExifComparison:
 
 
 def _header(path: Path) -> PictureHeader:
-    try:
+    with _named(path):
         return read_header(path)
+
+
+def _pixels(path: Path, header: PictureHeader) -> np.ndarray:
+    with _named(path):
+        if is_cut_short(path, header):
+            raise InputError(CUT_SHORT)
+        return read_upright(path, header)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What is against a picture, with its name and what to do."""
+    try:
+        yield
     except InputError as reason:
         raise InputError(f"{path}: {reason}; take it out of the folder, or mend it") from None
 

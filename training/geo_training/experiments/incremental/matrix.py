@@ -132,16 +132,12 @@ def order_found(results: Sequence[AdaptResult]) -> dict:
     forgetting = {name: over_seeds(by_method[name], forgetting_of)[0] for name in methods}
     both = {name: over_seeds(by_method[name], error_on_both)[0] for name in methods}
     most, best = max(forgetting, key=forgetting.__getitem__), min(both, key=both.__getitem__)
-    less = {
-        name: paired(by_method.get("finetune", []), by_method[name], forgetting_of)
-        for name in methods
-        if {"finetune", name} <= by_method.keys() and name != "finetune"
-    }
-    worse = {
-        name: paired(by_method[name], by_method.get("bic", []), error_on_both)
-        for name in methods
-        if {"bic", name} <= by_method.keys() and name != "bic"
-    }
+    less, worse = {}, {}
+    for name, own in by_method.items():
+        if "finetune" in by_method and name != "finetune":
+            less[name] = paired(by_method["finetune"], own, forgetting_of)
+        if "bic" in by_method and name != "bic":
+            worse[name] = paired(own, by_method["bic"], error_on_both)
     return {
         "forgetting_umse": forgetting,
         "both_domains_umse": both,
