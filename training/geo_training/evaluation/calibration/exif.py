@@ -14,9 +14,9 @@ from geo_perception.calibration.known import KnownCamera
 from geo_perception.errors import InputError
 from geo_perception.geometry import fov_rad
 from geo_training.console import track
+from geo_training.datasets.importers.account import CUT_SHORT
 from geo_training.datasets.importers.source import list_images
 from geo_training.datasets.pictures import (
-    CUT_SHORT,
     EXIF_SIGMA,
     PictureHeader,
     is_cut_short,
