@@ -143,9 +143,9 @@ class Localizer:
         except _UnusableError as problem:
             return Localization(Verdict.BAD_IMAGE, str(problem))
         prepared_s = time.perf_counter()
+        whole = self._detect(image, 0)
         if self._looker is not None:
             self._looker.begin_keypoints(image)
-        whole = self._detect(image, 0)
         detected_s = time.perf_counter()
         seen = self._seen(whole, whole.score_l >= self.options.min_score, camera)
         first = self._solve(seen, seed)

@@ -113,7 +113,7 @@ def refine_solution(
         residual_px_n = reprojection_px(T_map_camera, pixels_n2, points_map_n3, camera)
         limit_px_n = np.minimum(options.max_error_px, options.max_error_sigmas * sigma_px_n)
         agreeing_n = residual_px_n <= np.maximum(limit_px_n, 1.0)
-        if agreeing_n.sum() < MIN_POINTS:
+        if agreeing_n.sum() < MIN_POINTS or np.array_equal(agreeing_n, inlier_n):
             break
         inlier_n = agreeing_n
     noise_scale = _noise_scale(residual_px_n[inlier_n] / sigma_px_n[inlier_n])
@@ -179,8 +179,15 @@ def _normal_equations(T, pixels_n2, points_map_n3, sigma_px_n, camera: Camera):
     gain_2n3[0, :, 0], gain_2n3[0, :, 2] = fx_n, -fx_n * x_n / z_n
     gain_2n3[1, :, 1], gain_2n3[1, :, 2] = fy_n, -fy_n * y_n / z_n
     gain_m3 = gain_2n3.reshape(-1, 3) @ R_map_camera.T
-    turning_m3 = np.cross(gain_m3, np.concatenate([offset_n3, offset_n3]))
-    J_m6 = np.concatenate([-gain_m3, turning_m3], axis=1)
+    J_m6 = np.empty((len(gain_m3), 6))
+    np.negative(gain_m3, out=J_m6[:, :3])
+    # The cross product of gain and offset; numpy's takes longer than all the rest.
+    gx_2n, gy_2n, gz_2n = gain_m3.reshape(2, -1, 3).transpose(2, 0, 1)
+    ox_n, oy_n, oz_n = offset_n3.T
+    turning_2n3 = J_m6.reshape(2, -1, 6)[:, :, 3:]
+    turning_2n3[:, :, 0] = gy_2n * oz_n - gz_2n * oy_n
+    turning_2n3[:, :, 1] = gz_2n * ox_n - gx_2n * oz_n
+    turning_2n3[:, :, 2] = gx_2n * oy_n - gy_2n * ox_n
     weighted_m6 = J_m6 * np.concatenate([weight_n, weight_n])[:, None]
     cost = float(np.where(size_n > _HUBER, _HUBER * (2 * size_n - _HUBER), size_n**2).sum())
     return cost, weighted_m6.T @ J_m6, weighted_m6.T @ residual_2n.ravel()

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name
 from geo_perception.geometry import Camera
 from geo_perception.localization.look import LEVELS, ImageLevels, PointMatches, SecondLook, SecondLookOptions
 from geo_perception.localization.map_points import MapPoints
+from geo_perception.localization.neighbourhood import Neighbourhood
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, refine_solution, solve_pose
 
 # Said once by torch; what is used of it here is compared with products of matrices by a test.
@@ -45,7 +46,8 @@ class PointSearch:
         # those of a part of the points.
         count = int(points.point_a.max(initial=-1)) + 1
         self._order_a = np.random.default_rng(0).permutation(count)[points.point_a]
-        self._part_a = np.flatnonzero(self._order_a < _PART * count)
+        self._part_a = self._order_a < _PART * count
+        self._neighbourhood = Neighbourhood(points)
 
     def look(self, T_map_camera: np.ndarray, image: ImageLevels, sigma_of: Callable[[np.ndarray], np.ndarray],
              seed: int = 0) -> SecondLook | None:  # fmt: skip
@@ -135,21 +137,16 @@ class PointSearch:
         slack: tuple[float, float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Appearances (M,) that should be seen from a pose, each of another point, and the level (M,) in which each
-        looks most as it did in the map. With `among` (indices) only of those. `slack` (radians and a factor)
-        says how far outside its cone and its distances a point may be seen; else the options do."""
+        looks most as it did in the map. With `among` (of each appearance whether) only of those. `slack` (radians
+        and a factor) says how far outside its cone and its distances a point may be seen; else the options do."""
         options, points = self.options, self.points
         cone_slack_rad, range_slack = slack or (options.cone_slack_rad, options.range_slack)
-        places_a3 = points.points_map_a3 if among is None else points.points_map_a3[among]
-        ray_a3 = T_map_camera[:3, 3] - places_a3
-        # Most are behind the camera, and one product tells which. One so large would wake the threads of BLAS, which
-        # then keep the cores from the network for longer than all of this takes; einsum does without.
-        inside = np.flatnonzero(np.einsum("ac,c->a", ray_a3, T_map_camera[:3, 2]) < 0)
-        inside = inside[camera.contains(camera.project(-ray_a3[inside] @ T_map_camera[:3, :3]))]
-        ray_n3 = ray_a3[inside]
+        inside = self._neighbourhood.around(T_map_camera, camera, cone_slack_rad)
         if among is not None:
-            inside = among[inside]
-        range_n = np.maximum(np.linalg.norm(ray_n3, axis=1), 1e-9)
-        turn_n = np.arccos(np.clip((ray_n3 * points.direction_a3[inside]).sum(axis=1) / range_n, -1, 1))
+            inside = inside[among[inside]]
+        ray_n3 = T_map_camera[:3, 3] - points.points_map_a3[inside]
+        range_n = np.maximum(np.sqrt(np.einsum("nc,nc->n", ray_n3, ray_n3)), 1e-9)
+        turn_n = np.arccos(np.clip(np.einsum("nc,nc->n", ray_n3, points.direction_a3[inside]) / range_n, -1, 1))
         turn_n = np.maximum(turn_n - points.cone_rad_a[inside], 0)
         # In half the pixels a point looks as if it were twice as far away.
         log_range_ln = np.log(range_n) + np.log(2.0) * np.arange(levels)[:, None]
@@ -157,6 +154,7 @@ class PointSearch:
         off_ln = np.maximum(np.maximum(near_n - log_range_ln, log_range_ln - far_n), 0)
         level_n, off_n = off_ln.argmin(axis=0), off_ln.min(axis=0)
         fits = np.flatnonzero((turn_n <= cone_slack_rad) & (off_n <= np.log(range_slack)))
+        fits = fits[camera.contains(camera.project(-ray_n3[fits] @ T_map_camera[:3, :3]))]
         # Of a point's appearances the one that was seen most like this.
         fits = fits[np.argsort(turn_n[fits] / cone_slack_rad + off_n[fits], kind="stable")]
         _, first = np.unique(points.point_a[inside[fits]], return_index=True)
@@ -233,17 +231,18 @@ class PointSearch:
     def _fine_map(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, tuple[int, int]]:
         """Unit vectors (H * W, D) at the finest stride, and (H, W)."""
         chosen = [maps[index].float() for index in self.points.backbone_maps]
-        finest = chosen[self._strides.index(self._stride)]
-        size = finest.shape[-2:]
-        parts, start = 0, 0
+        H, W = chosen[self._strides.index(self._stride)].shape[-2:]
+        # The channels of a cell lie together from the start: no map is turned around.
+        fine_nd, start = self._offset_d.expand(H * W, -1), 0
         for map_bchw in chosen:
-            C = map_bchw.shape[1]
-            part = F.conv2d(map_bchw, self._projection_dc[:, start : start + C, None, None])
-            if part.shape[-2:] != size:  # linear either way: at its own stride it is cheaper
-                part = F.interpolate(part, size=size, mode="bilinear", align_corners=False)
-            parts, start = parts + part, start + C
-        fine_nd = (parts[0].flatten(1).T + self._offset_d).contiguous()
-        return F.normalize(fine_nd, dim=1), (int(size[0]), int(size[1]))
+            _, C, rows, columns = map_bchw.shape
+            part_nd = map_bchw[0].flatten(1).T @ self._projection_dc[:, start : start + C].T
+            if (rows, columns) != (H, W):  # linear either way: at its own stride it is cheaper
+                part_bdhw = part_nd.view(1, rows, columns, -1).permute(0, 3, 1, 2)
+                part_bdhw = F.interpolate(part_bdhw, size=(H, W), mode="bilinear", align_corners=False)
+                part_nd = part_bdhw[0].permute(1, 2, 0).reshape(H * W, -1)
+            fine_nd, start = fine_nd + part_nd, start + C
+        return F.normalize(fine_nd, dim=1), (int(H), int(W))
 
 
 # As `cone_slack_rad` and `range_slack`, of points that should be seen, and not only may be.

@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from geo_perception.runtime.device import half_autocast
+from geo_perception.runtime.engine import OpenVinoEngine, make_engine
 from geo_perception.runtime.folding import fold_normalization
 
 
 class FrozenFeatures:
-    """Feature maps of single images: normalizations folded, channels last, in half precision where that is faster.
+    """Feature maps of single images: normalizations folded, channels last, in half precision where that is faster; on a
+    CPU by OpenVINO, where it is installed and the network is known by a `checksum`.
 
     Works on a copy of `backbone` (images (1, 3, H, W) to a list of maps), which stays as it is: its weights are what
     is saved, and what is known by its checksum.
@@ -21,10 +23,24 @@ class FrozenFeatures:
         self._device = device
         # An image comes with its channels last; weights of another layout take twice as long on a CPU.
         self._network = fold_normalization(backbone).to(device).to(memory_format=torch.channels_last)
+        checksum = getattr(backbone, "checksum", None)
+        self._checksum = checksum if isinstance(checksum, str) and device.type == "cpu" else None
+        self._engine: OpenVinoEngine | None = None
+        self._begun = False
 
     @torch.no_grad()
     def __call__(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
         """The maps (1, C, H / stride, W / stride) of an image (H, W, 3) of 0 to 255, on the device."""
         image_b3hw = torch.from_numpy(np.ascontiguousarray(image_hw3)).to(self._device).permute(2, 0, 1)[None].float()
+        if not self._begun and self._checksum is not None:  # with the first image, since it takes a second
+            self._engine = make_engine(self._network, self._checksum)
+        self._begun = True
+        if self._engine is not None:
+            return self._engine(image_b3hw)
         with half_autocast(self._device):
             return self._network(image_b3hw)
+
+    @property
+    def engine(self) -> str:
+        """By what the maps are made, once an image was looked at: torch or openvino."""
+        return "torch" if self._engine is None else "openvino"

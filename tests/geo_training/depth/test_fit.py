@@ -157,6 +157,19 @@ class TestGoingOn:
             with pytest.raises(InputError, match="is not there or damaged"):
                 fit_depth(config_of(walk, start_from=wrong), tmp_path / "out.safetensors")
 
+    def test_a_weights_file_without_its_run_gives_depth_and_no_momentum(self, walk, first, tmp_path):
+        alone = tmp_path / "alone.safetensors"
+        alone.write_bytes(first.path.read_bytes())
+        config = config_of(walk, start_from=alone)
+        network = DepthAndMotion(config)
+        drawn = network.motion.encoder[0][0].weight.detach().clone()
+        assert start_from(network, config) is None
+        kept = DepthEstimator.load(alone, "cpu").network.state_dict()
+        assert all(torch.equal(value, network.depth.state_dict()[name]) for name, value in kept.items())
+        assert torch.equal(network.motion.encoder[0][0].weight, drawn)
+        with pytest.raises(InputError, match="so there is no momentum; leave out keep_momentum"):
+            start_from(network, config_of(walk, start_from=alone, keep_momentum=True))
+
     def test_a_run_of_another_motion_network_is_refused(self, walk, first):
         config = self.config(walk, first, motion_views="stacked")
         with pytest.raises(InputError, match="other networks"):

@@ -22,6 +22,12 @@ app = command_group("Train the network that estimates depth, from recordings.")
 NAMES = ("default", "sfmlearner", "reference")
 
 
+def _weights(name: str) -> Path:
+    from geo_perception.depth.estimator import reference_weights  # torch: seconds
+
+    return reference_weights() if name == "reference" else Path(name)
+
+
 @app.callback()
 def _group() -> None:
     """Train the network that estimates depth, from recordings."""
@@ -37,7 +43,8 @@ def fit(
         typer.Option("--validation", help="A dataset with depth to watch; may be given again.", metavar="DIR"),
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option("--from", help="Weights of a finished run to go on from.", metavar="WEIGHTS")
+        str | None,
+        typer.Option("--from", help="Weights to go on from, `reference` for the package's.", metavar="WEIGHTS"),
     ] = None,
     keep_momentum: Annotated[
         bool | None, typer.Option("--keep-momentum/--restart-momentum", help="With --from: of its optimizer.")
@@ -62,7 +69,7 @@ def fit(
     changes = {
         "datasets": tuple(dataset) if dataset else None,
         "validation": tuple(validation) if validation else None,
-        "start_from": start_from,
+        "start_from": None if start_from is None else _weights(start_from),
         "keep_momentum": keep_momentum,
         "steps": steps,
         "batch": batch,

@@ -124,13 +124,15 @@ def learns_motion(config: DepthTrainingConfig) -> bool:
 
 
 def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | None:
-    """Gives the networks the weights of the run `config.start_from`; what that run did not have (descriptors, say)
-    stays as it is. Returns the moments of that run's optimizer where `keep_momentum` wants them, else None.
+    """Gives the networks the weights of the run `config.start_from`, or those of depth where there is only its weights
+    file; what that run did not have (descriptors, say) stays as it is. Returns the moments of that run's optimizer
+    where `keep_momentum` wants them, else None.
 
-    Raises InputError when the run is not there, or trained other networks.
+    Raises InputError when neither is there, when only the run has momentum, or when it trained other networks.
     """
-    path = _final_state(config.start_from)
-    state = load_state(path)
+    assert config.start_from is not None
+    path = _start_file(config.start_from)
+    state = _of_weights_file(path, config) if path == config.start_from else load_state(path)
     if state is None:
         raise InputError(f"{path} is not there or damaged; give as start_from the weights file of a finished run")
     weights, moments = (with_present_names(by_name, DepthNetwork.former_names, "depth.") for by_name in state)
@@ -144,9 +146,21 @@ def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | N
     return moments if config.keep_momentum else None
 
 
-def _final_state(weights: Path) -> Path:
-    """Where the run that made a weights file keeps the state to go on from."""
-    return run_folder(weights) / FINAL_NAME
+def _start_file(weights: Path) -> Path:
+    """What to go on from: the state that the run which made a weights file keeps, or else that file itself."""
+    final = run_folder(weights) / FINAL_NAME
+    return final if final.exists() or not weights.is_file() else weights
+
+
+def _of_weights_file(path: Path, config: DepthTrainingConfig) -> tuple[dict, dict] | None:
+    """The weights as a run keeps them, without moments; None where the file is not of a depth network."""
+    if config.keep_momentum:
+        raise InputError(f"the run that made {path} is not beside it, so there is no momentum; leave out keep_momentum")
+    try:
+        network = DepthEstimator.load(path, "cpu").network
+    except InputError:
+        return None
+    return {f"depth.{name}": value for name, value in network.state_dict().items()}, {}
 
 
 def _header(config: DepthTrainingConfig, sources: list[ClipSource], metrics: dict) -> dict:
@@ -181,7 +195,7 @@ def data_digest(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
 
 def start_digest(config: DepthTrainingConfig) -> str:
     """Of the weights that a training begins with. Raises InputError when they are not there."""
-    start = _final_state(config.start_from) if config.start_from is not None else None
+    start = _start_file(config.start_from) if config.start_from is not None else None
     backbone = None
     if config.pretrained and config.architecture == "encoder_decoder" and start is None:
         backbone = create_backbone(config.backbone, config.backbone_file).checksum

@@ -28,6 +28,7 @@ from geo_perception.runtime.features import FrozenFeatures
 from geo_perception.runtime.image import Resampler
 from geo_training.console import say, track, warn
 from geo_training.datasets.scene import camera_to_dict
+from geo_training.engine.ahead import made_ahead
 from geo_training.engine.loop import LoopResult
 from geo_training.engine.run import FitResult, finite, run_fit
 from geo_training.engine.whole_batch import rank
@@ -129,9 +130,9 @@ class HeadTask:
         chosen = [data.training[n] for n in np.linspace(0, len(data.training) - 1, count).round().astype(int)]
         kept_every = max(1, len(chosen) // _NOT_VISIBLE_VIEWS)
         kept = []
-        for number, index in enumerate(track(chosen, "closed form")):
-            view = data.view(index, 0, 0)
-            plain = PlainView(self._features_of(view.image_hw3), view.pixels_l2, view.state_l)
+        looked_at = made_ahead(lambda index: self._looked(index, 0), chosen)
+        for number, (index, (view, features)) in enumerate(zip(track(chosen, "closed form"), looked_at, strict=True)):
+            plain = PlainView(features, view.pixels_l2, view.state_l)
             if self.network.has_linear:
                 statistics.add(plain)
             self._points.add(data.frames[index].name, plain.features, view.camera, view.T_world_camera)
@@ -151,6 +152,10 @@ class HeadTask:
         except InputError as problem:
             warn(f"the scene carries no keypoints' descriptors: {problem}")
             return None
+
+    def _looked(self, index: int, number: int) -> tuple[View, list[torch.Tensor]]:
+        view = self.data.view(index, number, 0)
+        return view, self._features_of(view.image_hw3)
 
     def _features_of(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
         return [feature.float().cpu() for feature in self._features(image_hw3)]
@@ -177,10 +182,9 @@ class HeadTask:
     def held_out_views(self, network, plain: bool = False) -> list[HeldOutView]:
         """What `network` finds in every held-out view, or only in the plain ones."""
         if not self._held_out:
-            for index in self._looked_at:
-                for number in range(self._calibration_views):
-                    view = self.data.view(index, number, 0)
-                    self._held_out.append((view, [feature.half() for feature in self._features_of(view.image_hw3)]))
+            asked = [(index, number) for index in self._looked_at for number in range(self._calibration_views)]
+            for view, features in made_ahead(lambda one: self._looked(*one), asked):
+                self._held_out.append((view, [feature.half() for feature in features]))
         found = []
         for view, features in self._held_out[:: self._calibration_views if plain else 1]:
             with half_autocast(self.device):
