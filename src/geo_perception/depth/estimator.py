@@ -1,4 +1,7 @@
-"""One image to relative depth, without ROS: what a node, a notebook, a test and the evaluation use."""
+"""One image to relative depth, without ROS: what a node, a notebook, a test and the evaluation use.
+
+`onnx_estimator.py` does the same with a network that somebody else trained.
+"""
 
 from __future__ import annotations
 
@@ -110,8 +113,8 @@ class DepthEstimator:
             return RelativeDepth(DepthVerdict.NO_STRUCTURE, problem, view_camera, view_hw3=view_hw3)
         prepared_s = time.perf_counter()
         depth_hw, sigma_hw = self._run(view_hw3)
-        if self.network.focal_normalized and view_camera is not None:
-            depth_hw = depth_hw * np.float32(focal_factor(view_camera))
+        if self._canonical_focal_px is not None and view_camera is not None:
+            depth_hw = depth_hw * np.float32(focal_factor(view_camera, self._canonical_focal_px))
         if seen_hw is not None:
             depth_hw[~seen_hw] = np.nan
         finished_s = time.perf_counter()
@@ -126,7 +129,7 @@ class DepthEstimator:
         self, image_hw3: np.ndarray, camera: Camera | None
     ) -> tuple[np.ndarray, np.ndarray | None, Camera | None]:
         """The image as the network sees it, where it shows anything (None: everywhere), and the pinhole of that."""
-        size_px = depth_map_size(image_hw3.shape[1], image_hw3.shape[0], self.area_px)
+        size_px = self._map_size(image_hw3.shape[1], image_hw3.shape[0])
         if camera is None:
             return resized(image_hw3, size_px), None, None
         target = camera.resized(*size_px).without_distortion()
@@ -135,6 +138,14 @@ class DepthEstimator:
         resampler = self._resamplers[camera, target]
         seen_hw = resampler.covered_hw >= 0.5
         return resampler.image(image_hw3, cv2.BORDER_REPLICATE), None if seen_hw.all() else seen_hw, target
+
+    def _map_size(self, width_px: int, height_px: int) -> tuple[int, int]:
+        return depth_map_size(width_px, height_px, self.area_px)
+
+    @property
+    def _canonical_focal_px(self) -> float | None:
+        """Of the camera whose depth the network gives; None where it gives that of the camera itself."""
+        return CANONICAL_FOCAL_PX if self.network.focal_normalized else None
 
     @torch.inference_mode()
     def _run(self, view_hw3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -148,9 +159,9 @@ class DepthEstimator:
         return depth_hw, (self.sigma_scale * torch.exp(output.log_sigma_b1hw[0, 0].float())).cpu().numpy()
 
 
-def focal_factor(camera: Camera) -> float:
+def focal_factor(camera: Camera, canonical_focal_px: float = CANONICAL_FOCAL_PX) -> float:
     """How many times farther away things are in this camera than in one of the canonical focal length."""
-    return camera.focal_px / CANONICAL_FOCAL_PX
+    return camera.focal_px / canonical_focal_px
 
 
 def depth_map_size(width_px: int, height_px: int, area_px: int) -> tuple[int, int]:

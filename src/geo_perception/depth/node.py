@@ -65,10 +65,10 @@ class DepthNode(PerceptionNode):
         self._inputs = ScaleInputs(self)
 
     def load(self) -> None:
-        from geo_perception.depth.estimator import DepthEstimator  # torch: seconds
+        from geo_perception.depth.onnx_estimator import load_depth_estimator  # torch: seconds
 
         path = os.path.expanduser(self.value("weights"))
-        self._estimator = DepthEstimator.load(path or None, self.value("device"))
+        self._estimator = load_depth_estimator(path or None, self.value("device"))
         self._estimator.warm_up()
         self.hardware_id = os.path.basename(path) or "reference weights"
         self._inputs.configure()

@@ -29,7 +29,7 @@ _CHECKED_PX = 96, 160  # and one on which it is checked
 _PARITY_FACTOR, _PARITY_SLACK = 1.5, 1e-3
 _KEPT = 4  # compiled networks of a process
 _LOGGER = logging.getLogger(__name__)
-_compiled: OrderedDict[tuple, Any] = OrderedDict()  # by what they depend on, the one used last at the end
+_compiled: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # by what they depend on, the one used last at the end
 
 
 class OpenVinoEngine:
@@ -100,7 +100,8 @@ def _compile(network: nn.Module) -> Any:
     decoder: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is called deprecated and tells of each constant; the check judges
-        traced = torch.jit.trace(_AsTuple(network).eval(), _image(*_TRACED_PX), check_trace=False)
+        jit: Any = torch.jit
+        traced = jit.trace(_AsTuple(network).eval(), _image(*_TRACED_PX), check_trace=False)
         frontend = frontends.FrontEndManager().load_by_framework("pytorch")
         followed = decoder.TorchScriptPythonDecoder(traced)  # must live until the model is made
         model = frontend.convert(frontend.load(followed))

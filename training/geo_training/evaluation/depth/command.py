@@ -97,14 +97,16 @@ def depth(
     ):
         if value is not None and value not in allowed:
             raise typer.BadParameter(f"'{value}' is none of {', '.join(allowed)}", param_hint=option)
-    from geo_perception.depth.estimator import DepthEstimator, reference_weights
+    from geo_perception.depth.card import card_beside
+    from geo_perception.depth.estimator import reference_weights
+    from geo_perception.depth.onnx_estimator import load_depth_estimator
 
     path = reference_weights() if model == REFERENCE else Path(model)
-    networks = [path] if odometry is None else [path, odometry]
+    networks = [one for one in (path, odometry, card_beside(path)) if one is not None]
     store = prediction_store(ctx, networks, predictions, from_predictions)
     device = "cpu" if from_predictions else device
     queries, label = find_queries(folder, split)
-    estimator = DepthEstimator.load(path, device)
+    estimator = load_depth_estimator(path, device)
     motion = None
     if odometry is not None:
         from geo_training.depth.networks.pose_network import PoseEstimator
