@@ -33,8 +33,8 @@ def test_the_baseline_is_sfmlearner_to_its_values():
     assert (losses.scales, losses.full_resolution, losses.smoothness) == ("multi", False, "second_order")
 
 
-def test_the_config_of_the_reference_weights_needs_its_three_datasets(tmp_path):
-    config = DepthTrainingConfig.load(CONFIGS / "reference.yaml", datasets=[tmp_path] * 3)
+def test_the_config_of_the_reference_weights_needs_its_four_datasets(tmp_path):
+    config = DepthTrainingConfig.load(CONFIGS / "reference.yaml", datasets=[tmp_path] * 4)
     assert config.losses.weighs("depth")
     assert not config.losses.needs_views
     with pytest.raises(InputError, match=r"config key 'shares': .*one number for each dataset"):
