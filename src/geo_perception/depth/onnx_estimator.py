@@ -76,7 +76,7 @@ class OnnxDepthEstimator(DepthEstimator):
             raise InputError(f"it takes images of {given}, its card says {asked}; mend the card")
         output = self._output_hw(np.zeros((height_px, width_px, 3), np.uint8))
         if not np.isfinite(output).any():
-            raise InputError("it gives nothing but invalid numbers")
+            raise InputError("it gives nothing but invalid numbers; mend range, mean and std of its card")
 
     def _map_size(self, width_px: int, height_px: int) -> tuple[int, int]:
         card = self.card
@@ -101,10 +101,10 @@ class OnnxDepthEstimator(DepthEstimator):
         mean_3, std_3 = np.array(card.mean, np.float32), np.array(card.std, np.float32)
         image_hw3 = (view_hw3.astype(np.float32) * np.float32(card.range / 255.0) - mean_3) / std_3
         image_b3hw = np.ascontiguousarray(image_hw3.transpose(2, 0, 1)[None])
-        try:
+        try:  # tried when it was loaded; later it fails where memory is gone
             output = self._session.run([self._output], {self._input: image_b3hw})[0]
         except Exception as problem:  # ONNX Runtime has a class for each kind, and no common one
-            raise InputError(f"it cannot be run ({' '.join(str(problem).split())[:200]})") from None
+            raise InputError(f"it cannot be run ({' '.join(str(problem).split())[:200]}); export it again") from None
         output_hw = np.asarray(output, np.float32).squeeze()
         if output_hw.ndim != 2:
             raise InputError(
@@ -156,4 +156,6 @@ def _session(path: Path, device: torch.device) -> Any:
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as problem:  # as above
-        raise InputError(f"{path} is no ONNX file that can be run ({' '.join(str(problem).split())[:200]})") from None
+        raise InputError(
+            f"{path} is no ONNX file that can be run ({' '.join(str(problem).split())[:200]}); export it again"
+        ) from None
