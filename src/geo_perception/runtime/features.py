@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import nn
@@ -25,16 +27,11 @@ class FrozenFeatures:
         self._network = fold_normalization(backbone).to(device).to(memory_format=torch.channels_last)
         checksum = getattr(backbone, "checksum", None)
         self._checksum = checksum if isinstance(checksum, str) and device.type == "cpu" else None
-        self._engine: OpenVinoEngine | None = None
-        self._begun = False
 
     @torch.no_grad()
     def __call__(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
         """The maps (1, C, H / stride, W / stride) of an image (H, W, 3) of 0 to 255, on the device."""
         image_b3hw = torch.from_numpy(np.ascontiguousarray(image_hw3)).to(self._device).permute(2, 0, 1)[None].float()
-        if not self._begun and self._checksum is not None:  # with the first image, since it takes a second
-            self._engine = make_engine(self._network, self._checksum)
-        self._begun = True
         if self._engine is not None:
             return self._engine(image_b3hw)
         with half_autocast(self._device):
@@ -42,5 +39,10 @@ class FrozenFeatures:
 
     @property
     def engine(self) -> str:
-        """By what the maps are made, once an image was looked at: torch or openvino."""
+        """By what the maps are made: torch or openvino."""
         return "torch" if self._engine is None else "openvino"
+
+    @cached_property
+    def _engine(self) -> OpenVinoEngine | None:
+        """Made with the first image, since it takes a second."""
+        return None if self._checksum is None else make_engine(self._network, self._checksum)
