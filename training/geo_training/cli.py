@@ -11,13 +11,15 @@ from geo_training.experiments.incremental.commands import adapt_command, increme
 from geo_training.experiments.landmark_papers.commands import evaluate_reference_command, reference_command
 from geo_training.localization.commands import app as localization
 from geo_training.mapping.commands import landmarks_command, map_command
+from geo_training.mapping.fusion.command import fuse_command
 
 train = command_group(
     "From recordings to scenes: datasets, maps, landmarks, training.",
-    order=("dataset", "map", "landmarks", "localization", "calibration", "depth"),
+    order=("dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth"),
 )
 train.add_typer(dataset, name="dataset")
 train.command("map")(map_command)
+train.command("fuse")(fuse_command)
 train.command("landmarks")(landmarks_command)
 train.add_typer(localization, name="localization")
 localization.command("reference")(reference_command)

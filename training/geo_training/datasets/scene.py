@@ -201,8 +201,8 @@ def is_dataset(folder: Path) -> bool:
 DATASET = FolderKind(
     "dataset",
     is_dataset,
-    ("dataset.json", "cameras.json", "frames.csv", "poses.csv", "images", "depth", "masks", "boundaries", "colmap",
-     "map.json", "landmarks.*", "image_motion.csv", ".*"),
+    ("dataset.json", "cameras.json", "frames.csv", "poses.csv", "images", "depth", "fused", "masks", "boundaries",
+     "colmap", "map.json", "landmarks.*", "image_motion.csv", ".*"),
 )  # fmt: skip
 
 

@@ -16,4 +16,5 @@ NAMES = {
     "depth-losses": "geo_training.experiments.benches.depth_losses",
     "depth-drive": "geo_training.experiments.benches.depth_drive",
     "depth-reference": "geo_training.experiments.benches.depth_reference",
+    "fusion-office": "geo_training.experiments.benches.fusion_office",
 }

@@ -1,0 +1,1 @@
+"""Depth from COLMAP, or from any sensor that leaves holes, completed by monocular depth."""
