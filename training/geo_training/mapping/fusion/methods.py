@@ -74,7 +74,7 @@ def by_mlp(known_hw: np.ndarray, relative_hw: np.ndarray, image_hw3: np.ndarray)
     )
     # One iteration at a time, for the losses on the other pixels; a random state of its own, since a number would
     # shuffle each iteration alike.
-    regressor = MLPRegressor(_HIDDEN_LAYERS, random_state=np.random.RandomState(_RANDOM_STATE))
+    regressor = MLPRegressor(hidden_layer_sizes=_HIDDEN_LAYERS, random_state=np.random.RandomState(_RANDOM_STATE))
     losses: list[float] = []
     test_losses: list[float] = []
     since_best = 0

@@ -18,9 +18,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from geo_perception.errors import InputError
+from geo_training.mapping.fusion.error_model import ErrorModel
 from geo_training.mapping.fusion.planes import PlaneOptions, find_planes, image_plane_terms
 
-NINE_TENTHS = 1.645  # standard deviations
 _NEAREST = 1e-4  # joint distance of what is the same place
 _FLATTEST = 1e-2  # the least inverse depth of a plane that counts, in the depth's unit
 _OWN_SHARE = 0.02  # of the neighbours that the factor has even where all lie on planes
@@ -28,10 +28,8 @@ _SPARSE_SHARE = 0.05  # of pixels with depth: below it the image has points, not
 _FOLDS = 5
 _TEST_SHARES = 0.01, 0.6  # of known depth that a mirrored hole may hide
 _STRAY_SIGMAS, _STRAY_LOG = 6.0, 0.2
-_BINS, _BIN_PIXELS = 5, 40
-_SAMPLE = 4000
+_SAMPLE, _TEST_PIXELS = 4000, 20_000
 _BEYOND = np.float32(1e6)  # any logarithm of a depth
-_ERROR_FLOOR, _ERROR_UNKNOWN = 0.001, 0.5
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def complete_by_surfaces(
     if wanted_hw.any():
         found = scene.predict(kept_hw, wanted_hw)
         depth_hw[wanted_hw] = np.exp(found.log_m)
-        sigma_hw[wanted_hw] = scene.error_model(kept_hw)(found)
+        sigma_hw[wanted_hw] = scene.error_model(kept_hw).sigma(found.away_m, found.spread_m)
     return CompletedImage(depth_hw, sigma_hw, kept_hw)
 
 
@@ -205,17 +203,17 @@ class _Scene:
             sum_m[rows] += weight_r * log_r
         return sum_m / total_m
 
-    def error_model(self, known_hw: np.ndarray) -> _ErrorModel:
+    def error_model(self, known_hw: np.ndarray) -> ErrorModel:
         """How far off predictions are, found on known depth that is hidden for it."""
         errors, found = [], []
         for hidden_hw in self._tests(known_hw):
-            asked_hw = _some_of(hidden_hw, _SAMPLE * _BINS, self._options.seed)
+            asked_hw = _some_of(hidden_hw, _TEST_PIXELS, self._options.seed)
             one = self.predict(known_hw & ~hidden_hw, asked_hw)
             errors.append(np.abs(one.log_m - self._log_known_hw[asked_hw]))
             found.append(one)
         if not errors:
-            return _ErrorModel(np.zeros(0), np.zeros(0), np.zeros(0))
-        return _ErrorModel(
+            return ErrorModel(np.zeros(0), np.zeros(0), np.zeros(0))
+        return ErrorModel(
             np.concatenate(errors),
             np.concatenate([one.away_m for one in found]),
             np.concatenate([one.spread_m for one in found]),
@@ -239,35 +237,6 @@ class _Scene:
             hidden_hw[known_hw] = fold_n == number
             tests.append(hidden_hw)
         return tests
-
-
-class _ErrorModel:
-    """The standard deviation of predictions by how far away known depth is and how neighbours contradict each other:
-    in bins of both, what holds nine tenths of the errors found there."""
-
-    def __init__(self, error_n: np.ndarray, away_n: np.ndarray, spread_n: np.ndarray):
-        bins = int(np.clip(np.sqrt(len(error_n) / _BIN_PIXELS), 1, _BINS))
-        share_b = np.arange(1, bins) / bins
-        self._away_b = np.quantile(away_n, share_b) if len(error_n) else np.zeros(0)
-        self._spread_b = np.quantile(spread_n, share_b) if len(error_n) else np.zeros(0)
-        overall = float(np.quantile(error_n, 0.9)) if len(error_n) else _ERROR_UNKNOWN
-        self._error_ab = np.full((bins, bins), overall)
-        row_n, column_n = np.searchsorted(self._away_b, away_n), np.searchsorted(self._spread_b, spread_n)
-        for row in range(bins):
-            for column in range(bins):
-                own_n = error_n[(row_n == row) & (column_n == column)]
-                if len(own_n):
-                    # Few errors say little of their tail.
-                    believed = len(own_n) / (len(own_n) + _BIN_PIXELS)
-                    own = float(np.quantile(own_n, 0.9))
-                    self._error_ab[row, column] = believed * own + (1 - believed) * overall
-        # Farther away, or more in contradiction, is never surer.
-        self._error_ab = np.maximum.accumulate(np.maximum.accumulate(self._error_ab, axis=0), axis=1)
-
-    def __call__(self, found: _Prediction) -> np.ndarray:
-        row_m = np.searchsorted(self._away_b, found.away_m)
-        column_m = np.searchsorted(self._spread_b, found.spread_m)
-        return np.maximum(self._error_ab[row_m, column_m], _ERROR_FLOOR) / NINE_TENTHS
 
 
 def _some_of(mask_hw: np.ndarray, count: int, seed: int) -> np.ndarray:
