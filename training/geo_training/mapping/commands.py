@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from geo_perception.errors import InputError
 from geo_training.console import NotGoodEnough, say, warn, write_json
+from geo_training.datasets.fused import completed_depth, fused_metadata
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.tally import Tally
 from geo_training.mapping.known_distances import parse_known_distance
@@ -24,6 +26,13 @@ class PosesChoice(str, Enum):
     none = "none"
     prior = "prior"
     known = "known"
+
+
+class DepthChoice(str, Enum):
+    auto = "auto"
+    measured = "measured"
+    fused = "fused"
+    none = "none"
 
 
 class MapperChoice(str, Enum):
@@ -148,6 +157,18 @@ def landmarks_command(
         ),
     ] = None,
     frame_target: Annotated[int, typer.Option(min=1, help="Landmarks that every frame should see.")] = 30,
+    depth: Annotated[
+        DepthChoice,
+        typer.Option(
+            "--depth",
+            help="Depth that says who sees a landmark: `measured`, or `fused`: measured, and where that has holes what "
+            "`geo-train fuse` completed; auto: whatever there is.",
+        ),
+    ] = DepthChoice.auto,
+    fused_sigma: Annotated[
+        float,
+        typer.Option(min=1e-4, help="Completed depth counts where its stated deviation, as a share, is at most this."),
+    ] = 0.05,
     all_frames: Annotated[
         bool, typer.Option("--all-frames", help="Use the mapped frames of the splits test and val, too.")
     ] = False,
@@ -180,7 +201,8 @@ def landmarks_command(
     frames.leave_out("that are not in frames.csv", missing)
     say(frames.sentence)
     options = SelectionOptions(count=count, max_depth=max_depth, frame_target=frame_target)
-    landmarks = select_landmarks(scene.restricted_to(allowed), options, lambda name: dataset.depth_m(by_name[name]))
+    depth_of = _depth_of(dataset, depth, fused_sigma)
+    landmarks = select_landmarks(scene.restricted_to(allowed), options, depth_of)
     report, unit = landmarks.report, "m" if scene.metric else "units"
     say(report["taken_words"])
     typer.echo(
@@ -204,3 +226,16 @@ def landmarks_command(
     landmarks.save(root / FILE_NAME)
     write_json(json, report)
     say(f"written to {root / FILE_NAME}")
+
+
+def _depth_of(dataset: SceneDataset, choice: DepthChoice, fused_sigma: float):
+    """Depth by a frame's name; None for none. Raises InputError where completed depth is asked for and not there."""
+    if choice is DepthChoice.none:
+        return None
+    by_name = {frame.name: frame for frame in dataset.frames}
+    completed = fused_metadata(dataset.root) is not None
+    if choice is DepthChoice.fused and not completed:
+        raise InputError(f"{dataset.root} has no completed depth; run `geo-train fuse {dataset.root}` first")
+    if completed and choice is not DepthChoice.measured:
+        return lambda name: completed_depth(dataset, by_name[name], fused_sigma)
+    return lambda name: dataset.depth_m(by_name[name])

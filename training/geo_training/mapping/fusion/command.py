@@ -107,6 +107,7 @@ def fuse_command(
         make_dense(dataset, dense)
     source = find_known_depth(dataset, known.value, dense)
     relative = find_relative_depth(dataset, depth, inverse, device)
+    fuse.check_fused(dataset, source, relative, method.value, overwrite)
     say(f"completing {source.source} by {relative.source}")
     frames = dataset.frames
     names = list(METHODS) if compare else [method.value]

@@ -57,6 +57,31 @@ def holes_of(frames: Sequence[Frame], known: KnownDepth) -> list[np.ndarray]:
     return [depth_hw <= 0 for depth_hw in maps if depth_hw is not None]
 
 
+def check_fused(
+    dataset: SceneDataset, known: KnownDepth, relative: RelativeSource, method: str, overwrite: bool
+) -> dict:  # fmt: skip
+    """What fused.json will say. Raises InputError when fused/ was made otherwise and `overwrite` is not set, or holds
+    what is not ours."""
+    made = {
+        "version": _FUSION_VERSION,
+        "method": method,
+        "known": known.source,
+        "known_kind": known.kind,
+        "relative": relative.source,
+        "checksum": digest_of(relative.checksum),
+        "unit": known.unit,
+    }
+    folder, before = dataset.root / fused.FOLDER, fused.fused_metadata(dataset.root)
+    if before is None and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder} holds files that this command did not write; move the folder away")
+    if before not in (None, made) and not overwrite:
+        raise InputError(
+            f"{folder} was made with {before.get('method')} from {before.get('known')} and {before.get('relative')}; "
+            "pass --overwrite to make it again"
+        )
+    return made
+
+
 def fuse_dataset(
     dataset: SceneDataset, frames: Sequence[Frame], known: KnownDepth, relative: RelativeSource, method: str,
     overwrite: bool = False,
@@ -67,27 +92,9 @@ def fuse_dataset(
     Raises InputError when fused/ was made otherwise and `overwrite` is not set, or no frame could be completed.
     """
     way = find_method(method)
-    made = {
-        "version": _FUSION_VERSION,
-        "method": method,
-        "known": known.source,
-        "known_kind": known.kind,
-        "relative": relative.source,
-        "checksum": digest_of(relative.checksum),
-        "unit": known.unit,
-    }
+    made = check_fused(dataset, known, relative, method, overwrite)
     folder = dataset.root / fused.FOLDER
-    before = fused.fused_metadata(dataset.root)
-    if before is None and folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder} holds files that this command did not write; move the folder away")
-    if before not in (None, made):
-        if not overwrite:
-            raise InputError(
-                f"{folder} was made with {before.get('method')} from {before.get('known')} and "
-                f"{before.get('relative')}; pass --overwrite to make it again"
-            )
-        shutil.rmtree(folder)
-    elif before is not None and overwrite:
+    if overwrite and fused.fused_metadata(dataset.root) is not None:
         shutil.rmtree(folder)
     count = {"fused": 0, "kept": 0, "left_out": 0}
     shares, seconds = [], []

@@ -52,13 +52,15 @@ def find_known_depth(dataset: SceneDataset, kind: str = AUTO, dense: Path | None
                 f"{folders[0]} is no dense workspace of COLMAP: it has no stereo/depth_maps; make one with "
                 "--patch-match, or name it with --dense"
             )
-        return KnownDepth(DENSE, f"COLMAP's dense depth maps in {workspace}", _map_unit(dataset), _Dense(workspace))
+        return KnownDepth(DENSE, f"COLMAP's dense depth maps in {workspace}", _map_unit(dataset), DenseDepth(workspace))
     measured = any(dataset.has_depth(frame) for frame in dataset.frames)
     if kind == MEASURED or (kind == AUTO and measured):
         if not measured:
             raise InputError(f"{dataset.root} has no measured depth; choose another of {', '.join(SOURCES)}")
         return KnownDepth(MEASURED, "measured depth", METRES, dataset.depth_m)
-    return KnownDepth(SPARSE, "the points of COLMAP's map", _map_unit(dataset), _Sparse(SceneMap.load(dataset.root)))
+    return KnownDepth(
+        SPARSE, "the points of COLMAP's map", _map_unit(dataset), SparseDepth(SceneMap.load(dataset.root))
+    )
 
 
 def make_dense(dataset: SceneDataset, workspace: Path) -> None:
@@ -94,7 +96,7 @@ def read_colmap_depth(path: Path) -> np.ndarray:
     return np.where(np.isfinite(depth_hw) & (depth_hw > 0), depth_hw, np.float32(0)).astype(np.float32)
 
 
-class _Dense:
+class DenseDepth:
     """Depth maps of a dense workspace, by the name of the image."""
 
     def __init__(self, workspace: Path):
@@ -106,7 +108,7 @@ class _Dense:
         return None if path is None else read_colmap_depth(path)
 
 
-class _Sparse:
+class SparseDepth:
     """The points of a map that a frame saw, at its pixels."""
 
     def __init__(self, scene: SceneMap):

@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from geo_perception.errors import InputError
 from geo_training.mapping.fusion.error_model import ErrorModel
+from geo_training.mapping.fusion.hide import HOLES, RANDOM, hide
 from geo_training.mapping.fusion.planes import PlaneOptions, find_planes, image_plane_terms
 
 _NEAREST = 1e-4  # joint distance of what is the same place
@@ -220,23 +221,26 @@ class _Scene:
         )
 
     def _tests(self, known_hw: np.ndarray) -> list[np.ndarray]:
-        """What is hidden of known depth: the image's own holes, mirrored; of single points a fifth at a time."""
+        """What is hidden of known depth: the image's own holes, mirrored; of single points a fifth at a time, and all
+        within some ellipses, since whole surfaces may have none."""
         rng = np.random.default_rng(self._options.seed)
+        count = int(known_hw.sum())
         if known_hw.mean() >= _SPARSE_SHARE:
             low, high = _TEST_SHARES
             for mirrored_hw in (known_hw[:, ::-1], known_hw[::-1], known_hw[::-1, ::-1]):
                 hidden_hw = known_hw & ~mirrored_hw
-                if low <= hidden_hw.sum() / known_hw.sum() <= high:
+                if low <= hidden_hw.sum() / count <= high:
                     return [hidden_hw]
-        if known_hw.sum() < _FOLDS * 2:
+            return [hide(RANDOM, known_hw, [], rng)]
+        if count < _FOLDS * 2:
             return []
         tests = []
-        fold_n = rng.permutation(int(known_hw.sum())) % _FOLDS
-        for number in range(_FOLDS if known_hw.mean() < _SPARSE_SHARE else 1):
+        fold_n = rng.permutation(count) % _FOLDS
+        for number in range(_FOLDS):
             hidden_hw = np.zeros(known_hw.shape, bool)
             hidden_hw[known_hw] = fold_n == number
-            tests.append(hidden_hw)
-        return tests
+            tests += [hidden_hw, hide(HOLES, known_hw, [], rng)]
+        return [hidden_hw for hidden_hw in tests if 0 < hidden_hw.sum() < count - 1]
 
 
 def _some_of(mask_hw: np.ndarray, count: int, seed: int) -> np.ndarray:
