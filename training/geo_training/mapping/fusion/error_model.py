@@ -6,8 +6,8 @@ import numpy as np
 
 from geo_training.metrics.completion import NINE_TENTHS
 
-_BINS, _BIN_PIXELS = 5, 40
-_ERROR_FLOOR, _ERROR_UNKNOWN = 0.001, 0.5
+_BINS, _BIN_PIXELS = 6, 40
+_ERROR_FLOOR, _ERROR_UNKNOWN = 0.0002, 0.5
 
 
 class ErrorModel:

@@ -29,7 +29,7 @@ _SPARSE_SHARE = 0.05  # of pixels with depth: below it the image has points, not
 _FOLDS = 5
 _TEST_SHARES = 0.01, 0.6  # of known depth that a mirrored hole may hide
 _STRAY_SIGMAS, _STRAY_LOG = 6.0, 0.2
-_SAMPLE, _TEST_PIXELS = 4000, 20_000
+_SAMPLE, _TEST_PIXELS, _SINGLE = 4000, 20_000, 12
 _BEYOND = np.float32(1e6)  # any logarithm of a depth
 
 
@@ -41,7 +41,7 @@ class SurfaceOptions:
 
     neighbours: int = 8
     log_depth: float = 0.75
-    colour: float = 0.6
+    colour: float = 0.8
     blur_px: float = 1.5
     power: float = 3.0
     agreement: float = 0.07
@@ -221,8 +221,8 @@ class _Scene:
         )
 
     def _tests(self, known_hw: np.ndarray) -> list[np.ndarray]:
-        """What is hidden of known depth: the image's own holes, mirrored; of single points a fifth at a time, and all
-        within some ellipses, since whole surfaces may have none."""
+        """What is hidden of known depth: the image's own holes, mirrored, and some pixels; of single points a fifth at a
+        time, and all within some ellipses, since whole surfaces may have none."""
         rng = np.random.default_rng(self._options.seed)
         count = int(known_hw.sum())
         if known_hw.mean() >= _SPARSE_SHARE:
@@ -230,7 +230,8 @@ class _Scene:
             for mirrored_hw in (known_hw[:, ::-1], known_hw[::-1], known_hw[::-1, ::-1]):
                 hidden_hw = known_hw & ~mirrored_hw
                 if low <= hidden_hw.sum() / count <= high:
-                    return [hidden_hw]
+                    # Beside holes, single pixels tell how good the nearest are.
+                    return [hidden_hw | _some_of(known_hw & ~hidden_hw, count // _SINGLE, self._options.seed)]
             return [hide(RANDOM, known_hw, [], rng)]
         if count < _FOLDS * 2:
             return []
