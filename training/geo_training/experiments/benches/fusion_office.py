@@ -21,7 +21,7 @@ from geo_training.mapping.fusion.methods import FACTOR, METHODS, MLP, SURFACES
 from geo_training.mapping.fusion.relative_depth import REFERENCE, find_relative_depth
 from geo_training.mapping.fusion.report import FusionReport
 
-FRAMES = 3  # of each set; the regressor takes a minute for one
+FRAMES = 5  # of each set; the regressor takes a minute for one
 OFFICE_TEST = 0.25  # of its frames, the last ones: the reference weights learned from the others
 SETS = {"office": "office", "house": "house/walk_b"}
 

@@ -221,8 +221,8 @@ class _Scene:
         )
 
     def _tests(self, known_hw: np.ndarray) -> list[np.ndarray]:
-        """What is hidden of known depth: the image's own holes, mirrored, and some pixels; of single points a fifth at a
-        time, and all within some ellipses, since whole surfaces may have none."""
+        """What is hidden of known depth: the image's own holes, mirrored, and some pixels; of single points a fifth at
+        a time, and all within some ellipses, since whole surfaces may have none."""
         rng = np.random.default_rng(self._options.seed)
         count = int(known_hw.sum())
         if known_hw.mean() >= _SPARSE_SHARE:
