@@ -1,8 +1,10 @@
 """The keypoint loss: equation 2 by hand, and gradients through the whole chain from depth to descriptors."""
 
+from functools import partial
+
 import pytest
 import torch
-from geo_training.depth.losses.keypoint_loss import keypoint_similarity, sampled_similarity
+from geo_training.depth.losses.keypoint_loss import described_similarity, keypoint_similarity, sampled_similarity
 from geo_training.depth.losses.warp import back_project, pixel_grid, project, sample
 from geo_training.depth.networks.dense_sift import DenseSift
 
@@ -91,6 +93,28 @@ def test_sampling_only_keypoints_gives_the_same_value_and_gradient(explainabilit
         found.append((loss.detach(), depth.grad))
     assert torch.allclose(found[0][0], found[1][0])
     assert torch.allclose(found[0][1], found[1][1])
+
+
+def test_descriptors_that_are_made_at_keypoints_alone_give_the_same_loss():
+    random = torch.Generator().manual_seed(3)
+    images = torch.rand(2, 2, 3, 20, 26, generator=random, dtype=torch.float64)
+    keypoint = torch.rand(2, 1, 20, 26, generator=random) < 0.1
+    pixels = pixel_grid(20, 26, dtype=torch.float64) + 6 * torch.rand(2, 2, 20, 26, generator=random).double() - 3
+    sift = DenseSift()
+    dense = sampled_similarity(sift(images[0]), sift(images[1]), pixels, keypoint)
+    described = (partial(sift.at, sift.histograms(views)) for views in images)
+    assert described_similarity(*described, pixels, keypoint) == pytest.approx(float(dense), rel=1e-9)
+
+
+def test_a_pixel_that_is_no_number_counts_as_outside():
+    target, source, *_ = scene()
+    pixels = pixel_grid(5, 6, dtype=torch.float64).repeat(2, 1, 1, 1)
+    keypoint = torch.ones(2, 1, 5, 6, dtype=torch.bool)
+    without = keypoint.clone()
+    without[0, 0, 2, 3] = False
+    expected = sampled_similarity(target, source, pixels, without)
+    pixels[0, :, 2, 3] = torch.nan
+    assert sampled_similarity(target, source, pixels, keypoint) == pytest.approx(float(expected))
 
 
 def test_gradient_goes_through_sift_of_the_source_to_depth():

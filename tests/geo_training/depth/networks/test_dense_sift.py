@@ -55,6 +55,23 @@ def test_a_stride_keeps_every_second_descriptor():
     assert torch.allclose(DenseSift(stride=2)(image), DenseSift()(image)[..., ::2, ::2])
 
 
+@pytest.mark.parametrize("options", [{}, {"angles": 4}, {"patch_px": 23}])
+def test_descriptors_of_some_pixels_are_those_of_the_whole_map(options):
+    images, sift = torch.cat([texture(24, 33, seed) for seed in (0, 1)]), DenseSift(**options)
+    b, row, column = torch.tensor([0, 1, 1, 0]), torch.tensor([0, 23, 7, 12]), torch.tensor([0, 32, 9, 20])
+    found = sift.at(sift.histograms(images), b, row, column)
+    assert torch.allclose(found, sift(images)[b, :, row, column], atol=1e-12)
+
+
+def test_a_flat_patch_has_no_descriptor_and_no_gradient():
+    image = torch.zeros(1, 1, 40, 40, dtype=torch.float64)
+    image[..., 30:] = texture(40, 10)
+    image.requires_grad_(True)
+    descriptor = DenseSift()(image)[0, :, 20, 8]
+    descriptor.sum().backward()
+    assert image.grad.abs().max() < 1e-3
+
+
 def test_fewer_angles_give_fewer_channels():
     sift = DenseSift(angles=4)
     assert sift(texture(20, 20)).shape == (1, 64, 20, 20)

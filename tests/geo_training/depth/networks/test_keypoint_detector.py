@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from geo_training.depth.networks.keypoint_detector import KeypointDetector
+from geo_training.depth.networks.keypoint_detector import KeypointDetector, _blurred_by_opencv
+from kornia.filters import gaussian_blur2d
 from scipy.spatial import cKDTree
 
 from geo_perception.errors import InputError
@@ -47,6 +48,13 @@ def test_images_of_a_batch_do_not_mix():
     both = KeypointDetector()(torch.cat([one, other]))
     assert both.dtype == torch.bool
     assert torch.equal(both, torch.cat([KeypointDetector()(one), KeypointDetector()(other)]))
+
+
+@pytest.mark.parametrize(("size", "sigma_px"), [(13, 1.52), (21, 2.45), (31, 7.0)])
+def test_the_blur_of_a_cpu_is_that_of_other_devices(size, sigma_px):
+    images = torch.rand(2, 1, 24, 31, generator=torch.Generator().manual_seed(0))
+    expected = gaussian_blur2d(images, (size, size), (sigma_px, sigma_px), border_type="reflect")
+    assert torch.allclose(_blurred_by_opencv(images, size, sigma_px), expected, atol=1e-6)
 
 
 def test_a_radius_marks_the_surroundings():

@@ -6,9 +6,13 @@ gradient reaches depth and motion through the pixels; the descriptors themselves
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from geo_training.depth.losses.warp import sample
+
+Describe = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  # image, row, column (N,): (N, C)
 
 
 def keypoint_similarity(
@@ -50,14 +54,37 @@ def sampled_similarity(
     if keypoint_b1hw is None:
         warped_bchw, inside_b1hw = sample(source_bchw, pixels_b2hw)
         return keypoint_similarity(target_bchw, warped_bchw, inside_b1hw, None, weight_b1hw)
-    differences, insides, weights = [], [], []
-    for b, keypoint_hw in enumerate(keypoint_b1hw[:, 0]):
-        warped_1c1n, inside_111n = sample(source_bchw[b : b + 1], pixels_b2hw[b, :, keypoint_hw][None, :, None])
-        differences.append((target_bchw[b, :, keypoint_hw] - warped_1c1n[0, :, 0]).abs().sum(0))
-        insides.append(inside_111n[0, 0, 0])
-        if weight_b1hw is not None:
-            weights.append(weight_b1hw[b, 0, keypoint_hw])
-    return _mean_over(torch.cat(insides), torch.cat(differences), torch.cat(weights) if weights else None)
+
+    def looked_up(maps_bchw: torch.Tensor) -> Describe:
+        return lambda b, row, column: maps_bchw[b, :, row, column]
+
+    return described_similarity(looked_up(target_bchw), looked_up(source_bchw), pixels_b2hw, keypoint_b1hw, weight_b1hw)
+
+
+def described_similarity(
+    target: Describe,
+    source: Describe,
+    pixels_b2hw: torch.Tensor,
+    keypoint_b1hw: torch.Tensor,
+    weight_b1hw: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`sampled_similarity` at keypoints where there are no maps of descriptors: `target` and `source` make those of the
+    pixels that they are asked for (the image (N,) each is of, row, column). The same value and gradient.
+    """
+    height, width = pixels_b2hw.shape[-2:]
+    b, row, column = keypoint_b1hw[:, 0].nonzero(as_tuple=True)
+    x_n, y_n = pixels_b2hw[b, 0, row, column], pixels_b2hw[b, 1, row, column]
+    inside_n = (x_n >= 0) & (x_n <= width - 1) & (y_n >= 0) & (y_n <= height - 1)
+    # Bilinear, of the four pixels around; outside, the nearest one of the border. No number has no pixel, either.
+    x_n, y_n = x_n.clamp(0, width - 1), y_n.clamp(0, height - 1)
+    left_n, top_n = (torch.nan_to_num(value.detach()).floor().long() for value in (x_n, y_n))
+    right_n, bottom_n = (left_n + 1).clamp(max=width - 1), (top_n + 1).clamp(max=height - 1)
+    across_n1, down_n1 = (x_n - left_n)[:, None], (y_n - top_n)[:, None]
+    upper_nc = source(b, top_n, left_n) * (1 - across_n1) + source(b, top_n, right_n) * across_n1
+    lower_nc = source(b, bottom_n, left_n) * (1 - across_n1) + source(b, bottom_n, right_n) * across_n1
+    warped_nc = upper_nc * (1 - down_n1) + lower_nc * down_n1
+    difference_n = (target(b, row, column) - warped_nc).abs().sum(1)
+    return _mean_over(inside_n, difference_n, None if weight_b1hw is None else weight_b1hw[b, 0, row, column])
 
 
 def _mean_over(chosen: torch.Tensor, difference: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:

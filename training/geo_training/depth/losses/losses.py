@@ -15,6 +15,7 @@ confidence    the network knows how far its depth is off
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch.nn import functional as F  # noqa: N812 (the usual name)
@@ -23,7 +24,7 @@ from geo_training.depth.batch import ClipBatch
 from geo_training.depth.config import LossConfig
 from geo_training.depth.losses.boundary_loss import boundary_loss
 from geo_training.depth.losses.descriptor_loss import descriptor_loss
-from geo_training.depth.losses.keypoint_loss import sampled_similarity
+from geo_training.depth.losses.keypoint_loss import described_similarity, sampled_similarity
 from geo_training.depth.losses.photometric import minimum_reprojection_loss, photometric_error, summed_reprojection_loss
 from geo_training.depth.losses.regularizers import (
     edge_aware_smoothness,
@@ -164,9 +165,11 @@ class DepthLosses:
         """Over the sources and, where all scales count, over the scales; descriptors are those of full resolution."""
         config, total = self.config, 0.0
         with torch.no_grad(), _exact(batch):
-            target = self._sift(batch.target_b3hw)
-            sources = [self._sift(batch.sources_bs3hw[:, s]) for s in range(batch.sources)]
             chosen = self._detector(batch.target_b3hw) if config.keypoint_detector else None
+            # At keypoints alone, descriptors are made where they are looked at.
+            seen = self._sift if chosen is None else self._sift.histograms
+            target = seen(batch.target_b3hw)
+            sources = [seen(batch.sources_bs3hw[:, s]) for s in range(batch.sources)]
         scales = len(prediction.depth) if config.scales == "multi" else 1
         for scale in range(scales):
             depth_b1hw = _depth_to_size(prediction.depth[scale], batch)
@@ -174,8 +177,13 @@ class DepthLosses:
             explained = prediction.explained
             weights = None if explained is None else _to_size(explained[scale], batch)
             for s in range(batch.sources):
+                pixels_b2hw = matches.pixels_bs2hw[:, s]
                 weight = None if weights is None else weights[:, s : s + 1]
-                total = total + sampled_similarity(target, sources[s], matches.pixels_bs2hw[:, s], chosen, weight)
+                if chosen is None:
+                    total = total + sampled_similarity(target, sources[s], pixels_b2hw, None, weight)
+                else:
+                    described = (partial(self._sift.at, seen_bahw) for seen_bahw in (target, sources[s]))
+                    total = total + described_similarity(*described, pixels_b2hw, chosen, weight)
         return total / scales
 
     def _descriptor(self, prediction: Prediction, batch: ClipBatch) -> torch.Tensor:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import cv2
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 (the usual name)
@@ -65,8 +67,7 @@ class KeypointDetector(nn.Module):
     def _extrema(self, dog_blhw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Image, row and column of what is larger, or smaller, than its 26 neighbours, strong, and not on an edge."""
         middle_blhw = dog_blhw[:, 1:-1, 1:-1, 1:-1]
-        largest_blhw = F.max_pool3d(dog_blhw[:, None], 3, 1)[:, 0]
-        smallest_blhw = -F.max_pool3d(-dog_blhw[:, None], 3, 1)[:, 0]
+        largest_blhw, smallest_blhw = _of_neighbours(dog_blhw, torch.maximum), _of_neighbours(dog_blhw, torch.minimum)
         extreme = (middle_blhw == largest_blhw) | (middle_blhw == smallest_blhw)
         # The peak between pixels is a little higher than the pixel: half of the contrast is asked for first.
         b, level, row, column = (extreme & (middle_blhw.abs() * _LEVELS >= self.contrast / 2)).nonzero(as_tuple=True)
@@ -114,6 +115,8 @@ def _scale_space(grey_b1hw: torch.Tensor) -> Iterator[torch.Tensor]:
         sigma_px = math.sqrt(want_px**2 - have_px**2)
         # Four deviations each way, but no more than a small octave can be mirrored by.
         size = 2 * min(math.ceil(4 * sigma_px), min(image_b1hw.shape[-2:]) - 1) + 1
+        if image_b1hw.device.type == "cpu":
+            return _blurred_by_opencv(image_b1hw, size, sigma_px)
         return gaussian_blur2d(image_b1hw, (size, size), (sigma_px, sigma_px), border_type="reflect")
 
     doubled_b1hw = F.interpolate(grey_b1hw, scale_factor=2, mode="bilinear", align_corners=False)
@@ -125,6 +128,27 @@ def _scale_space(grey_b1hw: torch.Tensor) -> Iterator[torch.Tensor]:
             levels.append(blur(levels[-1], have_px, want_px))
         yield torch.cat(levels, 1)
         first_b1hw = levels[_LEVELS][..., ::2, ::2]  # blurred twice as much as the first
+
+
+def _of_neighbours(
+    dog_blhw: torch.Tensor, chosen: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """The largest, or smallest, of each value and its 26 neighbours in level, row and column; without the borders."""
+    for axis in (1, 2, 3):
+        inner = dog_blhw.shape[axis] - 2
+        parts = [dog_blhw.narrow(axis, start, inner) for start in range(3)]
+        dog_blhw = chosen(chosen(parts[0], parts[1]), parts[2])
+    return dog_blhw
+
+
+def _blurred_by_opencv(image_b1hw: torch.Tensor, size: int, sigma_px: float) -> torch.Tensor:
+    """The same blur. On a CPU OpenCV is many times faster than a convolution of torch."""
+    from kornia.filters import get_gaussian_kernel1d
+
+    kernel = get_gaussian_kernel1d(size, sigma_px, dtype=image_b1hw.dtype)[0].numpy()
+    images = [image_1hw[0].numpy() for image_1hw in image_b1hw.detach()]
+    blurred = [cv2.sepFilter2D(image_hw, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101) for image_hw in images]
+    return torch.from_numpy(np.stack(blurred)[:, None])
 
 
 def _to_image(index_n: torch.Tensor, octave: int, image_px: int) -> torch.Tensor:
