@@ -21,6 +21,9 @@ def boundaries_command(
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="State dict of torchvision's Mask R-CNN.")
     ] = None,
+    from_depth: Annotated[
+        bool, typer.Option("--from-depth", help="Objects from the dataset's own depth, where that is exact (rendered).")
+    ] = False,
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Least score of an object (default: 0.7).", min=0, max=1)
     ] = None,
@@ -30,8 +33,8 @@ def boundaries_command(
 ) -> None:
     """Map where objects end, beside every frame of a dataset, for depth that is sharp there.
 
-    Objects come from masks that exist (--masks DIR, or the dataset's own masks/), or from Mask R-CNN with weights from
-    a file or from torchvision, and are then kept in masks/. The same command goes on after an interruption.
+    Objects come from masks that exist (--masks DIR, or the dataset's own masks/), from exact depth (--from-depth), or
+    from Mask R-CNN with weights from a file or from torchvision, and are then kept in masks/. The same command goes on after an interruption.
 
     Example: `geo-train depth boundaries drive --weights maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth`
     """
@@ -41,7 +44,7 @@ def boundaries_command(
 
     scene = SceneDataset(dataset)
     network = MaskNetwork(weights, MIN_SCORE if min_score is None else min_score, device)
-    source = choose_masks(scene, masks, network, weights is not None or min_score is not None, overwrite)
+    source = choose_masks(scene, masks, network, weights is not None or min_score is not None, overwrite, from_depth)
     metrics = make_boundaries(scene, source, overwrite)
     write_json(json_path, {"figures": metrics.to_json(), "made_from": source.metadata})
     say(

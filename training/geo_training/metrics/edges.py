@@ -77,6 +77,14 @@ def edge_metrics(
     return dict(zip(_METRICS, (float(f1), float(precision), float(recall), edge_width_px), strict=True))
 
 
+def depth_edges(depth_hw: np.ndarray, ratio: float) -> np.ndarray:
+    """Where depth (H, W, in any unit, NaN where unknown) jumps by more than a ratio between the two neighbours of a
+    pixel, and it is not the slope of a surface (bool): the pixels on both sides of an edge."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        jump_2hw, steep_2hw = _jumps(depth_hw)
+    return ((np.nan_to_num(jump_2hw) > np.log(ratio)) & ~steep_2hw).any(0)
+
+
 def evaluation_size(height_px: int, width_px: int) -> tuple[int, int]:
     """(height, width) at which edges are compared: the longer side EVALUATION_PX, nothing is enlarged."""
     scale = min(1.0, EVALUATION_PX / max(height_px, width_px))

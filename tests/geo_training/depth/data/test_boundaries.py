@@ -129,7 +129,7 @@ def test_other_masks_need_overwrite(dataset, tmp_path):
 
 
 def test_masks_that_no_network_made_are_never_replaced(dataset):
-    with pytest.raises(InputError, match="no network made"):
+    with pytest.raises(InputError, match="this command did not make"):
         choose_masks(dataset, None, MaskNetwork(), ask_network=True, overwrite=True)
     assert (dataset.root / "masks/a/000000.png").is_file()
 
@@ -152,7 +152,7 @@ def test_a_folder_without_any_mask_is_refused(dataset, tmp_path):
 
 
 def test_masks_and_a_network_at_once_are_refused(dataset, tmp_path):
-    with pytest.raises(InputError, match="not both"):
+    with pytest.raises(InputError, match="pass one of"):
         choose_masks(dataset, tmp_path, MaskNetwork(), ask_network=True)
 
 

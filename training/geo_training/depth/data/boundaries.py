@@ -19,6 +19,7 @@ from geo_perception.runtime.files import replaced_file
 from geo_training.console import progress_bar
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.data import instance_masks
+from geo_training.depth.data.depth_masks import DepthMasks
 from geo_training.depth.data.instance_masks import DetectedMasks, MaskFolder, MaskNetwork, MaskSource
 from geo_training.storage.folders import refuse_overlap
 from geo_training.storage.images import read_grey
@@ -88,25 +89,37 @@ def load_boundary(dataset: SceneDataset, frame: Frame) -> np.ndarray | None:
 
 
 def choose_masks(
-    dataset: SceneDataset, folder: Path | None, network: MaskNetwork, ask_network: bool, overwrite: bool = False
+    dataset: SceneDataset,
+    folder: Path | None,
+    network: MaskNetwork,
+    ask_network: bool,
+    overwrite: bool = False,
+    from_depth: bool = False,
 ) -> MaskSource:
-    """The masks to make boundaries of: those in `folder`; with `ask_network` those of `network`; with neither those
-    that the dataset has in masks/, and where it has none the network's.
+    """The masks to make boundaries of: those in `folder`; with `ask_network` those of `network`; with `from_depth`
+    those that the dataset's depth shows; with none of these what the dataset has in masks/, and where it has none the
+    network's.
 
-    With `overwrite`, masks that a network made are made again. Raises InputError when both are asked for, when
-    `folder` holds no masks, or when masks/ is there but was not made so.
+    With `overwrite`, masks that were made are made again. Raises InputError when more than one is asked for, when
+    `folder` holds no masks, when no frame has depth to make them of, or when masks/ is there but was not made so.
     """
-    if folder is not None and ask_network:
-        raise InputError("masks that exist and a network are two ways to the same; pass --masks or --weights, not both")
+    if sum((folder is not None, ask_network, from_depth)) > 1:
+        raise InputError(
+            "masks that exist, a network and depth are three ways to the same; pass one of --masks, --weights and "
+            "--from-depth"
+        )
     if folder is not None:
         refuse_overlap(dataset.root / FOLDER, [folder])
         return _existing(dataset, folder)
     own = dataset.root / instance_masks.FOLDER
     metadata = read_kept_json(own / instance_masks.METADATA_FILE)
     if metadata is None and own.is_dir() and any(own.rglob("*.png")):
-        if ask_network:
-            raise InputError(f"{own} holds masks that no network made; leave out --weights, or move the folder away")
+        if ask_network or from_depth:
+            asked = "--weights" if ask_network else "--from-depth"
+            raise InputError(f"{own} holds masks that this command did not make; leave out {asked}, or move them away")
         return _existing(dataset, own)
+    if from_depth:
+        return _from_depth(dataset, metadata, overwrite)
     complete = all(instance_masks.mask_path(own, frame).is_file() for frame in dataset.frames)
     if metadata is not None and complete and not ask_network:
         return _existing(dataset, own)
@@ -154,6 +167,17 @@ def make_boundaries(dataset: SceneDataset, masks: MaskSource, overwrite: bool = 
         frames=len(dataset), with_map=len(there), made=made, kept=len(there) - made, objects=sum(objects),
         frames_without_object=objects.count(0),
     )  # fmt: skip
+
+
+def _from_depth(dataset: SceneDataset, metadata: dict | None, overwrite: bool) -> DepthMasks:
+    masks, own = DepthMasks(dataset), dataset.root / instance_masks.FOLDER
+    if not any(dataset.has_depth(frame) for frame in dataset.frames):
+        raise InputError(f"{dataset.root} has no depth to find objects by; leave out --from-depth")
+    if metadata not in (None, masks.metadata) and not overwrite:
+        raise InputError(f"{own} was made with {_label(metadata)}; pass the same again, or --overwrite")
+    if metadata is not None and overwrite:
+        shutil.rmtree(own)
+    return masks
 
 
 def _existing(dataset: SceneDataset, folder: Path) -> MaskFolder:
