@@ -248,6 +248,16 @@ def test_a_pretrained_backbone_learns_more_slowly(walk):
     assert {id(p) for p in slow} == {id(p) for p in task.network.depth.backbone.parameters() if p.requires_grad}
 
 
+def test_the_motion_network_may_learn_faster(walk):
+    config = config_of(walk, pretrained=True, frozen_stages=1, backbone_rate=0.25, motion_rate=8)
+    task = DepthTask(clip_sources(config), config, torch.device("cpu"))
+    groups = task.parameter_groups(task.network)
+    assert [rate for _, rate in groups] == [0.25, 1.0, 8]
+    assert {id(p) for p in groups[2][0]} == {id(p) for p in task.network.motion.parameters()}
+    grouped = [id(p) for parameters, _ in groups for p in parameters]
+    assert sorted(grouped) == sorted(id(p) for p in task.network.parameters() if p.requires_grad)
+
+
 def test_training_without_what_it_needs_is_refused(walk, tmp_path):
     with pytest.raises(InputError, match="no datasets are given"):
         fit_depth(config_of(walk, datasets=[]), tmp_path / "out.safetensors")

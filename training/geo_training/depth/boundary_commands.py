@@ -34,7 +34,8 @@ def boundaries_command(
     """Map where objects end, beside every frame of a dataset, for depth that is sharp there.
 
     Objects come from masks that exist (--masks DIR, or the dataset's own masks/), from exact depth (--from-depth), or
-    from Mask R-CNN with weights from a file or from torchvision, and are then kept in masks/. The same command goes on after an interruption.
+    from Mask R-CNN with weights from a file or from torchvision; those that are made are kept in masks/. The same
+    command goes on after an interruption.
 
     Example: `geo-train depth boundaries drive --weights maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth`
     """

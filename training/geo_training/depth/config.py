@@ -110,6 +110,7 @@ class DepthTrainingConfig(Strict):
     batch: int = Field(6, ge=1, description="clips a step, of all processes together")
     learning_rate: float = Field(2e-4, gt=0)
     backbone_rate: float = Field(0.5, ge=0, le=1, description="of the learning rate, for the pretrained backbone")
+    motion_rate: float = Field(1.0, gt=0, description="of the learning rate, for the motion network")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW; 0 is Adam")
     schedule: Literal["cosine", "constant", "step"] = Field(
         "cosine", description="step: a tenth of the rate in the last quarter"

@@ -75,7 +75,13 @@ class DepthTask:
     def parameter_groups(self, network) -> list[tuple[list, float]]:
         network = getattr(network, "module", network)  # behind DistributedDataParallel
         backbone = getattr(network.depth, "backbone", None) if self.config.pretrained else None
-        return backbone_groups(network, backbone, self.config.backbone_rate)
+        groups = backbone_groups(network, backbone, self.config.backbone_rate)
+        if network.motion is None or self.config.motion_rate == 1:
+            return groups
+        motion = {id(parameter) for parameter in network.motion.parameters()}
+        others = [([p for p in parameters if id(p) not in motion], rate) for parameters, rate in groups]
+        own = [p for parameters, _ in groups for p in parameters if id(p) in motion]
+        return [(parameters, rate) for parameters, rate in (*others, (own, self.config.motion_rate)) if parameters]
 
     def losses(self, network, batch) -> dict[str, torch.Tensor]:
         prediction = network(batch)

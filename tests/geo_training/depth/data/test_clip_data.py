@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from geo_training.datasets.scene import SceneDataset
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.clip_data import (
     ClipSource,
@@ -119,6 +120,23 @@ def test_depth_and_boundaries_are_only_read_where_a_term_needs_them(walk):
     assert not batch.depth_b1hw.any()
     assert not batch.boundary_b1hw.any()
     assert not batch.has_boundary_b.any()
+
+
+def test_every_file_is_read_once(walk, monkeypatch):
+    read = []
+    for name in ("image", "depth_m"):
+        original = getattr(SceneDataset, name)
+
+        def counted(dataset, frame, name=name, original=original):
+            read.append((name, frame.name))
+            return original(dataset, frame)
+
+        monkeypatch.setattr(SceneDataset, name, counted)
+    stream = stream_of(walk.root, losses={"weights": {"photometric": 1.0, "depth": 1.0}})
+    for number in range(8):
+        stream.batch(number)
+    assert {name for name, _ in read} == {"image", "depth_m"}
+    assert len(read) == len(set(read))
 
 
 @pytest.mark.parametrize("size_px", [(64, 64), (32, 32), (32, 64), (96, 96)])

@@ -23,6 +23,7 @@ from geo_training.engine.augmentation import augment_photometric
 from geo_training.engine.loader import MemoryCache, prefetch
 from geo_training.engine.whole_batch import own_rows
 from geo_training.storage.fingerprints import file_version
+from geo_training.storage.images import find_depth
 
 _CACHE_BYTES = 3 << 30
 _WORKERS = 2
@@ -86,7 +87,7 @@ class ClipStream:
         self.sources, self.config, self.device = sources, config, device
         shares = np.array(config.shares or [len(source.clips) for source in sources], np.float64)
         self.shares = shares / shares.sum()
-        self._images = MemoryCache(_CACHE_BYTES)
+        self._files = MemoryCache(_CACHE_BYTES)  # of images, depth and boundaries, as they are stored
 
     def batches(self, first: int, count: int) -> Iterator[ClipBatch]:
         """Batches `first` to `first + count`, made ahead in threads."""
@@ -121,9 +122,9 @@ class ClipStream:
         losses = self.config.losses
         depth_m = boundary = None
         if needs_depth(losses):
-            depth_m = dataset.depth_m(clip.target)
+            depth_m = self._depth_m(dataset, clip.target)
         if losses.weighs("boundary"):
-            boundary = load_boundary(dataset, clip.target)
+            boundary = self._boundary_map(dataset, clip.target)
         return {
             "view": view,
             "images": np.stack(images),
@@ -135,7 +136,17 @@ class ClipStream:
         }
 
     def _image(self, dataset: SceneDataset, frame: Frame) -> np.ndarray:
-        return self._images.get(file_version(dataset.image_path(frame)), lambda: dataset.image(frame))
+        return self._files.get(file_version(dataset.image_path(frame)), lambda: dataset.image(frame))
+
+    def _depth_m(self, dataset: SceneDataset, frame: Frame) -> np.ndarray | None:
+        path = find_depth(dataset.root / "depth" / frame.name)
+        return None if path is None else self._files.get(file_version(path), lambda: dataset.depth_m(frame))
+
+    def _boundary_map(self, dataset: SceneDataset, frame: Frame) -> np.ndarray | None:
+        path = boundary_path(dataset, frame)
+        if not path.is_file():
+            return None
+        return self._files.get(file_version(path), lambda: load_boundary(dataset, frame))
 
 
 def needs_depth(losses: LossConfig) -> bool:

@@ -2,8 +2,8 @@
 
 A surface ends where depth jumps and where it meets another one in a hollow: the line in which a chair stands on the
 floor has no jump, but the two surfaces fold towards the camera there (as in Stein et al. 2014, "Object Partitioning
-using Local Convexity"). What is left between these lines is a piece. Pieces that hide what lies around them are objects;
-walls, floors and ceilings are hidden by others and hide nothing.
+using Local Convexity"). What is left between these lines is a piece. Pieces that hide what lies around them are
+objects; walls, floors and ceilings are hidden by others and hide nothing.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _hides(pieces_hw: np.ndarray, depth_hw: np.ndarray) -> np.ndarray:
 
 
 def _between(map_hw: np.ndarray, axis: int, offset: int) -> np.ndarray:
-    """For each pair of neighbours along an axis (the first has offset 0) the value at an offset; the border's beyond."""
+    """For each pair of neighbours along an axis (the first has offset 0) the value at an offset, inside the image."""
     count = map_hw.shape[axis]
     return np.take(map_hw, np.clip(np.arange(count - 1) + offset, 0, count - 1), axis)
 
