@@ -70,9 +70,13 @@ class WrittenTable:
 
 
 def write_table(
-    results: Sequence[RowResult], report: TableReport, base_config: DepthTrainingConfig, out: str | Path
+    results: Sequence[RowResult],
+    report: TableReport,
+    base_config: DepthTrainingConfig,
+    out: str | Path,
+    more: Sequence[TableSection] = (),
 ) -> WrittenTable:
-    """Writes table.md, table.json and table.html into the folder `out`."""
+    """Writes table.md, table.json and table.html into the folder `out`; `more` sections come after the tables."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     paths = WrittenTable(out / "table.md", out / "table.json", out / "table.html")
@@ -81,6 +85,7 @@ def write_table(
     if reference is not None and len(results) > 1:
         table = change_table(results, reference, report.columns)
         sections.append(TableSection(f"Against {reference.row.title}", _CHANGE_NOTE, table))
+    sections += more
     replace_text(paths.markdown, markdown_document(report.title, " ".join(report.sentences), sections))
     write_json(paths.json, {"title": report.title} | table_content(results, base_config))
     charts = [TableSection(column.title, "", None, column_chart(results, column)) for column in report.columns]
