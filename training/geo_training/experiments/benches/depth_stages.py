@@ -21,6 +21,7 @@ from geo_training.depth import fit
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.experiments.bench import StageCache
 
+PACE_FOLDER = "pace"  # of the run's: trainings of a few steps
 FEWEST_STEPS = 4  # however short the time
 _PROBE_STEPS, _PROBE_S = 2, 1.0
 _MAX_PROBE_STEPS = 1000
@@ -61,7 +62,7 @@ def first_and_last(frames: list[Frame], first: int, last: int) -> list[Frame]:
 
 def pace_stage(stages: StageCache, name: str, config: DepthTrainingConfig) -> Pace:
     """The pace of a training with this config on this machine, from a few of its steps."""
-    found = stages.stage(f"pace of {name}", lambda: _measure_pace(config, stages.folder / "pace" / name))
+    found = stages.stage(f"pace of {name}", lambda: _measure_pace(config, stages.folder / PACE_FOLDER / name))
     return Pace(found["step_s"], found["fixed_s"], found["wall_s"])
 
 
