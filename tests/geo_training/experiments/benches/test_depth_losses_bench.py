@@ -107,6 +107,7 @@ def test_more_time_gives_more_seeds_and_then_more_steps():
     assert plan_steps(3 * (30 + 1500), paces, 3.0) == Plan(seeds=3, start_steps=300, steps=240)
     assert plan_steps(3 * (30 + 300), paces, 3.0) == Plan(seeds=2, start_steps=93, steps=74)
     assert plan_steps(30 + 300, paces, 3.0) == Plan(seeds=1, start_steps=60, steps=48)
+    assert plan_steps(1e6, paces, 3.0) == Plan(seeds=3, start_steps=1500, steps=800)
     assert plan_steps(5.0, paces, 3.0) == Plan(seeds=1, start_steps=FEWEST_STEPS, steps=FEWEST_STEPS)
 
 
