@@ -11,7 +11,8 @@ from geo_training.depth.networks.model import Prediction
 DOUBLE = torch.float64
 
 
-def clips(target, *sources, fx_px=20.0, depth=None, boundary=None, motion=None) -> ClipBatch:
+def clips(target, *sources, fx_px=20.0, depth=None, boundary=None, motion=None, teacher=None,
+          teacher_kind=None) -> ClipBatch:  # fmt: skip
     """One clip of images (3, H, W), its camera in the middle."""
     height, width = target.shape[-2:]
     K_133 = torch.tensor([[[fx_px, 0, (width - 1) / 2], [0, fx_px, (height - 1) / 2], [0, 0, 1]]], dtype=target.dtype)
@@ -20,6 +21,7 @@ def clips(target, *sources, fx_px=20.0, depth=None, boundary=None, motion=None) 
     return ClipBatch(
         target[None], target[None], torch.stack(sources)[None], K_133, motion,
         nothing if depth is None else depth, nothing if boundary is None else boundary, has_boundary,
+        teacher, teacher_kind,
     )  # fmt: skip
 
 

@@ -37,8 +37,11 @@ class DepthEstimator:
 
     `area_px` is about how many pixels the network looks at; `sigma_scale` the factor on what the network says of its
     own error, found on images that training did not see; None where it was not checked that what it says ranks errors:
-    then nothing is said.
+    then nothing is said. `metric`: its depth is meant to be in metres; `shift_unknown`: its inverse depth is known
+    up to a factor and a shift, not up to a factor alone.
     """
+
+    metric = shift_unknown = False
 
     def __init__(
         self,

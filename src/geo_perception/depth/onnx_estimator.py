@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from geo_perception.depth.card import DepthCard, card_of
+from geo_perception.depth.card import DepthCard, card_beside, card_of
 from geo_perception.depth.estimator import MAX_ASPECT, DepthEstimator
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import pick_device
@@ -32,6 +32,7 @@ class OnnxDepthEstimator(DepthEstimator):
     def __init__(self, session: Any, card: DepthCard, device: torch.device):
         # What DepthEstimator has of a network of its own is not there: its methods that need it are replaced below.
         self.card, self.device, self.sigma_scale = card, device, None
+        self.metric, self.shift_unknown = card.metric, card.output == "disparity"
         self.area_px = card.area_px or int(np.prod(card.size_px))
         self.header, self.size_bytes = {"licence": card.licence, "network": card.name}, 0
         self._session, self._resamplers = session, {}
@@ -120,6 +121,15 @@ def load_depth_estimator(path: str | Path | None = None, device: str = "auto") -
     """
     by_onnx = path is not None and Path(path).suffix.lower() == SUFFIX
     return OnnxDepthEstimator.load(path, device) if by_onnx else DepthEstimator.load(path, device)
+
+
+def model_files(path: str | Path) -> list[Path]:
+    """The files that decide what a network says: its own, those with its tensors, and the card that somebody wrote."""
+    path = Path(path)
+    if path.suffix.lower() != SUFFIX:
+        return [path]
+    outside = [path.with_name(path.name + ".data"), path.with_name(path.name + "_data")]  # tensors of large networks
+    return [path, *(file for file in (*outside, card_beside(path)) if file is not None and file.is_file())]
 
 
 def depth_of(output_hw: np.ndarray, kind: str) -> np.ndarray:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from geo_training.config import config_path
 from geo_training.console import command_group, say, write_json
 from geo_training.depth.boundary_commands import boundaries_command
-from geo_training.depth.config import CONFIGS, DepthTrainingConfig
+from geo_training.depth.config import CONFIGS, DEFAULT_WEIGHTS, TEACHER_WEIGHTS, DepthTrainingConfig
 from geo_training.options import DeviceOverride, JsonOption, OverwriteOption, SeedOverride, StepsOverride
 
 DatasetsOption = Annotated[
@@ -19,13 +19,21 @@ DatasetsOption = Annotated[
 BatchOption = Annotated[int | None, typer.Option("--batch", help="Clips a step.", min=1)]
 
 app = command_group("Train the network that estimates depth, from recordings.")
-NAMES = ("default", "sfmlearner", "reference")
+NAMES = ("default", "sfmlearner", "reference", "distill")
 
 
 def _weights(name: str) -> Path:
     from geo_perception.depth.estimator import reference_weights  # torch: seconds
 
     return reference_weights() if name == "reference" else Path(name)
+
+
+def _taught(losses: Any) -> Any:
+    """The losses of a config with a teacher's terms, where none of them is weighed yet. What is wrong in them stays."""
+    weights = losses.get("weights", DEFAULT_WEIGHTS) if isinstance(losses, dict) else None
+    if not isinstance(weights, dict) or set(weights) & set(TEACHER_WEIGHTS):
+        return losses
+    return {**losses, "weights": {**weights, **TEACHER_WEIGHTS}}
 
 
 @app.callback()
@@ -49,6 +57,14 @@ def fit(
     keep_momentum: Annotated[
         bool | None, typer.Option("--keep-momentum/--restart-momentum", help="With --from: of its optimizer.")
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            help="A network to learn from: weights, an ONNX file with a card, or `reference`.",
+            metavar="MODEL",
+        ),
+    ] = None,
     steps: StepsOverride = None,
     batch: BatchOption = None,
     device: DeviceOverride = None,
@@ -63,6 +79,8 @@ def fit(
     `<out>.run/curves.html`; ego-motion is kept in `<out>.pose.safetensors` for `geo-eval depth --odometry`.
 
     Example: `geo-train depth fit default --dataset drive --out depth.safetensors`
+
+    Example: `geo-train depth fit distill --teacher fastdepth.onnx --dataset drive --out small.safetensors`
     """
     from geo_training.depth.fit import fit_depth  # torch: seconds
 
@@ -71,12 +89,16 @@ def fit(
         "validation": tuple(validation) if validation else None,
         "start_from": None if start_from is None else _weights(start_from),
         "keep_momentum": keep_momentum,
+        "teacher": None if teacher is None else _weights(teacher),
         "steps": steps,
         "batch": batch,
         "device": device,
         "seed": seed,
     }
-    resolved = DepthTrainingConfig.load(config_path(config, NAMES, CONFIGS), **changes)
+    path = config_path(config, NAMES, CONFIGS)
+    if teacher is not None:
+        changes["losses"] = _taught(DepthTrainingConfig.read_keys(path).get("losses", {}))
+    resolved = DepthTrainingConfig.load(path, **changes)
     result = fit_depth(resolved, out, overwrite)
     content = {"weights": str(result.path), "pose_weights": str(result.beside[0]) if result.beside else None}
     write_json(json_path, {**content, "figures": result.metrics, "config": resolved.model_dump(mode="json")})
@@ -87,6 +109,8 @@ def fit(
             f"validation frames, each with its own scale: absolute relative error {metrics['val_abs_rel']:.3f}, "
             f"{metrics['val_d1']:.1%} within 25 %"
         )
+    if "val_teacher_abs_rel" in metrics:
+        say(f"the same frames: absolute relative difference from the teacher {metrics['val_teacher_abs_rel']:.3f}")
 
 
 app.command("boundaries")(boundaries_command)

@@ -17,8 +17,9 @@ CONFIGS = Path(__file__).parent / "configs"  # those that come with the package
 
 TERMS = (
     "photometric", "smoothness", "mask", "consistency", "boundary", "keypoint", "descriptor", "depth", "gradient",
-    "confidence",
+    "confidence", "teacher", "teacher_gradient",
 )  # fmt: skip
+TEACHER_WEIGHTS = {"teacher": 1.0, "teacher_gradient": 4.0}  # where --teacher is given to a config without them
 DEFAULT_WEIGHTS = {"photometric": 1.0, "smoothness": 1e-3, "consistency": 0.5, "confidence": 0.05}
 
 
@@ -61,6 +62,10 @@ class LossConfig(Strict):
 
     def weighs(self, term: str) -> bool:
         return self.weights.get(term, 0.0) > 0
+
+    @property
+    def follow_teacher(self) -> bool:
+        return any(map(self.weighs, TEACHER_WEIGHTS))
 
     @property
     def needs_views(self) -> bool:
@@ -120,6 +125,9 @@ class DepthTrainingConfig(Strict):
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights that are kept")
     start_from: Path | None = Field(None, description="weights of a finished run to go on from")
     keep_momentum: bool = Field(False, description="go on with that run's optimizer state, too")
+    teacher: Path | None = Field(
+        None, description="a network to learn from: weights, or an ONNX file with a card (docs/depth.md)"
+    )
     half: bool = Field(True, description="half precision where the device is fast in it")
     evaluations: int = Field(5, ge=1)
     seed: int = 0
@@ -145,4 +153,12 @@ class DepthTrainingConfig(Strict):
     def _check_momentum(self):
         if self.keep_momentum and self.start_from is None:
             raise ValueError("keep_momentum needs start_from, the run whose momentum is kept")
+        return self
+
+    @model_validator(mode="after")
+    def _check_teacher(self):
+        if self.losses.follow_teacher and self.teacher is None:
+            raise ValueError("the terms teacher and teacher_gradient need a teacher; give --teacher MODEL")
+        if self.teacher is not None and not self.losses.follow_teacher:
+            raise ValueError(f"no term looks at the teacher; weigh some of {', '.join(TEACHER_WEIGHTS)} in losses")
         return self

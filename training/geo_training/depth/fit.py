@@ -19,10 +19,11 @@ from geo_training.datasets.scene import Frame, SceneDataset, camera_to_dict
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.boundaries import boundary_path
 from geo_training.depth.data.clip_data import ClipSource, ClipStream, clip_sources, needs_depth, training_size
+from geo_training.depth.data.teacher import Teacher
 from geo_training.depth.losses.losses import DepthLosses
 from geo_training.depth.networks.model import DepthAndMotion
 from geo_training.depth.networks.pose_network import PoseEstimator
-from geo_training.depth.validation import checked_sigma_scale, validate, validation_frames
+from geo_training.depth.validation import agreement_with, checked_sigma_scale, validate, validation_frames
 from geo_training.engine.checkpoint import load_state, save_state
 from geo_training.engine.loop import LoopResult
 from geo_training.engine.precision import single_pixels_in_float32, strided_depthwise_in_float32
@@ -35,18 +36,22 @@ TRAINING_VERSION = 3  # of what is learned from clips; a checkpoint of another i
 POSE_SUFFIX = ".pose.safetensors"
 FINAL_NAME = "final.safetensors"  # in the run's folder: networks and optimizer, to go on from
 # Where files lie, and on what is computed, changes no result.
-_PLACES = {"datasets": True, "validation": True, "backbone_file": True, "start_from": True, "device": True}
+_PLACES = {"datasets": True, "validation": True, "backbone_file": True, "start_from": True, "teacher": True,
+           "device": True}  # fmt: skip
 
 
 class DepthTask:
-    """The training as `run_fit` takes it."""
+    """The training as `run_fit` takes it. What a teacher says is kept in `run_dir`."""
 
-    def __init__(self, sources: list[ClipSource], config: DepthTrainingConfig, device: torch.device):
-        self.config, self.sources, self.device = config, sources, device
+    def __init__(
+        self, sources: list[ClipSource], config: DepthTrainingConfig, device: torch.device, run_dir: Path | None = None
+    ):
+        self.config, self.sources, self.device, self.run_dir = config, sources, device, run_dir
         self._frames = validation_frames(config)
         if config.validation and not self._frames:
+            looked_for = "frame" if config.teacher else "frame with depth"
             raise InputError(
-                f"{config.validation[0]} has no frame with depth of the split val or test; leave out validation, or "
+                f"{config.validation[0]} has no {looked_for} of the split val or test; leave out validation, or "
                 "make a split with `geo-train dataset split`"
             )
         if config.architecture == "encoder_decoder" and not timm.is_model(config.backbone):
@@ -61,13 +66,20 @@ class DepthTask:
         if not self.loss_weights:
             raise InputError("a dispnet does not tell its confidence; weigh another term, or use encoder_decoder")
         self.loss = DepthLosses(config.losses)
-        self.stream = ClipStream(sources, config, device)
+        self.teacher = Teacher(config.teacher, device) if config.teacher is not None else None
+        self.stream = ClipStream(sources, config, device, self.teacher)
         self.size_px = training_size(sources[0], config)
         self.moments = start_from(self.network, config) if config.start_from is not None else None
 
     @property
     def fingerprint(self) -> str:
-        return training_fingerprint(self.config, self.sources)
+        return training_fingerprint(self.config, self.sources, self.teacher)
+
+    def prepare(self, epoch: int) -> None:
+        """Asks the teacher about all frames, before the first step."""
+        if self.teacher is not None:
+            targets = [(source.dataset, clip.target) for source in self.sources for clip in source.clips]
+            self.teacher.prepare([*targets, *self._frames], self.run_dir)
 
     def batches(self, epoch: int, first: int = 0):
         return self.stream.batches(epoch * self.config.steps + first, self.config.steps - first)
@@ -89,7 +101,9 @@ class DepthTask:
             return self.loss(prediction, batch)
 
     def evaluate(self, network) -> dict[str, float]:
-        return validate(self.estimator(network), self._frames)
+        estimator = self.estimator(network)
+        metrics = validate(estimator, self._frames)
+        return metrics if self.teacher is None else metrics | agreement_with(self.teacher, estimator, self._frames)
 
     def estimator(self, network: DepthAndMotion, sigma_scale: float | None = 1.0) -> DepthEstimator:
         area_px = self.size_px[0] * self.size_px[1]
@@ -99,7 +113,7 @@ class DepthTask:
         network = result.network
         metrics = {"train_s": result.seconds, "steps": self.config.steps, "skipped_steps": result.skipped_steps}
         metrics |= self.evaluate(network)
-        header = _header(self.config, self.sources, metrics)
+        header = _header(self.config, self.sources, metrics, self.teacher)
         self.estimator(network, checked_sigma_scale(metrics)).save(out, header)
         if learns_motion(self.config):
             PoseEstimator(network.motion, self.size_px, str(self.device)).save(out.with_suffix(POSE_SUFFIX), header)
@@ -118,7 +132,7 @@ def fit_depth(config: DepthTrainingConfig, out: str | Path, overwrite: bool = Fa
     def make_task(run_dir: Path, device: torch.device, accelerator: Accelerator) -> DepthTask:
         sources = clip_sources(config)
         say(f"{sum(len(source.clips) for source in sources)} clips of {len(sources)} datasets")
-        return DepthTask(sources, config, device)
+        return DepthTask(sources, config, device, run_dir)
 
     beside = (Path(out).with_suffix(POSE_SUFFIX),) if learns_motion(config) else ()
     return run_fit(config, out, make_task, overwrite, config.half, beside)
@@ -169,21 +183,26 @@ def _of_weights_file(path: Path, config: DepthTrainingConfig) -> tuple[dict, dic
     return {f"depth.{name}": value for name, value in network.state_dict().items()}, {}
 
 
-def _header(config: DepthTrainingConfig, sources: list[ClipSource], metrics: dict) -> dict:
+def _header(config: DepthTrainingConfig, sources: list[ClipSource], metrics: dict, teacher: Teacher | None) -> dict:
+    taught = {}
+    if teacher is not None:
+        taught = {"teacher": {"name": teacher.name, "licence": teacher.licence, "output": teacher.kind}}
     return {
         "trained_on": [source.dataset.info.sources for source in sources],
         "clips": [len(source.clips) for source in sources],
         "config": config.to_json(exclude=_PLACES),
         "figures": finite(metrics),
-        "licence": "that of the recordings it was trained on",
+        "licence": "that of the recordings it was trained on"
+        + (f", and of its teacher {teacher.name}: {teacher.licence}" if teacher is not None else ""),
+        **taught,
     }
 
 
-def training_fingerprint(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
-    """What a training depends on: its config, the content of its data, and the weights that it begins with. Where these
-    lie, and on what it is computed, is not part of it."""
-    as_json = config.to_json(exclude=_PLACES)
-    return digest_of(TRAINING_VERSION, as_json, data_digest(config, sources), start_digest(config))
+def training_fingerprint(config: DepthTrainingConfig, sources: list[ClipSource], teacher: Teacher | None = None) -> str:
+    """What a training depends on: its config, the content of its data, the weights that it begins with and its teacher.
+    Where these lie, and on what it is computed, is not part of it."""
+    parts = [config.to_json(exclude=_PLACES), data_digest(config, sources), start_digest(config)]
+    return digest_of(TRAINING_VERSION, *parts, *([] if teacher is None else [teacher.checksum]))
 
 
 def data_digest(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:

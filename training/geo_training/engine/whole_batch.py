@@ -65,6 +65,12 @@ def in_any(mask: torch.Tensor) -> torch.Tensor:
     return count > 0
 
 
+def wait_for_all() -> None:
+    """Goes on when every process has come here."""
+    if world() > 1:
+        dist.barrier()
+
+
 def once(make: Callable[[], Made]) -> Made:
     """What `make` returns in the main process, alone; the others wait for it and get it, too."""
     box = [make() if rank() == 0 else None]

@@ -27,7 +27,9 @@ class Leaves:
         truth = 1 + torch.rand(1, 1, HEIGHT, WIDTH, dtype=DOUBLE)
         truth[..., :3] = 0
         boundary = torch.rand(1, 1, HEIGHT, WIDTH, dtype=DOUBLE)
-        self.batch = clips(*images, fx_px=9.0, depth=truth, boundary=boundary)
+        teacher = torch.rand(1, 1, HEIGHT, WIDTH, dtype=DOUBLE)
+        teacher[..., 2:, 0] = 0
+        self.batch = clips(*images, fx_px=9.0, depth=truth, boundary=boundary, teacher=teacher)
 
     def prediction(self, disparity0, disparity1, rotation, translation, logits0, logits1, source_depth, log_sigma,
                    explained=False, two_views=False) -> Prediction:  # fmt: skip
@@ -57,6 +59,11 @@ GRADIENTS = {
                               (*DISPARITY, *MOTION, *MASKS)),
     "depth": ("depth", {}, DISPARITY),
     "gradient": ("gradient", {}, (0,)),
+    "teacher up to a factor": ("teacher", {"kind": "depth"}, DISPARITY),
+    "teacher in metres": ("teacher", {"kind": "metric"}, DISPARITY),
+    "teacher up to a factor and a shift": ("teacher", {"kind": "disparity"}, DISPARITY),
+    "teacher's edges": ("teacher_gradient", {"kind": "depth"}, (0,)),
+    "teacher's edges up to a factor and a shift": ("teacher_gradient", {"kind": "disparity"}, (0,)),
     "confidence by the truth": ("confidence", {"weights": {"depth": 1.0, "confidence": 1.0}}, LOG_SIGMA),
     "confidence by the other view": ("confidence", {}, LOG_SIGMA),
 }  # fmt: skip
@@ -68,6 +75,8 @@ def test_the_gradient_of_every_term_is_exact(case):
     random direction; the functions that a term is made of are checked entry by entry in their own tests."""
     name, options, free = GRADIENTS[case]
     leaves = Leaves()
+    options = dict(options)
+    leaves.batch = replace(leaves.batch, teacher_kind=options.pop("kind", None))
     if case == "confidence by the other view":
         leaves.batch = replace(leaves.batch, depth_b1hw=torch.zeros_like(leaves.batch.depth_b1hw))
     term = losses(**({"weights": {name: 1.0}} | options))

@@ -18,7 +18,9 @@ from geo_training.depth.batch import ClipBatch
 from geo_training.depth.config import DepthTrainingConfig, LossConfig
 from geo_training.depth.data.boundaries import boundary_path, load_boundary
 from geo_training.depth.data.clips import Clip, find_clips
+from geo_training.depth.data.teacher import Teacher
 from geo_training.depth.losses.boundary_loss import boundary_pyramid
+from geo_training.depth.losses.teacher_loss import TeacherKind
 from geo_training.engine.augmentation import augment_photometric
 from geo_training.engine.loader import MemoryCache, prefetch
 from geo_training.engine.whole_batch import own_rows
@@ -49,6 +51,7 @@ class _Cut:
     flip: bool
 
     def image(self, image_hw3: np.ndarray) -> np.ndarray:
+        """An image, or a map (H, W) whose values may be averaged."""
         return self._flipped(resized(self._window(image_hw3), self.size_px))
 
     def nearest(self, map_hw: np.ndarray) -> np.ndarray:
@@ -81,10 +84,16 @@ class _Cut:
 
 
 class ClipStream:
-    """Batches of clips, each batch of one dataset."""
+    """Batches of clips, each batch of one dataset. `teacher` has looked at all their targets when a batch is made."""
 
-    def __init__(self, sources: Sequence[ClipSource], config: DepthTrainingConfig, device: torch.device):
-        self.sources, self.config, self.device = sources, config, device
+    def __init__(
+        self,
+        sources: Sequence[ClipSource],
+        config: DepthTrainingConfig,
+        device: torch.device,
+        teacher: Teacher | None = None,
+    ):
+        self.sources, self.config, self.device, self.teacher = sources, config, device, teacher
         shares = np.array(config.shares or [len(source.clips) for source in sources], np.float64)
         self.shares = shares / shares.sum()
         self._files = MemoryCache(_CACHE_BYTES)  # of images, depth and boundaries, as they are stored
@@ -102,7 +111,7 @@ class ClipStream:
         rows = range(self.config.batch)[own_rows(self.config.batch)]
         rngs = [np.random.default_rng([self.config.seed, 1 + row, number]) for row in rows]
         own = [self._clip(source.dataset, clips[row], size_px, rng) for row, rng in zip(rows, rngs, strict=True)]
-        return _stack(own, self.device)
+        return _stack(own, self.device, None if self.teacher is None else self.teacher.kind)
 
     def _clip(self, dataset: SceneDataset, clip: Clip, size_px: tuple[int, int], rng: np.random.Generator) -> dict:
         augmentation = self.config.augmentation
@@ -133,6 +142,7 @@ class ClipStream:
             "depth": np.zeros((height, width), np.float32) if depth_m is None else _depth(cut, depth_m, camera),
             "boundary": np.zeros((height, width), np.float32) if boundary is None else _boundary(cut, boundary, camera),
             "has_boundary": boundary is not None,
+            **({} if self.teacher is None else {"teacher": self._taught(dataset, clip.target, cut, camera)}),
         }
 
     def _image(self, dataset: SceneDataset, frame: Frame) -> np.ndarray:
@@ -147,6 +157,10 @@ class ClipStream:
         if not path.is_file():
             return None
         return self._files.get(file_version(path), lambda: load_boundary(dataset, frame))
+
+    def _taught(self, dataset: SceneDataset, frame: Frame, cut: _Cut, camera: Camera) -> np.ndarray:
+        answer = file_version(self.teacher.inverse_depth_path(dataset, frame))
+        return _inverse_depth(cut, self._images.get(answer, lambda: self.teacher.inverse_depth(dataset, frame)), camera)
 
 
 def needs_depth(losses: LossConfig) -> bool:
@@ -178,8 +192,13 @@ def clip_sources(config: DepthTrainingConfig) -> list[ClipSource]:
 
 
 def _single_frames(dataset: SceneDataset, config: DepthTrainingConfig) -> list[Clip]:
-    """Every frame with depth, by itself."""
-    frames = [frame for frame in dataset.frames if frame.split in config.clips.splits and dataset.has_depth(frame)]
+    """Every frame with depth by itself; with a teacher the others, too."""
+    taught = config.losses.follow_teacher
+    frames = [frame for frame in dataset.frames if frame.split in config.clips.splits]
+    frames = [frame for frame in frames if taught or dataset.has_depth(frame)]
+    if not frames and taught:
+        named = ", ".join(split or "(none)" for split in config.clips.splits)
+        raise InputError(f"{dataset.root} has no frame of the splits {named}; make them with `geo-train dataset split`")
     if not frames:
         raise InputError(f"{dataset.root} has no frames with depth to learn from; weigh the term photometric instead")
     return [Clip(frame, ()) for frame in frames]
@@ -214,12 +233,21 @@ def _boundary(cut: _Cut, boundary_hw: np.ndarray, camera: Camera) -> np.ndarray:
     return np.ascontiguousarray(cut.lines(_of_image_size(boundary_hw, camera, cv2.INTER_LINEAR)))
 
 
+def _inverse_depth(cut: _Cut, inverse_hw: np.ndarray, camera: Camera) -> np.ndarray:
+    """Averages of what is known, 0 where less than half of a pixel is: inverse depth is linear on planes."""
+    inverse_hw = _of_image_size(inverse_hw.astype(np.float32), camera, cv2.INTER_LINEAR)
+    values_hw = cut.image(inverse_hw)
+    known_hw = cut.image((inverse_hw > 0).astype(np.float32))
+    values_hw = np.where(known_hw >= 0.5, values_hw / np.maximum(known_hw, 0.5), np.float32(0))
+    return np.ascontiguousarray(values_hw, dtype=np.float32)
+
+
 def _of_image_size(map_hw: np.ndarray, camera: Camera, interpolation: int) -> np.ndarray:
     size_px = (camera.width_px, camera.height_px)
     return map_hw if map_hw.shape[1::-1] == size_px else cv2.resize(map_hw, size_px, interpolation=interpolation)
 
 
-def _stack(clips: list[dict], device: torch.device) -> ClipBatch:
+def _stack(clips: list[dict], device: torch.device, teacher_kind: TeacherKind | None) -> ClipBatch:
     def images(arrays: list[np.ndarray]) -> torch.Tensor:
         stacked = torch.from_numpy(np.stack(arrays)).to(device)
         return stacked.movedim(-1, -3).contiguous().float().div(255)
@@ -240,4 +268,6 @@ def _stack(clips: list[dict], device: torch.device) -> ClipBatch:
         maps("depth"),
         maps("boundary"),
         torch.tensor([clip["has_boundary"] for clip in clips], device=device),
+        None if teacher_kind is None else maps("teacher"),
+        teacher_kind,
     )

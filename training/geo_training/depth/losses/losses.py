@@ -10,6 +10,8 @@ descriptor    learned descriptors match after warping, and others do not
 depth         depth is the true one, where it is known
 gradient      and so are its differences
 confidence    the network knows how far its depth is off
+teacher       depth is what another network says, up to what that cannot know
+teacher_gradient  and its edges lie where that network's do
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from geo_training.depth.losses.regularizers import (
     second_order_smoothness,
 )
 from geo_training.depth.losses.supervision import centred, depth_loss, gradient_loss, log_error
+from geo_training.depth.losses.teacher_loss import teacher_gradient_loss, teacher_loss
 from geo_training.depth.losses.warp import Correspondences, reproject, sample, scaled_intrinsics
 from geo_training.depth.networks.dense_sift import DenseSift
 from geo_training.depth.networks.keypoint_detector import KeypointDetector
@@ -87,6 +90,15 @@ class DepthLosses:
             terms["gradient"] = gradient_loss(prediction.depth[0], batch.depth_b1hw)
         if config.weighs("confidence") and prediction.log_sigma_b1hw is not None:
             terms["confidence"] = self._confidence(prediction, batch, agree)
+        if config.weighs("teacher"):
+            terms["teacher"] = sum(
+                teacher_loss(_depth_to_size(depth, batch), batch.teacher_b1hw, batch.teacher_kind) / 2**s
+                for s, depth in enumerate(prediction.depth[:scales])
+            )
+        if config.weighs("teacher_gradient"):
+            terms["teacher_gradient"] = teacher_gradient_loss(
+                prediction.depth[0], batch.teacher_b1hw, batch.teacher_kind
+            )
         return terms
 
     def _photometric(self, prediction, batch, scales, matches, agree) -> torch.Tensor:

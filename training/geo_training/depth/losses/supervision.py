@@ -38,17 +38,21 @@ def depth_loss(depth_b1hw: torch.Tensor, true_b1hw: torch.Tensor) -> torch.Tenso
 def gradient_loss(depth_b1hw: torch.Tensor, true_b1hw: torch.Tensor) -> torch.Tensor:
     """Mean absolute error of the differences of the logarithm between neighbours 1, 2 and 4 pixels apart: edges and
     slopes (Li and Snavely 2018). Only between pixels that both are known."""
-    error, known = log_error(depth_b1hw, true_b1hw)
-    total = error.new_zeros(())
-    for level in range(_LEVELS):
+    return differences(*log_error(depth_b1hw, true_b1hw), _LEVELS)
+
+
+def differences(error_b1hw: torch.Tensor, known: torch.Tensor, levels: int) -> torch.Tensor:
+    """Mean absolute difference of errors between neighbours 1, 2, ... 2^(levels - 1) pixels apart along both axes, over
+    the pairs of which both are known: the mean of these means."""
+    total = error_b1hw.new_zeros(())
+    for level in range(levels):
         step = 2**level
         for axis in (2, 3):
-            length = error.shape[axis]
+            length = error_b1hw.shape[axis]
             if length <= step:
                 continue
-            after, before = error.narrow(axis, step, length - step), error.narrow(axis, 0, length - step)
+            after, before = (error_b1hw.narrow(axis, start, length - step) for start in (step, 0))
             both = known.narrow(axis, step, length - step) & known.narrow(axis, 0, length - step)
-            total = total + torch.where(both, (after - before).abs(), torch.zeros_like(after)).sum() / both.sum().clamp(
-                min=1
-            )
-    return total / (2 * _LEVELS)
+            apart = torch.where(both, (after - before).abs(), torch.zeros_like(after))
+            total = total + apart.sum() / both.sum().clamp(min=1)
+    return total / (2 * levels)

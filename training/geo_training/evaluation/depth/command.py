@@ -97,12 +97,11 @@ def depth(
     ):
         if value is not None and value not in allowed:
             raise typer.BadParameter(f"'{value}' is none of {', '.join(allowed)}", param_hint=option)
-    from geo_perception.depth.card import card_beside
     from geo_perception.depth.estimator import reference_weights
-    from geo_perception.depth.onnx_estimator import load_depth_estimator
+    from geo_perception.depth.onnx_estimator import load_depth_estimator, model_files
 
     path = reference_weights() if model == REFERENCE else Path(model)
-    networks = [one for one in (path, odometry, card_beside(path)) if one is not None]
+    networks = [*model_files(path), *([] if odometry is None else [odometry])]
     store = prediction_store(ctx, networks, predictions, from_predictions)
     device = "cpu" if from_predictions else device
     queries, label = find_queries(folder, split)
