@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from geo_perception.errors import InputError
 
-OUTPUTS = ("depth", "inverse_depth", "disparity", "log_depth")
+OUTPUTS = ("depth", "inverse_depth", "disparity", "log_depth", "points")
 RANGES = (1, 255)
 _KEYS_OF_LISTS = {"files": str, "size_px": int, "mean": float, "std": float}
 
@@ -21,8 +21,12 @@ class DepthCard:
 
     Images are RGB of 0 to `range`, less `mean`, by `std`; of `size_px` (width, height), or of about `area_px` pixels in
     their own format with sides that are multiples of `multiple_px`. The output (the one called `output_name`, else the
-    first) is z, its inverse, the same up to an unknown shift (`disparity`), or its logarithm; in metres, if `metric`.
+    first) is z, its inverse, the same up to an unknown shift (`disparity`), its logarithm, or the points of all pixels
+    up to a factor and a shift along z (`points`); in metres, if `metric`.
     With `canonical_focal_px` it is that of a camera of this focal length (in pixels of the network's image).
+
+    Beside it may come the output `mask_name`, above 0.5 where the network sees anything, and `scale_name`, one number
+    by which depth is multiplied. `inputs` are what the network takes beside the image, by name: numbers.
     """
 
     name: str
@@ -39,6 +43,9 @@ class DepthCard:
     output_name: str = ""
     metric: bool = False
     canonical_focal_px: float | None = None
+    mask_name: str = ""
+    scale_name: str = ""
+    inputs: dict[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS:
@@ -55,6 +62,8 @@ class DepthCard:
             raise InputError("multiple_px must be positive, and area_px no less than its square")
         if self.canonical_focal_px is not None and self.canonical_focal_px <= 0:
             raise InputError("canonical_focal_px must be positive")
+        if self.canonical_focal_px is not None and self.output == "points":
+            raise InputError("points are of the camera that took the image; leave out canonical_focal_px")
 
 
 def read_card(text: str, origin: str) -> DepthCard:
@@ -65,7 +74,7 @@ def read_card(text: str, origin: str) -> DepthCard:
         content = yaml.safe_load(text)
     except yaml.YAMLError as problem:
         raise InputError(f"{origin} is no YAML ({' '.join(str(problem).split())})") from None
-    known = {field.name for field in fields(DepthCard)}
+    known = {one.name for one in fields(DepthCard)}
     if not isinstance(content, dict) or not set(content) <= known:
         wrong = (
             "" if not isinstance(content, dict) else f" '{sorted(set(map(str, content)) - known)[0]}' is none of them."
@@ -122,6 +131,13 @@ def _as_meant(key: str, value: Any) -> Any:
         raise InputError(f"{key} must be a whole number")
     if key == "metric" and not isinstance(value, bool):
         raise InputError("metric must be true or false")
+    if key == "inputs":
+        numbers = isinstance(value, dict) and all(
+            isinstance(one, (int, float)) and not isinstance(one, bool) for one in value.values()
+        )
+        if not numbers:
+            raise InputError("inputs must be numbers by the names of what the network takes")
+        return {str(name): one for name, one in value.items()}
     if key == "canonical_focal_px":
         return float(value)
     return value if key in ("area_px", "multiple_px", "range", "metric") else str(value)

@@ -115,7 +115,7 @@ class DepthEstimator:
         if problem := contrast_problem(view_hw3):
             return RelativeDepth(DepthVerdict.NO_STRUCTURE, problem, view_camera, view_hw3=view_hw3)
         prepared_s = time.perf_counter()
-        depth_hw, sigma_hw = self._run(view_hw3)
+        depth_hw, sigma_hw = self._run(view_hw3, view_camera)
         if self._canonical_focal_px is not None and view_camera is not None:
             depth_hw = depth_hw * np.float32(focal_factor(view_camera, self._canonical_focal_px))
         if seen_hw is not None:
@@ -151,7 +151,7 @@ class DepthEstimator:
         return CANONICAL_FOCAL_PX if self.network.focal_normalized else None
 
     @torch.inference_mode()
-    def _run(self, view_hw3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def _run(self, view_hw3: np.ndarray, _camera: Camera | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Depth and the scale of its logarithm's error, float32 (H, W)."""
         image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
         with half_autocast(self.device):

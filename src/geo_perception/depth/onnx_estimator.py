@@ -12,13 +12,16 @@ import torch
 
 from geo_perception.depth.card import DepthCard, card_beside, card_of
 from geo_perception.depth.estimator import MAX_ASPECT, DepthEstimator
+from geo_perception.depth.point_map import depth_of_points
 from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
 from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.image import network_size
 
 SUFFIX = ".onnx"
 _NEAREST_SHARE = 0.01  # of what is nearest, in inverse depth: what is farther than that is as far
 _FARTHEST_LOG = 20.0
+_SEEN = 0.5  # of a mask
 
 
 class OnnxDepthEstimator(DepthEstimator):
@@ -36,8 +39,10 @@ class OnnxDepthEstimator(DepthEstimator):
         self.area_px = card.area_px or int(np.prod(card.size_px))
         self.header, self.size_bytes = {"licence": card.licence, "network": card.name}, 0
         self._session, self._resamplers = session, {}
-        self._input = session.get_inputs()[0].name
-        self._output = _output_of(session, card)
+        given = session.get_inputs()
+        self._images = [one for one in given if one.name not in card.inputs]
+        self._others = {one.name: _constant(one, card.inputs[one.name]) for one in given if one.name in card.inputs}
+        self._outputs = _outputs_of(session, card)
 
     @classmethod
     def load(cls, path: str | Path | None = None, device: str = "auto") -> OnnxDepthEstimator:
@@ -64,19 +69,21 @@ class OnnxDepthEstimator(DepthEstimator):
 
     def _try(self) -> None:
         """Runs once. Raises InputError when the network and the card do not belong together."""
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            names = ", ".join(one.name for one in inputs)
-            raise InputError(f"it takes {len(inputs)} inputs ({names}); only networks of one image can be used")
+        if len(self._images) != 1:
+            names = ", ".join(one.name for one in self._images)
+            raise InputError(
+                f"it takes {len(self._images)} inputs ({names}); only networks of one image can be used, with numbers "
+                "for the others (inputs in its card)"
+            )
         width_px, height_px = self._map_size(4, 3)
-        asked, given = [1, 3, height_px, width_px], inputs[0].shape
+        asked, given = [1, 3, height_px, width_px], self._images[0].shape
         fits = len(given) == 4 and all(
             isinstance(b, str) or b is None or a == b for a, b in zip(asked, given, strict=True)
         )
         if not fits:
             raise InputError(f"it takes images of {given}, its card says {asked}; mend the card")
-        output = self._output_hw(np.zeros((height_px, width_px, 3), np.uint8))
-        if not np.isfinite(output).any():
+        answer, *_ = self._answers(np.zeros((height_px, width_px, 3), np.uint8))
+        if not np.isfinite(answer).any():
             raise InputError("it gives nothing but invalid numbers; mend range, mean and std of its card")
 
     def _map_size(self, width_px: int, height_px: int) -> tuple[int, int]:
@@ -89,29 +96,48 @@ class OnnxDepthEstimator(DepthEstimator):
     def _canonical_focal_px(self) -> float | None:
         return self.card.canonical_focal_px
 
-    def _run(self, view_hw3: np.ndarray) -> tuple[np.ndarray, None]:
+    def _run(self, view_hw3: np.ndarray, camera: Camera | None) -> tuple[np.ndarray, None]:
         """Depth, float32 (H, W) of the view."""
-        output_hw = self._output_hw(view_hw3)
-        if output_hw.shape != view_hw3.shape[:2]:
-            size_px = view_hw3.shape[1], view_hw3.shape[0]
-            output_hw = cv2.resize(output_hw, size_px, interpolation=cv2.INTER_LINEAR)
-        return depth_of(output_hw, self.card.output), None
+        answer, mask_hw, scale = self._answers(view_hw3)
+        size_px = view_hw3.shape[1], view_hw3.shape[0]
+        if self.card.output == "points":
+            seen_by = camera and camera.resized(answer.shape[1], answer.shape[0])
+            depth_hw = depth_of_points(answer, None if mask_hw is None else mask_hw > _SEEN, seen_by)
+            if depth_hw.shape != size_px[::-1]:
+                depth_hw = cv2.resize(depth_hw, size_px, interpolation=cv2.INTER_LINEAR)
+        else:
+            if answer.shape != size_px[::-1]:
+                answer = cv2.resize(answer, size_px, interpolation=cv2.INTER_LINEAR)
+            depth_hw = depth_of(answer, self.card.output)
+            if mask_hw is not None:
+                seen_hw = cv2.resize(mask_hw, size_px, interpolation=cv2.INTER_LINEAR) > _SEEN
+                depth_hw = np.where(seen_hw, depth_hw, np.float32(np.nan))
+        return depth_hw * scale, None
 
-    def _output_hw(self, view_hw3: np.ndarray) -> np.ndarray:
+    def _answers(self, view_hw3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.float32]:
+        """The output (H, W), or (H, W, 3) where it is points; where it is seen (H, W) or None; the scale or 1."""
         card = self.card
         mean_3, std_3 = np.array(card.mean, np.float32), np.array(card.std, np.float32)
         image_hw3 = (view_hw3.astype(np.float32) * np.float32(card.range / 255.0) - mean_3) / std_3
         image_b3hw = np.ascontiguousarray(image_hw3.transpose(2, 0, 1)[None])
         try:  # tried when it was loaded; later it fails where memory is gone
-            output = self._session.run([self._output], {self._input: image_b3hw})[0]
+            given = self._session.run(self._outputs, {self._images[0].name: image_b3hw, **self._others})
         except Exception as problem:  # ONNX Runtime has a class for each kind, and no common one
             raise InputError(f"it cannot be run ({' '.join(str(problem).split())[:200]}); export it again") from None
-        output_hw = np.asarray(output, np.float32).squeeze()
-        if output_hw.ndim != 2:
-            raise InputError(
-                f"its output '{self._output}' is of the shape {list(output.shape)}, not one map; name another"
-            )
-        return output_hw
+        by_name = {name: np.asarray(value, np.float32) for name, value in zip(self._outputs, given, strict=True)}
+        answer = by_name[self._outputs[0]].squeeze()
+        if card.output == "points":
+            answer = np.moveaxis(answer, 0, -1) if answer.ndim == 3 and answer.shape[-1] != 3 else answer
+        if answer.ndim != (3 if card.output == "points" else 2) or (answer.ndim == 3 and answer.shape[2] != 3):
+            shape, wanted = list(by_name[self._outputs[0]].shape), "points" if card.output == "points" else "one map"
+            raise InputError(f"its output '{self._outputs[0]}' is of the shape {shape}, not {wanted}; name another")
+        mask_hw = by_name[card.mask_name].squeeze() if card.mask_name else None
+        if mask_hw is not None and mask_hw.shape != answer.shape[:2]:
+            raise InputError(f"its mask '{card.mask_name}' is of the shape {list(mask_hw.shape)}, not of its answer's")
+        scale = by_name[card.scale_name].ravel() if card.scale_name else np.ones(1, np.float32)
+        if len(scale) != 1:
+            raise InputError(f"its output '{card.scale_name}' is not one number; mend scale_name in its card")
+        return answer, mask_hw, scale[0]
 
 
 def load_depth_estimator(path: str | Path | None = None, device: str = "auto") -> DepthEstimator:
@@ -146,11 +172,20 @@ def depth_of(output_hw: np.ndarray, kind: str) -> np.ndarray:
     return np.where(np.isfinite(output_hw), 1 / np.maximum(np.nan_to_num(output_hw), least), np.float32(np.nan))
 
 
-def _output_of(session: Any, card: DepthCard) -> str:
+def _outputs_of(session: Any, card: DepthCard) -> list[str]:
+    """The outputs that a card names, that of depth first. Raises InputError where one is not there."""
     names = [output.name for output in session.get_outputs()]
-    if card.output_name and card.output_name not in names:
-        raise InputError(f"it gives {', '.join(names)}, not '{card.output_name}'; mend output_name in its card")
-    return card.output_name or names[0]
+    for key in ("output_name", "mask_name", "scale_name"):
+        wanted = getattr(card, key)
+        if wanted and wanted not in names:
+            raise InputError(f"it gives {', '.join(names)}, not '{wanted}'; mend {key} in its card")
+    return [card.output_name or names[0], *(name for name in (card.mask_name, card.scale_name) if name)]
+
+
+def _constant(given: Any, value: float) -> np.ndarray:
+    """A number as an input of the network takes it."""
+    shape = [side if isinstance(side, int) else 1 for side in given.shape]
+    return np.full(shape, value, np.int64 if given.type == "tensor(int64)" else np.float32)
 
 
 def _session(path: Path, device: torch.device) -> Any:

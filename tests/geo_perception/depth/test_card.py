@@ -23,7 +23,7 @@ def test_a_card_says_how_a_network_is_used():
         ("name: [", "a card is no YAML"),
         (LEAST + "colour: red\n", "'colour' is none of them. A card has area_px, "),
         ("output: depth\nsize_px: [4, 4]\n", "a card lacks 'name'; add it"),
-        (LEAST.replace("depth", "heat"), "output 'heat' is none of depth, inverse_depth, disparity, log_depth"),
+        (LEAST.replace("depth", "heat"), "output 'heat' is none of depth, inverse_depth, disparity, log_depth, points"),
         (LEAST + "area_px: 40000\n", "give size_px .width, height. or area_px, one of them"),
         ("name: a\noutput: depth\n", "give size_px .width, height. or area_px, one of them"),
         (LEAST.replace("[64, 48]", "[64]"), "size_px .64. is no width and height"),
@@ -60,6 +60,7 @@ def test_the_packaged_cards_name_a_licence_and_a_source_each_and_share_no_patter
         ("da3metric-large.onnx", "Depth Anything 3, metric"),
         ("model-small.onnx", "MiDaS v2.1 small"),
         ("metric3d_vit_small.onnx", "Metric3D v2"),
+        ("moge-2-vits-normal.onnx", "MoGe-2"),
     ],
 )
 def test_a_file_is_known_by_its_name_and_by_the_closest_one(file_name, name):
