@@ -66,8 +66,9 @@ class DepthCard:
             raise InputError("points are of the camera that took the image; leave out canonical_focal_px")
 
 
-def read_card(text: str, origin: str) -> DepthCard:
-    """A card from YAML. Raises InputError, which names `origin`, when it is not one."""
+def read_card(text: str, origin: str, known_before: dict[str, Any] | None = None) -> DepthCard:
+    """A card from YAML, laid over what is known of the network anyway. Raises InputError, which names `origin`, when it
+    is not one."""
     import yaml
 
     try:
@@ -80,6 +81,10 @@ def read_card(text: str, origin: str) -> DepthCard:
             "" if not isinstance(content, dict) else f" '{sorted(set(map(str, content)) - known)[0]}' is none of them."
         )
         raise InputError(f"{origin} is no card of a depth network;{wrong} A card has {', '.join(sorted(known))}")
+    before = known_before or {}
+    if {"size_px", "area_px"} & set(content):  # one of them is given, the other need not be known
+        before = {key: value for key, value in before.items() if key not in ("size_px", "area_px")}
+    content = before | content
     missing = [key for key in ("name", "output") if key not in content]
     if missing:
         raise InputError(f"{origin} lacks '{missing[0]}'; add it")

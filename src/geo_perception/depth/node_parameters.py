@@ -54,8 +54,8 @@ SCALE_PARAMETERS = (
          low=0.1, high=86400.0),
 )  # fmt: skip
 PARAMETERS = (
-    Spec("weights", "", "file with the network's weights, or any depth network as an ONNX file (docs/depth.md); "
-         "nothing: the reference weights in the package",
+    Spec("weights", "", "file with the network's weights, or any depth network as an ONNX file or as a folder of "
+         "Hugging Face's transformers (docs/depth.md); nothing: the reference weights in the package",
          Change.UNCONFIGURED),
     Spec("depth_encoding", "32FC1", "~/depth in metres (32FC1), or in whole millimetres with 0 for unknown (16UC1)",
          choices=("32FC1", "16UC1")),

@@ -6,39 +6,25 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
 from geo_perception.depth.card import DepthCard, card_beside, card_of
-from geo_perception.depth.estimator import MAX_ASPECT, DepthEstimator
-from geo_perception.depth.point_map import depth_of_points
+from geo_perception.depth.card_estimator import CardDepthEstimator
+from geo_perception.depth.estimator import DepthEstimator
+from geo_perception.depth.huggingface_estimator import HuggingFaceDepthEstimator, folder_files
 from geo_perception.errors import InputError
-from geo_perception.geometry import Camera
 from geo_perception.runtime.device import pick_device
-from geo_perception.runtime.image import network_size
 
 SUFFIX = ".onnx"
-_NEAREST_SHARE = 0.01  # of what is nearest, in inverse depth: what is farther than that is as far
-_FARTHEST_LOG = 20.0
-_SEEN = 0.5  # of a mask
 
 
-class OnnxDepthEstimator(DepthEstimator):
-    """As `DepthEstimator`, by an ONNX file. Nothing is said of its errors: such networks do not tell, or
-    were not checked.
-
-    Metric networks give metres, as far as they are right; others up to a factor. An inverse depth with an unknown shift
-    (`disparity`) is taken for one without.
-    """
+class OnnxDepthEstimator(CardDepthEstimator):
+    """Depth by an ONNX file."""
 
     def __init__(self, session: Any, card: DepthCard, device: torch.device):
-        # What DepthEstimator has of a network of its own is not there: its methods that need it are replaced below.
-        self.card, self.device, self.sigma_scale = card, device, None
-        self.metric, self.shift_unknown = card.metric, card.output == "disparity"
-        self.area_px = card.area_px or int(np.prod(card.size_px))
-        self.header, self.size_bytes = {"licence": card.licence, "network": card.name}, 0
-        self._session, self._resamplers = session, {}
+        super().__init__(card, device)
+        self._session = session
         given = session.get_inputs()
         self._images = [one for one in given if one.name not in card.inputs]
         self._others = {one.name: _constant(one, card.inputs[one.name]) for one in given if one.name in card.inputs}
@@ -63,10 +49,6 @@ class OnnxDepthEstimator(DepthEstimator):
         estimator.size_bytes = path.stat().st_size
         return estimator
 
-    def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
-        """Raises InputError: a network of somebody else is kept as it came."""
-        raise InputError(f"a network by ONNX is not written as weights; copy its file instead of making {path}")
-
     def _try(self) -> None:
         """Runs once. Raises InputError when the network and the card do not belong together."""
         if len(self._images) != 1:
@@ -86,40 +68,8 @@ class OnnxDepthEstimator(DepthEstimator):
         if not np.isfinite(answer).any():
             raise InputError("it gives nothing but invalid numbers; mend range, mean and std of its card")
 
-    def _map_size(self, width_px: int, height_px: int) -> tuple[int, int]:
-        card = self.card
-        if card.size_px is not None:
-            return card.size_px[0], card.size_px[1]
-        return network_size(width_px, height_px, self.area_px, card.multiple_px, MAX_ASPECT)
-
-    @property
-    def _canonical_focal_px(self) -> float | None:
-        return self.card.canonical_focal_px
-
-    def _run(self, view_hw3: np.ndarray, camera: Camera | None) -> tuple[np.ndarray, None]:
-        """Depth, float32 (H, W) of the view."""
-        answer, mask_hw, scale = self._answers(view_hw3)
-        size_px = view_hw3.shape[1], view_hw3.shape[0]
-        if self.card.output == "points":
-            seen_by = camera and camera.resized(answer.shape[1], answer.shape[0])
-            depth_hw = depth_of_points(answer, None if mask_hw is None else mask_hw > _SEEN, seen_by)
-            if depth_hw.shape != size_px[::-1]:
-                depth_hw = cv2.resize(depth_hw, size_px, interpolation=cv2.INTER_LINEAR)
-        else:
-            if answer.shape != size_px[::-1]:
-                answer = cv2.resize(answer, size_px, interpolation=cv2.INTER_LINEAR)
-            depth_hw = depth_of(answer, self.card.output)
-            if mask_hw is not None:
-                seen_hw = cv2.resize(mask_hw, size_px, interpolation=cv2.INTER_LINEAR) > _SEEN
-                depth_hw = np.where(seen_hw, depth_hw, np.float32(np.nan))
-        return depth_hw * scale, None
-
     def _answers(self, view_hw3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.float32]:
-        """The output (H, W), or (H, W, 3) where it is points; where it is seen (H, W) or None; the scale or 1."""
-        card = self.card
-        mean_3, std_3 = np.array(card.mean, np.float32), np.array(card.std, np.float32)
-        image_hw3 = (view_hw3.astype(np.float32) * np.float32(card.range / 255.0) - mean_3) / std_3
-        image_b3hw = np.ascontiguousarray(image_hw3.transpose(2, 0, 1)[None])
+        card, image_b3hw = self.card, self._prepared(view_hw3)
         try:  # tried when it was loaded; later it fails where memory is gone
             given = self._session.run(self._outputs, {self._images[0].name: image_b3hw, **self._others})
         except Exception as problem:  # ONNX Runtime has a class for each kind, and no common one
@@ -141,10 +91,13 @@ class OnnxDepthEstimator(DepthEstimator):
 
 
 def load_depth_estimator(path: str | Path | None = None, device: str = "auto") -> DepthEstimator:
-    """By weights of this package (the reference ones where none are given), or by an ONNX file.
+    """By weights of this package (the reference ones where none are given), by an ONNX file, or by a folder that
+    Hugging Face's transformers saved.
 
     Raises InputError as their `load` do.
     """
+    if path is not None and Path(path).is_dir():
+        return HuggingFaceDepthEstimator.load(path, device)
     by_onnx = path is not None and Path(path).suffix.lower() == SUFFIX
     return OnnxDepthEstimator.load(path, device) if by_onnx else DepthEstimator.load(path, device)
 
@@ -152,24 +105,12 @@ def load_depth_estimator(path: str | Path | None = None, device: str = "auto") -
 def model_files(path: str | Path) -> list[Path]:
     """The files that decide what a network says: its own, those with its tensors, and the card that somebody wrote."""
     path = Path(path)
+    if path.is_dir():
+        return folder_files(path)
     if path.suffix.lower() != SUFFIX:
         return [path]
     outside = [path.with_name(path.name + ".data"), path.with_name(path.name + "_data")]  # tensors of large networks
     return [path, *(file for file in (*outside, card_beside(path)) if file is not None and file.is_file())]
-
-
-def depth_of(output_hw: np.ndarray, kind: str) -> np.ndarray:
-    """Depth, float32 (H, W), from what a network gives (`DepthCard.output`); NaN where that means none."""
-    if kind == "log_depth":
-        return np.exp(np.clip(output_hw, -_FARTHEST_LOG, _FARTHEST_LOG))
-    valid_hw = np.isfinite(output_hw) & (output_hw > 0)
-    if kind == "depth":
-        return np.where(valid_hw, output_hw, np.float32(np.nan))
-    if not valid_hw.any():
-        return np.full_like(output_hw, np.nan)
-    least = np.float32(_NEAREST_SHARE * float(np.percentile(output_hw[valid_hw], 98)))
-    # What a network puts at infinity is far, and not unknown.
-    return np.where(np.isfinite(output_hw), 1 / np.maximum(np.nan_to_num(output_hw), least), np.float32(np.nan))
 
 
 def _outputs_of(session: Any, card: DepthCard) -> list[str]:

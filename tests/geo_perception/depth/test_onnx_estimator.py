@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tiny_onnx import write_network
 
-from geo_perception.depth.onnx_estimator import OnnxDepthEstimator, depth_of, load_depth_estimator
+from geo_perception.depth.card_estimator import depth_of
+from geo_perception.depth.onnx_estimator import OnnxDepthEstimator, load_depth_estimator
 from geo_perception.depth.result import DepthVerdict
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera

@@ -61,7 +61,7 @@ def fit(
         str | None,
         typer.Option(
             "--teacher",
-            help="A network to learn from: weights, an ONNX file with a card, or `reference`.",
+            help="A network to learn from: weights, an ONNX file, a folder of transformers, or `reference`.",
             metavar="MODEL",
         ),
     ] = None,

@@ -126,7 +126,7 @@ class DepthTrainingConfig(Strict):
     start_from: Path | None = Field(None, description="weights of a finished run to go on from")
     keep_momentum: bool = Field(False, description="go on with that run's optimizer state, too")
     teacher: Path | None = Field(
-        None, description="a network to learn from: weights, or an ONNX file with a card (docs/depth.md)"
+        None, description="a network to learn from: weights, an ONNX file or a folder (docs/depth.md)"
     )
     half: bool = Field(True, description="half precision where the device is fast in it")
     evaluations: int = Field(5, ge=1)

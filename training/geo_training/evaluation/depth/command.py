@@ -29,7 +29,12 @@ _CROPS = ("garg", "none")
 def depth(
     ctx: typer.Context,
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A weights file, or `reference`: the package's.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A weights file, an ONNX file, a folder of transformers, or `reference`.",
+            show_default=False,
+        ),
     ],
     folder: Annotated[
         Path,
