@@ -147,11 +147,80 @@ def test_other_folders_are_told(tmp_path, annotated):
         find_queries(annotated[0], "test")
 
 
-def test_the_preset_follows_from_the_depths(annotated, dataset):
-    assert guess_preset(find_queries(annotated[0])[0]) == "indoor"
-    write(annotated[0] / "depth" / "7.png", np.full((8, 12), 256 * 30, np.uint16))
-    assert guess_preset(find_queries(annotated[0])[0]) == "kitti"
-    assert guess_preset(find_queries(dataset)[0][2:]) == "indoor"  # nothing known
+def with_depths(root, depths, share=1.0, scale=256):
+    """The sample folder with one image for each depth map (H, W) in metres, of whose pixels a share is known."""
+    random, entries = np.random.default_rng(0), []
+    for number, depth_m in enumerate(depths):
+        known_hw = random.random(depth_m.shape) < share
+        write(root / "rgb" / f"{number}.png", np.zeros((*depth_m.shape, 3), np.uint8))
+        write(root / "depth" / f"{number}.png", np.where(known_hw, depth_m * scale, 0).astype(np.uint16))
+        entries.append({"rgb": f"x/{number}.png", "depth": f"y/{number}.png", "cam_in": [10, 10, 5, 3],
+                        "depth_scale": scale})  # fmt: skip
+    (root / "test_annotations.json").write_text(json.dumps({"files": entries}))
+    return find_queries(root)[0]
+
+
+def room(far_share=0.0, typical_m=3.0):
+    """From half of to one and a half times the typical depth, and a share of it far away, through a window."""
+    depth_m = np.linspace(0.5, 1.5, 600).reshape(20, 30) * typical_m
+    depth_m.ravel()[: int(600 * far_share)] = 40.0
+    return depth_m
+
+
+@pytest.mark.parametrize(
+    ("depths", "share", "preset"),
+    [
+        ([room()], 1.0, "indoor"),
+        ([room(0.16)] * 5, 1.0, "indoor"),  # the garden through the windows
+        ([room(0.4)], 1.0, "indoor"),
+        ([room(0.9)] * 2 + [room()] * 5, 1.0, "indoor"),  # some frames look out only
+        ([room(typical_m=13.0)] * 3, 0.2, "kitti"),
+        ([room(typical_m=13.0)] * 3, 1.0, "kitti"),  # a rendered drive
+        ([room(typical_m=7.5)] * 3, 0.2, "kitti"),  # lidar in a narrow street
+        ([room(typical_m=7.5)] * 3, 1.0, "indoor"),  # a hall
+        ([room(typical_m=3.0)] * 3, 0.2, "indoor"),  # a depth camera that sees little
+        ([room(typical_m=13.0)] * 4 + [0 * room()] * 4, 0.2, "kitti"),  # images without depth do not count
+        ([0 * room()], 1.0, "indoor"),  # nothing is known
+    ],
+)
+def test_the_preset_follows_from_the_typical_depth(annotated, depths, share, preset):
+    assert guess_preset(with_depths(annotated[0], depths, share)) == preset
+
+
+def test_the_preset_of_few_frames_and_of_none(dataset):
+    queries = find_queries(dataset)[0]
+    assert guess_preset(queries) == "indoor"
+    assert guess_preset(queries[2:]) == "indoor"  # no depth at all
+
+
+def test_all_images_with_an_entry_are_measured_and_others_are_told_of(annotated, capsys):
+    queries = with_depths(annotated[0], [room()] * 12)
+    assert [query.name for query in queries] == [f"{number}.png" for number in range(12)]
+    assert "has" not in capsys.readouterr().err
+    write(annotated[0] / "rgb" / "more.png", np.zeros((20, 30, 3), np.uint8))
+    assert len(find_queries(annotated[0])[0]) == 12
+    told = " ".join(capsys.readouterr().err.split())
+    assert "1 images of" in told
+    assert "have no entry in test_annotations.json, and are not measured" in told
+
+
+def test_two_entries_of_one_name_are_told(annotated):
+    """Paths start somewhere else, so that one of the images would be measured twice and the other never."""
+    root, entry = annotated
+    (root / "test_annotations.json").write_text(json.dumps({"files": [entry, entry | {"rgb": "other/7.png"}]}))
+    with pytest.raises(InputError, match=r"two entries are of an image 7\.png; give each its own name"):
+        find_queries(root)
+
+
+def test_a_walk_through_a_house_with_windows_is_indoor(shared_data, tmp_path):
+    """Up to a sixth of its pixels lie beyond 10 m."""
+    from geo_training.evaluation.depth.set import DepthQuery
+    from geo_training.storage.images import read_depth
+
+    paths = sorted((shared_data / "house" / "walk_a" / "depth").glob("*.png"))[::15]
+    queries = [DepthQuery(path.name, CAMERA, lambda: None, lambda path=path: read_depth(path)) for path in paths]
+    assert np.mean([(query.load_depth_m() > 10).mean() for query in queries]) > 0.02
+    assert guess_preset(queries) == "indoor"
 
 
 def test_the_real_samples_are_read(shared_data):

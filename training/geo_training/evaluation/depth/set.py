@@ -13,14 +13,17 @@ import yaml
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
+from geo_training.console import warn
+from geo_training.datasets.importers.source import list_images
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.datasets.splits import frames_of_split
 from geo_training.evaluation.predictions import Seen
 from geo_training.storage.images import read_raw, read_rgb
 
 ANNOTATIONS, TUM_TRUTH, TUM_CAMERA = "test_annotations.json", "ground_truth.json", "camera_intrinsics.yaml"
-_FAR_M, _FAR_SHARE = 10.0, 0.01  # with more pixels beyond than this share, a scene is not a room
-_LOOKED_AT = 5
+# A drive's typical pixel is farther than a room's; lidar, which leaves most pixels unknown, is rarely in a room.
+_FAR_M, _FAR_LIDAR_M, _LIDAR_SHARE = 10.0, 6.0, 0.4
+_LOOKED_AT = 9
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,12 @@ def annotated_queries(folder: Path) -> list[DepthQuery]:
     """The images of test_annotations.json: `files`, each with `cam_in` (fx, fy, cx, cy in pixels), `rgb`, `depth` and
     `depth_scale` (stored values per metre).
 
-    Its paths start somewhere else; what counts is the file's name, below rgb/ and depth/ beside the JSON.
+    Its paths start somewhere else; what counts is the file's name, below rgb/ and depth/ beside the JSON. All entries
+    are taken; images of rgb/ without one are warned of. Raises InputError, also for two entries of one name.
     """
     path = folder / ANNOTATIONS
     content = _read_json(path)
-    queries = []
+    queries: list[DepthQuery] = []
     for number, entry in enumerate(_entries(content, path)):
         try:
             image_path = folder / "rgb" / Path(str(entry["rgb"])).name
@@ -117,9 +121,13 @@ def annotated_queries(folder: Path) -> list[DepthQuery]:
                 f"{path}: entry {number} is not as it should be ({error!r}); it needs rgb, depth, cam_in (fx, fy, cx, "
                 "cy) and depth_scale"
             ) from None
+        if any(query.image_path == image_path for query in queries):
+            raise InputError(f"{path}: two entries are of an image {image_path.name}; give each its own name")
         height_px, width_px = read_rgb(image_path).shape[:2]
         camera = Camera(width_px, height_px, fx_px, fy_px, cx_px, cy_px)
         queries.append(_file_query(folder, image_path, depth_path, camera, 1 / _positive(per_metre, path)))
+    if unnamed := len(list_images(folder / "rgb")) - len(queries):
+        warn(f"{unnamed} images of {folder / 'rgb'} have no entry in {ANNOTATIONS}, and are not measured")
     return queries
 
 
@@ -154,13 +162,18 @@ def tum_queries(folder: Path) -> list[DepthQuery]:
 
 
 def guess_preset(queries: Sequence[DepthQuery]) -> str:
-    """`kitti` where more than 1 % of the true depth of some images is beyond 10 m, else `indoor`."""
+    """`kitti` where the typical true depth, the median over images of their medians, is beyond 10 m, or beyond 6 m
+    where most pixels are unknown, as lidar leaves them; else `indoor`. Windows that show the garden make no drive of a
+    room."""
     deep = [query for query in queries if query.load_depth_m is not None]
-    known, far = 0, 0
-    for query in deep[:: max(1, len(deep) // _LOOKED_AT)]:
-        depth_hw = query.load_depth_m()
-        known, far = known + int((depth_hw > 0).sum()), far + int((depth_hw > _FAR_M).sum())
-    return "kitti" if known and far > _FAR_SHARE * known else "indoor"
+    chosen = np.linspace(0, len(deep) - 1, min(_LOOKED_AT, len(deep))).round().astype(int)
+    maps = [deep[index].load_depth_m() for index in chosen]
+    looked_at = [(float(np.median(depth_hw[depth_hw > 0])), float((depth_hw > 0).mean()))
+                 for depth_hw in maps if (depth_hw > 0).any()]  # fmt: skip
+    if not looked_at:
+        return "indoor"
+    depth_m, known = np.median(looked_at, axis=0)
+    return "kitti" if depth_m > (_FAR_LIDAR_M if known < _LIDAR_SHARE else _FAR_M) else "indoor"
 
 
 def _file_query(folder, image_path, depth_path, camera, unit_m, T_world_camera=None, stamp_s=0.0) -> DepthQuery:

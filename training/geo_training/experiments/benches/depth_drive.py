@@ -75,7 +75,8 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         motion,
         title="Depth and ego-motion learned from a drive",
         metadata={
-            "learned": f"{steps} steps, {trained[DRIVE]['train_s']:.0f} s, from the images of {DRIVE_FIRST} frames"
+            "learned": f"{steps} steps, {trained[DRIVE]['train_s']:.0f} s, from the images of {DRIVE_FIRST} frames",
+            "lidar": f"{len(samples)} images of {KITTI}",
         },
         config=configs[DRIVE].model_dump(mode="json"),
     )
