@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Float64
 
 from geo_perception.depth.cloud import point_cloud
+from geo_perception.depth.network_scale import with_network_scale
 from geo_perception.depth.node_parameters import PARAMETERS, SCALE_PARAMETERS, SOURCE_PARAMETERS
 from geo_perception.depth.overlay import draw_depth
 from geo_perception.depth.result import RelativeDepth
@@ -142,7 +143,8 @@ class DepthNode(PerceptionNode):
         if tracker.used["landmarks"] > landmarks_used:
             self._landmarks_used_s = time.monotonic()
         self.check_epoch(frame)
-        scale = tracker.scale(frame.stamp_ns)
+        own_sigma = self.value("network_scale_sigma") if self._estimator.metric else 0.0
+        scale = with_network_scale(tracker.scale(frame.stamp_ns), own_sigma, self.value("scale.gate_sigma"))
         trusted = scale is not None and np.isfinite(scale.factor) and scale.sigma <= self.value("max_scale_sigma")
         verdict = f"{result.verdict.value}; {self._scale_label(scale, trusted)}"
         confidence_hw = result.confidence_hw

@@ -65,6 +65,8 @@ PARAMETERS = (
     Spec("point_stride_px", 2, "a point for every so many rows and columns of the depth map", low=1, high=64),
     Spec("max_scale_sigma", 0.2, "metres are published while the standard deviation of the scale is at most this share "
          "of it", low=1e-3, high=10.0),
+    Spec("network_scale_sigma", 0.0, "a network that gives metres is taken to be off by about this share, so that it "
+         "has a scale by itself and beside other sources; 0: its scale is measured only", low=0.0, high=1.0),
     Spec("landmark_interval_s", 1.0, "landmarks of an image that was not worked on have it looked at afterwards, at "
          "most once in so many seconds; 0: never", low=0.0, high=3600.0),
     Spec("odometry_camera_pose", [0.0] * 7, "T_base_camera of the optical frame, as tx ty tz qx qy qz qw; zeros: by TF",
