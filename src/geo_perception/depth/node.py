@@ -71,7 +71,7 @@ class DepthNode(PerceptionNode):
         path = os.path.expanduser(self.value("weights"))
         self._estimator = load_depth_estimator(path or None, self.value("device"))
         self._estimator.warm_up()
-        self.hardware_id = os.path.basename(path) or "reference weights"
+        self.hardware_id = os.path.basename(path.rstrip("/")) or "reference weights"
         self._inputs.configure()
         self._depths = self.output(Image, "~/depth")
         self._points = self.output(PointCloud2, "~/points")

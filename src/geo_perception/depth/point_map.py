@@ -14,7 +14,7 @@ from geo_perception.geometry import Camera
 _ROUNDS = 20
 _CLOSE = 1e-5  # of the depth: what changes less is found
 _LEAST_DEPTH = 1e-3  # of the median: nearer points would decide alone
-_FEWEST = 8  # points
+_FEWEST, _ENOUGH = 8, 10000  # points
 
 
 def depth_of_points(points_hw3: np.ndarray, valid_hw: np.ndarray | None, camera: Camera | None) -> np.ndarray:
@@ -30,7 +30,8 @@ def depth_of_points(points_hw3: np.ndarray, valid_hw: np.ndarray | None, camera:
         rays_hw2 = np.stack([(x_hw - camera.cx_px) / camera.fx_px, (y_hw - camera.cy_px) / camera.fy_px], -1)
     else:
         rays_hw2 = np.stack([x_hw - (width_px - 1) / 2, y_hw - (height_px - 1) / 2], -1) / max(width_px, height_px)
-    shift = shift_along_z(points_hw3[valid_hw], rays_hw2[valid_hw], focal_known=camera is not None)
+    step = max(1, int(valid_hw.sum()) // _ENOUGH)
+    shift = shift_along_z(points_hw3[valid_hw][::step], rays_hw2[valid_hw][::step], focal_known=camera is not None)
     depth_hw = points_hw3[..., 2].astype(np.float64) + shift
     return np.where(valid_hw & (depth_hw > 0), depth_hw, np.nan).astype(np.float32)
 

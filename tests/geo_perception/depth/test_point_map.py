@@ -90,3 +90,15 @@ def test_few_points_and_points_without_a_direction_tell_nothing():
     assert np.isnan(shift_along_z(np.ones((20, 3)), np.zeros((20, 2))))
     nothing = np.zeros((32, 48), bool)
     assert np.isnan(depth_of_points(points_of(true_depth(), CAMERA), nothing, CAMERA)).all()
+
+
+def test_of_a_large_map_not_every_point_is_looked_at_and_every_one_answered():
+    camera = CAMERA.resized(480, 320)
+    true_hw = np.kron(true_depth(), np.ones((10, 10)))
+    points_hw3 = points_of(true_hw, camera) - [0, 0, 1.2]
+    points_hw3[::7, ::5] += 3.0
+    depth_hw = depth_of_points(points_hw3, None, camera)
+    right_hw = np.ones((320, 480), bool)
+    right_hw[::7, ::5] = False
+    np.testing.assert_allclose(depth_hw[right_hw], true_hw[right_hw], rtol=2e-3)
+    assert np.isfinite(depth_hw).all()
