@@ -43,6 +43,12 @@ class LossConfig(Strict):
         False, description="the boundary term sees disparity divided by its mean over the image, as edge_aware does"
     )
     keypoint_detector: bool = Field(True, description="compare only at SIFT keypoints, not at every pixel")
+    shift_share: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="how much it counts that a teacher's disparity has no shift, where that is unknown",
+    )
     keypoint_radius_px: int = Field(0, ge=0, le=16, description="pixels around a keypoint that count as it")
 
     @field_validator("weights")

@@ -62,6 +62,7 @@ GRADIENTS = {
     "teacher up to a factor": ("teacher", {"kind": "depth"}, DISPARITY),
     "teacher in metres": ("teacher", {"kind": "metric"}, DISPARITY),
     "teacher up to a factor and a shift": ("teacher", {"kind": "disparity"}, DISPARITY),
+    "teacher without a shift": ("teacher", {"kind": "disparity", "shift_share": 0.3}, DISPARITY),
     "teacher's edges": ("teacher_gradient", {"kind": "depth"}, (0,)),
     "teacher's edges up to a factor and a shift": ("teacher_gradient", {"kind": "disparity"}, (0,)),
     "confidence by the truth": ("confidence", {"weights": {"depth": 1.0, "confidence": 1.0}}, LOG_SIGMA),

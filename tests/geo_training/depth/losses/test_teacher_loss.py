@@ -43,6 +43,17 @@ def test_a_shift_of_inverse_depth_costs_nothing_where_it_is_not_known_alone():
         assert loss(depth, inverse, "depth").item() > 0.01
 
 
+def test_a_shift_costs_its_share_where_it_is_to_be_none():
+    """s / t of 1, 2, 6 is 5/6, that of 4, 5, 9 is 1/3: log 2.5 apart."""
+    depth, inverse = 1 / row(4.0, 5.0, 9.0), row(1.0, 2.0, 6.0)
+    assert teacher_loss(depth, inverse, "disparity").item() == pytest.approx(0, abs=1e-12)
+    assert teacher_loss(depth, inverse, "disparity", 0.3).item() == pytest.approx(0.3 * math.log(2.5))
+    assert teacher_loss(depth / 7, inverse, "disparity", 0.3).item() == pytest.approx(0.3 * math.log(2.5))
+    assert teacher_loss(5 / inverse, inverse, "disparity", 0.3).item() == pytest.approx(0, abs=1e-12)
+    for kind in ("depth", "metric"):
+        assert teacher_loss(depth, inverse, kind, 0.3) == teacher_loss(depth, inverse, kind)
+
+
 def test_a_wrong_shape_up_to_a_factor_by_hand():
     depth = torch.exp(row(0.0, 1.0, 4.0))  # errors of the logarithm about their median: -1, 0, 3
     ones = torch.ones_like(depth)
@@ -74,7 +85,7 @@ def test_where_the_teacher_says_nothing_nothing_is_asked(kind):
     assert value.item() == pytest.approx(0, abs=1e-12)
     other = 1 / random_inverse(2, 1, 6, 7)
     other.requires_grad_()
-    (teacher_loss(other, inverse, kind) + teacher_gradient_loss(other, inverse, kind)).backward()
+    (teacher_loss(other, inverse, kind, 0.3) + teacher_gradient_loss(other, inverse, kind)).backward()
     assert torch.isfinite(other.grad).all()
     assert not other.grad[0, :, :, :3].any()
     assert not other.grad[1].any()
@@ -85,7 +96,7 @@ def test_where_the_teacher_says_nothing_nothing_is_asked(kind):
 def test_a_teacher_without_any_answer_gives_zero_and_no_gradient(kind):
     depth = (1 / random_inverse(2, 1, 6, 7)).requires_grad_()
     nothing = torch.zeros(2, 1, 6, 7, dtype=DOUBLE)
-    value = teacher_loss(depth, nothing, kind) + teacher_gradient_loss(depth, nothing, kind)
+    value = teacher_loss(depth, nothing, kind, 0.3) + teacher_gradient_loss(depth, nothing, kind)
     assert value.item() == 0
     value.backward()
     assert not depth.grad.any()
@@ -101,7 +112,7 @@ def test_a_flat_answer_up_to_a_shift_says_nothing_of_shape():
 
 def test_a_flat_first_guess_has_a_finite_loss_and_gradient():
     depth = torch.full((1, 1, 6, 7), 2.0, dtype=DOUBLE, requires_grad=True)
-    value = teacher_loss(depth, random_inverse(1, 1, 6, 7), "disparity")
+    value = teacher_loss(depth, random_inverse(1, 1, 6, 7), "disparity", 0.3)
     value.backward()
     assert math.isfinite(value.item())
     assert torch.isfinite(depth.grad).all()

@@ -92,7 +92,8 @@ class DepthLosses:
             terms["confidence"] = self._confidence(prediction, batch, agree)
         if config.weighs("teacher"):
             terms["teacher"] = sum(
-                teacher_loss(_depth_to_size(depth, batch), batch.teacher_b1hw, batch.teacher_kind) / 2**s
+                teacher_loss(_depth_to_size(depth, batch), batch.teacher_b1hw, batch.teacher_kind, config.shift_share)
+                / 2**s
                 for s, depth in enumerate(prediction.depth[:scales])
             )
         if config.weighs("teacher_gradient"):

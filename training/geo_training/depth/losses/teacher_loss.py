@@ -17,7 +17,9 @@ _LEVELS = 4  # as MiDaS
 _FLAT = 1e-4  # of the median: a teacher whose answers deviate less than this says nothing of a shape
 
 
-def teacher_loss(depth_b1hw: torch.Tensor, inverse_b1hw: torch.Tensor, kind: TeacherKind) -> torch.Tensor:
+def teacher_loss(
+    depth_b1hw: torch.Tensor, inverse_b1hw: torch.Tensor, kind: TeacherKind, shift_share: float = 0.0
+) -> torch.Tensor:
     """Mean absolute difference from the teacher, once both are aligned; 0 where it says nothing. A mean over the images
     in which it says anything.
 
@@ -26,12 +28,16 @@ def teacher_loss(depth_b1hw: torch.Tensor, inverse_b1hw: torch.Tensor, kind: Tea
     depth      known up to a factor: the difference of the logarithms, less its median over the image
     metric     as depth, and SCALE_SHARE of that median counts, too
     disparity  inverse depth up to a factor and a shift: L_ssimae of MiDaS, without the half in front of its sum
+
+    With a `shift_share` the shift of a disparity is taken for none, with so much weight: by the logarithm of s / t, the
+    mean absolute deviation over the median, which no factor changes.
     """
-    error, known, scale_b111 = aligned_error(depth_b1hw, inverse_b1hw, kind)
+    error, known, taken_b111 = aligned_error(depth_b1hw, inverse_b1hw, kind)
     seen = known.flatten(1).any(1)
     per_image = error.abs().sum((1, 2, 3)) / known.sum((1, 2, 3)).clamp(min=1)
-    if kind == "metric":
-        per_image = per_image + SCALE_SHARE * scale_b111.flatten().abs()
+    share = {"metric": SCALE_SHARE, "disparity": shift_share, "depth": 0.0}[kind]
+    if share > 0:
+        per_image = per_image + share * taken_b111.flatten().abs()
     return torch.where(seen, per_image, torch.zeros_like(per_image)).sum() / seen.sum().clamp(min=1)
 
 
@@ -46,18 +52,24 @@ def aligned_error(
     depth_b1hw: torch.Tensor, inverse_b1hw: torch.Tensor, kind: TeacherKind
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What is left of the difference from the teacher, 0 where it says nothing; where it says anything (both B, 1, H,
-    W); and the median that was taken out (B, 1, 1, 1), of the logarithm for depth, else of the disparity."""
+    W); and what was taken out (B, 1, 1, 1): the median difference of the logarithms, or of the logarithms of s / t."""
     known = inverse_b1hw > 0
     if kind != "disparity":
         true_b1hw = torch.where(known, 1 / inverse_b1hw.clamp(min=1e-12), torch.zeros_like(inverse_b1hw))
         error, _ = log_error(depth_b1hw, true_b1hw)
         median_b111 = masked_median(error, known)
         return torch.where(known, error - median_b111, torch.zeros_like(error)), known, median_b111
-    own_b1hw, own_median, _ = _standardized(1 / depth_b1hw.clamp(min=1e-6), known)
-    asked_b1hw, median_b111, spread_b111 = _standardized(inverse_b1hw, known)
-    known = known & (spread_b111 > _FLAT * median_b111)
+    own_b1hw, own_t_b111, own_s_b111 = _standardized(1 / depth_b1hw.clamp(min=1e-6), known)
+    asked_b1hw, t_b111, s_b111 = _standardized(inverse_b1hw, known)
+    shaped_b111 = s_b111 > _FLAT * t_b111
+    known = known & shaped_b111
     error = torch.where(known, own_b1hw - asked_b1hw, torch.zeros_like(own_b1hw))
-    return error, known, own_median
+    ones_b111 = torch.ones_like(t_b111)
+    spreads = [
+        torch.where(shaped_b111, s.clamp(min=1e-9) / t.clamp(min=1e-9), ones_b111)
+        for s, t in ((own_s_b111, own_t_b111), (s_b111, t_b111))
+    ]
+    return error, known, torch.log(spreads[0] / spreads[1])
 
 
 def masked_median(values_b1hw: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
