@@ -31,10 +31,11 @@ def fused_metadata(root: Path) -> dict | None:
     return read_kept_json(root / FOLDER / METADATA_FILE)
 
 
-def has_fused(root: Path, frame: Frame) -> bool:
-    """Whether both files of a frame are there."""
+def fused_files(root: Path, frame: Frame) -> list[Path]:
+    """The files of a frame's completed depth and of its deviation; empty where either is missing."""
     path = fused_path(root, frame)
-    return find_depth(path) is not None and _sigma_path(path).is_file()
+    depth_path, sigma_path = find_depth(path), _sigma_path(path)
+    return [depth_path, sigma_path] if depth_path is not None and sigma_path.is_file() else []
 
 
 def write_fused(root: Path, frame: Frame, depth_hw: np.ndarray, sigma_hw: np.ndarray | None) -> None:
@@ -50,13 +51,12 @@ def load_fused(root: Path, frame: Frame) -> tuple[np.ndarray, np.ndarray] | None
     """Completed depth (H, W) float32, 0 where unknown, in the unit that fused.json says, and the standard deviation
     (H, W) of its logarithm, NaN where that is unknown; None where the frame has none. Raises InputError for a file that
     is damaged."""
-    path = fused_path(root, frame)
-    depth_path = find_depth(path)
-    if depth_path is None or not _sigma_path(path).is_file():
+    files = fused_files(root, frame)
+    if not files:
         return None
-    depth_hw, steps_hw = read_depth(depth_path), read_raw(_sigma_path(path))
+    depth_hw, steps_hw = read_depth(files[0]), read_raw(files[1])
     if steps_hw.shape != depth_hw.shape:
-        raise InputError(f"{_sigma_path(path)} is not of its depth's size; run `geo-train fuse --overwrite`")
+        raise InputError(f"{files[1]} is not of its depth's size; run `geo-train fuse --overwrite`")
     return depth_hw, np.where(steps_hw < SATURATED, steps_hw.astype(np.float32) / _STEPS, np.nan)
 
 

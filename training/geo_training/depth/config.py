@@ -103,6 +103,11 @@ class DepthTrainingConfig(Strict):
         (), description="datasets with depth, of which the frames of the split val (or else test) are looked at"
     )
     validation_frames: int = Field(60, ge=1)
+    fused_sigma: float | None = Field(
+        None,
+        gt=0,
+        description="learn from depth that `geo-train fuse` completed, too, where it is so sure (a share)",
+    )
     clips: ClipOptions = ClipOptions()
     architecture: Literal["encoder_decoder", "dispnet"] = "encoder_decoder"
     backbone: str = DEFAULT_BACKBONE

@@ -18,7 +18,14 @@ from geo_training.console import say
 from geo_training.datasets.scene import Frame, SceneDataset, camera_to_dict
 from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data.boundaries import boundary_path
-from geo_training.depth.data.clip_data import ClipSource, ClipStream, clip_sources, needs_depth, training_size
+from geo_training.depth.data.clip_data import (
+    ClipSource,
+    ClipStream,
+    clip_sources,
+    depth_files,
+    needs_depth,
+    training_size,
+)
 from geo_training.depth.data.teacher import Teacher
 from geo_training.depth.losses.losses import DepthLosses
 from geo_training.depth.networks.model import DepthAndMotion
@@ -30,7 +37,6 @@ from geo_training.engine.precision import single_pixels_in_float32, strided_dept
 from geo_training.engine.run import FitResult, finite, run_fit, run_folder
 from geo_training.engine.schedule import backbone_groups
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
-from geo_training.storage.images import find_depth
 
 TRAINING_VERSION = 3  # of what is learned from clips; a checkpoint of another is not gone on from
 POSE_SUFFIX = ".pose.safetensors"
@@ -209,6 +215,7 @@ def data_digest(config: DepthTrainingConfig, sources: list[ClipSource]) -> str:
     """Of the clips that are learned from and the frames that are watched: images, cameras, poses and, where the losses
     look at them, depth and boundaries."""
     kinds = {"depth": needs_depth(config.losses), "boundary": config.losses.weighs("boundary")}
+    kinds["with_fused"] = config.fused_sigma is not None
     data = [
         _data_inputs(source.dataset, (f for clip in source.clips for f in (clip.target, *clip.sources)), **kinds)
         for source in sources
@@ -230,13 +237,19 @@ def start_digest(config: DepthTrainingConfig) -> str:
         raise InputError(f"{start} cannot be read ({error.strerror}); give weights of a finished run") from None
 
 
-def _data_inputs(dataset: SceneDataset, frames: Iterable[Frame], depth: bool = False, boundary: bool = False) -> list:
+def _data_inputs(
+    dataset: SceneDataset,
+    frames: Iterable[Frame],
+    depth: bool = False,
+    boundary: bool = False,
+    with_fused: bool = False,
+) -> list:
     """Poses, cameras and images of the frames, and their depth and boundaries where they are used."""
     frames = [frame for _, frame in sorted({frame.name: frame for frame in frames}.items())]
     rows = [[f.name, f.stamp_ns, f.split, camera_to_dict(dataset.camera(f)), f.T_world_camera] for f in frames]
     files = [dataset.image_path(frame) for frame in frames]
     if depth:
-        files += [found for frame in frames if (found := find_depth(dataset.root / "depth" / frame.name))]
+        files += [path for frame in frames for path in depth_files(dataset, frame, with_fused)]
     if boundary:
         files += [boundary_path(dataset, frame) for frame in frames]
     return [dataset.info.scale, rows, digest_of_files(files)]

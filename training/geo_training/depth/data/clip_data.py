@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from geo_perception.depth.estimator import depth_map_size
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera, invert_pose
 from geo_perception.runtime.image import resized
+from geo_training.datasets.fused import completed_depth, fused_files
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.depth.batch import ClipBatch
 from geo_training.depth.config import DepthTrainingConfig, LossConfig
@@ -149,8 +151,14 @@ class ClipStream:
         return self._files.get(file_version(dataset.image_path(frame)), lambda: dataset.image(frame))
 
     def _depth_m(self, dataset: SceneDataset, frame: Frame) -> np.ndarray | None:
-        path = find_depth(dataset.root / "depth" / frame.name)
-        return None if path is None else self._files.get(file_version(path), lambda: dataset.depth_m(frame))
+        fused_sigma = self.config.fused_sigma
+        files = depth_files(dataset, frame, fused_sigma is not None)
+        if not files:
+            return None
+        version = tuple(file_version(path) for path in files)
+        if fused_sigma is None:
+            return self._files.get(version, lambda: dataset.depth_m(frame))
+        return self._files.get(version, lambda: completed_depth(dataset, frame, fused_sigma))
 
     def _boundary_map(self, dataset: SceneDataset, frame: Frame) -> np.ndarray | None:
         path = boundary_path(dataset, frame)
@@ -160,7 +168,13 @@ class ClipStream:
 
     def _taught(self, dataset: SceneDataset, frame: Frame, cut: _Cut, camera: Camera) -> np.ndarray:
         answer = file_version(self.teacher.inverse_depth_path(dataset, frame))
-        return _inverse_depth(cut, self._images.get(answer, lambda: self.teacher.inverse_depth(dataset, frame)), camera)
+        return _inverse_depth(cut, self._files.get(answer, lambda: self.teacher.inverse_depth(dataset, frame)), camera)
+
+
+def depth_files(dataset: SceneDataset, frame: Frame, with_fused: bool) -> list[Path]:
+    """The files of a frame's depth, of completed depth, too, where that is learned from; empty where it has none."""
+    measured = find_depth(dataset.root / "depth" / frame.name)
+    return [*([] if measured is None else [measured]), *(fused_files(dataset.root, frame) if with_fused else [])]
 
 
 def needs_depth(losses: LossConfig) -> bool:
@@ -195,7 +209,8 @@ def _single_frames(dataset: SceneDataset, config: DepthTrainingConfig) -> list[C
     """Every frame with depth by itself; with a teacher the others, too."""
     taught = config.losses.follow_teacher
     frames = [frame for frame in dataset.frames if frame.split in config.clips.splits]
-    frames = [frame for frame in frames if taught or dataset.has_depth(frame)]
+    with_fused = config.fused_sigma is not None
+    frames = [frame for frame in frames if taught or depth_files(dataset, frame, with_fused)]
     if not frames and taught:
         named = ", ".join(split or "(none)" for split in config.clips.splits)
         raise InputError(f"{dataset.root} has no frame of the splits {named}; make them with `geo-train dataset split`")

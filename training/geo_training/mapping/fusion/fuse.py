@@ -100,7 +100,7 @@ def fuse_dataset(
     shares, seconds = [], []
     with progress_bar("completed depth", len(frames)) as advance:
         for frame in frames:
-            if fused.has_fused(dataset.root, frame):
+            if fused.fused_files(dataset.root, frame):
                 count["kept"] += 1
                 advance()
                 continue

@@ -14,7 +14,7 @@ from geo_perception.errors import InputError
 from geo_training.datasets.importers.depth_files import DEPTH_SUFFIXES, DepthFile
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.metrics.depth import resize_depth
-from geo_training.storage.fingerprints import digest_of_files, file_digest
+from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 
 REFERENCE = "reference"
 
@@ -32,8 +32,9 @@ class RelativeSource:
 def find_relative_depth(
     dataset: SceneDataset, name: str, inverse: bool = False, device: str = "auto"
 ) -> RelativeSource:
-    """`reference` (the package's weights), a weights file or an ONNX file (geo_perception/depth), or a folder of depth
-    images `<sequence>/<frame>.png` (.tiff, .exr, .npy), of inverse depth where `inverse`.
+    """`reference` (the package's weights), a weights file, an ONNX file or a folder of transformers
+    (geo_perception/depth), or a folder of depth images `<sequence>/<frame>.png` (.tiff, .exr, .npy), of inverse depth
+    where `inverse`.
 
     Raises InputError when it cannot be used, or the folder has no image of any frame.
     """
@@ -52,7 +53,8 @@ def find_relative_depth(
             return None
         return resize_depth(result.depth_hw, *image_hw3.shape[:2])
 
-    checksum = file_digest(path) if path.is_file() else digest_of_files(sorted(path.iterdir()))
+    files = [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file())
+    checksum = digest_of([file_digest(one) for one in files])
     return RelativeSource("the reference weights" if name == REFERENCE else str(path), checksum, estimated)
 
 
