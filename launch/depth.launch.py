@@ -24,6 +24,10 @@ ARGUMENTS = (
         "matched_landmarks", "", "topic of landmarks with true depths (localization_node/matched_landmarks, say); "
         "nothing: `matched_landmarks`",
     ),
+    LaunchArgument(
+        "camera_pose", "", "topic of the camera's pose in a map in metres (localization_node/pose, say); nothing: "
+        "`camera_pose`",
+    ),
     LaunchArgument("odometry", "", "topic of odometry; nothing: `odometry`"),
     params_file("depth"),
     *PROCESS_ARGUMENTS,

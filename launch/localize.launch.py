@@ -35,7 +35,7 @@ ARGUMENTS = (
     LaunchArgument(
         "attitude_frame", "", "body frame of the camera for calibration_node; nothing: as in calibration_params_file"
     ),
-    switch("depth", False, "also start depth_node on the same images; the landmarks that are found give it metres"),
+    switch("depth", False, "also start depth_node on the same images; what is localized gives it metres"),
     params_file("depth", "depth_params_file"),
     LaunchArgument("depth_weights", "", "weights of depth_node; nothing: as in depth_params_file"),
     LaunchArgument(

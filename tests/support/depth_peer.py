@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from node_peer import NodePeer
 from rclpy.qos import qos_profile_sensor_data
@@ -16,7 +17,7 @@ from geo_perception.geometry import Camera, pose_to_quaternion
 from geo_perception.localization.matched import MATCHED_LANDMARK
 from geo_perception.ros.camera_info import camera_from_info, info_fields
 from geo_perception.ros.codec import fill_image
-from geo_perception.ros.messages import attitude_message, stamp_ns
+from geo_perception.ros.messages import attitude_message, pose_message, stamp_ns
 from geo_perception.ros.point_cloud import point_cloud_message
 
 NAME = "/depth_node"
@@ -62,14 +63,16 @@ class RobotPeer(NodePeer):
         self.landmarks = create(PointCloud2, "/matched_landmarks", 10)
         self.attitudes = create(Imu, "/attitude", 10)
         self.odometry = create(Odometry, "/odometry", 100)
+        self.camera_poses = create(PoseWithCovarianceStamped, "/camera_pose", 100)
         self.listen()
         self.camera = CAMERA
         self.stamp_ns = 100 * 10**9
 
     def listen(self) -> None:
         """Subscribes to all results."""
-        self.depths, self.relatives, self.confidences = (
-            self.collect(Image, f"{self.name}/{topic}") for topic in ("depth", "relative_depth", "confidence")
+        self.depths, self.relatives, self.confidences, self.sigmas = (
+            self.collect(Image, f"{self.name}/{topic}")
+            for topic in ("depth", "relative_depth", "confidence", "depth_sigma")
         )
         self.points = self.collect(PointCloud2, f"{self.name}/points")
         self.scales = self.collect(Float64, f"{self.name}/scale")
@@ -78,7 +81,8 @@ class RobotPeer(NodePeer):
     @property
     def results(self) -> tuple[list, ...]:
         """All that was collected of the results."""
-        return self.depths, self.relatives, self.confidences, self.points, self.scales, self.camera_infos
+        images = self.depths, self.relatives, self.confidences, self.sigmas
+        return *images, self.points, self.scales, self.camera_infos
 
     def turn_away(self) -> None:
         """Ends the subscriptions to all results."""
@@ -87,7 +91,8 @@ class RobotPeer(NodePeer):
 
     def wait_until_connected(self) -> None:
         """Until the node takes images and hears all that is told."""
-        self.wait_for_listeners(self.images, self.infos, self.landmarks, self.attitudes, self.odometry)
+        told = self.landmarks, self.attitudes, self.odometry, self.camera_poses
+        self.wait_for_listeners(self.images, self.infos, *told)
 
     def header(self, stamp: int | None = None, frame_id: str = FRAME) -> Header:
         header = Header(frame_id=frame_id)
@@ -149,6 +154,11 @@ class RobotPeer(NodePeer):
         position.x, position.y, position.z = t_3
         orientation.x, orientation.y, orientation.z, orientation.w = q_4
         self.odometry.publish(message)
+
+    def tell_camera_pose(self, T_map_camera: np.ndarray, stamp: int, sigma_m: float = 0.005, sigma_rad: float = 0.001):
+        """Publishes the pose of the camera in the map, as localization_node does."""
+        covariance_66 = np.diag(np.repeat([sigma_m**2, sigma_rad**2], 3))
+        self.camera_poses.publish(pose_message("map", self.header(stamp).stamp, T_map_camera, covariance_66))
 
     def published_camera(self) -> Camera:
         """The newest camera that the node has published."""

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.special import erf
 
-from geo_perception.depth.result import RelativeDepth
+from geo_perception.depth.result import CONFIDENT_RATIO, RelativeDepth
 from geo_perception.depth.scale import Scale
 from geo_perception.depth.sparse_scale import ANYWHERE, checked_points, consensus, sample_map
 from geo_perception.errors import InputError
@@ -97,25 +98,36 @@ class CompletedDepth:
     sigma_hw: np.ndarray
     right_n: np.ndarray
 
+    @property
+    def confidence_hw(self) -> np.ndarray:
+        """The probability (float32, H x W) that a depth is within CONFIDENT_RATIO of the truth, if the logarithm of its
+        error is normal; NaN where there is no depth."""
+        return erf(np.log(CONFIDENT_RATIO) / (np.sqrt(2) * self.sigma_hw)).astype(np.float32)
+
 
 def complete(
     depth: RelativeDepth, pixels_n2: np.ndarray, depth_m_n: np.ndarray, sigma_n: np.ndarray | float,
-    scale: Scale | None = None, options: CompletionOptions | None = None,
+    scale: Scale | None = None, options: CompletionOptions | None = None, shared_nk: np.ndarray | None = None,
 ) -> CompletedDepth | None:  # fmt: skip
     """The relative map in metres, by points at `pixels_n2` of the map whose depth along z is `depth_m_n` (metres).
 
-    `sigma_n` is the standard deviation of the logarithm of each true depth, one number or (N,). `scale` is what is
-    known of the factor beside the points. None without a map, and where there is neither a scale nor a point that can
-    be used. Raises InputError when the arrays do not fit each other.
+    `sigma_n` is the standard deviation of the logarithm of each true depth, one number or (N,), as far as points err
+    independently; `shared_nk` (N, K) what K errors that they have in common are to each (`MetricPoints`). `scale` is
+    what is known of the factor beside the points. None without a map, and where there is neither a scale nor a point
+    that can be used. Raises InputError when the arrays do not fit each other.
     """
     options = options or CompletionOptions()
     pixels_n2, depth_m_n, sigma_n = checked_points(pixels_n2, depth_m_n, sigma_n)
+    shared_nk = np.zeros((len(depth_m_n), 0)) if shared_nk is None else np.asarray(shared_nk, np.float64)
+    if shared_nk.ndim != 2 or len(shared_nk) != len(depth_m_n):
+        raise InputError(f"{len(depth_m_n)} points share errors of shape {shared_nk.shape}; give a row for every point")
     if not depth.estimated or depth.depth_hw is None:
         return None
     relative_n, _ = sample_map(depth, pixels_n2)
     with np.errstate(invalid="ignore", divide="ignore"):
         log_n = np.log(np.where(depth_m_n > 0, depth_m_n, np.nan) / relative_n)
-    usable = np.flatnonzero(np.isfinite(log_n) & np.isfinite(sigma_n) & (sigma_n >= 0))
+    told_n = np.isfinite(sigma_n) & (sigma_n >= 0) & np.isfinite(shared_nk).all(axis=1)
+    usable = np.flatnonzero(np.isfinite(log_n) & told_n)
     if scale is None and not len(usable):
         return None
     chosen = usable[:: max(-(-len(usable) // options.max_points), 1)]
@@ -124,7 +136,7 @@ def complete(
     right_n = np.zeros(len(depth_m_n))
     if len(chosen):
         at_n2 = np.rint(pixels_n2[chosen]).astype(int)
-        right_n[chosen] = field.fit(at_n2, log_n[chosen] - centre, sigma_n[chosen], factor_sigma)
+        right_n[chosen] = field.fit(at_n2, log_n[chosen] - centre, sigma_n[chosen], factor_sigma, shared_nk[chosen])
     correction_hw, variance_hw = field.everywhere(factor_sigma)
     depth_hw = (depth.depth_hw * np.exp(centre + correction_hw)).astype(np.float32)
     sigma_hw = np.sqrt(variance_hw + options.pixel_sigma**2).astype(np.float32)
@@ -167,14 +179,16 @@ class _Field:
         self._at_n6 = np.zeros((0, 6), np.float32)
         self._weights_n, self._whitened_nn = np.zeros(0), np.zeros((0, 0))
 
-    def fit(self, at_n2: np.ndarray, log_n: np.ndarray, sigma_n: np.ndarray, factor_sigma: float) -> np.ndarray:
+    def fit(
+        self, at_n2: np.ndarray, log_n: np.ndarray, sigma_n: np.ndarray, factor_sigma: float, shared_nk: np.ndarray
+    ) -> np.ndarray:
         """Takes log corrections at pixels (N, 2), and says how likely each is right."""
         options = self._options
         height, width = self._features_hw6.shape[:2]
         x_n, y_n = np.clip(at_n2, 0, [width - 1, height - 1]).T
         self._at_n6 = self._features_hw6[y_n, x_n]
         at_n6 = self._at_n6.astype(np.float64)
-        smooth_nn = options.covariance(at_n6, at_n6) + factor_sigma**2
+        smooth_nn = options.covariance(at_n6, at_n6) + factor_sigma**2 + shared_nk @ shared_nk.T
         noise_n = sigma_n**2 + options.pixel_sigma**2
         right_n, wrong = np.ones(len(log_n)), options.wrong
         # Each point begins as one that only has to agree with its neighbours roughly; else wrong ones would bend the

@@ -15,9 +15,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from geo_perception.depth.metric_points import MetricPoints
 from geo_perception.depth.result import RelativeDepth
 from geo_perception.depth.scale import ScaleMeasurement
-from geo_perception.depth.sparse_scale import scale_from_points
+from geo_perception.depth.sparse_scale import measure_scale
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 
@@ -67,14 +68,11 @@ def scale_from_ground(
     # A tilt by a small angle moves a point of the floor up by the angle times its distance along the floor.
     along_n3 = rays_hw3[rows, columns] / fall_n[:, None] + up_3
     tilt_n = up_sigma_rad * np.linalg.norm(along_n3, axis=1)
-    pixels_n2 = np.stack([columns, rows], axis=1)
-    found = scale_from_points(depth, pixels_n2, camera_height_m / fall_n, tilt_n, "ground")
-    if found is None:
-        return None
-    # The tilt and the height are wrong for all points at once.
-    common = up_sigma_rad * float(np.linalg.norm(np.average(along_n3, axis=0, weights=1 / (tilt_n**2 + 0.1**2))))
-    sigma = float(np.sqrt(found.sigma**2 + common**2 + (camera_height_sigma_m / camera_height_m) ** 2))
-    return replace(found, sigma=sigma, support=round(found.support * level_hw.sum() / len(rows)))
+    pixels_n2 = np.stack([columns, rows], axis=1).astype(np.float64)
+    # The tilt about each axis and the height are wrong for all points at once.
+    shared_n4 = np.column_stack([up_sigma_rad * along_n3, np.full(len(rows), camera_height_sigma_m / camera_height_m)])
+    found = measure_scale(depth, MetricPoints("ground", pixels_n2, camera_height_m / fall_n, tilt_n, shared_n4))
+    return found and replace(found, support=round(found.support * level_hw.sum() / len(rows)))
 
 
 def _checked(up_3, up_sigma_rad: float, camera_height_m: float, camera_height_sigma_m: float) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""The scale of a depth map from odometry: the camera moved a known way, so points that it saw before can be
-triangulated in metres.
+"""The scale of a depth map from a known motion, by odometry or by poses of the camera: the camera moved a known way, so
+points that it saw before can be triangulated in metres.
 
 Corners of the view are followed back (Lucas and Kanade) into an earlier one that lies far enough away. With the motion
 T_past_now known, a point at depth z of the ray x projects to z R x + t: along one line. What was found off that line
@@ -9,14 +9,15 @@ moves by itself or was followed wrongly; where on the line it lies gives z.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from geo_perception.depth.metric_points import MetricPoints
 from geo_perception.depth.result import RelativeDepth
 from geo_perception.depth.scale import ScaleMeasurement
-from geo_perception.depth.sparse_scale import scale_from_points
+from geo_perception.depth.sparse_scale import measure_scale
 from geo_perception.errors import InputError
 from geo_perception.filtering.feature_tracker import find_corners, track_features
 from geo_perception.geometry import Camera, invert_pose, rotation_angle_rad
@@ -24,6 +25,9 @@ from geo_perception.geometry import Camera, invert_pose, rotation_angle_rad
 MAX_FOCAL_CHANGE = 0.02  # more than this is another zoom
 MIN_CORNERS = 12
 MIN_FITTING = 0.5  # more than this share of the corners that moved must fit the motion by odometry
+MIN_BASELINE_SIGMAS = 5.0  # of the poses; nothing is measured over a shorter way
+MAX_TURN_SHARE = 0.05  # of the parallax, that the rotations' uncertainty should at most be
+_FARTHER = 4.0  # but not for more than so many times the usual parallax: there corners are lost
 _BORDER_PX = 3.0
 
 
@@ -38,10 +42,12 @@ class MotionOptions:
     wanted_parallax_px: float = 12.0  # the earlier view is chosen for this, of the median corner
     min_parallax_px: float = 3.0  # a corner that moved less, the turn taken out, measures nothing
     track_sigma_px: float = 0.4
+    corner_sigma: float = 0.1  # of log depth: corners like to lie where things end, on one or the other
     max_epipolar_px: float = 1.5
     max_corners: int = 300
-    baseline_sigma: float = 0.02  # of the distance by odometry, as a share
-    turn_sigma_rad: float = 0.002  # of the rotation by odometry
+    # What a motion is uncertain by, beside what its poses say of themselves.
+    baseline_sigma: float = 0.02  # of the distance, as a share
+    turn_sigma_rad: float = 0.002  # of the rotation
 
     def __post_init__(self):
         if self.views < 1 or self.max_corners < MIN_CORNERS:
@@ -64,25 +70,32 @@ class _View:
     camera: Camera
     T_odom_camera: np.ndarray
     stamp_s: float
+    sigma_m: float
+    sigma_rad: float
 
 
 class MotionScale:
     """Takes depth maps with the pose of their camera, and measures the scale where the camera has moved enough.
+    `source` is who tells the poses.
 
     Another image size, another zoom or a stamp that goes back forgets the earlier views.
     """
 
-    def __init__(self, options: MotionOptions | None = None):
-        self.options = options or MotionOptions()
+    def __init__(self, options: MotionOptions | None = None, source: str = "odometry"):
+        self.options, self._source = options or MotionOptions(), source
         self.reset()
 
     def reset(self) -> None:
         """Forgets the earlier views."""
         self._views: deque[_View] = deque(maxlen=self.options.views)
 
-    def add(self, depth: RelativeDepth, T_odom_camera: np.ndarray, stamp_s: float) -> ScaleMeasurement | None:
+    def add(
+        self, depth: RelativeDepth, T_odom_camera: np.ndarray, stamp_s: float, sigma_m: float = 0.0,
+        sigma_rad: float = 0.0,
+    ) -> ScaleMeasurement | None:  # fmt: skip
         """The scale of this map, from its view and an earlier one. `T_odom_camera` (4, 4) is the pose of the optical
-        frame in any frame that stands still, in metres.
+        frame in any frame that stands still, in metres; `sigma_m` and `sigma_rad` its standard deviations along each
+        axis, as far as poses err independently.
 
         None without a map, its camera or its view, where a number of the pose is not finite, and as long as the camera
         stands, only turns, or sees too little that can be followed. Raises InputError for a pose or view of another
@@ -100,10 +113,11 @@ class MotionScale:
             )
         if not (np.isfinite(T_odom_camera).all() and np.isfinite(stamp_s)):
             return None
-        now = _View(cv2.cvtColor(depth.view_hw3, cv2.COLOR_RGB2GRAY), depth.camera, T_odom_camera, float(stamp_s))
+        grey_hw = cv2.cvtColor(depth.view_hw3, cv2.COLOR_RGB2GRAY)
+        now = _View(grey_hw, depth.camera, T_odom_camera, float(stamp_s), float(sigma_m), float(sigma_rad))
         self._forget(now)
         found = self._measure(now, depth)
-        if not self._views or _baseline_m(self._views[-1], now) >= self.options.min_baseline_m:
+        if not self._views or _baseline_m(self._views[-1], now) >= self._least_m(self._views[-1], now):
             self._views.append(now)
         return found
 
@@ -122,27 +136,38 @@ class MotionScale:
             return None
         # The nearest view is easy to follow into; its parallax shows which of the others has the wanted one.
         pair = _Pair(views[0], now, corners_n2, self.options)
-        if pair.parallax_px < self.options.wanted_parallax_px and len(views) > 1:
-            ratio = self.options.wanted_parallax_px / max(pair.parallax_px, 0.1)
+        usual_px = self.options.wanted_parallax_px
+        wanted_px = float(np.clip(pair.turn_px / MAX_TURN_SHARE, usual_px, _FARTHER * usual_px))
+        if pair.parallax_px < wanted_px and len(views) > 1:
+            ratio = wanted_px / max(pair.parallax_px, 0.1)
             wanted_m = ratio * _baseline_m(views[0], now)
             other = min(views[1:], key=lambda view: abs(np.log(_baseline_m(view, now) / wanted_m)))
             further = _Pair(other, now, corners_n2, self.options)
             pair = further if further.parallax_px > pair.parallax_px else pair
-        return pair.scale(depth)
+        return pair.scale(depth, self._source)
+
+    def _least_m(self, first: _View, second: _View) -> float:
+        """The way between two views that measures anything."""
+        return max(self.options.min_baseline_m, MIN_BASELINE_SIGMAS * float(np.hypot(first.sigma_m, second.sigma_m)))
 
     def _comparable(self, view: _View, now: _View) -> bool:
         turn_rad = rotation_angle_rad(view.T_odom_camera[:3, :3], now.T_odom_camera[:3, :3])
-        return _baseline_m(view, now) >= self.options.min_baseline_m and turn_rad <= self.options.max_turn_rad
+        return _baseline_m(view, now) >= self._least_m(view, now) and turn_rad <= self.options.max_turn_rad
 
 
 class _Pair:
     """The corners of a view, (N, 2), followed into an earlier one. `parallax_px` is how far the median corner moved
-    beyond what the turn explains; 0 where too few could be followed."""
+    beyond what the turn explains; 0 where too few could be followed. `turn_px` is by how much the uncertain turn may
+    move them."""
 
     def __init__(self, past: _View, now: _View, corners_n2: np.ndarray, options: MotionOptions):
         self._past, self._options = past, options
         T_past_now = invert_pose(past.T_odom_camera) @ now.T_odom_camera
         self._t_3 = T_past_now[:3, 3]
+        told_rad, told_m = np.hypot(past.sigma_rad, now.sigma_rad), np.hypot(past.sigma_m, now.sigma_m)
+        self._told_px = past.camera.fx_px * float(told_rad)
+        self.turn_px = past.camera.fx_px * float(np.hypot(told_rad, options.turn_sigma_rad))
+        self._baseline_sigma = float(np.hypot(options.baseline_sigma, told_m / np.linalg.norm(self._t_3)))
         turned_n3 = np.column_stack([now.camera.normalize(corners_n2), np.ones(len(corners_n2))]) @ T_past_now[:3, :3].T
         ahead_n = turned_n3[:, 2] > 0.1
         corners_n2, turned_n3 = corners_n2[ahead_n], turned_n3[ahead_n]
@@ -160,27 +185,25 @@ class _Pair:
     def _moved_n(self) -> np.ndarray:
         return np.linalg.norm(self._found_n2 - self._far_n2, axis=1)
 
-    def scale(self, depth: RelativeDepth) -> ScaleMeasurement | None:
+    def scale(self, depth: RelativeDepth, source: str) -> ScaleMeasurement | None:
         options = self._options
         if self.parallax_px < options.min_parallax_px:
             return None
-        depth_m_n, sigma_n, fits_n = self._triangulate()
+        depth_m_n, per_log_px_n, fits_n = self._triangulate()
         good_n, moved_n = np.isfinite(depth_m_n), self._moved_n
         # A wrong motion fits some corners by chance, and those then agree on a scale.
         if good_n.sum() < MIN_CORNERS or fits_n[moved_n >= options.min_parallax_px].mean() <= MIN_FITTING:
             return None
-        found = scale_from_points(
-            depth, self._now_n2[good_n], depth_m_n[good_n], sigma_n[good_n], "odometry", MIN_CORNERS
-        )
-        if found is None:
-            return None
+        per_log_px_n = per_log_px_n[good_n]
         # Errors of the motion move all points alike: the way by its share, a turn by pixels of parallax.
-        turn = self._past.camera.fx_px * options.turn_sigma_rad / float(np.median(moved_n[good_n]))
-        return replace(found, sigma=float(np.sqrt(found.sigma**2 + options.baseline_sigma**2 + turn**2)))
+        shared_n2 = np.column_stack([np.full(len(per_log_px_n), self._baseline_sigma), self.turn_px / per_log_px_n])
+        sigma_n = np.hypot(options.track_sigma_px / per_log_px_n, options.corner_sigma)
+        points = MetricPoints(source, self._now_n2[good_n].astype(np.float64), depth_m_n[good_n], sigma_n, shared_n2)
+        return measure_scale(depth, points, MIN_CORNERS)
 
     def _triangulate(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Depth in the view of now (N,), metres, NaN where there is none; the standard deviation (N,) of its logarithm;
-        whether the corner (N,) was found where the motion allows it."""
+        """Depth in the view of now (N,), metres, NaN where there is none; how many pixels (N,) the corner would move
+        were it e times as far; whether it (N,) was found where the motion allows it."""
         camera, options = self._past.camera, self._options
         focal_2, centre_2 = np.array([camera.fx_px, camera.fy_px]), np.array([camera.cx_px, camera.cy_px])
         turned_n3, t_3 = self._turned_n3, self._t_3
@@ -197,12 +220,10 @@ class _Pair:
             right_n2 = b_3[2] * on_n2 - b_3[:2]
             z_n = (left_n2 * right_n2).sum(axis=1) / (left_n2**2).sum(axis=1)
             past_z_n = z_n * a_n3[:, 2] + b_3[2]
-            # How many pixels the point would move along the line if it were e times as far.
             per_log_px_n = z_n * np.linalg.norm(a_n3[:, :2] - a_n3[:, 2:] * on_n2, axis=1) / past_z_n
-            fits_n = (z_n > 0) & (past_z_n > 0) & (np.abs(off_px_n) <= options.max_epipolar_px)
+            fits_n = (z_n > 0) & (past_z_n > 0) & (np.abs(off_px_n) <= options.max_epipolar_px + self._told_px)
             good_n = fits_n & (per_log_px_n >= options.min_parallax_px)
-            sigma_n = options.track_sigma_px / per_log_px_n
-        return np.where(good_n, z_n, np.nan), sigma_n, fits_n
+        return np.where(good_n, z_n, np.nan), per_log_px_n, fits_n
 
 
 def _baseline_m(first: _View, second: _View) -> float:

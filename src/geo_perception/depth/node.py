@@ -10,6 +10,7 @@ if __name__ == "__main__":  # a signal must end the process while what follows i
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,11 +47,12 @@ class _Seen:
     trusted: bool
     confident_share: float
     verdict: str
+    points: Counter[str] | None = None  # of the field, by source; None: metres were made by one factor
 
 
 class DepthNode(PerceptionNode):
-    """Publishes `~/depth`, `~/points`, `~/relative_depth`, `~/confidence`, `~/camera_info`, `~/scale` and `~/overlay`.
-    See docs/nodes.md.
+    """Publishes `~/depth`, `~/points`, `~/depth_sigma`, `~/relative_depth`, `~/confidence`, `~/camera_info`, `~/scale`
+    and `~/overlay`. See docs/nodes.md.
 
     Raises InputError when a parameter given at start-up cannot be used.
     """
@@ -75,6 +77,7 @@ class DepthNode(PerceptionNode):
         self._inputs.configure()
         self._depths = self.output(Image, "~/depth")
         self._points = self.output(PointCloud2, "~/points")
+        self._sigmas = self.output(Image, "~/depth_sigma")
         self._scales = self.output(Float64, "~/scale")
         self._relatives = self.output(Image, "~/relative_depth")
         self._confidences = self.output(Image, "~/confidence")
@@ -98,7 +101,7 @@ class DepthNode(PerceptionNode):
         seen, tracker = self._seen, self._tracker
         values = {"scale": "none", "scale sigma (%)": "none", "scale from": "none", "scale age (s)": "none"}
         if seen is None:
-            return values | {"metres": "withheld", "confident pixels": "none"}
+            return values | {"metres": "withheld", "completion": "none", "confident pixels": "none"}
         if seen.scale is not None:
             values = {
                 "scale": f"{seen.scale.factor:.4g}",
@@ -107,6 +110,11 @@ class DepthNode(PerceptionNode):
                 "scale age (s)": f"{seen.scale.age_s:.2f}",
             }
         values["metres"] = "published" if seen.trusted else "withheld"
+        values["completion"] = ("scale" if seen.points is None else "field") if seen.trusted else "none"
+        if seen.trusted and seen.points is not None:
+            named = ", ".join(f"{count} {source}" for source, count in sorted(seen.points.items()))
+            values["points of the field"] = named or "none"
+            values["motions refused"] = str(tracker.field.refused)
         values["confident pixels"] = "none" if np.isnan(seen.confident_share) else f"{seen.confident_share:.3f}"
         for source in SOURCES:
             values[f"measured by {source}"] = str(tracker.used[source])
@@ -124,6 +132,10 @@ class DepthNode(PerceptionNode):
 
     def publish(self, result: RelativeDepth, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Outcome:
         tracker = self._fresh_tracker(frame)
+        completed = self.value("completion") == "field"
+        metres_wanted = any(_wanted(output) for output in (self._depths, self._points, self._sigmas, self._scales))
+        if completed and metres_wanted:
+            self._inputs.wait_for_pose(frame.epoch, frame.stamp_ns, self.value("pose_wait_s"))
         for measurement in self._inputs.take(frame.epoch, frame.header.frame_id):
             tracker.add(measurement)
         if not result.estimated:
@@ -134,8 +146,9 @@ class DepthNode(PerceptionNode):
             raise Dropped(Reason.DEFECT, "the estimated depth holds no number")
         restarts = tracker.restarts
         landmarks_used = tracker.used["landmarks"]
+        seen = SeenDepth(frame.stamp_ns, result, camera)
         tracker.update(
-            SeenDepth(frame.stamp_ns, result, camera),
+            seen,
             lambda pose, at_ns: self._inputs.camera_on_base(frame.header.frame_id, pose, at_ns),
         )
         if tracker.restarts > restarts:
@@ -147,16 +160,24 @@ class DepthNode(PerceptionNode):
         scale = with_network_scale(tracker.scale(frame.stamp_ns), own_sigma, self.value("scale.gate_sigma"))
         trusted = scale is not None and np.isfinite(scale.factor) and scale.sigma <= self.value("max_scale_sigma")
         verdict = f"{result.verdict.value}; {self._scale_label(scale, trusted)}"
+        metric = tracker.complete(seen, scale) if completed and trusted and self._field_wanted() else None
         confidence_hw = result.confidence_hw
+        if metric is not None and (metric.points or confidence_hw is None):
+            confidence_hw = metric.depth.confidence_hw  # without a point the network knows better where it is right
         self._publish_relative(result, confidence_hw, verdict, frame)
         if trusted:
-            self._publish_metres(result, confidence_hw, scale.factor, frame)
+            depth_m_hw = result.depth_hw * np.float32(scale.factor)
+            if metric is not None:
+                too_uncertain_hw = metric.depth.sigma_hw > self.value("max_depth_sigma")
+                depth_m_hw = np.where(too_uncertain_hw, np.float32(np.nan), metric.depth.depth_hw)
+                if _wanted(self._sigmas):
+                    self._sigmas.publish(float_image(frame.header, metric.depth.sigma_hw))
+            self._publish_metres(result, depth_m_hw, confidence_hw, scale.factor, frame)
         share = float("nan")
         if confidence_hw is not None:
             share = float((confidence_hw >= self.value("min_confidence")).mean())
-        self._seen = _Seen(scale, trusted, share, verdict)
+        self._seen = _Seen(scale, trusted, share, verdict, metric and metric.points)
         self._use_missed_landmarks(frame)
-        metres_wanted = any(_wanted(output) for output in (self._depths, self._points, self._scales))
         return Outcome(trusted or not metres_wanted, verdict)
 
     def _fresh_tracker(self, frame: Frame) -> ScaleTracker:
@@ -187,13 +208,17 @@ class DepthNode(PerceptionNode):
             write_caption(picture_hw3, verdict)
             self._overlay.publish(fill_image(Image(header=header), picture_hw3))
 
-    def _publish_metres(self, result: RelativeDepth, confidence_hw, factor: float, frame: Frame) -> None:
+    def _field_wanted(self) -> bool:
+        return any(_wanted(output) for output in (self._depths, self._points, self._sigmas, self._confidences))
+
+    def _publish_metres(
+        self, result: RelativeDepth, depth_m_hw: np.ndarray, confidence_hw, factor: float, frame: Frame
+    ) -> None:
         header, max_depth_m = frame.header, self.value("max_depth_m")
         if _wanted(self._scales):
             self._scales.publish(Float64(data=factor))
         if not (_wanted(self._depths) or _wanted(self._points)):
             return
-        depth_m_hw = result.depth_hw * np.float32(factor)
         with np.errstate(invalid="ignore"):
             depth_m_hw[depth_m_hw > max_depth_m] = np.inf
         if _wanted(self._depths):

@@ -31,9 +31,9 @@ SOURCE_PARAMETERS = (
          high=100.0),
     Spec("attitude_max_age_s", _USUAL.attitude_max_age_s, "an attitude further from the image in time is not used",
          low=0.0, high=3600.0),
-    Spec("odometry_max_gap_s", _USUAL.odometry_max_gap_s, "between poses of odometry further apart than this none is "
-         "made up", low=1e-3, high=60.0),
-    Spec("measure_interval_s", _USUAL.measure_interval_s, "the floor and odometry are measured at most once in so many "
+    Spec("odometry_max_gap_s", _USUAL.odometry_max_gap_s, "between poses of odometry, or of the camera, further apart "
+         "than this none is made up", low=1e-3, high=60.0),
+    Spec("measure_interval_s", _USUAL.measure_interval_s, "the floor and motion are measured at most once in so many "
          "seconds each", low=0.0, high=60.0),
     Spec("zoom_tolerance", _USUAL.zoom_tolerance, "a focal length that changes by more than this share, measured "
          "against the image's size, forgets the scale", low=1e-3, high=10.0),
@@ -63,12 +63,22 @@ PARAMETERS = (
     Spec("min_confidence", 0.5, "points of less confidence are left out of ~/points; ~/depth has them all", low=0.0,
          high=1.0),
     Spec("point_stride_px", 2, "a point for every so many rows and columns of the depth map", low=1, high=64),
+    Spec("completion", "field", "how metres are made: field corrects the map by every point whose depth was measured, "
+         "on this image or on earlier ones that the camera's motion is known from; scale multiplies it by one factor",
+         choices=("field", "scale")),
     Spec("max_scale_sigma", 0.2, "metres are published while the standard deviation of the scale is at most this share "
          "of it", low=1e-3, high=10.0),
     Spec("network_scale_sigma", 0.0, "a network that gives metres is taken to be off by about this share, so that it "
          "has a scale by itself and beside other sources; 0: its scale is measured only", low=0.0, high=1.0),
+    Spec("max_depth_sigma", 0.5, "with completion field, pixels whose standard deviation is more than this share of "
+         "their depth are NaN in ~/depth and missing in ~/points", low=1e-3, high=10.0),
+    Spec("pose_wait_s", 0.2, "with completion field, how long an image waits for its pose and landmarks from a "
+         "localizer that spoke in the last second; 0: it takes what is there", low=0.0, high=5.0),
     Spec("landmark_interval_s", 1.0, "landmarks of an image that was not worked on have it looked at afterwards, at "
          "most once in so many seconds; 0: never", low=0.0, high=3600.0),
+    Spec("camera_pose_frame", "", "frame that the poses on `camera_pose` are of, where it is not the camera's "
+         "optical frame (base_frame of localization_node, say); odometry_camera_pose or TF then tells where the camera "
+         "is on it"),
     Spec("odometry_camera_pose", [0.0] * 7, "T_base_camera of the optical frame, as tx ty tz qx qy qz qw; zeros: by TF",
          lengths=(7,), check=_pose_problem),
     *SOURCE_PARAMETERS,

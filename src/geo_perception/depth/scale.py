@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geo_perception.depth.metric_points import MetricPoints
 from geo_perception.errors import InputError
 from geo_perception.filtering.correlated_filter import CorrelatedFilter, CorrelatedMeasurement, GaussianState
 
-SOURCES = ("landmarks", "ground", "odometry")
+SOURCES = ("landmarks", "ground", "odometry", "camera_pose")
 CLOCK_JUMP_S = 1.0  # stamps that go back by less belong to measurements that took longer
 
 
 @dataclass(frozen=True)
 class ScaleMeasurement:
-    """The log scale measured on one image, its standard error, and how many points agreed.
+    """The log scale measured on one image, its standard error, how many points agreed, and the points themselves where
+    they are known.
 
     Raises InputError for a `source` that is none of SOURCES.
     """
@@ -29,6 +31,7 @@ class ScaleMeasurement:
     sigma: float
     source: str
     support: int
+    points: MetricPoints | None = None
 
     def __post_init__(self):
         if self.source not in SOURCES:

@@ -1,4 +1,5 @@
-"""Measurements of the scale as ROS messages: landmarks, attitude, odometry; and the images they are about.
+"""Measurements of true depth as ROS messages: landmarks, attitude, odometry, poses of the camera; and the images they
+are about.
 
 The callbacks run in the node's executor. What they take waits for the thread that works on the images.
 """
@@ -10,10 +11,11 @@ import time
 from collections import deque
 
 import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu, PointCloud2
 
-from geo_perception.depth.scale_tracker import Attitude, Landmarks, OdometryPose
+from geo_perception.depth.measurements import Attitude, Landmarks, MotionPose
 from geo_perception.errors import InputError
 from geo_perception.geometry import pose_from_quaternion
 from geo_perception.ros import qos
@@ -26,6 +28,7 @@ from geo_perception.ros.worker import Frame
 LANDMARK_FIELDS = ("z", "u", "v", "sigma")
 FARTHEST_M = 1e5  # no camera sees farther
 KEPT_FRAMES, KEPT_BYTES, LANDMARKS_GONE_S = 20, 64 << 20, 30.0
+POSE_GONE_S = 1.0  # a localizer that was silent for so long is not waited for
 _KEPT_MESSAGES = 1000
 
 
@@ -43,6 +46,10 @@ class ScaleInputs:
         self._landmarks_s = -np.inf  # when any came
         self._warned: set[str] = set()
         self._odometry_order: StampOrder[Odometry] = StampOrder()
+        self._pose_order: StampOrder[PoseWithCovarianceStamped] = StampOrder()
+        self._metric_epoch = -1  # in which landmarks showed that the localizer's scene is in metres
+        self._came = threading.Condition()
+        self._newest_pose: tuple[int, int, float] = (-1, 0, -np.inf)  # epoch, stamp, when it came
         self._transforms: Transforms | None = None
         self._no_tf = ""
         self.unusable = 0
@@ -55,6 +62,7 @@ class ScaleInputs:
         beside(PointCloud2, resolve("matched_landmarks"), self._on_landmarks, qos.SIDE_INPUT_IN)
         beside(Imu, resolve("attitude"), self._on_attitude, qos.SIDE_INPUT_IN)
         beside(Odometry, resolve("odometry"), self._on_odometry, qos.ODOMETRY_IN)
+        beside(PoseWithCovarianceStamped, resolve("camera_pose"), self._on_camera_pose, qos.ODOMETRY_IN)
 
     def close(self) -> None:
         """Ends what was opened for odometry."""
@@ -69,11 +77,24 @@ class ScaleInputs:
             self._frames.clear()
         self._warned.clear()
         self._odometry_order.clear()
+        self._pose_order.clear()
         self.unusable = 0
         if self._transforms is not None:
             self._transforms.clear()
 
-    def take(self, epoch: int, frame_id: str) -> list[Landmarks | Attitude | OdometryPose]:
+    def wait_for_pose(self, epoch: int, at_ns: int, seconds: float) -> None:
+        """Waits until the localizer has spoken of the image of this stamp, or of a later one; not when it has not
+        spoken lately."""
+        until_s = time.monotonic() + seconds
+        with self._came:
+            while self._node.epoch == epoch:
+                spoke_in, newest_ns, came_s = self._newest_pose
+                left_s = until_s - time.monotonic()
+                if spoke_in != epoch or newest_ns >= at_ns or left_s <= 0 or until_s - came_s > POSE_GONE_S + seconds:
+                    return
+                self._came.wait(left_s)
+
+    def take(self, epoch: int, frame_id: str) -> list[Landmarks | Attitude | MotionPose]:
         """What has come since the last time in this epoch, for the camera whose optical frame this is, in order."""
         taken = []
         while True:
@@ -98,7 +119,7 @@ class ScaleInputs:
         with self._lock:
             return {frame.stamp_ns: frame for frame in self._frames}
 
-    def camera_on_base(self, camera_frame: str, pose: OdometryPose, at_ns: int) -> np.ndarray | None:
+    def camera_on_base(self, camera_frame: str, pose: MotionPose, at_ns: int) -> np.ndarray | None:
         """T_base_camera at a stamp: from odometry_camera_pose, else from TF; None where neither knows it."""
         given = self._node.value("odometry_camera_pose")
         if any(given):
@@ -109,9 +130,9 @@ class ScaleInputs:
 
         stamp = Time(sec=at_ns // 10**9, nanosec=at_ns % 10**9)
         try:
-            return self._transforms.lookup(pose.base_frame, camera_frame, stamp, 0.0)
+            return self._transforms.lookup(pose.body_frame or camera_frame, camera_frame, stamp, 0.0)
         except NoTransform as error:
-            self._node.warn("odometry", f"odometry is not used: {error}")
+            self._node.warn(pose.source, f"{pose.source} is not used: {error}")
             return None
 
     def _keep_frame(self, frame: Frame) -> None:
@@ -139,6 +160,8 @@ class ScaleInputs:
             self._refuse("matched_landmarks", error)
             return
         z_n, u_n, v_n, sigma_n = values_4n[:, usable_n]
+        if len(z_n):
+            self._metric_epoch = self._node.epoch
         stamp = stamp_ns(message.header.stamp)
         self._add(message.header.frame_id, Landmarks(stamp, np.stack([u_n, v_n], axis=1), z_n, sigma_n))
 
@@ -151,26 +174,47 @@ class ScaleInputs:
         self._add(message.header.frame_id, Attitude(stamp_ns(message.header.stamp), up_3, sigma_rad))
 
     def _on_odometry(self, message: Odometry) -> None:
-        passed = self._odometry_order.put(message, stamp_ns(message.header.stamp), time.monotonic())
-        for _, detail in passed.dropped:
-            self._refuse("odometry", InputError(detail))
-        for taken in passed.taken:
-            self._take_odometry(taken)
+        for taken in self._in_order("odometry", self._odometry_order, message):
+            # A pose in another frame of odometry is no continuation of the ones before.
+            names = f"{taken.header.frame_id} {taken.child_frame_id}"
+            self._take_pose(taken, "odometry", taken.child_frame_id, names, (0.0, 0.0))
 
-    def _take_odometry(self, message: Odometry) -> None:
-        if not any(self._node.value("odometry_camera_pose")) and not self._receives_tf():
-            self._warn_once("odometry", f"odometry is not used: {self._no_tf}")
+    def _on_camera_pose(self, message: PoseWithCovarianceStamped) -> None:
+        for taken in self._in_order("camera_pose", self._pose_order, message):
+            if self._metric_epoch != self._node.epoch:
+                continue  # a scene of unknown scale has poses, but no landmarks
+            covariance_66 = np.array(taken.pose.covariance).reshape(6, 6)
+            variance_m2, variance_rad2 = np.trace(covariance_66[:3, :3]) / 3, np.trace(covariance_66[3:, 3:]) / 3
+            if not (0 < variance_m2 < np.inf and 0 < variance_rad2 < np.inf):
+                error = InputError("its covariance has no positive variances; publish how certain the pose is")
+                self._refuse("camera_pose", error)
+                continue
+            sigmas = float(np.sqrt(variance_m2)), float(np.sqrt(variance_rad2))
+            frame = self._node.value("camera_pose_frame") or None
+            self._take_pose(taken, "camera_pose", frame, taken.header.frame_id, sigmas)
+            with self._came:
+                self._newest_pose = self._node.epoch, stamp_ns(taken.header.stamp), time.monotonic()
+                self._came.notify_all()
+
+    def _in_order(self, topic: str, order: StampOrder, message) -> list:
+        """Those of the messages on a topic that may be used now."""
+        passed = order.put(message, stamp_ns(message.header.stamp), time.monotonic())
+        for _, detail in passed.dropped:
+            self._refuse(topic, InputError(detail))
+        return list(passed.taken)
+
+    def _take_pose(self, message, source: str, body_frame: str | None, world: str, sigmas: tuple[float, float]) -> None:
+        if body_frame is not None and not any(self._node.value("odometry_camera_pose")) and not self._receives_tf():
+            self._warn_once(source, f"{source} is not used: {self._no_tf}")
             return
         p, q = message.pose.pose.position, message.pose.pose.orientation
         try:
-            T_odom_base = pose_from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+            T_world_body = pose_from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
         except InputError as error:
-            self._refuse("odometry", error)
+            self._refuse(source, error)
             return
-        # A pose in another frame of odometry is no continuation of the ones before.
-        names = f"{message.header.frame_id} {message.child_frame_id}"
-        pose = OdometryPose(stamp_ns(message.header.stamp), T_odom_base, message.child_frame_id, names)
-        self._add(None, pose)
+        stamp = stamp_ns(message.header.stamp)
+        self._add(None, MotionPose(stamp, T_world_body, body_frame, world, *sigmas, source))
 
     def _receives_tf(self) -> bool:
         if self._transforms is None and not self._no_tf:

@@ -1,57 +1,30 @@
-"""All measurements of the scale, brought together with the depth maps they belong to. No ROS.
+"""All measurements of true depth, brought together with the depth maps they belong to. No ROS.
 
 What the robot measures comes with stamps of its own: landmarks later than their image, odometry before and after it, an
-attitude about then. Everything here happens in one thread.
+attitude about then. Each measurement gives the scale, and its points to the field. Everything here happens in one
+thread.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from geo_perception.depth.camera_poses import CameraOnBody, CameraPose, PoseTrack
+from geo_perception.depth.field_tracker import CompletedField, FieldTracker
 from geo_perception.depth.ground_scale import scale_from_ground
+from geo_perception.depth.measurements import Attitude, Landmarks, MotionPose, SeenDepth
+from geo_perception.depth.metric_points import MetricPoints
 from geo_perception.depth.motion_scale import MotionScale
-from geo_perception.depth.result import RelativeDepth
 from geo_perception.depth.scale import CLOCK_JUMP_S, Scale, ScaleFilter, ScaleMeasurement, ScaleOptions
-from geo_perception.depth.sparse_scale import pixels_to_map, scale_from_points
-from geo_perception.geometry import Camera, interpolate_pose
+from geo_perception.depth.sparse_scale import measure_scale, pixels_to_map
+from geo_perception.geometry import Camera
 
-KEPT_MAPS, KEPT_LANDMARKS, KEPT_ATTITUDES, KEPT_POSES = 10, 5, 30, 1000
-
-
-@dataclass(frozen=True)
-class Landmarks:
-    """Points of one image with true depths: pixels (N, 2) of the image as it came, metres along z (N,), and what those
-    are uncertain by, as a share (N,)."""
-
-    stamp_ns: int
-    pixels_n2: np.ndarray
-    depth_m_n: np.ndarray
-    sigma_n: np.ndarray
-
-
-@dataclass(frozen=True)
-class Attitude:
-    """The unit vector (3,) against gravity in the camera's optical frame, and how uncertain its direction is."""
-
-    stamp_ns: int
-    up_3: np.ndarray
-    sigma_rad: float
-
-
-@dataclass(frozen=True)
-class OdometryPose:
-    """Where odometry says that the robot's base is. `base_frame` is the name of that frame, `source` tells odometries
-    apart: poses of different ones are no motion."""
-
-    stamp_ns: int
-    T_odom_base: np.ndarray
-    base_frame: str
-    source: str = ""
+KEPT_MAPS, KEPT_LANDMARKS, KEPT_ATTITUDES = 10, 5, 30
+MOTIONS = ("odometry", "camera_pose")  # sources of poses, the smoother one first
+MOTION_GONE_S = 1.0  # a source of poses that is silent for so long leaves the triangulation to the next one
 
 
 @dataclass(frozen=True)
@@ -62,29 +35,34 @@ class TrackerOptions:
     camera_height_m: float = 0.0  # 0: not known
     camera_height_sigma_m: float = 0.02
     attitude_max_age_s: float = 2.0
-    odometry_max_gap_s: float = 0.5
-    measure_interval_s: float = 0.25  # between measurements by the floor, and by odometry, which take the most time
+    odometry_max_gap_s: float = 0.5  # of poses of the camera, too
+    measure_interval_s: float = 0.25  # between measurements by the floor, and by motion, which take the most time
     zoom_tolerance: float = 0.05  # a focal length that changes by more than this share is another view of the world
 
 
-@dataclass(frozen=True)
-class SeenDepth:
-    """A depth map with its stamp, and the camera of the image it was made from."""
+class _Motion:
+    """One source of poses: the poses, the maps that wait for theirs, and what triangulates."""
 
-    stamp_ns: int
-    depth: RelativeDepth
-    image_camera: Camera
+    def __init__(self, source: str):
+        self.track, self.scale = PoseTrack(), MotionScale(source=source)
+        self.waiting: deque[SeenDepth] = deque(maxlen=KEPT_MAPS)
+
+    def forget_maps(self) -> None:
+        self.scale.reset()
+        self.waiting.clear()
 
 
 class ScaleTracker:
-    """Follows the scale. `options` may be changed at any time.
+    """Follows the scale and the field. `options` may be changed at any time.
 
     `used` counts the measurements of each source that went in, `left_out` those that contradicted the others.
     """
 
     def __init__(self, options: TrackerOptions | None = None):
         self.options = options or TrackerOptions()
-        self._filter, self._motion = ScaleFilter(self.options.scale), MotionScale()
+        self._filter, self.field = ScaleFilter(self.options.scale), FieldTracker()
+        self._motions = {source: _Motion(source) for source in MOTIONS}
+        self._camera_on_body: CameraOnBody = lambda pose, stamp_ns: None
         self.reset()
 
     def reset(self) -> None:
@@ -94,12 +72,13 @@ class ScaleTracker:
         self.restarts, self.last_restart = 0, ""
         self._landmarks: deque[Landmarks] = deque(maxlen=KEPT_LANDMARKS)
         self._attitudes: deque[Attitude] = deque(maxlen=KEPT_ATTITUDES)
-        self._poses: deque[OdometryPose] = deque(maxlen=KEPT_POSES)
+        for motion in self._motions.values():
+            motion.track.clear()
         self._forget_maps()
 
-    def add(self, measurement: Landmarks | Attitude | OdometryPose) -> None:
-        """Keeps a measurement until its depth map is there. Odometry from before it jumped back in time, or of another
-        frame, is forgotten."""
+    def add(self, measurement: Landmarks | Attitude | MotionPose) -> None:
+        """Keeps a measurement until its depth map is there. Poses from before they jumped back in time, or of another
+        frame, are forgotten."""
         if isinstance(measurement, Landmarks):
             if len(self._landmarks) == KEPT_LANDMARKS:
                 self.unmatched += 1
@@ -107,44 +86,44 @@ class ScaleTracker:
         elif isinstance(measurement, Attitude):
             self._attitudes.append(measurement)
         else:
-            last = self._poses[-1] if self._poses else measurement
-            if measurement.stamp_ns < last.stamp_ns or (measurement.base_frame, measurement.source) != (
-                last.base_frame,
-                last.source,
-            ):
-                self._poses.clear()
-                self._motion.reset()
-                self._to_pose.clear()
-            if not self._poses or measurement.stamp_ns > self._poses[-1].stamp_ns:
-                self._poses.append(measurement)
+            motion = self._motions[measurement.source]
+            if not motion.track.add(measurement):
+                motion.forget_maps()
 
-    def update(self, seen: SeenDepth, camera_on_base: Callable[[OdometryPose, int], np.ndarray | None]) -> None:
+    def update(self, seen: SeenDepth, camera_on_body: CameraOnBody) -> None:
         """Measures the scale by all that is known when this map comes.
 
-        `camera_on_base(pose, stamp_ns)` gives T_base_camera of the optical frame at a stamp, or None where it is not
-        known. It is asked only when there is odometry.
+        `camera_on_body(pose, stamp_ns)` gives T_body_camera of the optical frame at a stamp, or None where it is not
+        known. It is asked only when there are poses of a body.
         """
+        self._camera_on_body = camera_on_body
         self._filter.options = self.options.scale
         self._notice_zoom(seen.image_camera)
         self._newest_ns = seen.stamp_ns
         self._maps.append(seen)
-        self._to_pose.append(seen)
+        for motion in self._motions.values():
+            motion.waiting.append(seen)
         for landmarks in list(self._landmarks):
             own = next((kept for kept in self._maps if kept.stamp_ns == landmarks.stamp_ns), None)
             if own is not None:
                 self._landmarks.remove(landmarks)
                 self.measure(landmarks, own)
-        self._measure_motion(camera_on_base)
+        for source in MOTIONS:
+            self._measure_motion(source)
         self._measure_ground(seen)
 
     def measure(self, landmarks: Landmarks, seen: SeenDepth) -> None:
         """Measures the scale by landmarks and the map of their image."""
         pixels_n2 = pixels_to_map(landmarks.pixels_n2, seen.image_camera, seen.depth)
-        found = scale_from_points(seen.depth, pixels_n2, landmarks.depth_m_n, landmarks.sigma_n, "landmarks")
-        if found is not None:
-            # The landmarks of one image share the error of its pose.
-            found = replace(found, sigma=float(np.hypot(found.sigma, np.nanmedian(landmarks.sigma_n))))
-        self._fuse(found, seen.stamp_ns)
+        # The landmarks of one image share the error of its pose.
+        shared_n1 = landmarks.sigma_n[:, None]
+        points = MetricPoints("landmarks", pixels_n2, landmarks.depth_m_n, landmarks.sigma_n, shared_n1)
+        self._fuse(measure_scale(seen.depth, points), seen)
+
+    def complete(self, seen: SeenDepth, scale: Scale) -> CompletedField | None:
+        """The map in metres by the field of all points that are known by now (`FieldTracker`). For the map of the last
+        `update`."""
+        return self.field.complete(seen, scale, self._poses_at)
 
     def take_missed(self, stamps_ns: set[int]) -> Landmarks | None:
         """The newest landmarks whose image is older than the newest map and has no map, though it is one of these. They
@@ -164,25 +143,32 @@ class ScaleTracker:
         """The scale at a stamp; None when there is none."""
         return self._filter.scale(stamp_ns * 1e-9)
 
-    def _measure_motion(self, camera_on_base) -> None:
-        """For each map whose odometry has come by now."""
-        while self._to_pose and self._poses:
-            seen = self._to_pose[0]
-            if seen.stamp_ns > self._poses[-1].stamp_ns:
-                break  # the odometry after it is still on its way
-            self._to_pose.popleft()
-            if not self._due("odometry", seen.stamp_ns):
+    def _poses_at(self, stamp_ns: int, max_ahead_s: float) -> list[CameraPose]:
+        """Of each source that knows the camera's pose at a stamp."""
+        max_gap_s = self.options.odometry_max_gap_s
+        known = (m.track.at(stamp_ns, self._camera_on_body, max_gap_s, max_ahead_s) for m in self._motions.values())
+        return [pose for pose in known if pose is not None]
+
+    def _measure_motion(self, source: str) -> None:
+        """For each map whose poses have come by now."""
+        motion = self._motions[source]
+        while motion.waiting and motion.track.newest_ns is not None:
+            seen = motion.waiting[0]
+            if seen.stamp_ns > motion.track.newest_ns:
+                break  # the pose after it is still on its way
+            motion.waiting.popleft()
+            if self._has_smoother(source, seen.stamp_ns) or not self._due(source, seen.stamp_ns):
                 continue
-            poses = list(self._poses)
-            after = bisect_left(poses, seen.stamp_ns, key=lambda pose: pose.stamp_ns)
-            near = poses[max(after - 1, 0) : after + 1]
-            stamps_s = np.array([pose.stamp_ns - seen.stamp_ns for pose in near]) * 1e-9
-            T_n44 = np.stack([pose.T_odom_base for pose in near])
-            T_odom_base = interpolate_pose(stamps_s, T_n44, 0.0, self.options.odometry_max_gap_s)
-            T_base_camera = None if T_odom_base is None else camera_on_base(poses[-1], seen.stamp_ns)
-            if T_base_camera is not None:
-                found = self._motion.add(seen.depth, T_odom_base @ T_base_camera, seen.stamp_ns * 1e-9)
-                self._fuse(found, seen.stamp_ns)
+            pose = motion.track.at(seen.stamp_ns, self._camera_on_body, self.options.odometry_max_gap_s)
+            if pose is not None:
+                stamp_s = seen.stamp_ns * 1e-9
+                found = motion.scale.add(seen.depth, pose.T_world_camera, stamp_s, pose.sigma_m, pose.sigma_rad)
+                self._fuse(found, seen)
+
+    def _has_smoother(self, source: str, stamp_ns: int) -> bool:
+        """Whether a source of poses before this one speaks: it would triangulate the same corners."""
+        before = (self._motions[name].track.newest_ns for name in MOTIONS[: MOTIONS.index(source)])
+        return any(newest is not None and (stamp_ns - newest) * 1e-9 <= MOTION_GONE_S for newest in before)
 
     def _measure_ground(self, seen: SeenDepth) -> None:
         options = self.options
@@ -192,7 +178,7 @@ class ScaleTracker:
         near = abs(nearest.stamp_ns - seen.stamp_ns) * 1e-9 <= options.attitude_max_age_s
         if near and self._due("ground", seen.stamp_ns):
             height = options.camera_height_m, options.camera_height_sigma_m
-            self._fuse(scale_from_ground(seen.depth, nearest.up_3, nearest.sigma_rad, *height), seen.stamp_ns)
+            self._fuse(scale_from_ground(seen.depth, nearest.up_3, nearest.sigma_rad, *height), seen)
 
     def _due(self, source: str, stamp_ns: int) -> bool:
         """Whether so much time has gone by since the last measurement that another is worth its while: the errors of
@@ -203,9 +189,10 @@ class ScaleTracker:
         self._measured_ns[source] = stamp_ns
         return True
 
-    def _fuse(self, found: ScaleMeasurement | None, stamp_ns: int) -> None:
+    def _fuse(self, found: ScaleMeasurement | None, seen: SeenDepth) -> None:
         if found is None:
             return
+        stamp_ns = seen.stamp_ns
         late_s = (self._newest_ns - stamp_ns) * 1e-9
         if late_s > CLOCK_JUMP_S / 2:
             # The filter would take more for a jump of the clock. What it wandered since is not known.
@@ -214,6 +201,8 @@ class ScaleTracker:
         if self._filter.update(found, stamp_ns * 1e-9):
             self.used[found.source] += 1
             self._measured_view_2 = self._view_2
+            if found.points is not None:
+                self.field.add(found.points, seen, carried=found.source != "ground")
         else:
             self.left_out[found.source] += 1
 
@@ -233,9 +222,10 @@ class ScaleTracker:
 
     def _forget_maps(self) -> None:
         self._filter.reset()
-        self._motion.reset()
+        self.field.reset()
+        for motion in self._motions.values():
+            motion.forget_maps()
         self._maps: deque[SeenDepth] = deque(maxlen=KEPT_MAPS)
-        self._to_pose: deque[SeenDepth] = deque(maxlen=KEPT_MAPS)
         self._measured_ns: dict[str, int] = {}
         self._newest_ns = 0
         self._view_2 = self._measured_view_2 = None

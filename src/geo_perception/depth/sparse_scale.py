@@ -15,8 +15,11 @@ less sure that the others are right.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from geo_perception.depth.metric_points import MetricPoints
 from geo_perception.depth.result import RelativeDepth
 from geo_perception.depth.scale import ScaleMeasurement
 from geo_perception.errors import InputError
@@ -33,6 +36,7 @@ MIN_AGREEING = 0.5  # more than this share of the usable points
 ALTERNATIVE_SHARE = 0.7  # points for another scale, for each that agrees with the best: then neither is taken
 MAX_SPREAD = 0.15  # of the log ratios of points that agree, where their own standard deviations are not larger
 MAX_POINTS = 800  # more would tell hardly more; the cost of their correlations is the square of their number
+_MAP_SIGMA = 0.1  # beside the points' own deviations, when errors in common are averaged
 _NEAR_LOG = 0.01  # points this close agree, however well the others do
 ANYWHERE = 4.0  # the range of a wrong point's log ratio
 _CENTRES, _SPREADS, _SEARCHED = 48, 8, 160  # that are tried, and points that they are tried on
@@ -85,6 +89,20 @@ def scale_from_points(
     deviation = float(np.mean((np.minimum(np.abs(log_n - centre), reach_n) / sigma_n) ** 2))
     sigma = _standard_error(deviation, sigma_n[agrees_n], pixels_n2[chosen][agrees_n], length_px)
     return ScaleMeasurement(float(centre), sigma, source, support)
+
+
+def measure_scale(depth: RelativeDepth, points: MetricPoints, min_points: int = 6) -> ScaleMeasurement | None:
+    """The scale from measured points, with what they err in common, and with the points. None as `scale_from_points`.
+
+    An error that moves the points by b_k moves their mean by the mean of b_k.
+    """
+    found = scale_from_points(
+        depth, points.pixels_n2, points.depth_m_n, points.sigma_n, points.source, min_points
+    )  # fmt: skip
+    if found is None:
+        return None
+    common_k = np.average(points.shared_nk, axis=0, weights=1 / (points.sigma_n**2 + _MAP_SIGMA**2))
+    return replace(found, sigma=float(np.sqrt(found.sigma**2 + (common_k**2).sum())), points=points)
 
 
 def checked_points(

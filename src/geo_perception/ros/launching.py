@@ -18,6 +18,7 @@ from geo_perception.errors import InputError
 # Launch arguments of every launch file whose answer "nothing" leaves the value to params_file, or to the node.
 _LEFT_TO_FILE = ("image_transport",)
 _SWITCHES = ("use_sim_time", "autostart")
+_DEPTH_SOURCES = ("matched_landmarks", "camera_pose", "attitude", "odometry")  # topics that tell true depths
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ def depth_start(
     localized_here: bool = False,
     calibrated_here: bool = False,
 ) -> NodeStart:
-    """The depth node. Where it is not given the topics of its scale's sources, those are the localization node's
-    landmarks with `localized_here`, and with `calibrated_here` the calibration node's attitude; its camera is chosen
-    as that of the localization node is.
+    """The depth node. Where it is not given the topics that tell true depths, those are the localization node's
+    landmarks and poses with `localized_here`, and with `calibrated_here` the calibration node's attitude; its camera is
+    chosen as that of the localization node is.
 
     Raises InputError when params_file is not a file, or camera_height not a length.
     """
@@ -130,9 +131,12 @@ def depth_start(
     here = {}
     if localized_here:
         here["matched_landmarks"] = "localization_node/matched_landmarks"
+        here["camera_pose"] = "localization_node/pose"
+        if given.get("base_frame") and not given.get("camera_pose"):
+            parameters["camera_pose_frame"] = given["base_frame"]  # whose pose that is then
     if calibrated_here:
         here["attitude"] = "calibration_node/attitude"
-    sources = ((name, given.get(name) or here.get(name)) for name in ("matched_landmarks", "attitude", "odometry"))
+    sources = ((name, given.get(name) or here.get(name)) for name in _DEPTH_SOURCES)
     remappings = _camera_remappings(given, calibrated_here) + [(name, topic) for name, topic in sources if topic]
     return NodeStart("depth", _params_file(params_file), parameters, remappings)
 

@@ -1,19 +1,20 @@
 """What tells the scale, over real DDS: what is no number, no rotation or astray is dropped and counted."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import Quaternion
+from geometry_msgs.msg import PoseWithCovarianceStamped, Quaternion
 from nav_msgs.msg import Odometry
 from node_peer import HostingPeer
 from sensor_msgs.msg import Imu, PointCloud2
 from slow_node import SlowNode
 from std_msgs.msg import Header
 
+from geo_perception.depth.measurements import Attitude, Landmarks, MotionPose
 from geo_perception.depth.node_parameters import PARAMETERS
 from geo_perception.depth.scale_inputs import ScaleInputs
-from geo_perception.depth.scale_tracker import Attitude, Landmarks, OdometryPose
 from geo_perception.ros.point_cloud import point_cloud_message
 
 FIELDS = np.dtype([(name, "f4") for name in ("z", "u", "v", "sigma")])
@@ -45,7 +46,8 @@ class Robot(HostingPeer):
         self.landmarks = self.node.create_publisher(PointCloud2, "matched_landmarks", 10)
         self.attitudes = self.node.create_publisher(Imu, "attitude", 10)
         self.odometry = self.node.create_publisher(Odometry, "odometry", 10)
-        self.start(self.landmarks, self.attitudes, self.odometry)
+        self.poses = self.node.create_publisher(PoseWithCovarianceStamped, "camera_pose", 10)
+        self.start(self.landmarks, self.attitudes, self.odometry, self.poses)
 
     def tell(self, publisher, *messages) -> tuple[list, int]:
         """What of these messages is kept, and how many are counted as unusable, since the last reset."""
@@ -124,9 +126,9 @@ class TestOdometry:
     def test_a_good_one_is_kept(self, robot):
         kept, unusable = robot.tell(robot.odometry, odometry(q_4=(0, 0, 0.99, 0)))
         assert (len(kept), unusable) == (1, 0)
-        assert isinstance(kept[0], OdometryPose)
-        np.testing.assert_allclose(kept[0].T_odom_base[:3, :3], np.diag([-1, -1, 1]), atol=1e-12)
-        np.testing.assert_allclose(kept[0].T_odom_base[:3, 3], [1, 2, 0])
+        assert isinstance(kept[0], MotionPose)
+        np.testing.assert_allclose(kept[0].T_world_body[:3, :3], np.diag([-1, -1, 1]), atol=1e-12)
+        np.testing.assert_allclose(kept[0].T_world_body[:3, 3], [1, 2, 0])
 
     @pytest.mark.parametrize("q_4", NO_ROTATIONS)
     def test_one_that_is_no_rotation_is_counted(self, robot, q_4):
@@ -142,6 +144,61 @@ class TestOdometry:
         kept, unusable = robot.tell(robot.odometry, *(odometry(stamp_s=stamp_s) for stamp_s in stamps_s))
         assert [told.stamp_ns for told in kept] == [100_000_000_000, 100_100_000_000, 100_200_000_000]
         assert unusable == 1
+
+
+def camera_pose(t_3=(1.0, 2.0, 0.0), q_4=UNIT, stamp_s: float = 100.0, variances=(4e-4, 1e-6)):
+    message = PoseWithCovarianceStamped(header=header(stamp_s, "map"))
+    position = message.pose.pose.position
+    position.x, position.y, position.z = map(float, t_3)
+    message.pose.pose.orientation = quaternion(q_4)
+    message.pose.covariance = np.diag(np.repeat(variances, 3)).reshape(36)
+    return message
+
+
+class TestCameraPose:
+    def tell(self, robot, *messages, known: bool = True) -> tuple[list[MotionPose], int]:
+        """The poses that are kept, and how many are unusable, after landmarks have come (`known`)."""
+        robot.hearing.reset("for the next test")
+        if known:
+            robot.landmarks.publish(landmarks(2.0))
+            robot.spin_for(0.1)
+        for message in messages:
+            robot.poses.publish(message)
+            robot.spin_for(0.03)
+        robot.spin_for(0.05)
+        kept = robot.hearing.inputs.take(robot.hearing.epoch, "camera")
+        return [told for told in kept if isinstance(told, MotionPose)], robot.hearing.inputs.unusable
+
+    def test_a_good_one_is_kept_with_its_deviations(self, robot):
+        (told,), unusable = self.tell(robot, camera_pose())
+        assert unusable == 0
+        assert (told.source, told.body_frame, told.world) == ("camera_pose", None, "map")
+        assert (told.sigma_m, told.sigma_rad) == pytest.approx((0.02, 0.001))
+        np.testing.assert_allclose(told.T_world_body[:3, 3], [1, 2, 0])
+
+    def test_without_landmarks_a_scene_may_not_be_in_metres(self, robot):
+        assert self.tell(robot, camera_pose(), known=False) == ([], 0)
+
+    @pytest.mark.parametrize("variances", [(0.0, 1e-6), (np.nan, 1e-6), (4e-4, np.inf), (4e-4, -1e-6)])
+    def test_one_that_does_not_say_how_certain_it_is_is_counted(self, robot, variances):
+        assert self.tell(robot, camera_pose(variances=variances)) == ([], 1)
+
+    @pytest.mark.parametrize("q_4", NO_ROTATIONS[:3])
+    def test_one_that_is_no_rotation_is_counted(self, robot, q_4):
+        assert self.tell(robot, camera_pose(q_4=q_4)) == ([], 1)
+
+    def test_an_image_waits_for_its_pose_only_while_there_are_poses(self, robot):
+        inputs, epoch = robot.hearing.inputs, robot.hearing.epoch + 1
+        self.tell(robot)
+        started_s = time.monotonic()
+        inputs.wait_for_pose(epoch, 100 * 10**9, 5.0)
+        assert time.monotonic() - started_s < 1.0
+        self.tell(robot, camera_pose(stamp_s=100.0))
+        epoch, started_s = robot.hearing.epoch, time.monotonic()
+        inputs.wait_for_pose(epoch, 100 * 10**9, 5.0)
+        assert time.monotonic() - started_s < 1.0, "it is there"
+        inputs.wait_for_pose(epoch, 101 * 10**9, 0.2)
+        assert 0.15 < time.monotonic() - started_s < 3.0, "it does not come"
 
 
 class TestLandmarks:

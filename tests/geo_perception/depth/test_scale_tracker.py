@@ -3,17 +3,9 @@
 import numpy as np
 import pytest
 
+from geo_perception.depth.measurements import Attitude, Landmarks, MotionPose, SeenDepth
 from geo_perception.depth.result import DepthVerdict, RelativeDepth
-from geo_perception.depth.scale_tracker import (
-    KEPT_LANDMARKS,
-    KEPT_MAPS,
-    Attitude,
-    Landmarks,
-    OdometryPose,
-    ScaleTracker,
-    SeenDepth,
-    TrackerOptions,
-)
+from geo_perception.depth.scale_tracker import KEPT_LANDMARKS, KEPT_MAPS, ScaleTracker, TrackerOptions
 from geo_perception.geometry import Camera, make_pose
 
 IMAGE_CAMERA = Camera(320, 240, 250.0, 250.0, 159.5, 119.5)
@@ -173,12 +165,12 @@ class TestOdometry:
     def given(self, monkeypatch) -> list:
         given = []
         tracker_motion = "geo_perception.depth.scale_tracker.MotionScale.add"
-        monkeypatch.setattr(tracker_motion, lambda _, depth, T, stamp_s: given.append((T, stamp_s)))
+        monkeypatch.setattr(tracker_motion, lambda _, depth, T, stamp_s, *sigmas: given.append((T, stamp_s)))
         return given
 
     @staticmethod
-    def pose(stamp_s: float, x_m: float, base: str = "base", source: str = "") -> OdometryPose:
-        return OdometryPose(round(stamp_s * SECOND), make_pose(np.eye(3), [x_m, 0, 0]), base, source)
+    def pose(stamp_s: float, x_m: float, base: str = "base", source: str = "") -> MotionPose:
+        return MotionPose(round(stamp_s * SECOND), make_pose(np.eye(3), [x_m, 0, 0]), base, source)
 
     def test_is_interpolated_at_the_image_once_it_is_known_on_both_sides(self, given):
         T_base_camera = make_pose(np.eye(3), [0.0, 0.3, 0.0])
@@ -271,3 +263,63 @@ def test_reset_forgets_everything():
     tracker.update(seen(10.1), nowhere)
     assert factor(tracker, 10.1) is None
     assert not tracker.used
+
+
+class TestField:
+    @staticmethod
+    def pose(stamp_s: float, source: str = "camera_pose") -> MotionPose:
+        return MotionPose(round(stamp_s * SECOND), np.eye(4), None, "map", 0.01, 0.002, source)
+
+    @staticmethod
+    def points(tracker: ScaleTracker, stamp_s: float, camera: Camera = IMAGE_CAMERA) -> dict[str, int]:
+        now = seen(stamp_s, camera)
+        tracker.update(now, nowhere)
+        scale = tracker.scale(now.stamp_ns)
+        return {} if scale is None else dict(tracker.complete(now, scale).points)
+
+    def test_landmarks_of_this_map_are_in_it_and_those_of_an_earlier_one_where_poses_know_both(self):
+        tracker = ScaleTracker()
+        tracker.add(landmarks(10.0))
+        count = self.points(tracker, 10.0)["landmarks"]
+        assert count == len(landmarks(10.0).depth_m_n)
+        assert self.points(tracker, 10.1) == {}
+        for stamp_s in (10.0, 10.1, 10.2):
+            tracker.add(self.pose(stamp_s))
+        assert self.points(tracker, 10.2) == {"carried": count}
+
+    def test_the_floor_is_in_it_and_is_not_carried(self):
+        tracker = ScaleTracker(TrackerOptions(camera_height_m=1.5, measure_interval_s=10.0))
+        tracker.add(Attitude(10 * SECOND, DOWN_UP_3, 0.01))
+        for stamp_s in (10.0, 10.1):
+            tracker.add(self.pose(stamp_s, "odometry"))
+        assert self.points(tracker, 10.0)["ground"] > 20
+        assert self.points(tracker, 10.1) == {}
+
+    def test_points_that_contradict_the_scale_are_not_in_it(self):
+        tracker = ScaleTracker()
+        tracker.add(landmarks(10.0, 5.0))
+        self.points(tracker, 10.0)
+        tracker.add(landmarks(10.1, 9.0))
+        assert self.points(tracker, 10.1) == {}
+        assert tracker.left_out["landmarks"] == 1
+
+    @pytest.mark.parametrize("camera", [IMAGE_CAMERA, Camera(320, 240, 300.0, 300.0, 159.5, 119.5)])
+    def test_a_zoom_forgets_it(self, camera):
+        tracker = ScaleTracker()
+        for stamp_s in (10.0, 10.1):
+            tracker.add(self.pose(stamp_s))
+        tracker.add(landmarks(10.0))
+        self.points(tracker, 10.0)
+        assert bool(self.points(tracker, 10.1, camera)) == (camera == IMAGE_CAMERA)
+
+    def test_the_localizer_triangulates_only_where_odometry_is_silent(self, monkeypatch):
+        asked = []
+        add = "geo_perception.depth.scale_tracker.MotionScale.add"
+        monkeypatch.setattr(add, lambda motion, *others: asked.append((motion._source, *others[3:])))
+        for sources in (("camera_pose",), ("camera_pose", "odometry")):
+            asked.clear()
+            tracker = ScaleTracker()
+            for source in sources:
+                tracker.add(self.pose(10.0, source))
+            tracker.update(seen(10.0), nowhere)
+            assert asked == [(sources[-1], 0.01, 0.002)]

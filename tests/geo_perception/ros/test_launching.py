@@ -48,20 +48,36 @@ class TestWhereDepthHearsItsScale:
         assert start.remappings == [("image", "/cam/image_raw")]
         assert (start.name, start.parameters) == ("depth_node", {"use_sim_time": False, "autostart": True})
 
-    def test_beside_localization_it_hears_the_landmarks_found(self):
+    def test_beside_localization_it_hears_the_landmarks_and_poses_found(self):
         start = depth_start(GIVEN, DEPTH, "", localized_here=True)
-        assert start.remappings[1:] == [("matched_landmarks", "localization_node/matched_landmarks")]
+        assert start.remappings[1:] == [
+            ("matched_landmarks", "localization_node/matched_landmarks"),
+            ("camera_pose", "localization_node/pose"),
+        ]
+
+    def test_it_is_told_whose_pose_the_localization_publishes(self):
+        given = GIVEN | {"base_frame": "base_link"}
+        assert depth_start(given, DEPTH, "", localized_here=True).parameters["camera_pose_frame"] == "base_link"
+        assert "camera_pose_frame" not in depth_start(given, DEPTH, "").parameters
+        assert "camera_pose_frame" not in depth_start(given | {"camera_pose": "/p"}, DEPTH, "", True).parameters
 
     def test_beside_calibration_too_it_hears_its_camera_and_attitude(self):
         start = depth_start(GIVEN, DEPTH, "", localized_here=True, calibrated_here=True)
         assert start.remappings[1:] == [
             ("camera_info", "calibration_node/camera_info"),
             ("matched_landmarks", "localization_node/matched_landmarks"),
+            ("camera_pose", "localization_node/pose"),
             ("attitude", "calibration_node/attitude"),
         ]
 
     def test_topics_that_are_named_win(self):
-        named = {"matched_landmarks": "/m", "attitude": "/a", "odometry": "/odom", "camera_info": "/cam/info"}
+        named = {
+            "matched_landmarks": "/m",
+            "camera_pose": "/p",
+            "attitude": "/a",
+            "odometry": "/odom",
+            "camera_info": "/cam/info",
+        }
         start = depth_start(GIVEN | named, DEPTH, "", localized_here=True, calibrated_here=True)
         assert dict(start.remappings[1:]) == named
 

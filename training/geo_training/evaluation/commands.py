@@ -109,6 +109,15 @@ def replay(
     rate: Annotated[
         float | None, typer.Option("--rate", help="With --live: times the bag's own rate.", show_default="1.0")
     ] = None,
+    depth: Annotated[
+        Path | None,
+        typer.Option(
+            "--depth",
+            metavar="DIR",
+            help="With --live: the dataset, with true depth, that BAG was made from; a depth_node is measured, too.",
+            show_default=False,
+        ),
+    ] = None,
     image: Annotated[
         str | None, typer.Option("--image", metavar="TOPIC", help="The camera.", show_default=False)
     ] = None,
@@ -148,8 +157,13 @@ def replay(
     The true poses come from the recording: a pose topic, odometry or TF, interpolated at each image's stamp. In a
     --config file the scene's path is relative to that file; options given here count more than the file.
 
+    With --depth a depth_node runs in the same process as the localization_node, and takes its landmarks and poses. Its
+    metres are compared with the true depth: how far they are off, and how often the truth lies in the stated interval.
+
     Example: `geo-eval replay second_walk --scene office.safetensors --live --report replay.html`
     """
+    if depth is not None and not live:
+        raise InputError("--depth measures the live depth node; give --live with it")
     if rate is not None and not live:
         raise InputError(
             "without --live every frame is played in its turn, so --rate would have no effect; leave it out"
@@ -157,6 +171,7 @@ def replay(
     resolved = ReplayConfig.load(
         config,
         scene=str(scene) if scene else None,
+        depth=str(depth) if depth else None,
         rate=rate,
         image=image,
         camera_info=camera_info,

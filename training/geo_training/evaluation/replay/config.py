@@ -29,8 +29,10 @@ class ReplayConfig(Strict):
     rate: float = Field(1.0, gt=0)  # of the bag's own, with --live
     start_timeout_s: float = Field(180.0, gt=0)  # until the node is active
     answer_timeout_s: float = Field(10.0, gt=0)  # for the last answers, after the last image
-    # Given to the live node.
+    depth: str | None = None  # with --live: the dataset with true depth, relative to the file's folder
+    # Given to the live nodes.
     node_parameters: dict[str, bool | int | float | str | list[float] | list[str]] = Field(default_factory=dict)
+    depth_parameters: dict[str, bool | int | float | str | list[float] | list[str]] = Field(default_factory=dict)
 
     @field_validator("rectified", mode="before")
     @classmethod
@@ -40,10 +42,11 @@ class ReplayConfig(Strict):
 
     @classmethod
     def read_keys(cls, path: str | Path | None) -> dict[str, Any]:
-        """The scene's path is relative to the file."""
+        """Paths are relative to the file."""
         content = super().read_keys(path)
-        if isinstance(content.get("scene"), str):
-            content["scene"] = str(Path(path).parent / content["scene"])
+        for key in ("scene", "depth"):
+            if isinstance(content.get(key), str):
+                content[key] = str(Path(path).parent / content[key])
         return content
 
     @classmethod

@@ -1,4 +1,5 @@
-"""A recording through the real node: a `localization_node` process, real DDS, images at the bag's own rate.
+"""A recording through the real node: a `localization_node` process, real DDS, images at the bag's own rate. Where the
+true depth of its images is known, a `depth_node` in the same process is measured, too.
 
 Latency is from just before an image is published to the moment its pose is received, both on the monotonic clock that
 all processes of a machine share. The publisher is a process of its own with its messages made ahead.
@@ -22,9 +23,11 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.geometry import pose_from_quaternion
+from geo_perception.ros.messages import stamp_ns
 from geo_training.console import progress_bar, say
 from geo_training.evaluation.localization.pictures import worst_frames
 from geo_training.evaluation.localization.summary import Evaluation
+from geo_training.evaluation.replay import live_depth
 from geo_training.evaluation.replay.bag_input import BagInput
 from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.patience import Deadline
@@ -49,6 +52,7 @@ class LiveRun:
     received_s: dict[int, float] = field(default_factory=dict)
     poses: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    depth: live_depth.DepthRun = field(default_factory=live_depth.DepthRun)
 
 
 def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
@@ -70,6 +74,10 @@ def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
         client = _Client(context)
         stack.callback(client.close)
         client.wait_until_active(node_process, config.start_timeout_s)
+        if config.depth is not None:
+            client.wait_until_active(node_process, config.start_timeout_s, live_depth.NODE)
+            info = bag.infos[0]
+            client.listen_to_depth((info.width, info.height))
         say(f"{NODE} is active; playing {bag.image_topic.count} images at {config.rate:g} times the bag's rate")
         publisher_command = _publisher_command(bag, config, Path(folder))
         publisher = stack.enter_context(Process(publisher_command, environment, "publisher"))
@@ -79,6 +87,7 @@ def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
 def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_metadata: dict[str, str]) -> Evaluation:
     """A live run of a recording, measured. `localizer` holds the same scene as the node: it only draws the detections
     of the worst frames, since the node publishes none."""
+    truth = _depth_truth(bag, config)
     run = run_live(bag, config)
     outcomes = live_outcomes(bag, run)
     scene = localizer.scene
@@ -87,23 +96,39 @@ def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_metadata
     parts = bag, outcomes, scene.landmarks_map_l3, scene.metric, title, extra_metadata, settings
     evaluation = evaluation_of(*parts)
     metrics = live_metrics(run, outcomes, evaluation.length_unit)
+    if truth is not None:
+        found = live_depth.depth_metrics(run.depth, truth, run.published_s)
+        say(live_depth.depth_sentence(found))
+        metrics |= found | _latencies(run.depth.received_s, run.published_s)
     explained = {o.name: o for o in explain(localizer, bag, worst_frames(evaluation), config.seed)}
     shown = [explained.get(o.name, o) for o in outcomes]
     return replace(evaluation, outcomes=shown, metrics=evaluation.metrics | metrics)
 
 
+def _depth_truth(bag: BagInput, config: ReplayConfig) -> live_depth.DepthTruth | None:
+    """Read before the run: a dataset that does not fit is told at once."""
+    if config.depth is None:
+        return None
+    return live_depth.DepthTruth(Path(config.depth), [stamp for _, stamp, _ in bag.messages()])
+
+
+def _latencies(received_s: dict[int, float], published_s: dict[int, float]) -> dict[str, float]:
+    taken_ms = [1e3 * (received_s[stamp] - published_s[stamp]) for stamp in received_s if stamp in published_s]
+    return {f"depth_latency_p{p}_ms": float(np.percentile(taken_ms, p)) if taken_ms else float("nan") for p in (50, 99)}
+
+
 def live_outcomes(bag: BagInput, run: LiveRun) -> list[FrameOutcome]:
     """One outcome for every published image; an image that no pose came for is a miss."""
     outcomes = []
-    for name, stamp_ns, _ in bag.messages():
-        if stamp_ns not in run.published_s:
+    for name, stamp, _ in bag.messages():
+        if stamp not in run.published_s:
             continue
-        T_estimated, covariance_66 = run.poses.get(stamp_ns, (None, None))
-        latency_s = run.received_s.get(stamp_ns, float("nan")) - run.published_s[stamp_ns]
+        T_estimated, covariance_66 = run.poses.get(stamp, (None, None))
+        latency_s = run.received_s.get(stamp, float("nan")) - run.published_s[stamp]
         verdict = "localized" if T_estimated is not None else NO_ANSWER
         outcomes.append(
             FrameOutcome(
-                name, bag.sequence, stamp_ns, verdict, bag.true_pose(stamp_ns), T_estimated, covariance_66,
+                name, bag.sequence, stamp, verdict, bag.true_pose(stamp), T_estimated, covariance_66,
                 latency_s=latency_s,
             )
         )  # fmt: skip
@@ -165,6 +190,8 @@ def _gather(client: _Client, node: Process, publisher: Process, bag: BagInput, c
         client.spin(_SPIN_S)
         node.check()
         idle = client.counted_s > settled_s and run.counts.get("in work", 0) == 0
+        if idle and config.depth is not None and time.monotonic() < settled_s + _DIAGNOSTICS_PERIOD_S:
+            continue  # depth is still being made of the last image
         if idle and (len(run.poses) >= len(run.published_s) or client.counted_s > settled_s + _DIAGNOSTICS_PERIOD_S):
             break
     return run
@@ -189,8 +216,7 @@ class _Client:
         profile = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         self._node.create_subscription(PoseWithCovarianceStamped, f"/{NODE}/pose", self._on_pose, profile)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, profile)
-        self._state = self._node.create_client(GetState, f"/{NODE}/get_state")
-        self._request = GetState.Request
+        self._service, self._profile = GetState, profile
 
     def spin(self, seconds: float) -> None:
         """Handles what comes within the time."""
@@ -198,12 +224,35 @@ class _Client:
         while (left_s := until_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left_s)
 
-    def wait_until_active(self, process: Process, timeout_s: float) -> None:
+    def listen_to_depth(self, image_size_px: tuple[int, int]) -> None:
+        """Gathers what the depth node publishes in metres, and the landmarks it has them from."""
+        from sensor_msgs.msg import Image, PointCloud2
+
+        run = self.run.depth
+
+        def on_image(into: dict[int, np.ndarray], message, is_depth: bool = False) -> None:
+            stamp = stamp_ns(message.header.stamp)
+            if is_depth:
+                run.received_s.setdefault(stamp, time.monotonic())
+            into.setdefault(stamp, live_depth.image_numbers(message))
+
+        def on_landmarks(message) -> None:
+            stamp, shares_n2 = live_depth.landmark_shares(message, image_size_px)
+            run.landmarks.setdefault(stamp, shares_n2)
+
+        add, name = self._node.create_subscription, f"/{live_depth.NODE}"
+        add(Image, f"{name}/depth", lambda message: on_image(run.depth_m, message, True), self._profile)
+        add(Image, f"{name}/depth_sigma", lambda message: on_image(run.sigma, message), self._profile)
+        add(Image, f"{name}/confidence", lambda message: on_image(run.confidence, message), self._profile)
+        add(PointCloud2, f"/{NODE}/matched_landmarks", on_landmarks, self._profile)
+
+    def wait_until_active(self, process: Process, timeout_s: float, node: str = NODE) -> None:
+        service = self._node.create_client(self._service, f"/{node}/get_state")
         limit, state, asked = Deadline(timeout_s), "not there", []
         while not limit.passed():
             process.check()
-            if self._state.service_is_ready():
-                asked.append(self._state.call_async(self._request()))
+            if service.service_is_ready():
+                asked.append(service.call_async(self._service.Request()))
                 self._executor.spin_until_future_complete(asked[-1], timeout_sec=_ASK_S)
                 # Of a busy node an earlier question's answer may come only now, and still counts.
                 answers = [question.result() for question in asked if question.done()]
@@ -214,10 +263,10 @@ class _Client:
                         return
                     refusal = process.last_error()
                     if refusal and state in ("unconfigured", "finalized"):
-                        raise InputError(f"{NODE} did not start: {refusal}")
+                        raise InputError(f"{node} did not start: {refusal}")
             self.spin(0.2)
         raise InputError(
-            f"{NODE} was {state}, not active, after {timeout_s:g} s ({process.last_line()}); mend that, or raise "
+            f"{node} was {state}, not active, after {timeout_s:g} s ({process.last_line()}); mend that, or raise "
             "start_timeout_s"
         )
 
@@ -227,14 +276,14 @@ class _Client:
 
     def _on_pose(self, message) -> None:
         received_s = time.monotonic()
-        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        stamp = stamp_ns(message.header.stamp)
         position, q = message.pose.pose.position, message.pose.pose.orientation
         try:
             T_map_camera = pose_from_quaternion((position.x, position.y, position.z), (q.x, q.y, q.z, q.w))
         except InputError:  # no pose: the frame stays a miss
             return
-        self.run.received_s.setdefault(stamp_ns, received_s)
-        self.run.poses.setdefault(stamp_ns, (T_map_camera, np.array(message.pose.covariance).reshape(6, 6)))
+        self.run.received_s.setdefault(stamp, received_s)
+        self.run.poses.setdefault(stamp, (T_map_camera, np.array(message.pose.covariance).reshape(6, 6)))
 
     def _on_diagnostics(self, message) -> None:
         for status in message.status:
@@ -304,13 +353,20 @@ def _node_command(bag: BagInput, config: ReplayConfig, folder: Path) -> list[str
         "image_bits": config.image_bits,
         **config.node_parameters,
     }
+    shared = {key: parameters[key] for key in ("device", "image_transport", "rectified", "image_bits")}
+    given = {NODE: parameters, live_depth.NODE: shared | config.depth_parameters}
     path = folder / "parameters.yaml"
-    path.write_text(json.dumps({"/**": {"ros__parameters": parameters}}))  # JSON is YAML
+    path.write_text(json.dumps({f"/{node}": {"ros__parameters": values} for node, values in given.items()}))  # is YAML
     image, info = _topics(bag)
     image_name = "image/compressed" if bag.compressed else "image"
-    remaps = [word for rule in (f"{image_name}:={image}", f"camera_info:={info}") for word in ("-r", rule)]
-    module = "geo_perception.localization.node"
-    return [sys.executable, "-m", module, "--ros-args", "--params-file", str(path), *remaps]
+    rules = [f"{image_name}:={image}", f"camera_info:={info}"]
+    command = [sys.executable, "-m", "geo_perception.localization.node"]
+    if config.depth is not None:
+        command = [sys.executable, "-m", "geo_perception.ros.container", "localization", "depth"]
+        topics = {"matched_landmarks": f"/{NODE}/matched_landmarks", "camera_pose": f"/{NODE}/pose"}
+        rules += [f"{live_depth.NODE}:{name}:={topic}" for name, topic in topics.items()]
+    remaps = [word for rule in rules for word in ("-r", rule)]
+    return [*command, "--ros-args", "--params-file", str(path), *remaps]
 
 
 def _publisher_command(bag: BagInput, config: ReplayConfig, folder: Path) -> list[str]:
