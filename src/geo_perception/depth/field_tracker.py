@@ -48,8 +48,8 @@ class FieldOptions:
     point_sigma: float = 0.01  # of any point, beside what its source says: it was not found exactly where it is
     max_shift_share: float = 0.015  # of the map's width; a point whose place is less certain is not carried
     max_sigma: float = 0.15  # of a point's log depth; one less certain says less than the map does
-    distance_sigma: float = 0.02  # of a motion, as a share of the distance
-    turn_sigma_rad: float = 0.002
+    distance_sigma: float = 0.02  # of a motion by odometry, which drifts: as a share of the distance
+    turn_sigma_rad: float = 0.002  # and of its rotation
     completion: CompletionOptions = field(default_factory=CompletionOptions)
 
     def __post_init__(self) -> None:
@@ -197,14 +197,16 @@ class FieldTracker:
         z_n, points = now_n3[:, 2], view.points.part(at_n)
         pixels_n2 = camera.project(now_n3)
         relative_n, _ = sample_map(seen.depth, pixels_n2)
-        way_sigma_m = options.distance_sigma * float(np.linalg.norm(T_now_then[:3, 3]))
+        drifts = now.source == "odometry"
+        way_sigma_m = drifts * options.distance_sigma * float(np.linalg.norm(T_now_then[:3, 3]))
+        turn_sigma_rad = drifts * options.turn_sigma_rad
         own_map = points.source == "landmarks" and now.source == "camera_pose"
         # Landmarks are where the map has them: an error of the pose they were seen from goes out with it again.
         then_m, then_rad = (0.0, 0.0) if own_map else (then.sigma_m, then.sigma_rad)
-        then_n3 = _motion_errors(now_n3, np.hypot(then_m, way_sigma_m), np.hypot(then_rad, options.turn_sigma_rad))
+        then_n3 = _motion_errors(now_n3, np.hypot(then_m, way_sigma_m), np.hypot(then_rad, turn_sigma_rad))
         here_n3 = _motion_errors(now_n3, now.sigma_m, now.sigma_rad)
         shift_m = np.sqrt(then_m**2 + way_sigma_m**2 + now.sigma_m**2)
-        shift_rad = np.sqrt(then_rad**2 + options.turn_sigma_rad**2 + now.sigma_rad**2)
+        shift_rad = np.sqrt(then_rad**2 + turn_sigma_rad**2 + now.sigma_rad**2)
         shift_px_n = camera.fx_px * np.hypot(shift_m / z_n, shift_rad)
         age_s = (seen.stamp_ns - view.stamp_ns) * 1e-9
         slope_n = _nearest(slope_hw, pixels_n2)

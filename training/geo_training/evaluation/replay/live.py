@@ -99,7 +99,7 @@ def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_metadata
     if truth is not None:
         found = live_depth.depth_metrics(run.depth, truth, run.published_s)
         say(live_depth.depth_sentence(found))
-        metrics |= found | _latencies(run.depth.received_s, run.published_s)
+        metrics |= found
     explained = {o.name: o for o in explain(localizer, bag, worst_frames(evaluation), config.seed)}
     shown = [explained.get(o.name, o) for o in outcomes]
     return replace(evaluation, outcomes=shown, metrics=evaluation.metrics | metrics)
@@ -110,11 +110,6 @@ def _depth_truth(bag: BagInput, config: ReplayConfig) -> live_depth.DepthTruth |
     if config.depth is None:
         return None
     return live_depth.DepthTruth(Path(config.depth), [stamp for _, stamp, _ in bag.messages()])
-
-
-def _latencies(received_s: dict[int, float], published_s: dict[int, float]) -> dict[str, float]:
-    taken_ms = [1e3 * (received_s[stamp] - published_s[stamp]) for stamp in received_s if stamp in published_s]
-    return {f"depth_latency_p{p}_ms": float(np.percentile(taken_ms, p)) if taken_ms else float("nan") for p in (50, 99)}
 
 
 def live_outcomes(bag: BagInput, run: LiveRun) -> list[FrameOutcome]:
@@ -190,9 +185,8 @@ def _gather(client: _Client, node: Process, publisher: Process, bag: BagInput, c
         client.spin(_SPIN_S)
         node.check()
         idle = client.counted_s > settled_s and run.counts.get("in work", 0) == 0
-        if idle and config.depth is not None and time.monotonic() < settled_s + _DIAGNOSTICS_PERIOD_S:
-            continue  # depth is still being made of the last image
-        if idle and (len(run.poses) >= len(run.published_s) or client.counted_s > settled_s + _DIAGNOSTICS_PERIOD_S):
+        known = config.depth is None and len(run.poses) >= len(run.published_s)  # depth may come later than poses
+        if idle and (known or client.counted_s > settled_s + _DIAGNOSTICS_PERIOD_S):
             break
     return run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,14 +76,14 @@ def landmark_shares(message, camera_size_px: tuple[int, int]) -> tuple[int, np.n
     return stamp_ns(message.header.stamp), (pixels_n2 + 0.5) / camera_size_px
 
 
-def depth_metrics(run: DepthRun, truth: DepthTruth, published: Collection[int]) -> dict[str, float]:
-    """Of the images with these stamps. `depth_frames` are those whose metres came. Errors are |metres / truth - 1| of their pixels:
-    `depth_error_median` of all, `depth_error_localized_median` of images that landmarks were matched in,
+def depth_metrics(run: DepthRun, truth: DepthTruth, published_s: Mapping[int, float]) -> dict[str, float]:
+    """Of the images with these stamps, published at these times of the steady clock. `depth_frames` are those whose
+    metres came. Errors are |metres / truth - 1| of their pixels: `depth_error_median` of all, `depth_error_localized_median` of images that landmarks were matched in,
     `depth_error_landmarks_median` of pixels near landmarks; `depth_abs_rel` and `depth_within_25` of all.
     `depth_coverage_90` is the share of pixels whose truth lies in the stated 90 % interval, `depth_confidence` the mean
     stated probability of being within 25 %. Frames count alike in all of them."""
     rows: list[dict[str, float]] = []
-    for stamp in sorted(set(published) & set(run.depth_m)):
+    for stamp in sorted(set(published_s) & set(run.depth_m)):
         depth_m_hw = run.depth_m[stamp]
         size_px = depth_m_hw.shape[1], depth_m_hw.shape[0]
         true_m_hw = truth.at(stamp, size_px)
@@ -115,10 +115,14 @@ def depth_metrics(run: DepthRun, truth: DepthTruth, published: Collection[int]) 
         "error_median", "error_localized_median", "error_landmarks_median", "abs_rel", "within_25", "confidence",
         "coverage_90", "sigma_median", "share",
     )  # fmt: skip
-    metrics: dict[str, float] = {"depth_frames": len(rows), "depth_frames_share": len(rows) / max(len(published), 1)}
+    metrics: dict[str, float] = {"depth_frames": len(rows), "depth_frames_share": len(rows) / max(len(published_s), 1)}
     for name in names:
         values = [row[name] for row in rows if name in row]
         metrics[f"depth_{name}"] = float(np.mean(values)) if values else float("nan")
+    taken_ms = [1e3 * (run.received_s[stamp] - published_s[stamp]) for stamp in set(published_s) & set(run.received_s)]
+    for percent in (50, 99):
+        quantile_ms = float(np.percentile(taken_ms, percent)) if taken_ms else float("nan")
+        metrics[f"depth_latency_p{percent}_ms"] = quantile_ms
     metrics["depth_localized_frames"] = sum("error_localized_median" in row for row in rows)
     return metrics
 
