@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from geo_perception.depth.measurements import MotionPose
-from geo_perception.geometry import interpolate_pose, invert_pose, make_pose, so3_exp, so3_log
+from geo_perception.geometry import interpolate_pose, make_pose, pose_error, so3_exp, so3_log
 
 KEPT_POSES = 1000
-# How a robot's motion may have changed since it was last told: standard deviations along each axis.
-ACCELERATION_M_S2, ANGULAR_ACCELERATION_RAD_S2 = 1.0, 2.0
+# How a robot's motion may change at least, where it was steady: standard deviations along each axis.
+ACCELERATION_M_S2, ANGULAR_ACCELERATION_RAD_S2 = 0.5, 0.5
+_LOOKED_BACK = 6  # poses that tell how steady it was
 
 CameraOnBody = Callable[[MotionPose, int], "np.ndarray | None"]
 
@@ -99,18 +100,36 @@ class PoseTrack:
         gap_s = (last.stamp_ns - before.stamp_ns) * 1e-9
         if gap_s > max_gap_s:
             return None
-        share = ahead_s / gap_s
-        T_before_last = invert_pose(before.T_world_body) @ last.T_world_body
-        step = make_pose(so3_exp(share * so3_log(T_before_last[:3, :3])), [0, 0, 0])
-        t_3 = last.T_world_body[:3, 3] + share * (last.T_world_body[:3, 3] - before.T_world_body[:3, 3])
-        T = make_pose((last.T_world_body @ step)[:3, :3], t_3)
-        # last + share (last - before); and what the motion may have changed by since the middle between the two.
-        changed_s2 = 0.5 * ahead_s * (ahead_s + gap_s)
+        share, changed_s2 = ahead_s / gap_s, _changed_s2(gap_s, ahead_s)
+        rates = _rates(poses[-_LOOKED_BACK:], max_gap_s)
         sigmas = (
             float(np.sqrt(((1 + share) * last_sigma) ** 2 + (share * first_sigma) ** 2 + (rate * changed_s2) ** 2))
-            for last_sigma, first_sigma, rate in (
-                (last.sigma_m, before.sigma_m, ACCELERATION_M_S2),
-                (last.sigma_rad, before.sigma_rad, ANGULAR_ACCELERATION_RAD_S2),
+            for last_sigma, first_sigma, rate in zip(
+                (last.sigma_m, last.sigma_rad), (before.sigma_m, before.sigma_rad), rates, strict=True
             )
         )
-        return T, *sigmas
+        return _gone_on(before.T_world_body, last.T_world_body, share), *sigmas
+
+
+def _gone_on(T_before: np.ndarray, T_last: np.ndarray, share: float) -> np.ndarray:
+    """last + share (last - before)."""
+    turn_3 = share * so3_log(T_before[:3, :3].T @ T_last[:3, :3])
+    return make_pose(T_last[:3, :3] @ so3_exp(turn_3), T_last[:3, 3] + share * (T_last[:3, 3] - T_before[:3, 3]))
+
+
+def _changed_s2(gap_s: float, ahead_s: float) -> float:
+    """What an acceleration does to a place told ahead: since the middle between two poses the speed is another one."""
+    return 0.5 * ahead_s * (ahead_s + gap_s)
+
+
+def _rates(poses: list[MotionPose], max_gap_s: float) -> tuple[float, float]:
+    """Accelerations along each axis, of the place and of the rotation, by how far these poses were off what the ones
+    before foretold; never less than the usual ones."""
+    found = []
+    for first, second, third in zip(poses, poses[1:], poses[2:], strict=False):
+        gap_s, ahead_s = (second.stamp_ns - first.stamp_ns) * 1e-9, (third.stamp_ns - second.stamp_ns) * 1e-9
+        if max(gap_s, ahead_s) <= max_gap_s:
+            T = _gone_on(first.T_world_body, second.T_world_body, ahead_s / gap_s)
+            found.append(np.array(pose_error(third.T_world_body, T)) / _changed_s2(gap_s, ahead_s))
+    seen_2 = np.sqrt(np.mean(np.square(found), axis=0) / 3) if found else np.zeros(2)
+    return max(ACCELERATION_M_S2, float(seen_2[0])), max(ANGULAR_ACCELERATION_RAD_S2, float(seen_2[1]))

@@ -66,6 +66,22 @@ def test_a_replay_in_process_repeats_itself(tiny_scene, recording, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_live_replay_measures_metres_beside_the_poses(tiny_scene, recording, tmp_path):
+    out, config = tmp_path / "live.json", tmp_path / "replay.yaml"
+    config.write_text(
+        f"scene: {tiny_scene.scene_path}\ndepth: {tiny_scene.dataset_root}\nrate: 0.2\ndevice: cpu\n"
+        "depth_parameters: {pose_wait_s: 2.0}\n"
+    )
+    result = run("replay", recording, "--config", config, "--live", "--json", out)
+    assert result.exit_code == 0, result.output
+    assert "metres in " in result.output
+    figures = json.loads(out.read_text())["figures"]
+    assert 1 <= figures["depth_localized_frames"] <= figures["depth_frames"] <= QUERIES
+    assert figures["depth_error_landmarks_median"] < 0.1
+    assert figures["depth_coverage_90"] > 0.6
+
+
+@pytest.mark.slow
 def test_a_live_replay_measures_the_node(tiny_scene, recording, tmp_path):
     out, page = tmp_path / "live.json", tmp_path / "live.html"
     result = run(

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 import pytest
+from command_line import invoke
+from geo_training.cli import evaluate
 from geo_training.datasets.importers import import_dataset
 from geo_training.evaluation.replay.live_depth import DepthRun, DepthTruth, depth_metrics
 from image_files import write_image
@@ -93,3 +95,9 @@ def test_stamps_may_be_moved_all_by_one_time_and_no_other(dataset):
     assert DepthTruth(dataset, [0, 10**8]).at(0, (30, 20))[0, 0] == pytest.approx(TRUE_M)
     with pytest.raises(InputError, match="give the dataset that it was made from"):
         DepthTruth(dataset, [SHIFT_NS, SHIFT_NS + 7])
+
+
+def test_depth_is_measured_live_only():
+    result = invoke(evaluate, "replay", "nowhere", "--scene", "nowhere.safetensors", "--depth", "nowhere")
+    assert result.exit_code == 1
+    assert "--depth measures the live depth node; give --live with it" in result.output

@@ -78,10 +78,11 @@ def landmark_shares(message, camera_size_px: tuple[int, int]) -> tuple[int, np.n
 
 def depth_metrics(run: DepthRun, truth: DepthTruth, published_s: Mapping[int, float]) -> dict[str, float]:
     """Of the images with these stamps, published at these times of the steady clock. `depth_frames` are those whose
-    metres came. Errors are |metres / truth - 1| of their pixels: `depth_error_median` of all, `depth_error_localized_median` of images that landmarks were matched in,
-    `depth_error_landmarks_median` of pixels near landmarks; `depth_abs_rel` and `depth_within_25` of all.
-    `depth_coverage_90` is the share of pixels whose truth lies in the stated 90 % interval, `depth_confidence` the mean
-    stated probability of being within 25 %. Frames count alike in all of them."""
+    metres came. Errors are |metres / truth - 1| of their pixels: `depth_error_median` of all,
+    `depth_error_localized_median` of images that landmarks were matched in, `depth_error_landmarks_median` of pixels
+    near landmarks; `depth_abs_rel` and `depth_within_25` of all. `depth_coverage_90` is the share of pixels whose truth
+    lies in the stated 90 % interval, `depth_confidence` the mean stated probability of being within 25 %. Frames count
+    alike in all of them."""
     rows: list[dict[str, float]] = []
     for stamp in sorted(set(published_s) & set(run.depth_m)):
         depth_m_hw = run.depth_m[stamp]
