@@ -28,9 +28,10 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import invert_pose
 
 KEPT_VIEWS = 60
-MIN_CARRIED = 6  # of which a majority must agree, or the motion was wrong
+MIN_CARRIED = 12  # of which a majority must agree, or the motion was wrong; fewer cannot vouch for each other
 MIN_AGREEING = 0.5
 GATE_SIGMA = 3.0  # of the network's own errors; a point further off the map is hidden, or wrong
+CORNER_GATE_SIGMA = 2.0  # of points that were triangulated, of which more are wrong
 _RIGHT, _WRONG = 0.5, 0.1
 _NEAREST_M = 0.05
 
@@ -47,7 +48,7 @@ class FieldOptions:
     age_sigma: float = 0.01  # of a point's log depth, by things that move, after a second; it grows with the root
     point_sigma: float = 0.01  # of any point, beside what its source says: it was not found exactly where it is
     max_shift_share: float = 0.015  # of the map's width; a point whose place is less certain is not carried
-    max_sigma: float = 0.15  # of a point's log depth; one less certain says less than the map does
+    max_sigma: float = 0.12  # of a point's log depth; one less certain says less than the map does
     distance_sigma: float = 0.02  # of a motion by odometry, which drifts: as a share of the distance
     turn_sigma_rad: float = 0.002  # and of its rotation
     completion: CompletionOptions = field(default_factory=CompletionOptions)
@@ -141,7 +142,7 @@ class FieldTracker:
         agree_n = np.concatenate([*rights[len(own) :], np.zeros(0)])
         agree_n = agree_n[~np.isnan(agree_n)] >= _RIGHT
         hidden = sum(told.hidden for told in carried) * len(agree_n) / max(sum(len(told.at_n) for told in carried), 1)
-        if len(agree_n) >= MIN_CARRIED and agree_n.sum() <= MIN_AGREEING * (len(agree_n) + hidden):
+        if carried and agree_n.sum() <= MIN_AGREEING * (len(agree_n) + hidden):
             self.refused += 1
             wrong = [told.view for told in carried]
             self._views = deque((view for view in self._views if view not in wrong), KEPT_VIEWS)
@@ -164,7 +165,8 @@ class FieldTracker:
         with np.errstate(invalid="ignore", divide="ignore"):
             off_n = np.abs(np.log(points.depth_m_n / relative_n) - np.log(scale.factor))
         variance_n = points.sigma_n**2 + (points.shared_nk**2).sum(axis=1)
-        return off_n > GATE_SIGMA * np.sqrt(self.options.completion.variance + scale.sigma**2 + variance_n)
+        gate_sigma = CORNER_GATE_SIGMA if points.source in ("odometry", "camera_pose") else GATE_SIGMA
+        return off_n > gate_sigma * np.sqrt(self.options.completion.variance + scale.sigma**2 + variance_n)
 
     def _carried(self, seen: SeenDepth, scale: Scale, poses_at: PosesAt) -> list[_Told]:
         """The points of other maps that are in the present view."""
@@ -182,7 +184,8 @@ class FieldTracker:
             now = next((pose for pose in poses if pose.world in view.poses), None)
             if now is not None:
                 told.append(self._brought(view, view.poses[now.world], now, seen, slope_hw, scale))
-        return [points for points in told if len(points.at_n)]
+        enough = sum(len(points.at_n) + points.hidden for points in told) >= MIN_CARRIED
+        return [points for points in told if len(points.at_n)] if enough else []
 
     def _brought(
         self, view: _View, then: CameraPose, now: CameraPose, seen: SeenDepth, slope_hw: np.ndarray, scale: Scale

@@ -146,7 +146,11 @@ class ScaleTracker:
     def _poses_at(self, stamp_ns: int, max_ahead_s: float) -> list[CameraPose]:
         """Of each source that knows the camera's pose at a stamp."""
         max_gap_s = self.options.odometry_max_gap_s
-        known = (m.track.at(stamp_ns, self._camera_on_body, max_gap_s, max_ahead_s) for m in self._motions.values())
+        # A localizer's poses are too far apart, and each too uncertain, to foretell the next one.
+        known = (
+            motion.track.at(stamp_ns, self._camera_on_body, max_gap_s, max_ahead_s if source == "odometry" else 0.0)
+            for source, motion in self._motions.items()
+        )
         return [pose for pose in known if pose is not None]
 
     def _measure_motion(self, source: str) -> None:
