@@ -156,3 +156,24 @@ def test_a_damaged_deviation_is_refused(folders):
     cv2.imwrite(str(sigma), np.zeros((4, 4), np.uint16))
     with pytest.raises(InputError, match="is not of its depth's size"):
         load_fused(root, frame)
+
+
+def test_a_frame_with_too_little_depth_is_left_out_and_counted(folders):
+    root, relative, _ = folders
+    dataset = SceneDataset(root)
+    nearly_none_hw = np.zeros(SIZE_HW, np.float32)
+    nearly_none_hw[0, :3] = 2.0
+    write_depth(root / "depth" / dataset.frames[1].name, nearly_none_hw)
+    result = fuse(root, "--depth", relative, "--measure", 0)
+    assert "2 frames completed now, 0 kept, 1 left out" in result.stderr
+    assert load_fused(root, dataset.frames[1]) is None
+
+
+def test_without_any_depth_that_could_be_completed_nothing_is_written(folders):
+    root, relative, _ = folders
+    for frame in SceneDataset(root).frames:
+        write_depth(root / "depth" / frame.name, np.zeros(SIZE_HW, np.float32))
+    result = fuse(root, "--depth", relative, "--measure", 0)
+    assert result.exit_code == 1
+    assert "has enough of measured depth to complete" in " ".join(result.stderr.split())
+    assert not (root / "fused").exists()

@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_refused(planes):
     nearly_none_hw[:2, :3] = 2.0
     with pytest.raises(InputError, match="only 6 pixels have depth"):
         complete_by_surfaces(nearly_none_hw, relative_hw, image_hw3)
-    with pytest.raises(InputError, match="only 6 pixels have depth"):
+    with pytest.raises(InputError, match="only 6 pixels have both depths"):
         by_factor(nearly_none_hw, relative_hw, image_hw3)
     with pytest.raises(InputError, match="must be positive"):
         SurfaceOptions(neighbours=0)

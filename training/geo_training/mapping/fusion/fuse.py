@@ -16,6 +16,7 @@ from geo_training.mapping.fusion.known_depth import KnownDepth, at_image_size
 from geo_training.mapping.fusion.measure import FusionFrame
 from geo_training.mapping.fusion.methods import find_method
 from geo_training.mapping.fusion.relative_depth import RelativeSource
+from geo_training.mapping.fusion.surfaces import TooLittleDepthError
 from geo_training.storage.fingerprints import digest_of
 from geo_training.storage.kept_json import write_kept_json
 
@@ -107,7 +108,7 @@ def fuse_dataset(
             one = fusion_frame(dataset, frame, known, relative)
             try:
                 completion = None if one is None else way(one.known_hw, one.relative_hw, one.image_hw3)
-            except InputError:  # too few pixels have both depths
+            except TooLittleDepthError:
                 completion = None
             if one is None or completion is None:
                 count["left_out"] += 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geo_perception.errors import InputError
-from geo_training.mapping.fusion.surfaces import complete_by_surfaces
+from geo_training.mapping.fusion.surfaces import TooLittleDepthError, complete_by_surfaces
 
 FACTOR, MLP, SURFACES = "factor", "mlp", "surfaces"
 # "Faster training of the Scene Landmark Detection", section 3.2.1.
@@ -106,10 +106,10 @@ def find_method(name: str) -> Method:
 
 
 def _depths(known_hw: np.ndarray, relative_hw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Known depth, 0 where it is not; and where both are known (H, W) bool. Raises InputError where that is hardly
-    anywhere."""
+    """Known depth, 0 where it is not; and where both are known (H, W) bool. Raises TooLittleDepthError where that is
+    hardly anywhere."""
     known = np.where(np.isfinite(known_hw) & (known_hw > 0), known_hw, 0.0)
     both_hw = (known > 0) & np.isfinite(relative_hw) & (relative_hw > 0)
     if both_hw.sum() < _LEAST_PIXELS:
-        raise InputError(f"only {both_hw.sum()} pixels have depth to complete from; {_LEAST_PIXELS} are needed")
+        raise TooLittleDepthError(f"only {both_hw.sum()} pixels have both depths; {_LEAST_PIXELS} are needed")
     return known, both_hw

@@ -33,6 +33,10 @@ _SAMPLE, _TEST_PIXELS, _SINGLE = 4000, 20_000, 12
 _BEYOND = np.float32(1e6)  # any logarithm of a depth
 
 
+class TooLittleDepthError(InputError):
+    """An image has too few depths to complete from."""
+
+
 @dataclass(frozen=True)
 class SurfaceOptions:
     """How much a difference counts beside a distance of one image width: of the logarithm of relative depth, and of
@@ -71,7 +75,7 @@ def complete_by_surfaces(
     """Completes depth (H, W), 0 where unknown, by relative depth (H, W) and the RGB image (H, W, 3) uint8.
 
     Given depths that contradict their surroundings by far are not believed. Raises InputError when the arrays do not
-    fit each other, or fewer than `neighbours` + 1 pixels have both depths.
+    fit each other, TooLittleDepthError where fewer than `neighbours` + 1 pixels have both depths.
     """
     options = options or SurfaceOptions()
     _check(known_hw, relative_hw, image_hw3)
@@ -80,7 +84,7 @@ def complete_by_surfaces(
     with np.errstate(invalid="ignore"):
         given_hw = (known_hw > 0) & np.isfinite(known_hw) & there_hw
     if given_hw.sum() <= options.neighbours:
-        raise InputError(
+        raise TooLittleDepthError(
             f"only {given_hw.sum()} pixels have depth to complete from; more than {options.neighbours} are needed"
         )
     scene = _Scene(known_hw, relative_hw, there_hw, image_hw3, options)
