@@ -92,7 +92,7 @@ def test_durations_in_words(seconds, words):
 @pytest.mark.parametrize(
     ("app", "group", "order"),
     [
-        (train, None, ["dataset", "map", "landmarks", "localization", "calibration", "depth"]),
+        (train, None, ["dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth"]),
         (train, "dataset", ["from-bag", "from-video", "import", "check", "split", "to-bag"]),
         (evaluate, None, ["localization", "replay", "calibration", "depth", "bench", "localization-reference"]),
     ],

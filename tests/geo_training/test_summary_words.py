@@ -137,10 +137,10 @@ def test_what_is_kept_comes_back_as_it_was():
 
 def test_a_claim_without_metrics_is_not_known():
     claim = next(claim for claim in CLAIMS if claim.metric == "edge")
-    values = {claim.variant: [{"edge": math.nan}], claim.against: [{"edge": 0.1}]}
-    found = gain(claim, values)
+    frames = {claim.variant: [{"rooms": {"edge": [math.nan]}}], claim.against: [{"rooms": {"edge": [0.1]}}]}
+    found = gain(claim, frames, {"rooms": [0]})
     assert found["shows"] is None
-    assert found["sentence"].endswith("edge: not known, since a training has no such metric")
+    assert found["sentence"].endswith("edge: not known, since no frame has such a metric")
 
 
 def test_json_has_neither_nan_nor_infinity():

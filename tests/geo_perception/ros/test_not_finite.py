@@ -74,7 +74,7 @@ def test_a_depth_map(wrong, monkeypatch):
     def load(self) -> None:
         from geo_perception.depth.estimator import DepthEstimator
 
-        estimator = SimpleNamespace(estimate=lambda *_: answer, warm_up=lambda: None)
+        estimator = SimpleNamespace(estimate=lambda *_: answer, warm_up=lambda: None, metric=False)
         with monkeypatch.context() as patch:
             patch.setattr(DepthEstimator, "load", lambda *_: estimator)
             load_for_real(self)
