@@ -14,7 +14,7 @@ from pathlib import Path
 # Domains up to 101 keep clear of the ports that Linux gives away. One for each test process: the workers of one run,
 # gw0 and on, count from the process that started them all, so that no two of them ever share one.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-DOMAIN_ID = 1 + (os.getppid() + int(_WORKER.removeprefix("gw")) if _WORKER else os.getpid()) % 100
+DOMAIN_ID = 1 + (os.getppid() + int(_WORKER.removeprefix("gw")) if _WORKER else os.getpid()) % 50
 ENVIRONMENT = {
     "ROS_DOMAIN_ID": str(DOMAIN_ID),
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",

@@ -12,11 +12,11 @@ import numpy as np
 from geo_perception.depth.completion import complete
 from geo_perception.depth.result import RelativeDepth
 from geo_training.evaluation.depth.set import DepthQuery
+from geo_training.metrics.completion import NINE_TENTHS
 from geo_training.metrics.depth import METRICS, DepthProtocol, counted_pixels, evaluate_image, resize_depth
 
 NOISE = 0.01  # standard deviation of the logarithm of a point's depth
 FIELD_KEYS = (*(f"field_{name}" for name in METRICS), "field_coverage_90")
-_NINE_TENTHS = 1.645  # standard deviations
 
 
 def measure_field(
@@ -48,7 +48,7 @@ def measure_field(
     found = evaluate_image(true_hw, predicted_hw, protocol, 1.0)
     mask_hw, true_n, predicted_n = counted_pixels(true_hw, predicted_hw, protocol, 1.0)
     sigma_n = cv2.resize(completed.sigma_hw, true_hw.shape[::-1], interpolation=cv2.INTER_LINEAR)[mask_hw]
-    inside_n = np.abs(np.log(predicted_n / true_n)) <= _NINE_TENTHS * sigma_n
+    inside_n = np.abs(np.log(predicted_n / true_n)) <= NINE_TENTHS * sigma_n
     coverage = float(inside_n.mean()) if inside_n.size else float("nan")
     row = {f"field_{name}": found[name] for name in METRICS}
     return row | {"field_coverage_90": coverage, "field_ms": taken_ms}

@@ -385,8 +385,8 @@ def _topics(bag: BagInput) -> tuple[str, str]:
 
 
 def _domain_id() -> int:
-    """A domain of its own for each process: the run must not meet a robot's nodes, nor another run."""
-    return 1 + os.getpid() % 100
+    """A domain of its own for each process: the run must meet no robot's nodes, no test (1 to 50), no other run."""
+    return 51 + os.getpid() % 50
 
 
 @contextlib.contextmanager
