@@ -1,6 +1,7 @@
 """The depth network: a small pretrained backbone, a decoder up to full resolution, disparity at four scales.
 
-A second head gives the uncertainty of the logarithm of the depth. It reads the decoder and does not change it.
+A second head gives the uncertainty of the logarithm of the depth. It reads the decoder and does not change it. Where
+the network has a sharpener, the finest disparity is what that makes of the decoder's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 (the usual name)
 
 from geo_perception.depth.dispnet import DispNet
 from geo_perception.depth.output import DepthOutput
+from geo_perception.depth.sharpener import EdgeSharpener
 from geo_perception.errors import InputError
 from geo_perception.runtime import DEFAULT_BACKBONE
 from geo_perception.runtime.backbone import hold_normalization, timm_features
@@ -28,10 +30,12 @@ _MAX_LOG = 7.0  # disparities from 1/1000 to 1000 of the first guess
 
 @dataclass(frozen=True)
 class DepthNetworkConfig:
-    """`widths` are the decoder's channels at strides 16, 8, 4, 2 and 1."""
+    """`widths` are the decoder's channels at strides 16, 8, 4, 2 and 1, `sharpener_width` those of the sharpener at its
+    finest, a multiple of 8; 0 for none."""
 
     backbone: str = DEFAULT_BACKBONE
     widths: tuple[int, ...] = (128, 96, 64, 32, 16)
+    sharpener_width: int = 0
 
 
 class DepthNetwork(RenamedModules, nn.Module):
@@ -67,6 +71,7 @@ class DepthNetwork(RenamedModules, nn.Module):
         self.merge = nn.ModuleList(_block(w + s, w) for w, s in zip(widths, skips, strict=True))
         self.predict = nn.ModuleList(nn.Conv2d(w, 1, 3, padding=1) for w in widths[-SCALES:])
         self.uncertainty = nn.Sequential(_block(widths[-2] + widths[-3], 32), nn.Conv2d(32, 1, 1))
+        self.sharpener = EdgeSharpener(widths[-2], self.config.sharpener_width) if self.config.sharpener_width else None
         for layer in self.predict:
             nn.init.normal_(layer.weight, std=1e-3)
             nn.init.zeros_(layer.bias)
@@ -82,7 +87,8 @@ class DepthNetwork(RenamedModules, nn.Module):
 
     def forward(self, image_b3hw: torch.Tensor) -> DepthOutput:
         """RGB in 0..1, any float dtype."""
-        maps = self.backbone((image_b3hw - self.mean_1311) / self.std_1311)
+        normalized_b3hw = (image_b3hw - self.mean_1311) / self.std_1311
+        maps = self.backbone(normalized_b3hw)
         skips = [maps[index] for index in self._order]
         x, logs, states = skips[0], [], []
         for index, (reduce, merge) in enumerate(zip(self.reduce, self.merge, strict=True)):
@@ -98,12 +104,16 @@ class DepthNetwork(RenamedModules, nn.Module):
                         )
                 logs.append(log_b1hw)
             if index in (len(self.reduce) - 3, len(self.reduce) - 2):
-                states.append(x.detach())
+                states.append(x)
         coarse = F.interpolate(states[0], size=states[1].shape[-2:], mode="bilinear", align_corners=False)
-        log_sigma = self.uncertainty(torch.cat([coarse, states[1]], 1)).float().clamp(-5.0, 3.0)
+        log_sigma = self.uncertainty(torch.cat([coarse, states[1]], 1).detach()).float().clamp(-5.0, 3.0)
         log_sigma = F.interpolate(log_sigma, size=image_b3hw.shape[-2:], mode="bilinear", align_corners=False)
+        choice = None
+        if self.sharpener is not None:
+            choice = self.sharpener(normalized_b3hw, logs[-1], states[1])
+            logs[-1] = choice.mean_b1hw()
         disparities = [torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)) for log_b1hw in reversed(logs)]
-        return DepthOutput(disparities, log_sigma)
+        return DepthOutput(disparities, log_sigma, choice)
 
     def config_dict(self) -> dict:
         """What `make_depth_network` takes to make this network again."""

@@ -41,6 +41,14 @@ def test_the_config_of_the_reference_weights_needs_its_four_datasets(tmp_path):
         DepthTrainingConfig.load(CONFIGS / "reference.yaml", datasets=[tmp_path])
 
 
+def test_the_config_of_sharper_edges_needs_what_it_sharpens(tmp_path):
+    config = DepthTrainingConfig.load(CONFIGS / "sharpen.yaml", datasets=[tmp_path], start_from=tmp_path / "w")
+    assert config.learn == "sharpener"
+    assert not config.losses.needs_views
+    with pytest.raises(InputError, match="give --from WEIGHTS"):
+        DepthTrainingConfig.load(CONFIGS / "sharpen.yaml", datasets=[tmp_path])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -57,6 +65,12 @@ def test_the_config_of_the_reference_weights_needs_its_four_datasets(tmp_path):
         ({"datasets": ["a", "b"], "shares": [0, 0]}, "one must be positive"),
         ({"steps": 0}, "config key 'steps'"),
         ({"keep_momentum": True}, "keep_momentum needs start_from"),
+        ({"sharpener_width": 12}, "multiple of 8"),
+        ({"learn": "sharpener"}, "no sharpener to learn; set sharpener_width"),
+        ({"losses": {"weights": {"choice": 1.0}}}, "no sharpener to learn"),
+        ({"losses": {"weights": {"choice": 1.0}}, "sharpener_width": 8, "architecture": "dispnet"}, "encoder_decoder"),
+        ({"learn": "sharpener", "sharpener_width": 8}, "leaves the rest as it was; give --from"),
+        ({"learn": "sharpener", "sharpener_width": 8, "start_from": "a"}, "leaves ego-motion as it was"),
     ],
 )
 def test_wrong_values_are_named(changes, message):

@@ -176,6 +176,41 @@ class TestGoingOn:
             start_from(DepthAndMotion(config), config)
 
 
+SHARPENING = {"depth": 1.0, "gradient": 2.0, "choice": 0.2}
+
+
+class TestSharpener:
+    """Only what sharpens the edges learns; what it sharpens stays as it was."""
+
+    def config(self, walk, first, **changes):
+        options = {"learn": "sharpener", "sharpener_width": 8, "motion": "known", "losses": {"weights": SHARPENING}}
+        return config_of(walk, **(options | {"start_from": first.path} | changes))
+
+    def test_it_is_trained_into_weights_that_keep_all_else(self, walk, first, tmp_path):
+        result = fit_depth(self.config(walk, first), tmp_path / "sharp.safetensors")
+        assert result.beside == ()
+        history = [json.loads(line) for line in (result.run_dir / "history.jsonl").read_text().splitlines()]
+        assert SHARPENING.keys() <= history[-1].keys()
+        before, after = (DepthEstimator.load(path, "cpu").network for path in (first.path, result.path))
+        assert after.config.sharpener_width == 8
+        drawn = DepthAndMotion(self.config(walk, first)).depth.sharpener.state_dict()
+        learned = after.sharpener.state_dict()
+        assert any(not torch.equal(learned[name], value.half().float()) for name, value in drawn.items())
+        for name, value in before.state_dict().items():
+            assert torch.equal(after.state_dict()[name], value), name
+
+    def test_weights_with_a_sharpener_are_gone_on_from_with_it(self, walk, first, tmp_path):
+        sharp = fit_depth(self.config(walk, first, steps=1, evaluations=1), tmp_path / "sharp.safetensors")
+        config = self.config(walk, first, start_from=sharp.path)
+        network = DepthAndMotion(config)
+        start_from(network, config)
+        kept, _ = load_state(sharp.run_dir / fit.FINAL_NAME)
+        assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
+        without = config_of(walk, start_from=sharp.path, motion="known", losses={"weights": {"depth": 1.0}})
+        with pytest.raises(InputError, match=r"other networks \(depth.sharpener"):
+            start_from(DepthAndMotion(without), without)
+
+
 class TestSfmLearner(SmallDispNet):
     def config(self, walk, **changes):
         losses = {"weights": {"photometric": 2.0, "smoothness": 0.5, "mask": 0.2}, "difference": "l1",

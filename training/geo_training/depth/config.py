@@ -17,7 +17,7 @@ CONFIGS = Path(__file__).parent / "configs"  # those that come with the package
 
 TERMS = (
     "photometric", "smoothness", "mask", "consistency", "boundary", "keypoint", "descriptor", "depth", "gradient",
-    "confidence", "teacher", "teacher_gradient",
+    "confidence", "teacher", "teacher_gradient", "choice",
 )  # fmt: skip
 TEACHER_WEIGHTS = {"teacher": 1.0, "teacher_gradient": 4.0}  # where --teacher is given to a config without them
 DEFAULT_WEIGHTS = {"photometric": 1.0, "smoothness": 1e-3, "consistency": 0.5, "confidence": 0.05}
@@ -113,6 +113,10 @@ class DepthTrainingConfig(Strict):
     backbone: str = DEFAULT_BACKBONE
     backbone_file: Path | None = None
     pretrained: bool = Field(True, description="begin with the backbone's ImageNet weights")
+    sharpener_width: int = Field(
+        0, ge=0, le=256, multiple_of=8, description="channels of what sharpens the edges of depth; 0: nothing does"
+    )
+    learn: Literal["all", "sharpener"] = Field("all", description="sharpener: the rest stays as it was")
     frozen_stages: int = Field(1, ge=-1, le=8, description="first stages of the backbone that do not learn; -1: none")
     motion: Literal["learned", "known"] = Field("learned", description="learn ego-motion, or take the dataset's poses")
     motion_views: Literal["pairs", "stacked"] = Field(
@@ -159,6 +163,17 @@ class DepthTrainingConfig(Strict):
         if size_px is not None and (min(size_px) < 32 or any(side % 32 for side in size_px)):
             raise ValueError("needs sides that are multiples of 32 pixels")
         return size_px
+
+    @model_validator(mode="after")
+    def _check_sharpener(self):
+        sharpens = self.sharpener_width > 0 and self.architecture == "encoder_decoder"
+        if not sharpens and (self.learn == "sharpener" or self.losses.weighs("choice")):
+            raise ValueError("there is no sharpener to learn; set sharpener_width, with the encoder_decoder")
+        if self.learn == "sharpener" and self.start_from is None:
+            raise ValueError("learn: sharpener leaves the rest as it was; give --from WEIGHTS")
+        if self.learn == "sharpener" and self.losses.needs_views and self.motion == "learned":
+            raise ValueError("learn: sharpener leaves ego-motion as it was; set motion to known")
+        return self
 
     @model_validator(mode="after")
     def _check_momentum(self):

@@ -40,6 +40,7 @@ from geo_training.storage.fingerprints import digest_of, digest_of_files, file_d
 
 TRAINING_VERSION = 3  # of what is learned from clips; a checkpoint of another is not gone on from
 POSE_SUFFIX = ".pose.safetensors"
+_SHARPENER = "depth.sharpener."
 FINAL_NAME = "final.safetensors"  # in the run's folder: networks and optimizer, to go on from
 # Where files lie, and on what is computed, changes no result.
 _PLACES = {"datasets": True, "validation": True, "backbone_file": True, "start_from": True, "teacher": True,
@@ -151,8 +152,8 @@ def learns_motion(config: DepthTrainingConfig) -> bool:
 
 def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | None:
     """Gives the networks the weights of the run `config.start_from`, or those of depth where there is only its weights
-    file; what that run did not have (descriptors, say) stays as it is. Returns the moments of that run's optimizer
-    where `keep_momentum` wants them, else None.
+    file; what that run did not have (descriptors, say, or a sharpener) stays as it is. Returns the moments of that
+    run's optimizer where `keep_momentum` wants them, else None.
 
     Raises InputError when neither is there, when only the run has momentum, or when it trained other networks.
     """
@@ -165,7 +166,8 @@ def start_from(network: DepthAndMotion, config: DepthTrainingConfig) -> dict | N
     own = network.state_dict()
     other = [key for key, value in weights.items() if key in own and own[key].shape != value.shape]
     # A motion network alone may fit while depth would stay as it was drawn.
-    other += [key for key in own if key.startswith("depth.") and key not in weights]
+    other += [key for key in own if key.startswith("depth.") and key not in weights and not key.startswith(_SHARPENER)]
+    other += [key for key in weights if key.startswith(_SHARPENER) and key not in own]  # made for other coarse depth
     if other:
         raise InputError(f"{path} is of other networks ({other[0]}); set the same in the config")
     network.load_state_dict({**own, **{key: value for key, value in weights.items() if key in own}})

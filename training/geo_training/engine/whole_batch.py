@@ -7,8 +7,11 @@ evenly, random draws, the statistics of batch normalization. With one process no
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -91,19 +94,41 @@ def ends_with_the_others(function):
     @functools.wraps(function)
     def call(*arguments, **options):
         try:
-            return function(*arguments, **options)
+            with _told_by_the_launcher():
+                return function(*arguments, **options)
         except RuntimeError as error:
             of_backend = isinstance(error, dist.DistError)
             if world() == 1 or not (of_backend or any(sign in str(error) for sign in _LOST)):
                 raise
             detail = f" ({str(error).splitlines()[0]})" if of_backend and str(error) else ""
-            raise InputError(
-                f"another process of the training has ended{detail}; run the same command again to go on"
-            ) from None
+            raise InputError(_ANOTHER_ENDED.format(detail)) from None
 
     return call
 
 
+@contextlib.contextmanager
+def _told_by_the_launcher() -> Iterator[None]:
+    """torchrun ends a process by SIGTERM when another has ended, often before the lost connection is felt: raises
+    InputError then. A process that is about to end with an error heeds no further one, so that it can say its line;
+    what hangs all the same torchrun kills."""
+    if not dist.is_torchelastic_launched() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def raise_ended(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise InputError(_ANOTHER_ENDED.format(""))
+
+    earlier = signal.signal(signal.SIGTERM, raise_ended)
+    try:
+        yield
+    except BaseException:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
+    signal.signal(signal.SIGTERM, earlier)
+
+
+_ANOTHER_ENDED = "another process of the training has ended{}; run the same command again to go on"
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # as gloo puts it
 
 

@@ -4,7 +4,16 @@ import math
 
 import pytest
 import torch
-from geo_training.depth.losses.supervision import SCALE_SHARE, centred, depth_loss, gradient_loss, log_error
+from geo_training.depth.losses.supervision import (
+    SCALE_SHARE,
+    centred,
+    choice_loss,
+    depth_loss,
+    gradient_loss,
+    log_error,
+)
+
+from geo_perception.depth.sharpener import DepthChoice
 
 DOUBLE = torch.float64
 
@@ -81,3 +90,35 @@ def test_gradients_are_exact():
     true[0, :, :2] = 0
     assert torch.autograd.gradcheck(lambda d: depth_loss(d, true), depth)
     assert torch.autograd.gradcheck(lambda d: gradient_loss(d, true), depth)
+
+
+class TestChoice:
+    """The expected error of the candidate that a pixel takes."""
+
+    def choice(self, log_k2: list[list[float]], weight_k2: list[list[float]]) -> DepthChoice:
+        """Of an image of two pixels, by the logarithms of depth of its candidates."""
+        return DepthChoice(-torch.tensor(log_k2)[None, :, None], torch.tensor(weight_k2)[None, :, None])
+
+    def loss(self, choice: DepthChoice, log_true_2: list[float]) -> float:
+        depth = torch.exp(-choice.mean_b1hw())
+        return choice_loss(choice, depth, torch.exp(torch.tensor(log_true_2))[None, None, None]).item()
+
+    def test_by_hand(self):
+        # Means 1.0 and 0.25: errors 0 and 0.25, whose (lower) median is 0. Expected: 0.5 * (1 + 1) and 0.75 * 0 + 0.25.
+        choice = self.choice([[0.0, 0.0], [2.0, 1.0]], [[0.5, 0.75], [0.5, 0.25]])
+        assert self.loss(choice, [1.0, 0.0]) == pytest.approx((1.0 + 0.25) / 2)
+
+    def test_a_mean_of_two_surfaces_is_no_better_than_either(self):
+        between = self.choice([[0.0, 0.0], [2.0, 2.0]], [[0.5, 1.0], [0.5, 0.0]])
+        decided = self.choice([[0.0, 0.0], [2.0, 2.0]], [[1.0, 1.0], [0.0, 0.0]])
+        assert self.loss(between, [1.0, 0.0]) == self.loss(decided, [1.0, 0.0]) == pytest.approx(0.5)
+
+    def test_the_scale_of_the_image_costs_nothing(self):
+        choice = self.choice([[0.0, 1.0], [2.0, 5.0]], [[1.0, 1.0], [0.0, 0.0]])
+        assert self.loss(choice, [0.7, 1.7]) == pytest.approx(0, abs=1e-6)
+
+    def test_only_pixels_of_known_depth_count_and_none_costs_nothing(self):
+        choice = self.choice([[0.0, 9.0]], [[1.0, 1.0]])
+        depth, true = torch.exp(-choice.mean_b1hw()), torch.tensor([[[[1.0, 0.0]]]])
+        assert choice_loss(choice, depth, true).item() == 0
+        assert choice_loss(choice, depth, torch.zeros_like(true)).item() == 0

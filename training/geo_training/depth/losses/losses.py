@@ -12,6 +12,7 @@ gradient      and so are its differences
 confidence    the network knows how far its depth is off
 teacher       depth is what another network says, up to what that cannot know
 teacher_gradient  and its edges lie where that network's do
+choice        the candidate that a pixel takes for its depth is the right one, where depth is known
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from geo_training.depth.losses.regularizers import (
     normalized_disparity,
     second_order_smoothness,
 )
-from geo_training.depth.losses.supervision import centred, depth_loss, gradient_loss, log_error
+from geo_training.depth.losses.supervision import centred, choice_loss, depth_loss, gradient_loss, log_error
 from geo_training.depth.losses.teacher_loss import teacher_gradient_loss, teacher_loss
 from geo_training.depth.losses.warp import Correspondences, reproject, sample, scaled_intrinsics
 from geo_training.depth.networks.dense_sift import DenseSift
@@ -88,6 +89,8 @@ class DepthLosses:
             )
         if config.weighs("gradient"):
             terms["gradient"] = gradient_loss(prediction.depth[0], batch.depth_b1hw)
+        if config.weighs("choice"):
+            terms["choice"] = choice_loss(prediction.choice, prediction.depth[0], batch.depth_b1hw)
         if config.weighs("confidence") and prediction.log_sigma_b1hw is not None:
             terms["confidence"] = self._confidence(prediction, batch, agree)
         if config.weighs("teacher"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from geo_perception.depth.sharpener import DepthChoice
+
 SCALE_SHARE = 0.3  # how much of the error of an image's common scale counts
 _LEVELS = 3
 
@@ -39,6 +41,22 @@ def gradient_loss(depth_b1hw: torch.Tensor, true_b1hw: torch.Tensor) -> torch.Te
     """Mean absolute error of the differences of the logarithm between neighbours 1, 2 and 4 pixels apart: edges and
     slopes (Li and Snavely 2018). Only between pixels that both are known."""
     return differences(*log_error(depth_b1hw, true_b1hw), _LEVELS)
+
+
+def choice_loss(choice: DepthChoice, depth_b1hw: torch.Tensor, true_b1hw: torch.Tensor) -> torch.Tensor:
+    """Mean over the pixels of the expected absolute error of the logarithm, where a pixel takes a candidate with the
+    probability that the choice gives it. `depth_b1hw` is the depth of the weighted mean, by whose median error the
+    image's common scale is taken out. A mean of two surfaces is no better here than either: what is learned decides.
+
+    The bimodal output of Tosi et al. (SMD-Nets, 2021) does as much with two depths and a likelihood.
+    """
+    error_b1hw, known = log_error(depth_b1hw, true_b1hw)
+    unknown = torch.full_like(error_b1hw, float("nan"))
+    median_b = torch.where(known, error_b1hw, unknown).detach().flatten(1).nanmedian(1).values.nan_to_num()
+    # Depth is larger where disparity is smaller.
+    apart_bkhw = choice.mean_b1hw() - choice.log_bkhw + error_b1hw - median_b[:, None, None, None]
+    expected_b1hw = (choice.weight_bkhw * apart_bkhw.abs()).sum(1, keepdim=True)
+    return torch.where(known, expected_b1hw, torch.zeros_like(expected_b1hw)).sum() / known.sum().clamp(min=1)
 
 
 def differences(error_b1hw: torch.Tensor, known: torch.Tensor, levels: int) -> torch.Tensor:

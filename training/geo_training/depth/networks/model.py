@@ -9,6 +9,7 @@ from torch import nn
 
 from geo_perception.depth.estimator import CANONICAL_FOCAL_PX
 from geo_perception.depth.network import DepthNetwork, make_depth_network
+from geo_perception.depth.sharpener import DepthChoice
 from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone, freeze_stages
 from geo_training.depth.batch import ClipBatch
@@ -24,7 +25,7 @@ class Prediction:
     """`disparity` and `depth` of the target, finest scale first, (B, 1, h, w); `log_sigma_b1hw` of the finest or None;
     `T_source_target_bs44` the motions (None without sources); `explained` by scale (B, S, h, w), or None;
     `source_depth_b1hw` of the source numbered `source`, or None; `descriptors`: of the target, and of every source (B,
-    S, C, h, w), or None.
+    S, C, h, w), or None; `choice`: of what the finest was made, as the logarithm of disparity, or None.
     """
 
     disparity: list[torch.Tensor]
@@ -35,6 +36,7 @@ class Prediction:
     source: int = 0
     source_depth_b1hw: torch.Tensor | None = None
     descriptors: tuple[torch.Tensor, torch.Tensor] | None = None
+    choice: DepthChoice | None = None
 
 
 class DepthAndMotion(nn.Module):
@@ -54,6 +56,9 @@ class DepthAndMotion(nn.Module):
         # What no term reaches must not wait for a gradient: several GPUs would wait for ever.
         if not losses.weighs("confidence") and isinstance(self.depth, DepthNetwork):
             self.depth.uncertainty.requires_grad_(False)
+        if config.learn == "sharpener":
+            self.depth.requires_grad_(False)
+            self.depth.sharpener.requires_grad_(True)
         if self.known_motion and self.motion is not None:
             self.motion.pose.requires_grad_(False)
         self.descriptor: nn.Module | None = None
@@ -75,8 +80,9 @@ class DepthAndMotion(nn.Module):
             descriptors = self.descriptor(batch.target_b3hw), of_sources
         depth = [factor_b111 / disparity for disparity in output.disparity]
         return Prediction(
-            output.disparity, depth, output.log_sigma_b1hw, T_bs44, explained, source, source_depth, descriptors
-        )
+            output.disparity, depth, output.log_sigma_b1hw, T_bs44, explained, source, source_depth, descriptors,
+            output.choice,
+        )  # fmt: skip
 
     def focal_factor(self, K_b33: torch.Tensor) -> torch.Tensor:
         """Depth times disparity, (B, 1, 1, 1): see `estimator.focal_factor`."""
@@ -106,7 +112,9 @@ def depth_network(config: DepthTrainingConfig) -> nn.Module:
     these are not on this machine."""
     if config.architecture == "dispnet":
         return make_depth_network({"architecture": "dispnet"})
-    network: DepthNetwork = make_depth_network({"architecture": "encoder_decoder", "backbone": config.backbone})
+    network: DepthNetwork = make_depth_network(
+        {"architecture": "encoder_decoder", "backbone": config.backbone, "sharpener_width": config.sharpener_width}
+    )
     if config.pretrained:
         pretrained = create_backbone(config.backbone, config.backbone_file)
         network.backbone.load_state_dict(pretrained.network.state_dict())
