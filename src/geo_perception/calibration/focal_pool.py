@@ -1,7 +1,8 @@
 """The focal length of one camera by everything that was said of it: by views, and by turns of the camera.
 
 Images of one view err alike, so a view counts as its best image does and no more. Views of one place err alike in part,
-and some are misled altogether (`pooling.py`). Turns are measured by geometry and err by themselves.
+and some are misled altogether (`pooling.py`). Turns are measured by geometry and err by themselves. What was known
+before all these may be remembered: one more opinion, of everything that led to it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class FocalPool:
     """Takes opinions in the order of their stamps. `shared_error` is the part of a view's error variance that all views
     of a place have in common, `walk` how far the logarithm of the focal length wanders in one second."""
 
-    def __init__(self, shared_error: float, walk: float):
-        self.shared_error, self.walk = shared_error, walk
+    def __init__(self, shared_error: float, walk: float, remembered: Opinion | None = None):
+        self.shared_error, self.walk, self.remembered = shared_error, walk, remembered
         self.images = 0
         self.stamp_s = float("nan")
         self.views: list[Opinion] = []
@@ -44,7 +45,11 @@ class FocalPool:
     @property
     def known(self) -> bool:
         """Whether anything was said."""
-        return bool(self.views or self.turns)
+        return bool(self._said)
+
+    @property
+    def _said(self) -> list[Opinion]:
+        return [*self.views, *self.turns, *([] if self.remembered is None else [self.remembered])]
 
     def advance(self, stamp_s: float, ncc: float) -> None:
         """Time goes on to an image whose view correlates with the one before by `ncc` (0 to 1)."""
@@ -67,13 +72,29 @@ class FocalPool:
         """The logarithm of the focal length and its standard deviation. Raises ValueError where nothing was said."""
         if not self.known:
             raise ValueError("nothing was said of the focal length")
-        last_s = max(opinion.stamp_s for opinion in (*self.views, *self.turns))
-        opinions = [turn.aged(last_s, self.walk) for turn in self.turns]
-        if self.views:
-            aged = [view.aged(last_s, self.walk) for view in self.views]
-            opinions.append(pooled_log_focal(*zip(*aged, strict=True), self.shared_error))
+        last_s = max(opinion.stamp_s for opinion in self._said)
+        opinions = self._of_now(last_s)
+        if self.remembered is not None:
+            opinions.append(self.remembered.aged(last_s, self.walk))
         # While nothing is said the value stays, and gets less certain.
         return Opinion(*combined(opinions), last_s).aged(self.stamp_s, self.walk)
+
+    def lasting_sigma(self) -> float:
+        """The standard deviation to remember: that of what was said since, or of what was remembered, the smaller one.
+        Both together are more certain once, but the place may be the same: to remember that again and again would make
+        one place ever more certain."""
+        sigmas = [] if self.remembered is None else [self.remembered.aged(self.stamp_s, self.walk)[1]]
+        if self.views or self.turns:
+            sigmas.append(combined(self._of_now(self.stamp_s))[1])
+        return min(sigmas)
+
+    def _of_now(self, stamp_s: float) -> list[tuple[float, float]]:
+        """What turns and views say at a stamp."""
+        opinions = [turn.aged(stamp_s, self.walk) for turn in self.turns]
+        if self.views:
+            aged = [view.aged(stamp_s, self.walk) for view in self.views]
+            opinions.append(pooled_log_focal(*zip(*aged, strict=True), self.shared_error))
+        return opinions
 
     def contradicts(self, log_focal: float, sigma: float, gate_sigma: float) -> bool:
         """Whether this is further from the estimate than the gate allows."""

@@ -14,7 +14,7 @@ from enum import Enum
 
 import numpy as np
 
-from geo_perception.calibration.focal_pool import FocalPool
+from geo_perception.calibration.focal_pool import FocalPool, Opinion
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
 from geo_perception.calibration.rotation_calibration import RotationMeasurement
 from geo_perception.filtering.correlated_filter import CorrelatedFilter, CorrelatedMeasurement, GaussianState
@@ -28,6 +28,24 @@ _OPEN_VARIANCE = np.pi**2  # says nothing about an angle
 _OTHER_VIEWS, _OF_ONE_VIEW = 3, 5  # views that tell of another zoom; of fewer it takes so many times as many images
 _LEAST_VARIANCE = 1e-12  # what is smaller would make matrices singular
 _ENOUGH_TURNS = 2  # as good as `min_frames` images
+
+
+@dataclass(frozen=True)
+class RememberedFocal:
+    """A settled focal length of images of this size, the standard deviation of its logarithm, and the stamp of the
+    image at which it was so."""
+
+    focal_px: float
+    sigma: float
+    width_px: int
+    height_px: int
+    stamp_s: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether all are numbers that such a camera can have."""
+        numbers = np.isfinite((self.focal_px, self.sigma, self.stamp_s)).all()
+        return bool(numbers and min(self.focal_px, self.sigma, self.width_px, self.height_px) > 0)
 
 
 @dataclass(frozen=True)
@@ -94,10 +112,35 @@ class CalibrationFusion:
         self._focal: FocalPool = self._new_pool()
         self._other_focal: FocalPool | None = None  # by images that contradict it
         self._odd_turn: tuple[float, float] | None = None  # log focal and sigma of a turn that contradicts it
+        self._remembered: tuple[RememberedFocal, float] | None = None  # until the first image; and for how long
         self._contradictions = self._focal_contradictions = 0
         self._size_px: tuple[int, int] | None = None
         self._stamp_s = self._used_s = float("nan")
         self._by_focal_2 = np.zeros(2)  # how pitch and roll of the last image change with its log focal
+
+    def remember(self, focal: RememberedFocal, max_age_s: float) -> None:
+        """What was settled before this process began. It is believed if the first image has that size and a stamp at
+        most so many seconds later; the focal length is settled then at once, and less certain the longer ago it was."""
+        self._remembered = (focal, max_age_s)
+
+    def settled_focal(self) -> RememberedFocal | None:
+        """What to remember: the focal length at the last image, where it is settled."""
+        if self._size_px is None or not self._focal.known:
+            return None
+        log_focal, sigma = self._focal.estimate()
+        if not self._settled(sigma):
+            return None
+        return RememberedFocal(float(np.exp(log_focal)), self._focal.lasting_sigma(), *self._size_px, self._stamp_s)
+
+    def _recall(self) -> None:
+        """Takes what is remembered, at the first image."""
+        if self._remembered is None:
+            return
+        (focal, max_age_s), self._remembered = self._remembered, None
+        age_s = self._stamp_s - focal.stamp_s
+        if focal.usable and (focal.width_px, focal.height_px) == self._size_px and 0 <= age_s <= max_age_s:
+            self._focal.remembered = Opinion(float(np.log(focal.focal_px)), focal.sigma, focal.stamp_s)
+            self._used_s = self._stamp_s
 
     def _new_pool(self) -> FocalPool:
         return FocalPool(self.options.place_error, self.options.focal_walk)
@@ -125,6 +168,7 @@ class CalibrationFusion:
         self._focal.shared_error, self._focal.walk = self.options.place_error, self.options.focal_walk
         # An image that shows nothing says nothing about how alike the next usable one is to the last.
         self._advance(stamp_s, ncc if measurement else 1.0)
+        self._recall()
         used = False
         if measurement:
             used, happened = self._take(*measurement)
@@ -241,11 +285,7 @@ class CalibrationFusion:
         focal_px = float(np.exp(log_focal))
         scale_3 = np.array([focal_px, 1.0, 1.0])
         # A focal length that the last images deny is not offered to anyone.
-        settled = (
-            (self._focal.images >= options.min_frames or len(self._focal.turns) >= _ENOUGH_TURNS)
-            and focal_sigma <= options.max_focal_sigma
-            and self._focal_contradictions < _CONTRADICTING_FRAMES
-        )
+        settled = self._settled(focal_sigma)
         fusion_state, detail = self._describe(settled, focal_px, focal_sigma)
         return FusedCalibration(
             CalibrationVerdict.CALIBRATED if settled else CalibrationVerdict.TOO_UNCERTAIN,
@@ -263,8 +303,16 @@ class CalibrationFusion:
             event=event,
         )
 
+    def _settled(self, focal_sigma: float) -> bool:
+        pool, options = self._focal, self.options
+        enough = pool.images >= options.min_frames or len(pool.turns) >= _ENOUGH_TURNS or pool.remembered is not None
+        certain = focal_sigma <= options.max_focal_sigma
+        return enough and certain and self._focal_contradictions < _CONTRADICTING_FRAMES
+
     def _describe(self, settled: bool, focal_px: float, focal_sigma: float) -> tuple[FusionState, str]:
         value = f"focal length {focal_px:.0f} px within {100 * focal_sigma:.1f} % after {_count(self._focal.images)}"
+        if self._focal.remembered is not None:
+            value += f" and what is remembered from {self._stamp_s - self._focal.remembered.stamp_s:.0f} s before"
         silent_s = self._stamp_s - self._used_s
         if self._contradictions >= _CONTRADICTING_FRAMES:
             return FusionState.CONTRADICTED, f"the last {_count(self._contradictions)} contradict the estimate; {value}"

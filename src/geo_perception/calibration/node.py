@@ -11,14 +11,14 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_msgs.msg import Float64
 
 from geo_perception.calibration.focal_pool import NEW_VIEW
-from geo_perception.calibration.fusion import CalibrationFusion, FusedCalibration, FusionOptions
+from geo_perception.calibration.fusion import CalibrationFusion, FusedCalibration, FusionOptions, RememberedFocal
 from geo_perception.calibration.lens import ENOUGH_VIEWS, TOO_BENT, LensBend, LensPool
 from geo_perception.calibration.overlay import describe, draw_calibration
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
@@ -32,6 +32,7 @@ from geo_perception.ros.codec import fill_image
 from geo_perception.ros.messages import attitude_message, camera_info_message
 from geo_perception.ros.node_base import Outcome, PerceptionNode
 from geo_perception.ros.parameters import Change, Spec
+from geo_perception.ros.remembered import STATE_PARAMETERS, Remembered, number
 from geo_perception.ros.run import run_nodes
 from geo_perception.ros.worker import Frame
 
@@ -77,6 +78,7 @@ PARAMETERS = (
          "which makes pitch and roll more exact), compared with the estimate, or ignored",
          choices=(TRUSTED, COMPARED, IGNORED)),
     *FUSION_PARAMETERS,
+    *STATE_PARAMETERS,
     Spec("disagreement_sigma", 3.0, "the driver's focal length is doubted when it is further off than so many standard "
          "deviations", low=1.0, high=100.0),
     Spec("disagreement_floor", 0.05, "a focal length that differs by no more than this share is never doubted, however "
@@ -98,6 +100,7 @@ class CalibrationNode(PerceptionNode):
     def __init__(self, **kwargs):
         self._calibrator = None
         self._fusion, self._view, self._turns = CalibrationFusion(), ViewChange(), RotationSelfCalibration()
+        self._remembered = Remembered(self, "a focal length", interval_s=10.0)
         self._lock = threading.Lock()  # a reset comes in the executor's thread, images in the worker's
         self._forget_all()
         super().__init__("calibration_node", **kwargs)
@@ -117,13 +120,19 @@ class CalibrationNode(PerceptionNode):
         self._overlay = self.output(Image, "~/horizon")
 
     def on_activated(self) -> None:
-        self.reset_state()  # another camera may have come while the node was not active
+        self._begin_anew()  # another camera may have come while the node was not active
+        self._remembered.recall(self._take_state)
 
     def release(self) -> None:
+        self._remembered.close()
         self._calibrator = None
         self.hardware_id = "none"
 
     def reset_state(self) -> None:
+        self._begin_anew()
+        self._remembered.forget()
+
+    def _begin_anew(self) -> None:
         with self._lock:
             self._forget_all()
         self.inconsistency = ""
@@ -151,6 +160,7 @@ class CalibrationNode(PerceptionNode):
             "last restart": self._last_restart or "none",
             "camera_info": "published" if fused is not None and fused.focal_settled else "withheld",
             "driver's focal length (px)": self._driver or "none",
+            "state file": self._remembered.verdict,
         }
 
     def compute(self, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Calibration:
@@ -178,6 +188,7 @@ class CalibrationNode(PerceptionNode):
         header = frame.header
         if fused.event:
             self.get_logger().warning(f"{fused.event}; outputs follow when the estimate is certain enough")
+            self._remembered.forget()
         self._compare_with_driver(fused)
         # The focal length stays what it was while the lens is covered; the attitude may not.
         if fused.focal_settled:
@@ -216,7 +227,24 @@ class CalibrationNode(PerceptionNode):
             self._outliers += result.trusted and not fused.used
             if fused.event:
                 self._restarts, self._last_restart = self._restarts + 1, fused.event
+            self._remembered.keep(self._state())
         return fused
+
+    def _state(self) -> dict | None:
+        """What is to be remembered; None while nothing is settled."""
+        focal = self._fusion.settled_focal()
+        return None if focal is None else {**asdict(focal), "lens": self._lens and asdict(self._lens)}
+
+    def _take_state(self, state: dict) -> None:
+        """Goes on with a focal length of before, and with the lens that its images were freed of."""
+        sizes = int(state["width_px"]), int(state["height_px"])
+        known = RememberedFocal(number(state, "focal_px"), number(state, "sigma"), *sizes, number(state, "stamp_s"))
+        lens = state["lens"]
+        with self._lock:
+            if lens is not None:
+                self._lens = LensBend(number(lens, "bend"), number(lens, "sigma"), bool(lens["beyond"]))
+                self._lens_size_px = sizes
+            self._fusion.remember(known, self.value("state_max_age_s"))
 
     @property
     def _trusts_driver(self) -> bool:

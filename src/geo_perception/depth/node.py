@@ -12,7 +12,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -23,7 +24,7 @@ from geo_perception.depth.network_scale import with_network_scale
 from geo_perception.depth.node_parameters import PARAMETERS, SCALE_PARAMETERS, SOURCE_PARAMETERS
 from geo_perception.depth.overlay import draw_depth
 from geo_perception.depth.result import RelativeDepth
-from geo_perception.depth.scale import SOURCES, Scale, ScaleOptions
+from geo_perception.depth.scale import SOURCES, RememberedScale, Scale, ScaleOptions
 from geo_perception.depth.scale_inputs import ScaleInputs
 from geo_perception.depth.scale_tracker import ScaleTracker, SeenDepth, TrackerOptions
 from geo_perception.drawing import write_caption
@@ -35,6 +36,7 @@ from geo_perception.ros.image_input import Dropped
 from geo_perception.ros.messages import camera_info_message, depth_image, float_image
 from geo_perception.ros.node_base import Outcome, PerceptionNode
 from geo_perception.ros.point_cloud import point_cloud_message
+from geo_perception.ros.remembered import Remembered, number
 from geo_perception.ros.run import run_nodes
 from geo_perception.ros.worker import Frame
 
@@ -61,19 +63,22 @@ class DepthNode(PerceptionNode):
 
     def __init__(self, **kwargs):
         self._estimator = None
-        self._tracker, self._tracker_epoch = ScaleTracker(), 0  # of the worker's thread alone
+        self._tracker, self._tracker_epoch = ScaleTracker(), -1  # of the worker's thread alone
         self._seen: _Seen | None = None
         self._looked_back, self._landmarks_used_s = 0, 0.0
+        self._remembered, self._recalled, self._weights = Remembered(self, "a scale", interval_s=2.0), None, ""
         super().__init__("depth_node", **kwargs)
         self._inputs = ScaleInputs(self)
 
     def load(self) -> None:
-        from geo_perception.depth.onnx_estimator import load_depth_estimator  # torch: seconds
+        from geo_perception.depth.estimator import reference_weights  # torch: seconds
+        from geo_perception.depth.onnx_estimator import load_depth_estimator
 
         path = os.path.expanduser(self.value("weights"))
         self._estimator = load_depth_estimator(path or None, self.value("device"))
         self._estimator.warm_up()
         self.hardware_id = os.path.basename(path.rstrip("/")) or "reference weights"
+        self._weights = _identity(path or reference_weights())
         self._inputs.configure()
         self._depths = self.output(Image, "~/depth")
         self._points = self.output(PointCloud2, "~/points")
@@ -85,17 +90,40 @@ class DepthNode(PerceptionNode):
         self._overlay = self.output(Image, "~/overlay")
 
     def on_activated(self) -> None:
-        self.reset_state()  # the robot may have been carried elsewhere while the node was not active
+        self._begin_anew()  # the robot may have been carried elsewhere while the node was not active
+        self._remembered.recall(self._take_state)
 
     def release(self) -> None:
+        self._remembered.close()
         self._estimator = None
         self.hardware_id = "none"
         self._inputs.close()
 
     def reset_state(self) -> None:
+        self._begin_anew()
+        self._remembered.forget()
+
+    def _begin_anew(self) -> None:
         # The tracker is reset by its own thread, which sees the new epoch.
         self._inputs.clear()
-        self._seen = None
+        self._seen = self._recalled = None
+
+    def _take_state(self, state: dict) -> None:
+        """Goes on with a scale of before, where it is of the same network."""
+        if state["weights"] != self._weights:
+            raise InputError("the scale kept there is that of other weights; nothing is remembered")
+        known = RememberedScale(*(number(state, name) for name in ("log_scale", "sigma")), str(state["source"]),
+                                number(state, "stamp_s"))  # fmt: skip
+        if not known.usable:
+            raise ValueError("source")
+        self._recalled = known, tuple(number(state["view"], name) for name in ("fx", "fy"))
+
+    def _keep_state(self) -> None:
+        """For after a restart. The worker's thread."""
+        known = self._tracker.known()
+        if known is not None:
+            scale, (fx, fy) = known
+            self._remembered.keep(asdict(scale) | {"view": {"fx": fx, "fy": fy}, "weights": self._weights})
 
     def diagnostic_values(self) -> dict[str, str]:
         seen, tracker = self._seen, self._tracker
@@ -123,6 +151,7 @@ class DepthNode(PerceptionNode):
             "landmarks without a depth map": str(tracker.unmatched),
             "images looked at afterwards": str(self._looked_back),
             "unusable messages about the scale": str(self._inputs.unusable),
+            "state file": self._remembered.verdict,
             "restarts": str(tracker.restarts),
             "last restart": tracker.last_restart or "none",
         }
@@ -157,6 +186,7 @@ class DepthNode(PerceptionNode):
             self._landmarks_used_s = time.monotonic()
         self.check_epoch(frame)
         own_sigma = self.value("network_scale_sigma") if self._estimator.metric else 0.0
+        self._keep_state()
         scale = with_network_scale(tracker.scale(frame.stamp_ns), own_sigma, self.value("scale.gate_sigma"))
         trusted = scale is not None and np.isfinite(scale.factor) and scale.sigma <= self.value("max_scale_sigma")
         verdict = f"{result.verdict.value}; {self._scale_label(scale, trusted)}"
@@ -185,6 +215,8 @@ class DepthNode(PerceptionNode):
         if frame.epoch != self._tracker_epoch:
             self._tracker_epoch, self._looked_back, self._landmarks_used_s = frame.epoch, 0, 0.0
             self._tracker.reset()
+            if self._recalled is not None:
+                self._tracker.remember(*self._recalled, self.value("state_max_age_s"))
         scale = ScaleOptions(**{s.name.removeprefix("scale."): self.value(s.name) for s in SCALE_PARAMETERS})
         self._tracker.options = TrackerOptions(scale, **{s.name: self.value(s.name) for s in SOURCE_PARAMETERS})
         return self._tracker
@@ -249,6 +281,13 @@ class DepthNode(PerceptionNode):
         depth = self._estimator.estimate(image_hw3, camera)
         if depth.estimated and frame.epoch == self.epoch:
             self._tracker.measure(landmarks, SeenDepth(missed.stamp_ns, depth, camera))
+
+
+def _identity(path: str | Path) -> str:
+    """Of a weights file or folder: its name, and when it was written."""
+    path = os.path.expanduser(str(path).rstrip("/"))
+    found = os.stat(path)
+    return f"{os.path.basename(path)} {found.st_size} {found.st_mtime_ns}"
 
 
 def _wanted(publisher) -> bool:

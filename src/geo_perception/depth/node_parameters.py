@@ -7,6 +7,7 @@ from geo_perception.depth.scale_tracker import TrackerOptions
 from geo_perception.errors import InputError
 from geo_perception.geometry import pose_from_quaternion
 from geo_perception.ros.parameters import Change, Spec
+from geo_perception.ros.remembered import STATE_PARAMETERS
 
 _USUAL, _SCALE = TrackerOptions(), ScaleOptions()
 
@@ -83,4 +84,5 @@ PARAMETERS = (
          lengths=(7,), check=_pose_problem),
     *SOURCE_PARAMETERS,
     *SCALE_PARAMETERS,
+    *STATE_PARAMETERS,
 )  # fmt: skip

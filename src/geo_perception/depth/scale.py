@@ -55,6 +55,22 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class RememberedScale:
+    """A log scale with its standard deviation at a stamp, and the names of its sources, joined by "+"."""
+
+    log_scale: float
+    sigma: float
+    source: str
+    stamp_s: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether all three are numbers, the deviation positive, and the sources known."""
+        numbers = np.isfinite((self.log_scale, self.sigma, self.stamp_s)).all()
+        return bool(numbers and self.sigma > 0 and set(self.source.split("+")) <= set(SOURCES))
+
+
+@dataclass(frozen=True)
 class ScaleOptions:
     """How measurements are fused. Standard deviations are of the log scale (0.1 is 10 %)."""
 
@@ -97,12 +113,41 @@ class ScaleFilter:
         self._filter.reset()
         self._stamp_s = self._used_s = float("nan")
         self._measured_s: dict[str, float] = {}  # when each source last went in
+        self._believed_s = 0.0  # how long what is remembered holds, until something is measured
+
+    def remember(self, known: RememberedScale, max_age_s: float) -> None:
+        """Begins with what was known before this process did, less certain by all the time since. It holds for so many
+        seconds from its stamp, or until something is measured: then as ever."""
+        self.reset()
+        sources = known.source.split("+")
+        z = CorrelatedMeasurement(
+            np.array([known.log_scale]), np.array([[known.sigma**2]]), self.options.shared_error,
+            1 + SOURCES.index(sources[0]),
+        )  # fmt: skip
+        self._filter.accept(self._filter.started(z))
+        self._stamp_s = self._used_s = known.stamp_s
+        self._measured_s = dict.fromkeys(sources, known.stamp_s)
+        self._believed_s = max_age_s
+
+    def known(self) -> RememberedScale | None:
+        """What to remember: the scale when it was last measured, and since."""
+        state = self._filter.state
+        if state is None:
+            return None
+        sigma = float(np.sqrt(state.covariance_nn[0, 0]))
+        newest_s = max(self._measured_s.values())
+        recent = [s for s in SOURCES if newest_s - self._measured_s.get(s, -np.inf) <= self.options.max_age_s]
+        return RememberedScale(float(state.mean_n[0]), sigma, "+".join(recent), self._stamp_s)
+
+    @property
+    def _max_age_s(self) -> float:
+        return max(self.options.max_age_s, self._believed_s)
 
     def update(self, measurement: ScaleMeasurement, stamp_s: float) -> bool:
         """Whether the measurement went in. False: it is no number, or it contradicts what is believed."""
         if not (measurement.usable and np.isfinite(stamp_s)):
             return False
-        if stamp_s < self._stamp_s - CLOCK_JUMP_S or stamp_s - self._used_s > self.options.max_age_s:
+        if stamp_s < self._stamp_s - CLOCK_JUMP_S or stamp_s - self._used_s > self._max_age_s:
             self.reset()
         options, source = self.options, measurement.source
         late_s = 0.0 if self._filter.state is None else max(self._stamp_s - stamp_s, 0.0)
@@ -126,15 +171,16 @@ class ScaleFilter:
         if state is None or not np.isfinite(stamp_s) or stamp_s < self._stamp_s - CLOCK_JUMP_S:
             return None
         age_s = max(stamp_s - self._used_s, 0.0)
-        if age_s > self.options.max_age_s:
+        if age_s > self._max_age_s:
             return None
         variance = state.covariance_nn[0, 0] + self.options.walk**2 * max(stamp_s - self._stamp_s, 0.0)
-        recent = [s for s in SOURCES if stamp_s - self._measured_s.get(s, -np.inf) <= self.options.max_age_s]
+        recent = [s for s in SOURCES if stamp_s - self._measured_s.get(s, -np.inf) <= self._max_age_s]
         factor = float(np.exp(state.mean_n[0]))
         return Scale(factor, float(np.sqrt(variance)), "+".join(recent), float(age_s))
 
     def _accept(self, state: GaussianState, source: str) -> bool:
         self._filter.accept(state)
+        self._believed_s = 0.0
         self._used_s = self._measured_s[source] = self._stamp_s
         return True
 

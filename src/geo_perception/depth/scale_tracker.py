@@ -18,7 +18,14 @@ from geo_perception.depth.ground_scale import scale_from_ground
 from geo_perception.depth.measurements import Attitude, Landmarks, MotionPose, SeenDepth
 from geo_perception.depth.metric_points import MetricPoints
 from geo_perception.depth.motion_scale import MotionScale
-from geo_perception.depth.scale import CLOCK_JUMP_S, Scale, ScaleFilter, ScaleMeasurement, ScaleOptions
+from geo_perception.depth.scale import (
+    CLOCK_JUMP_S,
+    RememberedScale,
+    Scale,
+    ScaleFilter,
+    ScaleMeasurement,
+    ScaleOptions,
+)
 from geo_perception.depth.sparse_scale import measure_scale, pixels_to_map
 from geo_perception.geometry import Camera
 
@@ -75,6 +82,17 @@ class ScaleTracker:
         for motion in self._motions.values():
             motion.track.clear()
         self._forget_maps()
+
+    def remember(self, known: RememberedScale, view_2: tuple[float, float], max_age_s: float) -> None:
+        """Begins with a scale that was known before this process did, in a view of the world with this focal length in
+        widths and heights of the image (2): another one starts anew, as ever."""
+        self._filter.remember(known, max_age_s)
+        self._view_2 = self._measured_view_2 = np.array(view_2)
+
+    def known(self) -> tuple[RememberedScale, tuple[float, float]] | None:
+        """What `remember` takes, to begin there again; None while there is no scale."""
+        known = self._filter.known()
+        return None if known is None or self._view_2 is None else (known, tuple(map(float, self._view_2)))
 
     def add(self, measurement: Landmarks | Attitude | MotionPose) -> None:
         """Keeps a measurement until its depth map is there. Poses from before they jumped back in time, or of another

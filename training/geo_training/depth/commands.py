@@ -19,7 +19,7 @@ DatasetsOption = Annotated[
 BatchOption = Annotated[int | None, typer.Option("--batch", help="Clips a step.", min=1)]
 
 app = command_group("Train the network that estimates depth, from recordings.")
-NAMES = ("default", "sfmlearner", "reference", "distill")
+NAMES = ("default", "sfmlearner", "reference", "distill", "sharpen")
 
 
 def _weights(name: str) -> Path:
