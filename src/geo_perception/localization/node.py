@@ -76,7 +76,7 @@ class LocalizationNode(PerceptionNode):
     def __init__(self, **kwargs):
         self._localizer = self._transforms = self._map_odom = None
         self._looked: Localization | None = None
-        self._agreement = Agreement()
+        self._agreement, self._without_tf = Agreement(), 0
         super().__init__("localization_node", **kwargs)
 
     def load(self) -> None:
@@ -137,6 +137,7 @@ class LocalizationNode(PerceptionNode):
     def reset_state(self) -> None:
         self._looked = None
         self._agreement.clear()
+        self._without_tf, self.shortfall = 0, ""
         if self._transforms is not None:
             self._transforms.clear()
 
@@ -148,7 +149,10 @@ class LocalizationNode(PerceptionNode):
         if self._map_odom is None:
             return values
         age_s = self._map_odom.age_s()
-        return values | {"age of map to odom (s)": "none is sent" if age_s is None else f"{age_s:.2f}"}
+        return values | {
+            "age of map to odom (s)": "none is sent" if age_s is None else f"{age_s:.2f}",
+            "poses without map to odom": str(self._without_tf),
+        }
 
     def demanded(self) -> bool:
         return self.value("tf_mode") != "none" or super().demanded()
@@ -189,20 +193,21 @@ class LocalizationNode(PerceptionNode):
             return Outcome(False, f"waits for frames that agree: {result.detail}")
         if self._localizer.scene.metric and self._matched.get_subscription_count() > 0:
             self._matched.publish(point_cloud_message(frame.header, matched_landmarks(result)))
-        try:
-            self._publish_pose(result, frame)
-        except NoTransform as error:
-            raise Dropped(Reason.NO_TRANSFORM, str(error)) from None
-        return Outcome(True, verdict)
+        self._publish_pose(result, frame)
+        return Outcome(True, f"{verdict}; {self.shortfall}" if self.shortfall else verdict)
 
     def _publish_pose(self, result: Localization, frame: Frame) -> None:
-        """The pose first, then TF: a broadcast that lacks odometry does not hold the pose back. Raises NoTransform."""
+        """The pose first, then TF: a broadcast that lacks odometry does not hold the pose back, and the frame counts.
+        Raises Dropped where the pose itself lacks a transform."""
         stamp, camera_frame = frame.header.stamp, frame.header.frame_id
         T_map_body, covariance_66 = result.T_map_camera, result.covariance_66
         base_frame, mode = self.value("base_frame"), self.value("tf_mode")
         wait_s = self.value("transform_wait_s")
         if base_frame:
-            T_camera_base = self._transforms.lookup(camera_frame, base_frame, stamp, wait_s)
+            try:
+                T_camera_base = self._transforms.lookup(camera_frame, base_frame, stamp, wait_s)
+            except NoTransform as error:
+                raise Dropped(Reason.NO_TRANSFORM, str(error)) from None
             covariance_66 = transport_covariance(T_map_body, T_camera_base, covariance_66)
             T_map_body = T_map_body @ T_camera_base
         self.check_epoch(frame)
@@ -210,7 +215,14 @@ class LocalizationNode(PerceptionNode):
         if mode == "map_base":
             self._transforms.broadcast(self.map_frame, base_frame, T_map_body, stamp)
         elif mode == "map_odom":
-            T_odom_camera = self._transforms.lookup(self.value("odom_frame"), camera_frame, stamp, wait_s)
+            try:
+                T_odom_camera = self._transforms.lookup(self.value("odom_frame"), camera_frame, stamp, wait_s)
+            except NoTransform as error:
+                self._without_tf += 1
+                self.shortfall = f"the pose is published, but no map to odom: {error}"
+                self.warn("no map to odom", self.shortfall)
+                return
+            self.shortfall = ""
             self._map_odom.hold(map_to_odom(result.T_map_camera, T_odom_camera), frame)
 
 

@@ -76,6 +76,12 @@ class Condition(Enum):
         "Results are published. Both numbers are in the message. Check the driver's calibration file, a zoom that was "
         "moved, and a crop or resize that does not tell its CameraInfo.",
     )
+    SHORTFALL = (
+        Level.WARN,
+        "localization with `tf_mode: map_odom` only: the last pose was published without map to odom, for lack of "
+        "odometry",
+        "Poses are right; TF is not sent, or grows old. The message names the transform that is missing.",
+    )
     WAITING = (Level.OK, "active for less than two seconds, and no image yet", "Nothing yet.")
     IDLE = (Level.OK, "nobody subscribes to an output, and `lazy` is set", "Nothing is computed until someone does.")
     INACTIVE = (Level.OK, "the lifecycle state is not active", "Nothing is computed.")
@@ -98,6 +104,7 @@ class Health:
     input_topic: str = "image"
     published: str = ""  # what is published for an input that does not come
     inconsistency: str = ""  # what the capability found wrong
+    shortfall: str = ""  # what its results lack
     resets: int = 0  # since the process started
     last_reset: str = ""  # why
     left_behind: bool = False  # an inference that was asked to stop has not ended
@@ -139,6 +146,8 @@ def assess(health: Health, frames: Snapshot) -> tuple[Condition, str]:
         return Condition.NO_RESULT, f"no good result for {lost_s:.1f} s: {frames.last_verdict}"
     if health.inconsistency:
         return Condition.CAMERA_DISAGREES, health.inconsistency
+    if health.shortfall:
+        return Condition.SHORTFALL, health.shortfall
     if frames.input_age_s is None:
         return Condition.WAITING, f"waiting for images on {health.input_topic}"
     return Condition.RUNNING, frames.last_verdict or "running"

@@ -58,6 +58,7 @@ class HealthReporter:
             incompatible_qos=", ".join(f"{topic} ({policy})" for topic, policy in sorted(self._incompatible.items())),
             input_topic=node.images.topic,
             inconsistency=node.inconsistency,
+            shortfall=node.shortfall,
             resets=node.resets,
             last_reset=node.last_reset,
             left_behind=node.left_behind,

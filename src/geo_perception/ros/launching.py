@@ -18,6 +18,8 @@ from geo_perception.errors import InputError
 # Launch arguments of every launch file whose answer "nothing" leaves the value to params_file, or to the node.
 _LEFT_TO_FILE = ("image_transport",)
 _SWITCHES = ("use_sim_time", "autostart")
+_SWITCH_WORDS = ("true", "false", "True", "False")  # Python's are what a launch file around this one may pass on
+_RESPAWN_DELAY_S = 1.0
 _DEPTH_SOURCES = ("matched_landmarks", "camera_pose", "attitude", "odometry")  # topics that tell true depths
 
 
@@ -34,7 +36,7 @@ class LaunchArgument:
 
 def switch(name: str, default: bool, description: str) -> LaunchArgument:
     """An argument that is true or false."""
-    return LaunchArgument(name, str(default).lower(), description, ("true", "false"))
+    return LaunchArgument(name, str(default).lower(), description, _SWITCH_WORDS)
 
 
 def params_file(capability: str, name: str = "params_file") -> LaunchArgument:
@@ -50,13 +52,21 @@ IMAGE_ARGUMENTS = (
 )  # fmt: skip
 PROCESS_ARGUMENTS = (
     LaunchArgument("namespace", "", "namespace of all that is started"),
-    switch("use_sim_time", False, "take the time from /clock"),
+    LaunchArgument(
+        "use_sim_time", "", "take the time from /clock; nothing: as a launch file around this one has set it, else as "
+        "in params_file", ("", *_SWITCH_WORDS),
+    ),
     switch("autostart", True, "configure and activate without being asked"),
     LaunchArgument(
         "log_level", "info", "debug, info, warn, error or fatal", ("debug", "info", "warn", "error", "fatal")
     ),
     switch("rviz", False, "open RViz with what is published"),
     switch("container", False, "run in the one process that all perception nodes can share"),
+    switch("respawn", False, "start again a second later what ended without being asked to"),
+    LaunchArgument(
+        "state_dir", "", "folder in which nodes keep what they know, to go on with it after they were killed; nothing: "
+        "as in params_file, or with respawn ~/.ros/geo_perception",
+    ),
 )  # fmt: skip
 
 
@@ -104,7 +114,7 @@ def localization_start(given: Mapping[str, str], calibrated_here: bool = False) 
 def calibration_start(given: Mapping[str, str], params_file: str) -> NodeStart:
     """The calibration node. Its `camera_info` is what the driver says, which it compares with its own estimate.
     Raises InputError when params_file is not a file."""
-    parameters = _common_parameters(given, "attitude_frame")
+    parameters = _common_parameters(given, "attitude_frame") | _state_file(given, "calibration_node")
     if given["weights"]:
         parameters["weights"] = _path(given["weights"])
     return NodeStart("calibration", _params_file(params_file), parameters, _camera_remappings(given))
@@ -123,7 +133,7 @@ def depth_start(
 
     Raises InputError when params_file is not a file, or camera_height not a length.
     """
-    parameters = _common_parameters(given)
+    parameters = _common_parameters(given) | _state_file(given, "depth_node")
     if weights:
         parameters["weights"] = _path(weights)
     if given["camera_height"]:
@@ -178,6 +188,9 @@ def launch_description(
 
     def actions(context: Any) -> list[Any]:
         given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in arguments}
+        given |= {
+            a.name: given[a.name].lower() for a in arguments if a.choices and set(_SWITCH_WORDS) <= set(a.choices)
+        }
         started = [
             Node(
                 package="geo_perception",
@@ -190,6 +203,8 @@ def launch_description(
                 ],
                 remappings=process.remappings,
                 arguments=process.arguments,
+                respawn=given["respawn"] == "true",
+                respawn_delay=_RESPAWN_DELAY_S,
                 output="screen",
             )
             for process in process_starts(nodes(given), given["container"] == "true", given["log_level"])
@@ -200,7 +215,7 @@ def launch_description(
                 executable="rviz2",
                 namespace=given["namespace"],
                 arguments=["-d", os.path.join(share, "rviz", f"{rviz}.rviz")],
-                parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
+                parameters=[{"use_sim_time": given["use_sim_time"] == "true"}] if given["use_sim_time"] else [],
             )
             started.append(viewer)
         return started
@@ -218,9 +233,18 @@ def launch_description(
 
 
 def _common_parameters(given: Mapping[str, str], *left_to_file: str) -> dict[str, object]:
-    parameters: dict[str, object] = {key: given[key] == "true" for key in _SWITCHES}
+    parameters: dict[str, object] = {key: given[key] == "true" for key in _SWITCHES if given[key]}
     # What is not given must not hide what params_file says.
     return parameters | {key: given[key] for key in (*_LEFT_TO_FILE, *left_to_file) if given.get(key)}
+
+
+def _state_file(given: Mapping[str, str], name: str) -> dict[str, object]:
+    """The parameter for the file in which a node keeps what it knows, where it is to have one."""
+    folder = given.get("state_dir", "")
+    if not folder and given.get("respawn") == "true":
+        folder = os.path.join(os.environ.get("ROS_HOME") or os.path.join("~", ".ros"), "geo_perception")
+    owner = "_".join([*filter(None, given.get("namespace", "").split("/")), name])
+    return {"state_file": os.path.join(_path(folder), f"{owner}.json")} if folder else {}
 
 
 def _camera_remappings(given: Mapping[str, str], calibrated_here: bool = False) -> list[tuple[str, str]]:

@@ -60,6 +60,7 @@ class PerceptionNode(LifecycleNode, ABC):
         super().__init__(name, **kwargs)
         self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
         self.epoch, self.inconsistency = 0, ""  # a sentence about what a capability found wrong
+        self.shortfall = ""  # and one about what its results lack
         self.resets, self.last_reset = 0, ""
         self.configuring = False  # for seconds, in which no callback runs
         specs = SHARED + self.own_parameters

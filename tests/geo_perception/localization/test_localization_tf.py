@@ -19,6 +19,25 @@ from geo_perception.ros.messages import stamp_ns
 STANDIN = Path(__file__).resolve().parents[2] / "support" / "tf2_standin"
 
 
+def test_a_pose_without_odometry_is_published_and_no_dropped_frame(tiny_scene, tmp_path, monkeypatch):
+    found = importlib.util.find_spec("tf2_ros")
+    if found is not None and "tf2_standin" not in found.origin:
+        pytest.skip("this hears what the stand-in for tf2 sends")
+    monkeypatch.setenv("PYTHONPATH", str(STANDIN), prepend=os.pathsep)
+    more = ("-p", "tf_mode:=map_odom", "-p", "transform_wait_s:=0.05", "-r", "__ns:=/alone")
+    with (
+        active_node(MODULE, *arguments(tiny_scene, *more), log=tmp_path / "node.log"),
+        Robot(tiny_scene, "/alone") as robot,
+    ):
+        robot.listen()
+        robot.wait_until_connected()
+        robot.pose_at(robot.show(0), 10.0)
+        values = robot.wait_for(lambda values: values["processed"] == "1")
+        assert values["poses without map to odom"] == "1"
+        assert (values["rejected"], values["good share"], values["level"]) == ("0", "1.000", 1)
+        assert values["message"].startswith("the pose is published, but no map to odom: no transform from")
+
+
 def test_map_to_odom_is_known_at_the_present_between_fixes_and_not_for_ever(tiny_scene, tmp_path, monkeypatch):
     found = importlib.util.find_spec("tf2_ros")
     if found is not None and "tf2_standin" not in found.origin:

@@ -167,6 +167,12 @@ class TestDoubt:
         condition, message = assess(replace(ACTIVE, inconsistency=self.INCONSISTENCY), RUNNING)
         assert (condition, condition.level, message) == (Condition.CAMERA_DISAGREES, Level.WARN, self.INCONSISTENCY)
 
+    def test_what_results_lack_is_a_warning_after_what_may_be_wrong_with_them(self):
+        lacking = replace(ACTIVE, shortfall="no map to odom")
+        condition, message = assess(lacking, RUNNING)
+        assert (condition, condition.level, message) == (Condition.SHORTFALL, Level.WARN, "no map to odom")
+        assert assess(replace(lacking, inconsistency="other camera"), RUNNING)[0] is Condition.CAMERA_DISAGREES
+
     def test_what_stops_results_is_told_first(self):
         lost = replace(RUNNING, good_age_s=5.0, last_verdict="dark")
         condition, message = assess(replace(ACTIVE, inconsistency=self.INCONSISTENCY), lost)

@@ -239,7 +239,9 @@ class TestLaunchFiles:
         assert (started["executable"], started["name"], started["namespace"]) == (f"{node}_node",) * 2 + ("robot",)
         assert started["parameters"][0] == str(ROOT / "config" / f"{node}.yaml")
         own = yaml.safe_load(Path(started["parameters"][1]).read_text())
-        assert own == {f"/**/{node}_node": {"ros__parameters": {"use_sim_time": False, "autostart": True}}}
+        # Not the time: a launch file around this one may have set that.
+        assert own == {f"/**/{node}_node": {"ros__parameters": {"autostart": True}}}
+        assert not started["respawn"]
         assert started["remappings"] == [("image", "/cam/image_raw")]
         for name, more in declared.items():
             assert more["description"], name
@@ -251,6 +253,32 @@ class TestLaunchFiles:
         assert (viewer["package"], viewer["namespace"]) == ("rviz2", "robot")
         assert Path(viewer["arguments"][1]).is_file()
         assert viewer["parameters"] == [{"use_sim_time": True}]
+
+    @pytest.mark.parametrize("file", ["calibrate", "depth", "localize"])
+    @pytest.mark.parametrize(("given", "taken"), [("True", True), ("true", True), ("False", False)])
+    def test_the_time_is_given_in_either_spelling(self, launch, file, given, taken):
+        _, (started, viewer) = launch(file, rviz="True", use_sim_time=given)
+        (own,) = yaml.safe_load(Path(started["parameters"][1]).read_text()).values()
+        assert own["ros__parameters"]["use_sim_time"] is taken
+        assert viewer["parameters"] == [{"use_sim_time": taken}]
+
+    def test_rviz_has_the_time_that_was_set_around_it(self, launch):
+        _, (_, viewer) = launch("depth", rviz="true")
+        assert viewer["parameters"] == []
+
+    def test_what_is_started_again_keeps_what_it_knew(self, launch, monkeypatch):
+        monkeypatch.setenv("ROS_HOME", "/home/robot/.ros")
+        _, processes = launch("localize", calibrate="true", depth="true", respawn="true", namespace="/fleet/r2")
+        assert all(started["respawn"] and started["respawn_delay"] == 1.0 for started in processes)
+        owns = [yaml.safe_load(Path(started["parameters"][1]).read_text()) for started in processes]
+        files = [own.popitem()[1]["ros__parameters"].get("state_file") for own in owns]
+        folder = "/home/robot/.ros/geo_perception"
+        assert files == [f"{folder}/fleet_r2_calibration_node.json", None, f"{folder}/fleet_r2_depth_node.json"]
+
+    def test_a_folder_for_what_nodes_know_may_be_named(self, launch):
+        _, (started,) = launch("depth", state_dir="/run/perception")
+        (own,) = yaml.safe_load(Path(started["parameters"][1]).read_text()).values()
+        assert own["ros__parameters"]["state_file"] == "/run/perception/depth_node.json"
 
     def test_all_three_as_processes_or_in_one(self, launch):
         three = {"calibrate": "true", "depth": "true"}
