@@ -11,10 +11,11 @@ EXTRAS := training,ros,dev
 endif
 STAMP := $(VENV)/.set-up
 
-.PHONY: help setup demo test coverage lint format lock clean
+.PHONY: help setup demo test soak coverage lint format lock clean
 help:
 	@echo "make demo   map a rendered room, train its scene, localize a second recording live, write a report"
 	@echo "make test   all tests;  make coverage  which lines they run"
+	@echo "make soak   the nodes at work for MINUTES=30 while everything that can go wrong does"
 	@echo "make lint   style, imports, types, and the licences of all packages;  make format  mends what ruff can"
 	@echo "make setup  only the environment in $(VENV);  make clean  removes it"
 
@@ -35,6 +36,11 @@ demo: setup
 WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --durations=10 --durations-min=1
+
+# Faults at random, with kill -9; memory and recovery as JSON at the end. Not a part of the tests: it takes its time.
+MINUTES ?= 30
+soak: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/support/soak.py --minutes $(MINUTES)
 
 # Line coverage of both packages, in node processes too.
 coverage: setup

@@ -29,6 +29,7 @@ from geo_perception.ros.codec import decode_image
 from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Reason
 from geo_perception.ros.health import HealthReporter, free_gpu_memory
 from geo_perception.ros.image_input import Dropped, ImageInput
+from geo_perception.ros.lifecycle_service import answer_forbidden_transitions
 from geo_perception.ros.parameters import SHARED, Spec, declare, given_parameters, unknown_names
 from geo_perception.ros.stamp_order import FAR_S
 from geo_perception.ros.worker import Frame, Worker
@@ -75,6 +76,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self.images = ImageInput(self)
         self.health = HealthReporter(self)
         self.create_service(Trigger, "~/reset", self._on_reset)
+        answer_forbidden_transitions(self)
         # Two sources of /clock that are not quite together do not rewind time.
         backwards = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-FAR_S), on_clock_change=False)
         jumped = self.guard(lambda _: self.reset("the clock jumped back"))

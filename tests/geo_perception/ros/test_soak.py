@@ -1,0 +1,42 @@
+"""The soak itself: a robot's nodes give results again after each of a few faults, and its verdict can be no."""
+
+import pytest
+import soak
+import soak_faults
+
+FIGURES = {"late": [], "ended_unasked": 0, "unhandled": 0, "memory_slope_mb_10min": 0.2}
+
+
+@pytest.mark.slow
+def test_nodes_give_results_again_after_a_jump_of_the_clock_and_a_kill(tiny_scene, tmp_path):
+    said = []
+    chosen = (soak_faults.clock_jumps, soak_faults.killed)
+    figures = soak.soak(tiny_scene, tmp_path, 0.0, 0, chosen, said.append, rounds=2)
+    assert soak.shortcomings(figures) == []
+    assert (figures["faults"], figures["lives"]) == (2, 2)
+    assert figures["recovered_s_max"].keys() == {"clock_jumps", "killed"}
+    assert [line.split(":")[0] for line in said[1:]] in (["clock_jumps", "killed"], ["killed", "clock_jumps"])
+
+
+def test_memory_slope_is_that_of_all_lives_after_their_warm_up():
+    # 2 MB and 4 MB in ten minutes at different levels; the loading before the warm-up does not count.
+    slow = [(10.0, 0.0), *((200.0 + 60 * i, 900 + 0.2 * i) for i in range(5))]
+    fast = [(5.0, 5000.0), *((200.0 + 60 * i, 700 + 0.4 * i) for i in range(5))]
+    assert soak.memory_slope([slow]) == pytest.approx(2.0)
+    assert soak.memory_slope([slow, fast]) == pytest.approx(3.0)
+    assert soak.memory_slope([slow[:2], []]) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"late": ["killed: no result within 60 s"]}, "results came late: killed"),
+        ({"ended_unasked": 2}, "the process ended 2 times by itself"),
+        ({"unhandled": 1}, "1 exceptions that nobody caught"),
+        ({"memory_slope_mb_10min": 1.5}, "memory grew by 1.50 MB in ten minutes"),
+    ],
+)
+def test_what_is_not_good_enough_is_named(changes, sentence):
+    assert soak.shortcomings(FIGURES) == soak.shortcomings(FIGURES | {"memory_slope_mb_10min": None}) == []
+    (found,) = soak.shortcomings(FIGURES | changes)
+    assert found.startswith(sentence)
