@@ -11,7 +11,9 @@ from sensor_msgs.msg import CameraInfo
 from geo_perception.errors import InputError
 from geo_perception.ros import qos
 from geo_perception.ros.camera_source import CameraSource, ImageCamera, camera_from_parameters
+from geo_perception.ros.input_qos import FollowedQos, InputQos
 from geo_perception.ros.messages import stamp_ns
+from geo_perception.ros.published import CAMERA_INFO
 from geo_perception.ros.topics import camera_info_topic, is_rectified, rectified_sentence
 from geo_perception.ros.worker import Frame
 
@@ -25,6 +27,8 @@ class CameraInput:
     def __init__(self, node, on_message: Callable[[], None]):
         self._node, self._on_message = node, on_message
         self._infos = self._latched_infos = None
+        self._qos: FollowedQos | None = None
+        self._asked = InputQos(False, qos.CAMERA_INFO_DEPTH)
         self._inconsistencies: dict[str, str] = {}
         self._warned: set[str] = set()
         self._rectified = ""
@@ -36,6 +40,7 @@ class CameraInput:
         value = self._node.value
         rectified = str(value("rectified")).lower()
         self.topic = camera_info_topic(self._node)
+        self._qos = FollowedQos(self._node, self.topic, CAMERA_INFO, None, qos.CAMERA_INFO_DEPTH)
         size_px, distortion = (value("camera.width_px"), value("camera.height_px")), value("camera.d")
         fixed = camera_from_parameters(value("camera.k"), *size_px, value("camera.distortion_model"), distortion)
         if fixed is not None and fixed.model != "pinhole" and rectified == "true":
@@ -52,7 +57,7 @@ class CameraInput:
         """Subscribes, where the node takes CameraInfo at all."""
         node = self._node
         if self._infos is None and (node.needs_camera or node.optional_camera_info) and self.source.fixed is None:
-            self._infos = self._subscribe(self._on_info, qos.CAMERA_INFO_IN, node.health.on_incompatible(self.topic))
+            self._subscribe_live()
             self.match_publishers()
 
     def close(self) -> None:
@@ -64,14 +69,24 @@ class CameraInput:
         self.source, self._inconsistencies = CameraSource(self.source.fixed, self.source.rectified), {}
 
     def match_publishers(self) -> None:
-        """Subscribes a second time where a publisher latches its CameraInfo: only a subscription that asks for what was
-        published before gets it, and such a one does not match a publisher that does not latch."""
-        if self._infos is None or self._latched_infos is not None:
+        """Follows those who publish: asks for reliable where all are, and subscribes a second time where one latches
+        its CameraInfo. Only a subscription that asks for what was published before gets it, and such a one does not
+        match a publisher that does not latch."""
+        if self._infos is None:
+            return
+        if not self._asked.same(self._qos.look()):
+            former, _ = self._infos, self._subscribe_live()
+            self._node.destroy_subscription(former)
+            self._node.health.forget_incompatible(self.topic)
+        if self._latched_infos is not None:
             return
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         if any(publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for publisher in publishers):
             # The first subscription receives from the publishers that this one does not match, so that is no fault.
-            self._latched_infos = self._subscribe(self._on_latched_info, qos.LATCHED_CAMERA_INFO_IN, lambda _: None)
+            self._latched_infos = qos.subscribe(
+                self._node, CameraInfo, self.topic, self._node.guard(self._on_latched_info),
+                qos.LATCHED_CAMERA_INFO_IN, on_incompatible=lambda _: None,
+            )  # fmt: skip
 
     def clear(self, now_ns: int | None = None) -> None:
         """Forgets what will come again, as after a jump of the clock to `now_ns`."""
@@ -100,12 +115,18 @@ class CameraInput:
             "camera in doubt": "; ".join(self._inconsistencies.values()) or "no",
         }
 
-    def _subscribe(self, callback: Callable, profile, on_incompatible: Callable):
-        node = self._node
-        events = qos.subscription_events(node.guard(on_incompatible))
-        return node.create_subscription(
-            CameraInfo, self.topic, node.guard(callback), profile, event_callbacks=events
+    def _subscribe_live(self) -> None:
+        node, self._asked = self._node, self._qos.look()
+        self._infos = qos.subscribe(
+            node, CameraInfo, self.topic, node.guard(self._on_info), self._asked.profile,
+            on_incompatible=node.guard(self._on_incompatible), overriding=self._qos.overrides.options,
         )  # fmt: skip
+
+    def _on_incompatible(self, event) -> None:
+        if self._qos.follows and event.total_count_change > 0:
+            self.match_publishers()  # which mends it
+        else:
+            self._node.health.on_incompatible(self.topic)(event)
 
     def _on_info(self, message: CameraInfo) -> None:
         self.source.add(message, stamp_ns(message.header.stamp), time.monotonic())

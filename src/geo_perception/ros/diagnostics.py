@@ -14,6 +14,7 @@ NO_PERIOD_S = 2.0  # what counts as a stop before the rate of the input is known
 NO_INFERENCE_S = 10.0  # and as a stall before one inference has ended
 RECENT_S = 5.0
 LOST_S = 3.0
+MISSED_SHARE = 0.1  # of the images that were sent; less is what a radio or a busy moment costs
 
 
 class Level(IntEnum):
@@ -82,6 +83,11 @@ class Condition(Enum):
         "odometry",
         "Poses are right; TF is not sent, or grows old. The message names the transform that is missing.",
     )
+    LOSING = (
+        Level.WARN,
+        f"more than {MISSED_SHARE:.0%} of the images of the last {RECENT_S:g} s were sent and did not arrive",
+        "Results come later and more seldom than they could. See \"Images that get lost\".",
+    )
     WAITING = (Level.OK, "active for less than two seconds, and no image yet", "Nothing yet.")
     IDLE = (Level.OK, "nobody subscribes to an output, and `lazy` is set", "Nothing is computed until someone does.")
     INACTIVE = (Level.OK, "the lifecycle state is not active", "Nothing is computed.")
@@ -102,6 +108,7 @@ class Health:
     clock_stands: bool = False
     incompatible_qos: str = ""  # the topics and policies
     input_topic: str = "image"
+    input_qos: str = ""  # what the subscription asks for
     published: str = ""  # what is published for an input that does not come
     inconsistency: str = ""  # what the capability found wrong
     shortfall: str = ""  # what its results lack
@@ -148,6 +155,10 @@ def assess(health: Health, frames: Snapshot) -> tuple[Condition, str]:
         return Condition.CAMERA_DISAGREES, health.inconsistency
     if health.shortfall:
         return Condition.SHORTFALL, health.shortfall
+    sent_hz = frames.input_hz + frames.lost_hz
+    if frames.lost_hz > MISSED_SHARE * sent_hz:
+        lost = f"{frames.lost_hz / sent_hz:.0%} of the images on {health.input_topic} do not arrive"
+        return Condition.LOSING, f"{lost} (subscription: {health.input_qos}); let their publisher offer reliable"
     if frames.input_age_s is None:
         return Condition.WAITING, f"waiting for images on {health.input_topic}"
     return Condition.RUNNING, frames.last_verdict or "running"
@@ -173,7 +184,10 @@ def status_values(health: Health, frames: Snapshot, extra: dict[str, str]) -> di
         "output rate (Hz)": number(frames.output_hz, ".2f"),
         "latency p50 (ms)": number(1e3 * frames.latency_p50_s, ".1f"),
         "latency p99 (ms)": number(1e3 * frames.latency_p99_s, ".1f"),
+        "age of results p50 (ms)": number(1e3 * frames.age_p50_s, ".1f"),
+        "age of results p99 (ms)": number(1e3 * frames.age_p99_s, ".1f"),
         "received": str(frames.received),
+        "lost on the way": str(frames.lost),
         "processed": str(frames.processed),
         "replaced by a newer frame": str(frames.replaced),
         "left out by max_rate_hz": str(frames.skipped),

@@ -12,6 +12,7 @@ from enum import Enum
 RATE_WINDOW_S = 5.0
 LATENCY_WINDOW = 300
 SHARE_WINDOW = 100
+OTHER_CLOCK_S = 60.0  # a result further from its image's stamp: the stamps are of another clock than the node's
 _PERIOD_WINDOW = 30
 
 
@@ -51,6 +52,8 @@ class Snapshot:
     processed: int = 0
     replaced: int = 0
     skipped: int = 0
+    lost: int = 0
+    lost_hz: float = 0.0
     rejected: dict[str, int] = field(default_factory=dict)
     input_hz: float = 0.0
     output_hz: float = 0.0
@@ -60,6 +63,8 @@ class Snapshot:
     latency_p50_s: float = math.nan
     latency_p99_s: float = math.nan
     inference_p99_s: float = math.nan
+    age_p50_s: float = math.nan
+    age_p99_s: float = math.nan
     good_share: float = math.nan
     good_age_s: float | None = None
     last_verdict: str = ""
@@ -79,13 +84,15 @@ class FrameStatistics:
         """Forgets everything but that a frame is being worked on, as after a jump of the clock."""
         with self._lock:
             self._since_s = now_s
-            self._received = self._processed = self._replaced = self._skipped = 0
+            self._received = self._processed = self._replaced = self._skipped = self._lost = 0
             self._rejected: Counter[str] = Counter()
             self._arrivals_s: deque[float] = deque(maxlen=1000)
             self._results_s: deque[float] = deque(maxlen=1000)
             self._periods_s: deque[float] = deque(maxlen=_PERIOD_WINDOW)
             self._latencies_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
             self._inferences_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
+            self._losses_s: deque[float] = deque(maxlen=1000)
+            self._ages_s: deque[float] = deque(maxlen=LATENCY_WINDOW)
             self._goods: deque[bool] = deque(maxlen=SHARE_WINDOW)
             self._last_good_s: float | None = None
             self._last_verdict = self._last_rejection = ""
@@ -112,6 +119,12 @@ class FrameStatistics:
         with self._lock:
             self._skipped += 1
 
+    def lost(self, count: int, now_s: float) -> None:
+        """So many messages were sent and did not come, as the middleware tells."""
+        with self._lock:
+            self._lost += count
+            self._losses_s.extend([now_s] * min(count, self._losses_s.maxlen or count))
+
     def rejected(self, reason: Reason, detail: str, now_s: float) -> None:
         """A frame was dropped; `detail` is the sentence for the person."""
         with self._lock:
@@ -128,13 +141,18 @@ class FrameStatistics:
         with self._lock:
             self._busy_since_s = None
 
-    def finished(self, received_s: float, started_s: float, now_s: float, good: bool, verdict: str) -> None:
-        """A frame has its result: `good` when it was worth publishing, `verdict` says why or why not."""
+    def finished(
+        self, received_s: float, started_s: float, now_s: float, good: bool, verdict: str, age_s: float = math.nan
+    ) -> None:
+        """A frame has its result: `good` when it was worth publishing, `verdict` says why or why not. `age_s` is the
+        time from the image's stamp to now, by the clock that stamps are of."""
         with self._lock:
             self._processed += 1
             self._results_s.append(now_s)
             self._latencies_s.append(now_s - received_s)
             self._inferences_s.append(now_s - started_s)
+            if abs(age_s) < OTHER_CLOCK_S:
+                self._ages_s.append(age_s)
             self._goods.append(good)
             self._last_verdict = verdict
             if good:
@@ -155,6 +173,8 @@ class FrameStatistics:
                 processed=self._processed,
                 replaced=self._replaced,
                 skipped=self._skipped,
+                lost=self._lost,
+                lost_hz=rate_hz(self._losses_s),
                 rejected=dict(self._rejected),
                 input_hz=rate_hz(self._arrivals_s),
                 output_hz=rate_hz(self._results_s),
@@ -164,6 +184,8 @@ class FrameStatistics:
                 latency_p50_s=nearest_rank_percentile(self._latencies_s, 50),
                 latency_p99_s=nearest_rank_percentile(self._latencies_s, 99),
                 inference_p99_s=nearest_rank_percentile(self._inferences_s, 99),
+                age_p50_s=nearest_rank_percentile(self._ages_s, 50),
+                age_p99_s=nearest_rank_percentile(self._ages_s, 99),
                 good_share=sum(self._goods) / len(self._goods) if self._goods else math.nan,
                 good_age_s=age_s(self._last_good_s),
                 last_verdict=self._last_verdict,

@@ -57,6 +57,7 @@ class HealthReporter:
             clock_stands=now_s - self._clock_s > _CLOCK_STANDS_S,
             incompatible_qos=", ".join(f"{topic} ({policy})" for topic, policy in sorted(self._incompatible.items())),
             input_topic=node.images.topic,
+            input_qos=node.images.asked,
             inconsistency=node.inconsistency,
             shortfall=node.shortfall,
             resets=node.resets,
@@ -64,8 +65,12 @@ class HealthReporter:
             left_behind=node.left_behind,
         )
 
-    def forget_incompatible(self) -> None:
-        self._incompatible.clear()
+    def forget_incompatible(self, topic: str | None = None) -> None:
+        """Forgets the peers that did not fit, of one topic or of all."""
+        if topic is None:
+            self._incompatible.clear()
+        else:
+            self._incompatible.pop(topic, None)
 
     def _poll(self) -> None:
         node, now_s = self._node, time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,8 +17,10 @@ from geo_perception.ros import qos
 from geo_perception.ros.camera_info import UncalibratedCamera
 from geo_perception.ros.camera_input import CameraInput
 from geo_perception.ros.camera_source import NoCamera, OtherCamera
-from geo_perception.ros.codec import ImageDecoder, rgb_converter
+from geo_perception.ros.codec import rgb_converter
 from geo_perception.ros.frame_statistics import Reason
+from geo_perception.ros.image_stream import ImageStream, Receiver, SharedDecoder, join, shared_decoder
+from geo_perception.ros.input_qos import FollowedQos
 from geo_perception.ros.published import COMPRESSED, IMAGE
 from geo_perception.ros.stamp_order import Fault, Passed, StampOrder
 from geo_perception.ros.topics import image_topic
@@ -25,6 +28,8 @@ from geo_perception.ros.worker import Frame
 
 _FAULTS = {Fault.LATE: Reason.OUT_OF_ORDER, Fault.UNSTAMPED: Reason.UNSTAMPED, Fault.ASTRAY: Reason.ASTRAY}
 _PATIENCE_PERIODS = 3  # how long a frame with an odd stamp waits for the next
+# Images are shared between nodes, so nobody may write in them; torch says so of each it is given.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writ", category=UserWarning)
 
 
 class Dropped(InputError):  # noqa: N818  the frame is dropped on purpose
@@ -43,14 +48,18 @@ class ImageInput:
 
     def __init__(self, node):
         self._node = node
-        self._images = None
+        self._stream: ImageStream | None = None
+        self._qos: FollowedQos | None = None
+        self._receiver = Receiver(
+            node, node.guard(self._on_image), node.guard(self._on_lost), node.guard(self._on_incompatible)
+        )
         self._waiting: Frame | None = None  # came before any CameraInfo
         self._order: StampOrder[Frame] = StampOrder()
         self._next_s = 0.0
         self._side_inputs: list[tuple] = []
         self._side_inputs_open: list = []
         self.cameras = CameraInput(node, self._on_camera_info)
-        self.decoder = ImageDecoder()
+        self.decoder = SharedDecoder()
         self._bits_logged = 0
         self.topic = "image"
         self.on_frame: Callable[[Frame], None] | None = None
@@ -60,7 +69,9 @@ class ImageInput:
         value = self._node.value
         self.topic = image_topic(self._node, value("image_transport"))
         self.cameras.configure(self.topic)
-        self.decoder, self._bits_logged = ImageDecoder(value("image_bits")), 0
+        self._qos = FollowedQos(self._node, self.topic, self.kind, "image_queue_depth")
+        self.decoder, self._bits_logged = SharedDecoder(), 0  # before it is asked for: what it knew is forgotten
+        self.decoder = shared_decoder(self._node, self.topic, self.kind, value("image_bits"))
         rgb_converter()
         self._side_inputs.clear()
 
@@ -70,27 +81,32 @@ class ImageInput:
 
     @property
     def is_open(self) -> bool:
-        return self._images is not None
+        return self._stream is not None
 
     @property
     def kind(self) -> str:
         """The type of the images that are taken, as ROS names it."""
         return IMAGE if self._node.value("image_transport") == "raw" else COMPRESSED
 
+    @property
+    def asked(self) -> str:
+        """What the subscription asks for, in words."""
+        return str(self._stream.asked) if self._stream is not None else "none"
+
     def open(self) -> None:
-        if self._images is None:
-            kind = Image if self.kind == IMAGE else CompressedImage
-            self._images = self._subscribe(kind, self.topic, self._on_image, qos.IMAGE_IN)
+        if self._stream is None:
+            self._stream = self._join()
             self._side_inputs_open = [self._subscribe(*arguments) for arguments in self._side_inputs]
 
     def close(self) -> None:
         """Takes no more images."""
-        if self._images is not None:
-            self._node.destroy_subscription(self._images)
+        if self._stream is not None:
+            self._stream.leave(self._receiver)
             for subscription in self._side_inputs_open:
                 self._node.destroy_subscription(subscription)
-            self._images = self._waiting = None
+            self._stream = self._waiting = None
             self._side_inputs_open = []
+            self.decoder.forget()
             self._node.statistics.pause_input()
 
     def clear(self, now_ns: int | None = None) -> None:
@@ -127,13 +143,45 @@ class ImageInput:
 
     def diagnostic_values(self) -> dict[str, str]:
         """What is known about the images, for the diagnostics."""
-        bits = {"bits of a sample": f"{self.decoder.bits} of 16"} if self.decoder.bits else {}
-        return self.cameras.diagnostic_values() | bits
+        values = {
+            "image subscription": self.asked,
+            "decoded for all nodes of the process": str(self.decoder.decoded),
+        }
+        if self.decoder.bits:
+            values["bits of a sample"] = f"{self.decoder.bits} of 16"
+        return self.cameras.diagnostic_values() | values
+
+    def _join(self) -> ImageStream:
+        kind = Image if self.kind == IMAGE else CompressedImage
+        return join(self._receiver, kind, self.topic, self._qos.look(), self._qos.overrides.options)
+
+    def _follow_publishers(self) -> None:
+        """Subscribes anew where those who publish now offer another reliability, or a parameter asks for another."""
+        former = self._stream
+        if former is None:
+            return
+        wanted = self._qos.look()
+        if wanted.same(former.asked):
+            former.asked = wanted  # the reason may be another
+            return
+        self._stream = self._join()
+        former.leave(self._receiver)
+        self._node.health.forget_incompatible(self.topic)
+        self._node.get_logger().info(f"images on {self.topic} are taken {wanted}")
+
+    def _on_lost(self, count: int) -> None:
+        self._node.statistics.lost(count, time.monotonic())
+
+    def _on_incompatible(self, event) -> None:
+        if self._qos.follows and event.total_count_change > 0:
+            self._follow_publishers()  # which mends it
+        else:
+            self._node.health.on_incompatible(self.topic)(event)
 
     def _subscribe(self, kind, topic: str, callback, profile):
         node = self._node
-        events = qos.subscription_events(node.guard(node.health.on_incompatible(topic)))
-        return node.create_subscription(kind, topic, node.guard(callback), profile, event_callbacks=events)
+        on_incompatible = node.guard(node.health.on_incompatible(topic))
+        return qos.subscribe(node, kind, topic, node.guard(callback), profile, on_incompatible)
 
     def _on_camera_info(self) -> None:
         if self._waiting is not None:
@@ -149,6 +197,7 @@ class ImageInput:
     def poll(self, now_s: float) -> None:
         """Takes a frame with an odd stamp after which nothing came for a while. Called by the watchdog."""
         self.cameras.match_publishers()
+        self._follow_publishers()
         if self.is_open and self._order.holds:
             period_s = self._node.statistics.snapshot(now_s).input_period_s
             self._pass_on(self._order.expire(now_s, 0.0 if math.isnan(period_s) else _PATIENCE_PERIODS * period_s))

@@ -205,7 +205,10 @@ class PerceptionNode(LifecycleNode, ABC):
         self.statistics.started(started_s)
         try:
             outcome = self._answer(frame)
-            self.statistics.finished(frame.received_s, started_s, time.monotonic(), outcome.good, outcome.verdict)
+            age_s = (self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-9
+            self.statistics.finished(
+                frame.received_s, started_s, time.monotonic(), outcome.good, outcome.verdict, age_s
+            )
         except Dropped as dropped:
             self.drop(dropped.reason, str(dropped))
         except Exception as error:

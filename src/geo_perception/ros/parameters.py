@@ -191,6 +191,11 @@ SHARED = (
     Spec("autostart", True, "configure and activate by itself once the node spins", Change.NEVER),
     Spec("image_transport", "raw", "take images from `image` (raw) or from `image/compressed`", Change.UNCONFIGURED,
          choices=("raw", "compressed")),
+    Spec("reliability", "auto", "how the images and their CameraInfo are asked for: reliable, best_effort, or auto: "
+         "reliable where every publisher of the topic offers it, best effort otherwise; follows as they come and go",
+         choices=("auto", "best_effort", "reliable")),
+    Spec("image_queue_depth", 5, "how many images may wait for the node to take them, which never works on any but the "
+         "newest; fewer lose some where they come in bursts", low=1, high=100),
     Spec("device", "auto", "where the network runs: auto, cpu, cuda, cuda:0 ...", Change.UNCONFIGURED),
     Spec("lazy", True, "compute nothing, and take no images, while nobody subscribes to an output"),
     Spec("max_rate_hz", 0.0, "work on at most so many frames a second; 0 means every frame there is time for",

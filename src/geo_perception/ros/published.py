@@ -51,7 +51,7 @@ def explain_missing(
     tell; `received` says that something does come."""
     fitting = [publisher for publisher in publishers if publisher.kind == kind]
     if fitting:
-        who = ", ".join(f"{publisher.node} ({publisher.qos})" for publisher in fitting[:_NAMED])
+        who = ", ".join(f"{publisher.node} ({publisher.kind}, {publisher.qos})" for publisher in fitting[:_NAMED])
         return f"{topic} is published by {who}" + ("" if received else ", and nothing arrives")
     if publishers:
         other = publishers[0]

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 try:
-    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError
 
-# A camera's newest image; best effort connects to every publisher.
-IMAGE_IN = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
-CAMERA_INFO_IN = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+# Images and CameraInfo in: see `input_qos`.
+CAMERA_INFO_DEPTH = 10
 # One that was published before we came; only a publisher that latches matches it.
 LATCHED_CAMERA_INFO_IN = QoSProfile(
     depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
@@ -44,6 +43,27 @@ def publisher_events(on_incompatible: Callable, on_matched: Callable):
         return PublisherEventCallbacks(incompatible_qos=on_incompatible)
 
 
-def subscription_events(on_incompatible: Callable):
-    """Event callbacks of a subscription."""
-    return SubscriptionEventCallbacks(incompatible_qos=on_incompatible)
+def subscribe(
+    node,
+    kind: type,
+    topic: str,
+    callback: Callable,
+    profile: QoSProfile,
+    on_incompatible: Callable,
+    on_lost: Callable | None = None,
+    overriding=None,
+):
+    """A subscription of an rclpy node that tells of peers with other QoS, and with `on_lost` of lost messages where the
+    middleware knows of them. `overriding` are rclpy's QoS overriding options."""
+
+    def create(events: SubscriptionEventCallbacks):
+        return node.create_subscription(
+            kind, topic, callback, profile, event_callbacks=events, qos_overriding_options=overriding
+        )
+
+    if on_lost is not None:
+        try:
+            return create(SubscriptionEventCallbacks(incompatible_qos=on_incompatible, message_lost=on_lost))
+        except UnsupportedEventTypeError:
+            pass
+    return create(SubscriptionEventCallbacks(incompatible_qos=on_incompatible))

@@ -208,7 +208,7 @@ class TestWhatIsPublishedIsNamedWhereInputDoesNotCome:
         self.start(camera)
         camera.node.create_publisher(Image, "/image", 1)
         assert self.message(camera, "published by").endswith(
-            "/image is published by /camera (reliable, volatile), and nothing arrives"
+            "/image is published by /camera (sensor_msgs/msg/Image, reliable, volatile), and nothing arrives"
         )
 
     def test_camera_info_on_another_topic(self, camera):

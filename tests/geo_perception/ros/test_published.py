@@ -46,13 +46,13 @@ def test_another_type_on_the_topic_itself():
 
 def test_a_publisher_that_is_silent_is_named_with_its_qos():
     said = explain_missing("/cam/image", IMAGE, [Publisher(DRIVER, IMAGE, "best effort, volatile")], [])
-    assert said == "/cam/image is published by /usb_cam (best effort, volatile), and nothing arrives"
+    assert said == f"/cam/image is published by /usb_cam ({IMAGE}, best effort, volatile), and nothing arrives"
 
 
 def test_one_that_is_heard_and_of_no_use_is_named_too():
     told = Publisher(DRIVER, CAMERA_INFO, "reliable, transient local")
     said = explain_missing("/cam/camera_info", CAMERA_INFO, [told], [], received=True)
-    assert said == "/cam/camera_info is published by /usb_cam (reliable, transient local)"
+    assert said == f"/cam/camera_info is published by /usb_cam ({CAMERA_INFO}, reliable, transient local)"
 
 
 def test_nothing_anywhere():
