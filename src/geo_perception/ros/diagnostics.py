@@ -86,7 +86,7 @@ class Condition(Enum):
     LOSING = (
         Level.WARN,
         f"more than {MISSED_SHARE:.0%} of the images of the last {RECENT_S:g} s were sent and did not arrive",
-        "Results come later and more seldom than they could. See \"Images that get lost\".",
+        'Results come later and more seldom than they could. See "Images that get lost".',
     )
     WAITING = (Level.OK, "active for less than two seconds, and no image yet", "Nothing yet.")
     IDLE = (Level.OK, "nobody subscribes to an output, and `lazy` is set", "Nothing is computed until someone does.")

@@ -119,10 +119,8 @@ class SharedDecoder:
     def decode(self, message: Any) -> np.ndarray:
         """The pixels, RGB uint8 (H, W, 3). Raises InputError as `ImageDecoder.decode` does."""
         with self._lock:
-            for known, result in self._decoded:
-                if known is message:
-                    break
-            else:
+            result = next((done for known, done in self._decoded if known is message), None)
+            if result is None:
                 result = self._decode(message)
                 self._decoded.append((message, result))
         if isinstance(result, InputError):

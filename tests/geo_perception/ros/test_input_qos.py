@@ -40,7 +40,9 @@ class TestWhatIsAskedFor:
         assert wanted_qos(choice, 5, offered, now_reliable).reliable is reliable
 
     def test_the_reason_is_told(self):
-        assert str(wanted_qos("auto", 5, [RELIABLE], False)) == "reliable, last 5 (auto: 1 of 1 publisher offers reliable)"
+        assert (
+            str(wanted_qos("auto", 5, [RELIABLE], False)) == "reliable, last 5 (auto: 1 of 1 publisher offers reliable)"
+        )
         said = str(wanted_qos("auto", 2, [RELIABLE, BEST_EFFORT], True))
         assert said == "best effort, last 2 (auto: 1 of 2 publishers offer reliable)"
 
@@ -79,7 +81,9 @@ def rig() -> Iterator[Rig]:
 
 
 class TestAuto:
-    @pytest.mark.parametrize(("offered", "words"), [(RELIABLE, "reliable, last 5"), (BEST_EFFORT, "best effort, last 5")])
+    @pytest.mark.parametrize(
+        ("offered", "words"), [(RELIABLE, "reliable, last 5"), (BEST_EFFORT, "best effort, last 5")]
+    )
     def test_one_publisher_is_asked_for_what_it_offers(self, rig, offered, words):
         publisher = rig.publisher(offered)
         rig.start(publisher)

@@ -1,0 +1,211 @@
+"""Several nodes of one process take the same images: one subscription, one decoding, each its own mailbox."""
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from node_peer import HostingPeer, NodePeer
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_support import ENVIRONMENT, stamped
+from sensor_msgs.msg import Image
+from slow_node import SlowNode
+
+from geo_perception.errors import InputError
+from geo_perception.ros import image_stream
+from geo_perception.ros.codec import fill_image
+from geo_perception.ros.image_stream import SharedDecoder
+
+SUPPORT = Path(__file__).resolve().parents[2] / "support"
+PICTURE = np.full((8, 8, 3), 90, np.uint8)
+RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+# Nodes in a process of their own, as in perception_container.
+CONTAINER = """
+import sys
+from geo_perception.ros.run import run_nodes
+from slow_node import SlowNode
+
+names, arguments = sys.argv[1].split(","), sys.argv[2:]
+factories = [lambda name=name: SlowNode(namespace=name) for name in names]
+sys.exit(run_nodes(factories, ["x", "--ros-args", "-p", "lazy:=false", "-r", "image:=/image", *arguments]))
+"""
+
+
+@contextlib.contextmanager
+def container(names: str, *arguments: str) -> Iterator[None]:
+    paths = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", CONTAINER, names, *arguments]
+    process = subprocess.Popen(command, env=os.environ | ENVIRONMENT | {"PYTHONPATH": paths})
+    try:
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def picture(second: int) -> Image:
+    return stamped(fill_image(Image(), PICTURE), second * 10**9)
+
+
+def test_a_container_of_two_nodes_decodes_each_image_once():
+    nodes = "/left/slow_node", "/right/slow_node"
+    with container("left,right"), NodePeer(nodes[0]) as peer:
+        images = peer.node.create_publisher(Image, "/image", RELIABLE)
+        for name in nodes:
+            peer.wait_for(lambda values: values["image subscription"].startswith("reliable, last 5"), 60, name)
+        assert peer.spin_until(lambda: images.get_subscription_count() == 1)
+        for second in range(100, 120):
+            images.publish(picture(second))
+            peer.spin_for(0.05)
+        for name in nodes:
+            values = peer.wait_for(lambda values: values["processed"] == "20", name=name)
+            assert values["received"] == "20"
+            assert values["decoded for all nodes of the process"] == "20"
+        assert images.get_subscription_count() == 1
+
+
+class Pair(HostingPeer):
+    """Hosts two nodes in one executor, and shows them images."""
+
+    def __init__(self):
+        super().__init__(SlowNode, "camera", lazy=False)
+        given = [Parameter("autostart", value=False), Parameter("lazy", value=False)]
+        topics = ["--ros-args", "-r", "image:=/image"]
+        self.other = SlowNode(context=self.context, namespace="other", parameter_overrides=given, cli_args=topics)
+        self.executor.add_node(self.other)
+        self.images = self.node.create_publisher(Image, "image", RELIABLE)
+        self.second = 100
+
+    def close(self) -> None:
+        for slow in (self.hosted, self.other):
+            slow.go_on.set()
+        self.other.trigger_shutdown()
+        self.other.destroy_node()
+        super().close()
+
+    def start_both(self) -> None:
+        for slow in (self.hosted, self.other):
+            assert slow.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            assert slow.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        assert self.spin_until(lambda: self.images.get_subscription_count() == 1)
+
+    def show(self) -> float:
+        self.second += 1
+        self.images.publish(picture(self.second))
+        return float(self.second)
+
+    def is_answered(self, stamp_s: float, *nodes: SlowNode) -> bool:
+        return self.spin_until(lambda: all(stamp_s in slow.published for slow in nodes), 5)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with Pair() as pair:
+        yield pair
+
+
+def test_a_deactivated_node_receives_no_more_and_the_other_goes_on(pair):
+    pair.start_both()
+    first, other = pair.hosted, pair.other
+    assert pair.is_answered(pair.show(), first, other)
+    assert first.trigger_deactivate() == TransitionCallbackReturn.SUCCESS  # whose subscription it was
+    assert pair.spin_until(lambda: pair.images.get_subscription_count() == 1)
+    assert pair.is_answered(pair.show(), other)
+    assert len(first.published) == 1
+    assert first.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    assert pair.is_answered(pair.show(), first, other)
+    assert pair.images.get_subscription_count() == 1
+    for slow in (first, other):
+        assert slow.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert pair.spin_until(lambda: pair.images.get_subscription_count() == 0)
+    assert not any(image_stream._streams.values())
+
+
+def test_one_that_is_busy_does_not_hold_the_other_up(pair):
+    pair.start_both()
+    pair.hosted.go_on.clear()
+    pair.show()
+    assert pair.spin_until(pair.hosted.begun.is_set)
+    shown = [pair.show() for _ in range(3)]
+    assert pair.is_answered(shown[-1], pair.other)
+    assert pair.hosted.published == []
+    pair.hosted.go_on.set()
+    assert pair.is_answered(shown[-1], pair.hosted)  # its own mailbox held the newest one alone
+    assert pair.hosted.published[1:] == [shown[-1]]
+
+
+def test_nodes_that_ask_for_something_else_have_a_subscription_of_their_own(pair):
+    pair.start_both()
+    pair.name = "/other/slow_node"
+    assert pair.set("image_queue_depth", 2).successful
+    assert pair.spin_until(lambda: pair.images.get_subscription_count() == 2)
+    assert pair.is_answered(pair.show(), pair.hosted, pair.other)
+    assert pair.set("image_queue_depth", 5).successful
+    assert pair.spin_until(lambda: pair.images.get_subscription_count() == 1)
+    assert pair.is_answered(pair.show(), pair.hosted, pair.other)
+
+
+def test_what_is_lost_on_the_way_is_counted_and_warned_of():
+    """A burst of large images, which best effort loses: what came and what was lost are all of it."""
+    large = fill_image(Image(), np.zeros((960, 1280, 3), np.uint8))
+    with container("left", "-p", "reliability:=best_effort"), NodePeer("/left/slow_node") as peer:
+        images = peer.node.create_publisher(Image, "/image", QoSProfile(depth=1))
+        peer.wait_for(lambda values: values["image subscription"].startswith("best effort"), 60)
+        peer.wait_for_listeners(images)
+        images.publish(picture(99))  # what was sent before the first that comes is not known to be lost
+        peer.wait_for(lambda values: values["received"] == "1")
+        for second in range(100, 160):
+            images.publish(stamped(large, second * 10**9))
+        sent = itertools.count(160)
+
+        def warned() -> bool:
+            images.publish(picture(next(sent)))  # a loss is seen with the next that comes
+            peer.spin_for(0.1)
+            return "of the images on /image do not arrive" in peer.values()["message"]
+
+        assert peer.spin_until(warned, 5), peer.values()
+        assert peer.values()["level"] == 1
+        count = next(sent) - 99
+        values = peer.wait_for(lambda values: values["input rate (Hz)"] == "0.00", 12)
+        lost, received = int(values["lost on the way"]), int(values["received"])
+        assert lost > 7
+        assert received + lost == count
+
+
+class TestSharedDecoder:
+    def test_two_threads_that_want_one_message_get_one_array(self):
+        decoder, found, message = SharedDecoder(), [], picture(1)
+        threads = [threading.Thread(target=lambda: found.append(decoder.decode(message))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert decoder.decoded == 1
+        assert all(image_hw3 is found[0] for image_hw3 in found)
+        assert np.array_equal(found[0], PICTURE)
+
+    def test_nobody_can_write_into_what_others_read(self):
+        with pytest.raises(ValueError, match="read-only"):
+            SharedDecoder().decode(picture(1))[0, 0] = 0
+
+    def test_what_cannot_be_decoded_is_tried_once_and_told_to_each(self):
+        decoder, message = SharedDecoder(), picture(1)
+        message.encoding = "none"
+        for _ in range(2):
+            with pytest.raises(InputError, match="encoding 'none' is not supported"):
+                decoder.decode(message)
+        assert decoder.decoded == 1
+
+    def test_an_equal_message_is_another(self):
+        decoder = SharedDecoder()
+        decoder.decode(picture(1))
+        decoder.decode(picture(1))
+        assert decoder.decoded == 2
