@@ -57,7 +57,8 @@ class Condition(Enum):
     QOS = (
         Level.WARN,
         "a publisher or subscriber was found whose QoS does not fit",
-        "It is not connected. Let it match: inputs here take best effort, outputs offer reliable.",
+        "It is not connected. Let it match: outputs offer reliable, images are taken as `reliability` says, other "
+        "inputs take best effort.",
     )
     REJECTING = (
         Level.WARN,
