@@ -102,5 +102,12 @@ class HostingPeer(NodePeer):
 
 def is_idle(values: dict[str, str]) -> bool:
     """Whether a node has done with every image it took: one in work would be counted as outlived by a reset."""
-    done = ("processed", "replaced by a newer frame", "left out by max_rate_hz", "rejected")
+    done = (
+        "processed",
+        "replaced by a newer frame",
+        "left out by max_rate_hz",
+        "rejected",
+        "left out for a latency budget",
+        "left out as too old",
+    )
     return int(values["received"]) == sum(int(values.get(key, 0)) for key in done)

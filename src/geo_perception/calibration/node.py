@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, Imu
@@ -35,6 +36,7 @@ from geo_perception.ros.parameters import Change, Spec
 from geo_perception.ros.remembered import STATE_PARAMETERS, Remembered, number
 from geo_perception.ros.run import run_nodes
 from geo_perception.ros.worker import Frame
+from geo_perception.runtime.quick_imports import quick_imports
 
 TRUSTED, COMPARED, IGNORED = "trusted", "compared", "ignored"
 _USUAL = FusionOptions()
@@ -96,6 +98,7 @@ class CalibrationNode(PerceptionNode):
     own_parameters = PARAMETERS
     needs_camera = False
     optional_camera_info = True
+    rank = 1
 
     def __init__(self, **kwargs):
         self._calibrator = None
@@ -105,14 +108,19 @@ class CalibrationNode(PerceptionNode):
         self._forget_all()
         super().__init__("calibration_node", **kwargs)
 
+    def prepare(self) -> Any:
+        with quick_imports():
+            from geo_perception.calibration.estimator import Calibrator
+
+        calibrator = Calibrator.load(os.path.expanduser(self.value("weights")) or None, self.value("device"))
+        calibrator.warm_up()
+        return calibrator
+
     def load(self) -> None:
-        from geo_perception.calibration.estimator import Calibrator  # torch: seconds
         from geo_perception.calibration.known import KnownCamera
 
+        self._calibrator, self._known = self.prepared, KnownCamera
         path = os.path.expanduser(self.value("weights"))
-        self._calibrator = Calibrator.load(path or None, self.value("device"))
-        self._calibrator.warm_up()
-        self._known = KnownCamera
         self.hardware_id = os.path.basename(path) or "reference weights"
         self._infos = self.output(CameraInfo, "~/camera_info")
         self._attitude = self.output(Imu, "~/attitude")

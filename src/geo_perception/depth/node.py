@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -39,6 +40,7 @@ from geo_perception.ros.point_cloud import point_cloud_message
 from geo_perception.ros.remembered import Remembered, number
 from geo_perception.ros.run import run_nodes
 from geo_perception.ros.worker import Frame
+from geo_perception.runtime.quick_imports import quick_imports
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class DepthNode(PerceptionNode):
     """
 
     own_parameters = PARAMETERS
+    rank = 2  # the first to give way
 
     def __init__(self, **kwargs):
         self._estimator = None
@@ -70,13 +73,16 @@ class DepthNode(PerceptionNode):
         super().__init__("depth_node", **kwargs)
         self._inputs = ScaleInputs(self)
 
-    def load(self) -> None:
-        from geo_perception.depth.estimator import reference_weights  # torch: seconds
-        from geo_perception.depth.onnx_estimator import load_depth_estimator
+    def prepare(self) -> Any:
+        with quick_imports():
+            from geo_perception.depth.onnx_estimator import load_depth_estimator
 
-        path = os.path.expanduser(self.value("weights"))
-        self._estimator = load_depth_estimator(path or None, self.value("device"))
-        self._estimator.warm_up()
+        estimator = load_depth_estimator(os.path.expanduser(self.value("weights")) or None, self.value("device"))
+        estimator.warm_up()
+        return estimator
+
+    def load(self) -> None:
+        self._estimator, path = self.prepared, os.path.expanduser(self.value("weights"))
         self.hardware_id = os.path.basename(path.rstrip("/")) or "reference weights"
         self._weights = _identity(path or reference_weights())
         self._inputs.configure()
@@ -164,7 +170,7 @@ class DepthNode(PerceptionNode):
         completed = self.value("completion") == "field"
         metres_wanted = any(_wanted(output) for output in (self._depths, self._points, self._sigmas, self._scales))
         if completed and metres_wanted:
-            self._inputs.wait_for_pose(frame.epoch, frame.stamp_ns, self.value("pose_wait_s"))
+            self._wait_for_pose(frame)
         for measurement in self._inputs.take(frame.epoch, frame.header.frame_id):
             tracker.add(measurement)
         if not result.estimated:
@@ -209,6 +215,11 @@ class DepthNode(PerceptionNode):
         self._seen = _Seen(scale, trusted, share, verdict, metric and metric.points)
         self._use_missed_landmarks(frame)
         return Outcome(trusted or not metres_wanted, verdict)
+
+    def _wait_for_pose(self, frame: Frame) -> None:
+        if not self._inputs.wait_for_pose(frame.epoch, frame.stamp_ns, 0.0):
+            with self.pace.waiting():  # the localizer may be in this process
+                self._inputs.wait_for_pose(frame.epoch, frame.stamp_ns, self.value("pose_wait_s"))
 
     def _fresh_tracker(self, frame: Frame) -> ScaleTracker:
         """The tracker, with the present parameters and nothing of an earlier epoch."""

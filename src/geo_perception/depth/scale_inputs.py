@@ -82,17 +82,20 @@ class ScaleInputs:
         if self._transforms is not None:
             self._transforms.clear()
 
-    def wait_for_pose(self, epoch: int, at_ns: int, seconds: float) -> None:
+    def wait_for_pose(self, epoch: int, at_ns: int, seconds: float) -> bool:
         """Waits until the localizer has spoken of the image of this stamp, or of a later one; not when it has not
-        spoken lately."""
+        spoken lately. False when the time is over."""
         until_s = time.monotonic() + seconds
         with self._came:
             while self._node.epoch == epoch:
                 spoke_in, newest_ns, came_s = self._newest_pose
                 left_s = until_s - time.monotonic()
-                if spoke_in != epoch or newest_ns >= at_ns or left_s <= 0 or until_s - came_s > POSE_GONE_S + seconds:
-                    return
+                if spoke_in != epoch or newest_ns >= at_ns or until_s - came_s > POSE_GONE_S + seconds:
+                    return True
+                if left_s <= 0:
+                    return False
                 self._came.wait(left_s)
+            return True
 
     def take(self, epoch: int, frame_id: str) -> list[Landmarks | Attitude | MotionPose]:
         """What has come since the last time in this epoch, for the camera whose optical frame this is, in order."""

@@ -7,10 +7,12 @@ if __name__ == "__main__":  # a signal must end the process while what follows i
 
     watch_signals()
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -35,6 +37,7 @@ from geo_perception.ros.parameters import Change, Spec
 from geo_perception.ros.point_cloud import point_cloud_message
 from geo_perception.ros.run import run_nodes
 from geo_perception.ros.worker import Frame
+from geo_perception.runtime.quick_imports import quick_imports
 
 PARAMETERS = (
     Spec("scene", "", "the scene file to localize in", Change.UNCONFIGURED),
@@ -72,6 +75,7 @@ class LocalizationNode(PerceptionNode):
     """
 
     own_parameters = PARAMETERS
+    rank = 0  # the last to give way
 
     def __init__(self, **kwargs):
         self._localizer = self._transforms = self._map_odom = None
@@ -79,16 +83,32 @@ class LocalizationNode(PerceptionNode):
         self._agreement, self._without_tf = Agreement(), 0
         super().__init__("localization_node", **kwargs)
 
-    def load(self) -> None:
+    def prepare(self) -> Any:
         path = os.path.expanduser(self.value("scene"))
         if not path:
             raise InputError("no scene is given; set the parameter scene to a scene file")
-        mode, base_frame = self.value("tf_mode"), self.value("base_frame")
-        if mode == "map_base" and not base_frame:
+        mode = self.value("tf_mode")
+        if mode == "map_base" and not self.value("base_frame"):
             raise InputError("tf_mode map_base needs base_frame; give the robot's frame (base_link, say)")
         if mode == "map_odom" and not self.value("odom_frame"):
             raise InputError("tf_mode map_odom needs odom_frame; give odometry's frame (odom, say)")
-        if mode != "none" or base_frame:
+        with quick_imports():
+            from geo_perception.localization.estimator import Localizer, LocalizerOptions
+
+        backbone = os.path.expanduser(self.value("backbone_file")) or None
+        options = LocalizerOptions(second_look=self.value("second_look"))
+        localizer = Localizer.load(path, self.value("device"), options, backbone)
+        if not localizer.scene.metric and not self.value("allow_unknown_scale"):
+            raise InputError(
+                f"the scale of {path} is not known, so its positions are not in metres; map it with poses or with "
+                "--scale-from, or set allow_unknown_scale to true"
+            )
+        localizer.warm_up()
+        return localizer
+
+    def load(self) -> None:
+        self._localizer, mode = self.prepared, self.value("tf_mode")
+        if mode != "none" or self.value("base_frame"):
             self._transforms = Transforms(self, broadcast=mode != "none")
         if mode == "map_odom":
             tolerance_s, rate_hz = self.value("transform_tolerance_s"), self.value("transform_rate_hz")
@@ -97,19 +117,8 @@ class LocalizationNode(PerceptionNode):
                     f"transform_tolerance_s is {tolerance_s:g}, less than the pause between two sends at "
                     f"transform_rate_hz {rate_hz:g}; TF will not always know the present"
                 )
-        from geo_perception.localization.estimator import Localizer, LocalizerOptions  # torch: seconds
-
-        backbone = os.path.expanduser(self.value("backbone_file")) or None
-        options = LocalizerOptions(second_look=self.value("second_look"))
-        self._localizer = Localizer.load(path, self.value("device"), options, backbone)
-        if not self._localizer.scene.metric and not self.value("allow_unknown_scale"):
-            raise InputError(
-                f"the scale of {path} is not known, so its positions are not in metres; map it with poses or with "
-                "--scale-from, or set allow_unknown_scale to true"
-            )
-        self._localizer.warm_up()
-        if mode == "map_odom":
             self._map_odom = HeldTransform(self, self._transforms, self.map_frame, self.value("odom_frame"))
+        path = os.path.expanduser(self.value("scene"))
         self.hardware_id = os.path.basename(path)
         self._pose = self.output(PoseWithCovarianceStamped, "~/pose")
         self._overlay = self.output(Image, "~/detections")
@@ -196,6 +205,13 @@ class LocalizationNode(PerceptionNode):
         self._publish_pose(result, frame)
         return Outcome(True, f"{verdict}; {self.shortfall}" if self.shortfall else verdict)
 
+    def _lookup(self, target: str, source: str, stamp, wait_s: float) -> np.ndarray:
+        """The transform at a stamp; other nodes may compute while it is on its way. Raises NoTransform."""
+        with contextlib.suppress(NoTransform):
+            return self._transforms.lookup(target, source, stamp, 0.0)
+        with self.pace.waiting():
+            return self._transforms.lookup(target, source, stamp, wait_s)
+
     def _publish_pose(self, result: Localization, frame: Frame) -> None:
         """The pose first, then TF: a broadcast that lacks odometry does not hold the pose back, and the frame counts.
         Raises Dropped where the pose itself lacks a transform."""
@@ -205,7 +221,7 @@ class LocalizationNode(PerceptionNode):
         wait_s = self.value("transform_wait_s")
         if base_frame:
             try:
-                T_camera_base = self._transforms.lookup(camera_frame, base_frame, stamp, wait_s)
+                T_camera_base = self._lookup(camera_frame, base_frame, stamp, wait_s)
             except NoTransform as error:
                 raise Dropped(Reason.NO_TRANSFORM, str(error)) from None
             covariance_66 = transport_covariance(T_map_body, T_camera_base, covariance_66)
@@ -216,7 +232,7 @@ class LocalizationNode(PerceptionNode):
             self._transforms.broadcast(self.map_frame, base_frame, T_map_body, stamp)
         elif mode == "map_odom":
             try:
-                T_odom_camera = self._transforms.lookup(self.value("odom_frame"), camera_frame, stamp, wait_s)
+                T_odom_camera = self._lookup(self.value("odom_frame"), camera_frame, stamp, wait_s)
             except NoTransform as error:
                 self._without_tf += 1
                 self.shortfall = f"the pose is published, but no map to odom: {error}"

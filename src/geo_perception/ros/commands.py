@@ -29,6 +29,8 @@ def perception_container(arguments: Sequence[str] | None = None) -> int:
 def _run_node(capability: str, arguments: Sequence[str] | None) -> int:
     watch_signals()
     from geo_perception.ros.container import node_class
+    from geo_perception.ros.cores import share_cores
     from geo_perception.ros.run import run_nodes
 
+    share_cores()
     return run_nodes([node_class(capability)], arguments)

@@ -11,6 +11,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from geo_perception.ros.cores import share_cores
 from geo_perception.ros.run import run_nodes
 from geo_perception.runtime.interruption import watch_signals
 
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in chosen:
         if name not in NODES:
             parser.error(f"node '{name}' is not known; use one of {', '.join(NODES)}")
-    factories = [node_class(name) for name in dict.fromkeys(chosen)]
+    chosen = list(dict.fromkeys(chosen))
+    share_cores(len(chosen))  # before the libraries are loaded
+    factories = [node_class(name) for name in chosen]
     return run_nodes(factories, ["perception_container", *arguments[split:]])
 
 

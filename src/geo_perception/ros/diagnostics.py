@@ -89,6 +89,11 @@ class Condition(Enum):
         f"more than {MISSED_SHARE:.0%} of the images of the last {RECENT_S:g} s were sent and did not arrive",
         'Results come later and more seldom than they could. See "Images that get lost".',
     )
+    GAVE_WAY = (
+        Level.WARN,
+        "the node works at a lower rate, so that results of this process keep their `latency_budget_s`",
+        "Results come more seldom. The message says for whom. Set lower `max_rate_hz`, or take a faster machine.",
+    )
     WAITING = (Level.OK, "active for less than two seconds, and no image yet", "Nothing yet.")
     IDLE = (Level.OK, "nobody subscribes to an output, and `lazy` is set", "Nothing is computed until someone does.")
     INACTIVE = (Level.OK, "the lifecycle state is not active", "Nothing is computed.")
@@ -109,6 +114,7 @@ class Health:
     clock_stands: bool = False
     incompatible_qos: str = ""  # the topics and policies
     input_topic: str = "image"
+    gave_way: str = ""  # for which latency budget it works more slowly
     input_qos: str = ""  # what the subscription asks for
     published: str = ""  # what is published for an input that does not come
     inconsistency: str = ""  # what the capability found wrong
@@ -160,6 +166,8 @@ def assess(health: Health, frames: Snapshot) -> tuple[Condition, str]:
     if frames.lost_hz > MISSED_SHARE * sent_hz:
         lost = f"{frames.lost_hz / sent_hz:.0%} of the images on {health.input_topic} do not arrive"
         return Condition.LOSING, f"{lost} (subscription: {health.input_qos}); let their publisher offer reliable"
+    if health.gave_way:
+        return Condition.GAVE_WAY, health.gave_way
     if frames.input_age_s is None:
         return Condition.WAITING, f"waiting for images on {health.input_topic}"
     return Condition.RUNNING, frames.last_verdict or "running"
@@ -192,6 +200,8 @@ def status_values(health: Health, frames: Snapshot, extra: dict[str, str]) -> di
         "processed": str(frames.processed),
         "replaced by a newer frame": str(frames.replaced),
         "left out by max_rate_hz": str(frames.skipped),
+        "left out for a latency budget": str(frames.given_way),
+        "left out as too old": str(frames.stale),
         "rejected": str(sum(frames.rejected.values())),
     }
     values |= {f"rejected: {reason}": str(count) for reason, count in sorted(frames.rejected.items())}

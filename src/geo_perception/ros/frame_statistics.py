@@ -52,6 +52,8 @@ class Snapshot:
     processed: int = 0
     replaced: int = 0
     skipped: int = 0
+    given_way: int = 0
+    stale: int = 0
     lost: int = 0
     lost_hz: float = 0.0
     rejected: dict[str, int] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Snapshot:
     busy_s: float | None = None
     latency_p50_s: float = math.nan
     latency_p99_s: float = math.nan
+    inference_p50_s: float = math.nan
     inference_p99_s: float = math.nan
     age_p50_s: float = math.nan
     age_p99_s: float = math.nan
@@ -84,7 +87,8 @@ class FrameStatistics:
         """Forgets everything but that a frame is being worked on, as after a jump of the clock."""
         with self._lock:
             self._since_s = now_s
-            self._received = self._processed = self._replaced = self._skipped = self._lost = 0
+            self._received = self._processed = self._replaced = 0
+            self._skipped = self._given_way = self._stale = self._lost = 0
             self._rejected: Counter[str] = Counter()
             self._arrivals_s: deque[float] = deque(maxlen=1000)
             self._results_s: deque[float] = deque(maxlen=1000)
@@ -118,6 +122,16 @@ class FrameStatistics:
         """A frame was left out to keep a rate."""
         with self._lock:
             self._skipped += 1
+
+    def gave_way(self) -> None:
+        """A frame was left out to keep a latency budget."""
+        with self._lock:
+            self._given_way += 1
+
+    def too_old(self) -> None:
+        """A frame was left out since its result would have come too late."""
+        with self._lock:
+            self._stale += 1
 
     def lost(self, count: int, now_s: float) -> None:
         """So many messages were sent and did not come, as the middleware tells."""
@@ -173,6 +187,8 @@ class FrameStatistics:
                 processed=self._processed,
                 replaced=self._replaced,
                 skipped=self._skipped,
+                given_way=self._given_way,
+                stale=self._stale,
                 lost=self._lost,
                 lost_hz=rate_hz(self._losses_s),
                 rejected=dict(self._rejected),
@@ -183,6 +199,7 @@ class FrameStatistics:
                 busy_s=age_s(self._busy_since_s),
                 latency_p50_s=nearest_rank_percentile(self._latencies_s, 50),
                 latency_p99_s=nearest_rank_percentile(self._latencies_s, 99),
+                inference_p50_s=nearest_rank_percentile(self._inferences_s, 50),
                 inference_p99_s=nearest_rank_percentile(self._inferences_s, 99),
                 age_p50_s=nearest_rank_percentile(self._ages_s, 50),
                 age_p99_s=nearest_rank_percentile(self._ages_s, 99),

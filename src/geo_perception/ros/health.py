@@ -58,6 +58,7 @@ class HealthReporter:
             incompatible_qos=", ".join(f"{topic} ({policy})" for topic, policy in sorted(self._incompatible.items())),
             input_topic=node.images.topic,
             input_qos=node.images.asked,
+            gave_way=node.pace.gave_way,
             inconsistency=node.inconsistency,
             shortfall=node.shortfall,
             resets=node.resets,
@@ -107,7 +108,9 @@ class HealthReporter:
         message = DiagnosticArray()
         message.header.stamp = node.get_clock().now().to_msg()
         name = f"{node.get_fully_qualified_name().lstrip('/')}: status"
-        values = node.images.diagnostic_values() | node.diagnostic_values() | gpu_memory()
+        values = (
+            node.images.diagnostic_values() | node.pace.diagnostic_values() | node.diagnostic_values() | gpu_memory()
+        )
         message.status = [status_message(name, node.hardware_id, health, frames, values)]
         self._publisher.publish(message)
 

@@ -55,7 +55,6 @@ class ImageInput:
         )
         self._waiting: Frame | None = None  # came before any CameraInfo
         self._order: StampOrder[Frame] = StampOrder()
-        self._next_s = 0.0
         self._side_inputs: list[tuple] = []
         self._side_inputs_open: list = []
         self.cameras = CameraInput(node, self._on_camera_info)
@@ -114,7 +113,7 @@ class ImageInput:
         self.cameras.clear(now_ns)
         self._waiting = None
         self._order.clear()
-        self._next_s = 0.0
+        self._node.pace.clear()
 
     def camera_of(self, frame: Frame, width_px: int, height_px: int) -> Camera:
         """The camera that took this frame, for its size in pixels. Raises Dropped."""
@@ -220,12 +219,8 @@ class ImageInput:
         node, now_s = self._node, time.monotonic()
         if self.on_frame is not None:
             self.on_frame(frame)
-        rate_hz = node.value("max_rate_hz")
-        if rate_hz > 0:
-            if now_s < self._next_s:
-                node.statistics.skipped()
-                return
-            self._next_s = max(self._next_s + 1 / rate_hz, now_s)
+        if not node.pace.allows(now_s):
+            return
         if node.needs_camera and not self.cameras.source.ready():
             if self._waiting is not None:
                 topic = self.cameras.topic

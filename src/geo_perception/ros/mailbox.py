@@ -30,6 +30,12 @@ class Mailbox(Generic[Item]):
             self._changed.notify()
             return replaced
 
+    def wait(self) -> bool:
+        """Waits until an item is there, and leaves it there. False when the mailbox is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._item is not None or self._closed)
+            return not self._closed
+
     def take(self, timeout_s: float | None = None) -> Item | None:
         """Waits for an item and takes it out. None when the mailbox is closed or the time is over."""
         with self._changed:

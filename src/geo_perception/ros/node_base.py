@@ -30,12 +30,15 @@ from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Re
 from geo_perception.ros.health import HealthReporter, free_gpu_memory
 from geo_perception.ros.image_input import Dropped, ImageInput
 from geo_perception.ros.lifecycle_service import answer_forbidden_transitions
+from geo_perception.ros.pace import Pace
 from geo_perception.ros.parameters import SHARED, Spec, declare, given_parameters, unknown_names
+from geo_perception.ros.preparation import Preparation
 from geo_perception.ros.stamp_order import FAR_S
 from geo_perception.ros.worker import Frame, Worker
 
 WARNING_INTERVAL_S = 5.0
 WORKER_STOP_S = 10.0
+_LOOK_S = 0.02  # how often a node that loads is looked after
 _BLACK = Image(height=1, width=1, encoding="rgb8", step=3, data=bytes(3))
 
 
@@ -56,6 +59,7 @@ class PerceptionNode(LifecycleNode, ABC):
     own_parameters: tuple[Spec, ...] = ()
     needs_camera = True
     optional_camera_info = False  # takes CameraInfo where there is one, and works without
+    rank = 0  # the highest gives way first
 
     def __init__(self, name: str, **kwargs):
         super().__init__(name, **kwargs)
@@ -70,7 +74,8 @@ class PerceptionNode(LifecycleNode, ABC):
             self.get_logger().warning(sentence)
         self.statistics = FrameStatistics(time.monotonic())
         self._limiter = RateLimiter(WARNING_INTERVAL_S)
-        self._worker = Worker(self._work)
+        self._worker, self.pace = Worker(self._work), Pace(self)
+        self._preparation, self.prepared = Preparation(self.prepare), None
         self._results: list = []  # publishers whose subscribers are a reason to work
         self._outputs: list = []
         self.images = ImageInput(self)
@@ -83,13 +88,17 @@ class PerceptionNode(LifecycleNode, ABC):
         self._jump_handle = self.get_clock().create_jump_callback(backwards, post_callback=jumped)
         if self.value("autostart"):
             steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._autostart = self.create_timer(0.0, self.guard(self._on_autostart), clock=steady)
+            self._autostart = self.create_timer(_LOOK_S, self.guard(self._on_autostart), clock=steady)
 
     # Hooks: what a capability overrides.
 
+    def prepare(self) -> Any:
+        """Loads and warms up the estimator, which `load` then finds in `prepared`. At the start of a process it runs
+        in a thread beside those of other nodes, so nothing of ROS is made or changed here. Raises InputError."""
+
     @abstractmethod
     def load(self) -> None:
-        """Loads and warms up the estimator, and makes the publishers with `output`. Raises InputError."""
+        """Makes the publishers with `output`, and whatever else the node needs while configured. Raises InputError."""
 
     def on_activated(self) -> None:
         """The node has become active: publish what is published once."""
@@ -171,6 +180,7 @@ class PerceptionNode(LifecycleNode, ABC):
 
     def accept(self, frame: Frame) -> None:
         """Hands a frame to the worker; one that still waits there is replaced."""
+        self.pace.accepted(time.monotonic())
         if self._worker.put(frame):
             self.statistics.replaced()
 
@@ -202,13 +212,15 @@ class PerceptionNode(LifecycleNode, ABC):
 
     def _work(self, frame: Frame) -> None:
         started_s = time.monotonic()
+        if self.pace.is_stale(started_s):
+            self.statistics.too_old()
+            return
         self.statistics.started(started_s)
         try:
             outcome = self._answer(frame)
-            age_s = (self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-9
-            self.statistics.finished(
-                frame.received_s, started_s, time.monotonic(), outcome.good, outcome.verdict, age_s
-            )
+            age_s, now_s = (self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-9, time.monotonic()
+            self.statistics.finished(frame.received_s, started_s, now_s, outcome.good, outcome.verdict, age_s)
+            self.pace.finished(frame, started_s, now_s)
         except Dropped as dropped:
             self.drop(dropped.reason, str(dropped))
         except Exception as error:
@@ -237,6 +249,7 @@ class PerceptionNode(LifecycleNode, ABC):
             self._worker.check_ended()
             self.images.configure()
             self.images.cameras.open()  # a CameraInfo that comes once may come before the node is active
+            self.prepared = self._preparation.take()
             self.load()
             decode_image(_BLACK)  # the first image must not pay for choosing a decoder
             LifecycleNode.on_configure(self, state)
@@ -252,7 +265,7 @@ class PerceptionNode(LifecycleNode, ABC):
             self._worker.check_ended()
             LifecycleNode.on_activate(self, state)
             self.statistics.reset(time.monotonic())
-            self._worker.start()
+            self._worker.start(self.pace.join())
             self.on_activated()
 
         result = self._transition("activate", activate, "active", undo=self._stop)
@@ -296,6 +309,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self.epoch += 1
         self.images.close()
         self.images.clear()
+        self.pace.leave()
         if not self._worker.stop(WORKER_STOP_S):
             self.get_logger().error(f"inference did not end within {WORKER_STOP_S:g} s and was left behind")
 
@@ -306,6 +320,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self._outputs.clear()
         self._results.clear()
         self.health.forget_incompatible()
+        self.prepared = None
         self.release()
         gc.collect()
         free_gpu_memory()
@@ -315,7 +330,14 @@ class PerceptionNode(LifecycleNode, ABC):
         self._release()
 
     def _on_autostart(self) -> None:
+        if self.state == "unconfigured":
+            if not self._preparation.begun:
+                self.configuring = True
+                self._preparation.begin()
+            if not self._preparation.is_done:
+                return
         self._autostart.cancel()
+        self.configuring = False
         if self.state == "unconfigured" and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 

@@ -200,6 +200,9 @@ SHARED = (
     Spec("lazy", True, "compute nothing, and take no images, while nobody subscribes to an output"),
     Spec("max_rate_hz", 0.0, "work on at most so many frames a second; 0 means every frame there is time for",
          low=0.0, high=1000.0),
+    Spec("latency_budget_s", 0.0, "how long a result may take from the arrival of its image, for four of five results; "
+         "while it takes longer, the nodes of the process work at a lower rate: depth first, localization last; 0: no "
+         "limit", low=0.0, high=60.0),
     Spec("rectified", "auto", "whether the images have no lens distortion any more, so that P of their CameraInfo "
          "holds, without D; auto: as the topic's name says (image_rect, image_rect_color, /rectified/image ...)",
          Change.UNCONFIGURED, choices=RECTIFIED),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from geo_perception.errors import InputError
 from geo_perception.ros.mailbox import Mailbox
+from geo_perception.ros.turns import Turn, Turns
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Frame:
 
 
 class Worker:
-    """Runs `work(frame)` for the newest frame, one after the other. `work` must not raise.
+    """Runs `work(frame)` for the newest frame, one after the other, when it is this worker's turn: the frame is chosen
+    then, so that it is not old. `work` must not raise.
 
     There is never more than one thread: while one that did not end in time is still at work, there is no start.
     """
@@ -42,6 +44,7 @@ class Worker:
         self._mailbox: Mailbox[Frame] = Mailbox()
         self._mailbox.close()
         self._thread: threading.Thread | None = None
+        self.turn = Turns().join(0)
 
     def check_ended(self) -> None:
         """Raises InputError while the thread of an earlier start that was stopped is still at work."""
@@ -56,12 +59,14 @@ class Worker:
         """Whether a thread was stopped and has not ended."""
         return self._mailbox.closed and self._thread is not None and self._thread.is_alive()
 
-    def start(self) -> None:
-        """Raises InputError as `check_ended` does."""
+    def start(self, turn: Turn | None = None) -> None:
+        """Without a turn that it shares with others it never waits. Raises InputError as `check_ended` does."""
         self.check_ended()
-        self._mailbox = Mailbox()
+        self._mailbox, self.turn = Mailbox(), turn or Turns().join(0)
         # A daemon: a device that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._run, args=(self._mailbox,), name="inference", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._mailbox, self.turn), name="inference", daemon=True
+        )
         self._thread.start()
 
     def put(self, frame: Frame) -> bool:
@@ -80,6 +85,12 @@ class Worker:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _run(self, mailbox: Mailbox[Frame]) -> None:
-        while (frame := mailbox.take()) is not None:
-            self._work(frame)
+    def _run(self, mailbox: Mailbox[Frame], turn: Turn) -> None:
+        while mailbox.wait():
+            turn.take()
+            try:
+                frame = mailbox.take(0.0)
+                if frame is not None:
+                    self._work(frame)
+            finally:
+                turn.end()

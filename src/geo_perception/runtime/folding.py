@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+_following = threading.Lock()  # fx changes how every module of the process is called while it follows one
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -57,6 +60,17 @@ def _fold(network: nn.Module) -> None:
 
 
 class _Tracer(fx.Tracer):
+    """Follows a network of its own thread alone: others may compute meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
         looked_for = nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm
         return isinstance(module, looked_for) or super().is_leaf_module(module, qualified_name)
@@ -65,7 +79,8 @@ class _Tracer(fx.Tracer):
 def _pairs(network: nn.Module) -> list[tuple[str, str]] | None:
     """Names of convolutions and of the normalizations of their outputs; None where the network cannot be followed."""
     try:
-        graph = _Tracer().trace(network)
+        with _following:
+            graph = _Tracer().trace(network)
     except Exception:  # a network may do anything with its input
         return None
     modules = dict(network.named_modules(remove_duplicate=False))

@@ -54,6 +54,7 @@ def test_a_pose(wrong, monkeypatch):
         self._matched = self.output(Image, "~/matched_landmarks")
         self._landmarks = SimpleNamespace(publish=lambda _: None)
 
+    monkeypatch.setattr(LocalizationNode, "prepare", lambda _: None)
     monkeypatch.setattr(LocalizationNode, "load", load)
     poses, values = told_by(LocalizationNode, PoseWithCovarianceStamped, "/localization_node/pose", agreeing_frames=1)
     if wrong == "nothing":
@@ -69,17 +70,8 @@ def test_a_pose(wrong, monkeypatch):
 def test_a_depth_map(wrong, monkeypatch):
     depth_hw = np.full((8, 8), np.nan if wrong else 2.0, np.float32)
     answer = RelativeDepth(DepthVerdict.ESTIMATED, "", PINHOLE, depth_hw, None, PICTURE)
-    load_for_real = DepthNode.load
-
-    def load(self) -> None:
-        from geo_perception.depth.estimator import DepthEstimator
-
-        estimator = SimpleNamespace(estimate=lambda *_: answer, warm_up=lambda: None, metric=False)
-        with monkeypatch.context() as patch:
-            patch.setattr(DepthEstimator, "load", lambda *_: estimator)
-            load_for_real(self)
-
-    monkeypatch.setattr(DepthNode, "load", load)
+    estimator = SimpleNamespace(estimate=lambda *_: answer, warm_up=lambda: None, metric=False)
+    monkeypatch.setattr(DepthNode, "prepare", lambda _: estimator)
     maps, values = told_by(DepthNode, Image, "/depth_node/relative_depth")
     if wrong:
         assert maps == []

@@ -1,5 +1,7 @@
 """Normalization folded into convolutions: the same answers, the weights that are kept untouched."""
 
+import threading
+
 import pytest
 import timm
 import torch
@@ -192,3 +194,34 @@ def test_parts_of_a_network_that_branches_are_folded():
     folded = fold_normalization(network)
     assert norms(folded) == 1
     assert_same(network, folded, torch.randn(2, 3, 6, 7))
+
+
+def test_networks_are_folded_while_others_are_and_while_some_compute():
+    """As where the nodes of one process load beside each other, and one of them works already."""
+    busy, stop, failures = timm.create_model("test_resnet", pretrained=False).eval(), threading.Event(), []
+    image_b3hw = torch.rand(1, 3, 32, 32)
+    expected = busy(image_b3hw).detach()
+
+    def compute() -> None:
+        while not stop.is_set():
+            try:
+                with torch.no_grad():
+                    torch.testing.assert_close(busy(image_b3hw), expected)
+            except Exception as error:
+                failures.append(error)
+                return
+
+    counts = []
+    folding = [
+        threading.Thread(target=lambda one=network: counts.append(norms(fold_normalization(stirred(one)))))
+        for network in (timm.create_model("test_resnet", pretrained=False) for _ in range(4))
+    ]
+    computing = threading.Thread(target=compute)
+    for thread in (computing, *folding):
+        thread.start()
+    for thread in folding:
+        thread.join()
+    stop.set()
+    computing.join()
+    assert failures == []
+    assert counts == [0, 0, 0, 0]
