@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from std_msgs.msg import Float64
 
@@ -17,9 +18,14 @@ class SlowNode(PerceptionNode):
 
     def __init__(self, **kwargs):
         self.begun, self.go_on, self.load_hook = threading.Event(), threading.Event(), None
+        self.prepare_hook, self.work_s = None, 0.0
         self.go_on.set()
         self.published: list[float] = []  # by this node itself, also what it publishes while not active
         super().__init__("slow_node", **kwargs)
+
+    def prepare(self) -> None:
+        if self.prepare_hook is not None:
+            self.prepare_hook()
 
     def load(self) -> None:
         if self.load_hook is not None:
@@ -29,6 +35,7 @@ class SlowNode(PerceptionNode):
     def compute(self, image_hw3, camera, frame) -> float:
         self.begun.set()
         self.go_on.wait(30)
+        time.sleep(self.work_s)
         return stamp_ns(frame.header.stamp) * 1e-9
 
     def publish(self, result, image_hw3, camera, frame) -> Outcome:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from node_peer import HostingPeer, NodePeer
+from node_pair import OTHER, PICTURE, RELIABLE, NodePair, answered, picture
+from node_peer import NodePeer
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from ros_support import ENVIRONMENT, stamped
 from sensor_msgs.msg import Image
-from slow_node import SlowNode
+from std_msgs.msg import Float64
 
 from geo_perception.errors import InputError
 from geo_perception.ros import image_stream
@@ -25,8 +25,6 @@ from geo_perception.ros.codec import fill_image
 from geo_perception.ros.image_stream import SharedDecoder
 
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
-PICTURE = np.full((8, 8, 3), 90, np.uint8)
-RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 # Nodes in a process of their own, as in perception_container.
 CONTAINER = """
 import sys
@@ -51,10 +49,6 @@ def container(names: str, *arguments: str) -> Iterator[None]:
         assert process.wait(20) == 0
 
 
-def picture(second: int) -> Image:
-    return stamped(fill_image(Image(), PICTURE), second * 10**9)
-
-
 def test_a_container_of_two_nodes_decodes_each_image_once():
     nodes = "/left/slow_node", "/right/slow_node"
     with container("left,right"), NodePeer(nodes[0]) as peer:
@@ -62,9 +56,12 @@ def test_a_container_of_two_nodes_decodes_each_image_once():
         for name in nodes:
             peer.wait_for(lambda values: values["image subscription"].startswith("reliable, last 5"), 60, name)
         assert peer.spin_until(lambda: images.get_subscription_count() == 1)
+        answers = [peer.collect(Float64, f"{name}/answer") for name in nodes]
+        answers_ready = [f"{name}/answer" for name in nodes]
+        assert peer.spin_until(lambda: all(peer.node.count_publishers(topic) for topic in answers_ready))
         for second in range(100, 120):
             images.publish(picture(second))
-            peer.spin_for(0.05)
+            assert peer.spin_until(lambda count=second - 99: all(len(each) == count for each in answers))
         for name in nodes:
             values = peer.wait_for(lambda values: values["processed"] == "20", name=name)
             assert values["received"] == "20"
@@ -72,43 +69,9 @@ def test_a_container_of_two_nodes_decodes_each_image_once():
         assert images.get_subscription_count() == 1
 
 
-class Pair(HostingPeer):
-    """Hosts two nodes in one executor, and shows them images."""
-
-    def __init__(self):
-        super().__init__(SlowNode, "camera", lazy=False)
-        given = [Parameter("autostart", value=False), Parameter("lazy", value=False)]
-        topics = ["--ros-args", "-r", "image:=/image"]
-        self.other = SlowNode(context=self.context, namespace="other", parameter_overrides=given, cli_args=topics)
-        self.executor.add_node(self.other)
-        self.images = self.node.create_publisher(Image, "image", RELIABLE)
-        self.second = 100
-
-    def close(self) -> None:
-        for slow in (self.hosted, self.other):
-            slow.go_on.set()
-        self.other.trigger_shutdown()
-        self.other.destroy_node()
-        super().close()
-
-    def start_both(self) -> None:
-        for slow in (self.hosted, self.other):
-            assert slow.trigger_configure() == TransitionCallbackReturn.SUCCESS
-            assert slow.trigger_activate() == TransitionCallbackReturn.SUCCESS
-        assert self.spin_until(lambda: self.images.get_subscription_count() == 1)
-
-    def show(self) -> float:
-        self.second += 1
-        self.images.publish(picture(self.second))
-        return float(self.second)
-
-    def is_answered(self, stamp_s: float, *nodes: SlowNode) -> bool:
-        return self.spin_until(lambda: all(stamp_s in slow.published for slow in nodes), 5)
-
-
 @pytest.fixture
-def pair() -> Iterator[Pair]:
-    with Pair() as pair:
+def pair() -> Iterator[NodePair]:
+    with NodePair() as pair:
         yield pair
 
 
@@ -130,21 +93,29 @@ def test_a_deactivated_node_receives_no_more_and_the_other_goes_on(pair):
 
 
 def test_one_that_is_busy_does_not_hold_the_other_up(pair):
+    """Each has its own newest frame."""
     pair.start_both()
     pair.hosted.go_on.clear()
-    pair.show()
+    first = pair.show()
     assert pair.spin_until(pair.hosted.begun.is_set)
-    shown = [pair.show() for _ in range(3)]
-    assert pair.is_answered(shown[-1], pair.other)
+
+    def go_on_without() -> bool:
+        pair.show()
+        pair.spin_for(0.05)
+        return len(pair.other.published) > 3
+
+    assert pair.spin_until(go_on_without, 10)
     assert pair.hosted.published == []
     pair.hosted.go_on.set()
-    assert pair.is_answered(shown[-1], pair.hosted)  # its own mailbox held the newest one alone
-    assert pair.hosted.published[1:] == [shown[-1]]
+    last = pair.show()
+    assert pair.is_answered(last, pair.hosted)
+    assert answered(pair.hosted)[0] == first
+    assert len(pair.hosted.published) <= 3  # what came meanwhile was replaced by the newest
 
 
 def test_nodes_that_ask_for_something_else_have_a_subscription_of_their_own(pair):
     pair.start_both()
-    pair.name = "/other/slow_node"
+    pair.name = OTHER
     assert pair.set("image_queue_depth", 2).successful
     assert pair.spin_until(lambda: pair.images.get_subscription_count() == 2)
     assert pair.is_answered(pair.show(), pair.hosted, pair.other)
