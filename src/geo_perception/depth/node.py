@@ -82,6 +82,8 @@ class DepthNode(PerceptionNode):
         return estimator
 
     def load(self) -> None:
+        from geo_perception.depth.estimator import reference_weights  # `prepare` has loaded it
+
         self._estimator, path = self.prepared, os.path.expanduser(self.value("weights"))
         self.hardware_id = os.path.basename(path.rstrip("/")) or "reference weights"
         self._weights = _identity(path or reference_weights())
