@@ -117,14 +117,19 @@ class HealthReporter:
 
 def gpu_memory() -> dict[str, str]:
     """The GPU memory of this process, where it uses one."""
-    torch = sys.modules.get("torch")  # never imported for this
-    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
-        return {}
-    return {"GPU memory (MB)": f"{torch.cuda.memory_allocated() / 1e6:.1f}"}
+    cuda = _used_cuda()
+    return {} if cuda is None else {"GPU memory (MB)": f"{cuda.memory_allocated() / 1e6:.1f}"}
 
 
 def free_gpu_memory() -> None:
     """Gives memory that nothing uses any more back to the GPU."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    cuda = _used_cuda()
+    if cuda is not None:
+        cuda.empty_cache()
+
+
+def _used_cuda():
+    """torch.cuda where this process uses a GPU, else None. Imports nothing."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # without it while a thread still imports torch
+    used = hasattr(cuda, "is_initialized") and cuda.is_available() and cuda.is_initialized()
+    return cuda if used else None
