@@ -53,7 +53,7 @@ def _without_compiler() -> Iterator[None]:
                 del sys.modules[module.__name__]
 
 
-def _as_it_is(function: Callable | None = None, *_: Any, **__: Any) -> Callable:
+def _as_it_is(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Callable[..., Any]:
     """`torch._dynamo.disable` where nothing is compiled."""
     return _as_it_is if function is None else function
 
