@@ -1,13 +1,17 @@
 """How the nodes of one process share its time, over real DDS: loading, turns, old frames, and a budget."""
 
+import sys
 import threading
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
 from node_pair import OTHER, NodePair, answered
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from geo_perception.errors import InputError
+from geo_perception.ros.health import free_gpu_memory, gpu_memory
 
 
 @pytest.fixture
@@ -17,6 +21,14 @@ def pair() -> Iterator[NodePair]:
 
 
 class TestLoading:
+    def test_diagnostics_do_not_ask_a_torch_that_is_still_being_imported(self, monkeypatch):
+        torch = ModuleType("torch")
+        torch.__spec__ = ModuleSpec("torch", None)
+        torch.__spec__._initializing = True
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        assert gpu_memory() == {}
+        free_gpu_memory()
+
     def test_nodes_that_start_by_themselves_load_beside_each_other_and_answer_meanwhile(self):
         with NodePair(autostart=True) as pair:
             together, states = threading.Barrier(3), []
@@ -94,27 +106,27 @@ def test_a_frame_that_grew_old_waiting_for_its_turn_is_left_out(pair):
 
 def test_the_node_of_the_highest_rank_gives_way_and_the_diagnostics_say_for_whom(pair):
     pair.hosted.rank, pair.other.rank = 0, 2
-    pair.other.work_s = 0.15
+    pair.other.work_s = 0.4  # so that an image waits for up to 0.2 s, when the next replaces it
     pair.start_both()
     pair.hosted.pace._share.turns._at_once = 1
-    assert pair.set("latency_budget_s", 0.03).successful
+    assert pair.set("latency_budget_s", 0.1).successful
 
     def gave_way() -> bool:
         pair.show()
-        pair.spin_for(0.05)
-        return pair.values(OTHER).get("message", "").startswith("works at")
+        pair.spin_for(0.2)
+        values = pair.values(OTHER)
+        return values["message"].startswith("works at") and values["left out for a latency budget"] != "0"
 
-    assert pair.spin_until(gave_way, 20), pair.values(OTHER)
+    assert pair.spin_until(gave_way, 40), pair.values(OTHER)
     values = pair.values(OTHER)
     assert values["level"] == 1
-    assert "Hz for the slow_node's latency budget of 30 ms" in values["gave way"]
+    assert "Hz for the slow_node's latency budget of 100 ms" in values["gave way"]
     assert pair.hosted.pace.gave_way == ""
     assert pair.set("latency_budget_s", 0.0).successful
 
     def free_again() -> bool:
         pair.show()
-        pair.spin_for(0.05)
+        pair.spin_for(0.2)
         return pair.values(OTHER).get("gave way") == "no"
 
-    assert pair.spin_until(free_again, 5)
-    assert int(pair.values(OTHER)["left out for a latency budget"]) > 0
+    assert pair.spin_until(free_again, 10)
