@@ -1,5 +1,5 @@
-"""`geo-eval`: a scene, a calibrator or depth against data, a recording through the estimator or the live node, named
-benchmarks."""
+"""`geo-eval`: a scene, a calibrator or depth against data, a recording through the estimator or the live node, a live
+graph, named benchmarks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from geo_training.datasets.recordings.pose_options import PoseOptions
 from geo_training.datasets.scene import SceneDataset
 from geo_training.evaluation.calibration.command import calibration
 from geo_training.evaluation.depth.command import depth
+from geo_training.evaluation.doctor.command import doctor
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.evaluation.localization.summary import headline
 from geo_training.evaluation.options import (
@@ -30,11 +31,12 @@ from geo_training.evaluation.replay.replay import replay_bag
 from geo_training.options import DeviceOption, JsonOption, SeedOption
 
 app = command_group(
-    "How good it is: localization, calibration, depth, replay of recordings, named benchmarks.",
-    order=("localization", "replay", "calibration", "depth", "bench"),
+    "How good it is: localization, calibration, depth, replay of recordings, a live graph, named benchmarks.",
+    order=("localization", "replay", "calibration", "depth", "doctor", "bench"),
 )
 app.command("calibration")(calibration)
 app.command("depth")(depth)
+app.command("doctor")(doctor)
 
 MinRecallOption = Annotated[
     float | None,
