@@ -26,6 +26,8 @@ setup(
         ("share/geo_perception/launch", glob("launch/*.launch.py")),
         ("share/geo_perception/config", glob("config/*.yaml")),
         ("share/geo_perception/rviz", glob("rviz/*.rviz")),
+        ("share/geo_perception/foxglove", glob("foxglove/*.json")),
+        ("share/geo_perception/security", glob("security/*.xml")),
     ],
     zip_safe=False,
     **PYTHON,
