@@ -9,6 +9,14 @@ from tiny_scene import TinyScene, fingerprint, make_tiny_scene
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def engine_cache(request):
+    """What engines compile stays with the tests, not with the user; nodes in processes of their own find it, too."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("GEO_PERCEPTION_CACHE", str(request.config.cache.mkdir("engines")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings for tests; they are not part of the project."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from geo_perception.calibration.angles import camera_term, camera_values, joint_values, to_angles
+from geo_perception.calibration.graph import CalibrationGraph, output_of
 from geo_perception.calibration.joint import CameraTerm, JointOptions, solve_joint, tangents
 from geo_perception.calibration.known import UNKNOWN_SIGMA, KnownCamera
 from geo_perception.calibration.lens import BENDS, ENOUGH_VIEWS, MIN_SEGMENTS, TOO_BENT, LensBend, pooled_bend
@@ -25,10 +26,12 @@ from geo_perception.calibration.segments import NO_SEGMENTS, Segments, find_segm
 from geo_perception.calibration.solve import CameraSolution, solve
 from geo_perception.calibration.uncertainty import LinesUncertainty, Uncertainty
 from geo_perception.errors import InputError
-from geo_perception.runtime.device import half_autocast, pick_device
-from geo_perception.runtime.folding import fold_normalization
+from geo_perception.runtime.device import pick_device
+from geo_perception.runtime.engine import Choice
+from geo_perception.runtime.frozen import FrozenNetwork
 from geo_perception.runtime.image import contrast_problem, image_problem
-from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
+from geo_perception.runtime.onnx_engine import graph_beside
+from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights, state_checksum
 
 KIND, FORMAT_VERSION = "calibration", 1
 REFERENCE_WEIGHTS = "calibration-reference.safetensors"
@@ -94,13 +97,18 @@ class Calibrator:
         self.fields = self.direct = True
         self.device = pick_device(device)
         self.network = network.to(self.device).eval()
-        self._folded = fold_normalization(self.network)  # of the weights as they are now
+        self.frozen = FrozenNetwork(CalibrationGraph(self.network), self.device)  # of the weights as they are now
 
     @classmethod
     def load(
-        cls, path: str | Path | None = None, device: str = "auto", options: CalibratorOptions | None = None
+        cls,
+        path: str | Path | None = None,
+        device: str = "auto",
+        options: CalibratorOptions | None = None,
+        engine: str = "auto",
     ) -> Calibrator:
-        """Reads a weights file; the reference weights of the package where none is given.
+        """Reads a weights file; the reference weights of the package where none is given. `engine`: what is to run them
+        (`runtime.engine`), known after the first image.
 
         Raises InputError when it or the device cannot be used.
         """
@@ -117,6 +125,8 @@ class Calibrator:
             raise InputError(f"{path} does not fit the calibration network ({reason}); make it again") from None
         calibrator = cls(network, uncertainty, device, options, header, lines_uncertainty)
         calibrator.size_bytes = path.stat().st_size
+        graph = CalibrationGraph(network, state_checksum(network))
+        calibrator.frozen = FrozenNetwork(graph, calibrator.device, engine, graph_beside(path), few_sizes=True)
         return calibrator
 
     def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
@@ -136,9 +146,14 @@ class Calibrator:
         }
         save_weights(path, tensors, header)
 
+    @property
+    def choice(self) -> Choice:
+        """What runs the network, and why it."""
+        return self.frozen.choice
+
     def warm_up(self) -> None:
         """Runs once, so that the first image does not pay for set-up."""
-        self.estimate(np.tile(np.arange(224, dtype=np.uint8)[None, :, None], (224, 1, 3)))
+        self.estimate(np.tile(np.arange(256, dtype=np.uint8)[None, :, None], (192, 1, 3)))
 
     def estimate(self, image_hw3: np.ndarray, known: KnownCamera | None = None) -> Calibration:
         """The camera that took `image_hw3` (RGB uint8, any size and format), taken for a pinhole with square pixels and
@@ -304,9 +319,7 @@ class Calibrator:
     @torch.inference_mode()
     def run(self, view_hw3: np.ndarray) -> NetworkOutput:
         """What the network says of an image (RGB uint8) whose sides are multiples of 32 pixels."""
-        image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
-        with half_autocast(self.device):
-            return self._folded(image_b3hw.float().contiguous())
+        return output_of(self.frozen(view_hw3), view_hw3.shape[:2])
 
     @torch.inference_mode()
     def solve(self, output: NetworkOutput) -> CameraSolution:

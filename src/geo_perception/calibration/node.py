@@ -112,7 +112,8 @@ class CalibrationNode(PerceptionNode):
         with quick_imports():
             from geo_perception.calibration.estimator import Calibrator
 
-        calibrator = Calibrator.load(os.path.expanduser(self.value("weights")) or None, self.value("device"))
+        path = os.path.expanduser(self.value("weights")) or None
+        calibrator = Calibrator.load(path, self.value("device"), engine=self.value("engine"))
         calibrator.warm_up()
         return calibrator
 
@@ -121,6 +122,7 @@ class CalibrationNode(PerceptionNode):
 
         self._calibrator, self._known = self.prepared, KnownCamera
         path = os.path.expanduser(self.value("weights"))
+        self.tell_engine(self._calibrator.choice)
         self.hardware_id = os.path.basename(path) or "reference weights"
         self._infos = self.output(CameraInfo, "~/camera_info")
         self._attitude = self.output(Imu, "~/attitude")

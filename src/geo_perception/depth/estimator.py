@@ -14,14 +14,17 @@ import numpy as np
 import torch
 
 from geo_perception.depth.dispnet import DispNet
+from geo_perception.depth.graph import DepthGraph
 from geo_perception.depth.network import DepthNetwork, make_depth_network
 from geo_perception.depth.result import DepthVerdict, RelativeDepth
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
-from geo_perception.runtime.device import half_autocast, pick_device
-from geo_perception.runtime.folding import fold_normalization
+from geo_perception.runtime.device import pick_device
+from geo_perception.runtime.engine import Choice
+from geo_perception.runtime.frozen import FrozenNetwork
 from geo_perception.runtime.image import Resampler, contrast_problem, image_problem, network_size, resized
-from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights
+from geo_perception.runtime.onnx_engine import graph_beside
+from geo_perception.runtime.weights import load_weights, packaged_weights, save_weights, state_checksum
 
 KIND, FORMAT_VERSION = "depth", 1
 REFERENCE_WEIGHTS = "depth-reference.safetensors"
@@ -55,12 +58,13 @@ class DepthEstimator:
         self.header, self.size_bytes = header or {}, 0
         self.device = pick_device(device)
         self.network = network.to(self.device).eval()
-        self._folded = fold_normalization(self.network)  # of the weights as they are now
+        self.frozen = FrozenNetwork(DepthGraph(self.network), self.device)  # of the weights as they are now
         self._resamplers: dict[tuple[Camera, Camera], Resampler] = {}
 
     @classmethod
-    def load(cls, path: str | Path | None = None, device: str = "auto") -> DepthEstimator:
-        """Reads a weights file; the reference weights of the package where none is given.
+    def load(cls, path: str | Path | None = None, device: str = "auto", engine: str = "auto") -> DepthEstimator:
+        """Reads a weights file; the reference weights of the package where none is given. `engine`: what is to run them
+        (`runtime.engine`), known after the first image.
 
         Raises InputError when it or the device cannot be used.
         """
@@ -77,6 +81,8 @@ class DepthEstimator:
             raise InputError(f"{path} does not fit a depth network ({reason}); make it again") from None
         estimator = cls(network, device, area_px, sigma_scale, header)
         estimator.size_bytes = path.stat().st_size
+        graph = DepthGraph(network, state_checksum(network))
+        estimator.frozen = FrozenNetwork(graph, estimator.device, engine, graph_beside(path), few_sizes=True)
         return estimator
 
     def save(self, path: str | Path, metadata: dict[str, Any]) -> None:
@@ -94,6 +100,11 @@ class DepthEstimator:
             **metadata,
         }
         save_weights(path, tensors, header)
+
+    @property
+    def choice(self) -> Choice:
+        """What runs the network, and why it."""
+        return self.frozen.choice
 
     def warm_up(self) -> None:
         """Runs once, so that the first image does not pay for set-up."""
@@ -153,13 +164,11 @@ class DepthEstimator:
     @torch.inference_mode()
     def _run(self, view_hw3: np.ndarray, _camera: Camera | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Depth and the scale of its logarithm's error, float32 (H, W)."""
-        image_b3hw = torch.from_numpy(np.ascontiguousarray(view_hw3)).to(self.device).permute(2, 0, 1)[None]
-        with half_autocast(self.device):
-            output = self._folded(image_b3hw.float().div(255).contiguous(memory_format=torch.channels_last))
-        depth_hw = (1 / output.disparity[0][0, 0].float()).cpu().numpy()
-        if output.log_sigma_b1hw is None or self.sigma_scale is None:
+        disparity_b1hw, *log_sigma = self.frozen(view_hw3)
+        depth_hw = (1 / disparity_b1hw[0, 0].float()).cpu().numpy()
+        if not log_sigma or self.sigma_scale is None:
             return depth_hw, None
-        return depth_hw, (self.sigma_scale * torch.exp(output.log_sigma_b1hw[0, 0].float())).cpu().numpy()
+        return depth_hw, (self.sigma_scale * torch.exp(log_sigma[0][0, 0].float())).cpu().numpy()
 
 
 def focal_factor(camera: Camera, canonical_focal_px: float = CANONICAL_FOCAL_PX) -> float:

@@ -19,6 +19,7 @@ from geo_perception.depth.card_estimator import CardDepthEstimator
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.runtime.device import pick_device
+from geo_perception.runtime.engine import TORCH, Choice
 
 CONFIG, PREPROCESSOR, WEIGHTS, INDEX = (
     "config.json", "preprocessor_config.json", "model.safetensors", "model.safetensors.index.json",
@@ -39,9 +40,11 @@ class HuggingFaceDepthEstimator(CardDepthEstimator):
         self._model = model.to(device).eval()
 
     @classmethod
-    def load(cls, path: str | Path | None = None, device: str = "auto") -> HuggingFaceDepthEstimator:
-        """Reads a folder. How its network is used follows from its config.json and preprocessor_config.json, and from a
-        card beside the folder (`<folder>.yaml`), which comes first.
+    def load(
+        cls, path: str | Path | None = None, device: str = "auto", engine: str = "auto"
+    ) -> HuggingFaceDepthEstimator:
+        """Reads a folder; only torch runs it. How its network is used follows from its config.json and
+        preprocessor_config.json, and from a card beside the folder (`<folder>.yaml`), which comes first.
 
         Raises InputError when anything is missing or damaged, when transformers is not installed, or when nothing says
         what the network gives.
@@ -49,6 +52,8 @@ class HuggingFaceDepthEstimator(CardDepthEstimator):
         if path is None:
             raise InputError("no folder is given; name one")
         folder, chosen = Path(path), pick_device(device)
+        if engine not in ("auto", TORCH):
+            raise InputError(f"engine {engine} does not run {folder}; use {TORCH} or auto")
         card = card_of_folder(folder)
         if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
             raise InputError(f"{folder} has no {WEIGHTS}, and other weights are not read; save it as safetensors")
@@ -59,6 +64,10 @@ class HuggingFaceDepthEstimator(CardDepthEstimator):
             raise InputError(f"{folder}: {problem}") from None
         estimator.size_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         return estimator
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(TORCH, "transformers runs the network")
 
     def _try(self) -> None:
         width_px, height_px = self._map_size(4, 3)

@@ -77,7 +77,8 @@ class DepthNode(PerceptionNode):
         with quick_imports():
             from geo_perception.depth.onnx_estimator import load_depth_estimator
 
-        estimator = load_depth_estimator(os.path.expanduser(self.value("weights")) or None, self.value("device"))
+        path = os.path.expanduser(self.value("weights")) or None
+        estimator = load_depth_estimator(path, self.value("device"), self.value("engine"))
         estimator.warm_up()
         return estimator
 
@@ -85,6 +86,7 @@ class DepthNode(PerceptionNode):
         from geo_perception.depth.estimator import reference_weights  # `prepare` has loaded it
 
         self._estimator, path = self.prepared, os.path.expanduser(self.value("weights"))
+        self.tell_engine(self._estimator.choice)
         self.hardware_id = os.path.basename(path.rstrip("/")) or "reference weights"
         self._weights = _identity(path or reference_weights())
         self._inputs.configure()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from geo_perception.depth.estimator import DepthEstimator
 from geo_perception.depth.huggingface_estimator import HuggingFaceDepthEstimator, folder_files
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import pick_device
-
-SUFFIX = ".onnx"
+from geo_perception.runtime.engine import ONNXRUNTIME, Choice
+from geo_perception.runtime.onnx_engine import SUFFIX, open_session
 
 
 class OnnxDepthEstimator(CardDepthEstimator):
@@ -31,16 +30,21 @@ class OnnxDepthEstimator(CardDepthEstimator):
         self._outputs = _outputs_of(session, card)
 
     @classmethod
-    def load(cls, path: str | Path | None = None, device: str = "auto") -> OnnxDepthEstimator:
-        """Reads an ONNX file and its card. Raises InputError when either, ONNX Runtime or the device cannot be used, or
-        when the network does not take and give what the card says."""
+    def load(cls, path: str | Path | None = None, device: str = "auto", engine: str = "auto") -> OnnxDepthEstimator:
+        """Reads an ONNX file and its card; only ONNX Runtime runs it. Raises InputError when either, ONNX Runtime or
+        the device cannot be used, or when the network does not take and give what the card says."""
         if path is None:
             raise InputError("no ONNX file is given; name one")
         path, chosen = Path(path), pick_device(device)
+        if engine not in ("auto", ONNXRUNTIME):
+            raise InputError(f"engine {engine} does not run {path}; use {ONNXRUNTIME} or auto")
         if not path.is_file():
             raise InputError(f"{path} is not there; check the path")
         card = card_of(path)
-        session = _session(path, chosen)
+        try:
+            session = open_session(path, chosen)
+        except ImportError:
+            raise InputError(f"{path} needs ONNX Runtime; run `pip install onnxruntime`") from None
         try:
             estimator = cls(session, card, chosen)
             estimator._try()
@@ -48,6 +52,10 @@ class OnnxDepthEstimator(CardDepthEstimator):
             raise InputError(f"{path}: {problem}") from None
         estimator.size_bytes = path.stat().st_size
         return estimator
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(ONNXRUNTIME, "the network is an ONNX file")
 
     def _try(self) -> None:
         """Runs once. Raises InputError when the network and the card do not belong together."""
@@ -90,16 +98,17 @@ class OnnxDepthEstimator(CardDepthEstimator):
         return answer, mask_hw, scale[0]
 
 
-def load_depth_estimator(path: str | Path | None = None, device: str = "auto") -> DepthEstimator:
+def load_depth_estimator(path: str | Path | None = None, device: str = "auto", engine: str = "auto") -> DepthEstimator:
     """By weights of this package (the reference ones where none are given), by an ONNX file, or by a folder that
     Hugging Face's transformers saved.
 
     Raises InputError as their `load` do.
     """
     if path is not None and Path(path).is_dir():
-        return HuggingFaceDepthEstimator.load(path, device)
+        return HuggingFaceDepthEstimator.load(path, device, engine)
     by_onnx = path is not None and Path(path).suffix.lower() == SUFFIX
-    return OnnxDepthEstimator.load(path, device) if by_onnx else DepthEstimator.load(path, device)
+    kind = OnnxDepthEstimator if by_onnx else DepthEstimator
+    return kind.load(path, device, engine)
 
 
 def model_files(path: str | Path) -> list[Path]:
@@ -127,21 +136,3 @@ def _constant(given: Any, value: float) -> np.ndarray:
     """A number as an input of the network takes it."""
     shape = [side if isinstance(side, int) else 1 for side in given.shape]
     return np.full(shape, value, np.int64 if given.type == "tensor(int64)" else np.float32)
-
-
-def _session(path: Path, device: torch.device) -> Any:
-    try:
-        runtime: Any = importlib.import_module("onnxruntime")  # optional
-    except ImportError:
-        raise InputError(f"{path} needs ONNX Runtime; run `pip install onnxruntime`") from None
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
-    providers = [name for name in [*wanted, "CPUExecutionProvider"] if name in runtime.get_available_providers()]
-    try:
-        return runtime.InferenceSession(str(path), options, providers=providers)
-    except Exception as problem:  # as above
-        raise InputError(
-            f"{path} is no ONNX file that can be run ({' '.join(str(problem).split())[:200]}); export it again"
-        ) from None

@@ -14,6 +14,7 @@ import torch
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.confidence import ConfidenceModel, Evidence, evidence_of
+from geo_perception.localization.graph import SceneGraph
 from geo_perception.localization.look import (
     LEVELS,
     ImageLevels,
@@ -29,9 +30,11 @@ from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.localization.second_look import SecondLooker
 from geo_perception.runtime.device import half_autocast, pick_device
-from geo_perception.runtime.features import FrozenFeatures
+from geo_perception.runtime.engine import Choice
 from geo_perception.runtime.folding import fold_normalization
+from geo_perception.runtime.frozen import FrozenNetwork
 from geo_perception.runtime.image import Resampler, image_problem
+from geo_perception.runtime.onnx_engine import graph_beside
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Localizer:
         self.scene = scene
         self.options = options or LocalizerOptions()
         self.device = pick_device(device)
-        self._features = FrozenFeatures(scene.backbone, self.device)
+        self.frozen = FrozenNetwork(scene.backbone, self.device)
         # A copy: the scene keeps the weights that it is saved with.
         self._head = fold_normalization(scene.head).to(self.device).to(memory_format=torch.channels_last)
         self._resamplers: dict[tuple[Camera, int], Resampler] = {}
@@ -112,22 +115,39 @@ class Localizer:
         device: str = "auto",
         options: LocalizerOptions | None = None,
         backbone_file: str | Path | None = None,
+        engine: str = "auto",
     ) -> Localizer:
-        """Reads a scene file. Raises InputError when it or the device cannot be used."""
+        """Reads a scene file. `engine`: what is to run its backbone and head as one graph (`runtime.engine`), known
+        after the first image. Raises InputError when the file or the device cannot be used."""
         localizer = cls(Scene.load(path, backbone_file), device, options)
         localizer.size_bytes = Path(path).stat().st_size
+        localizer._run_as_one(engine, graph_beside(path))
         return localizer
+
+    def _run_as_one(self, engine: str, exported: Path | None) -> None:
+        """The head with the backbone, as weights that do not change any more can be."""
+        width_px, height_px = self.scene.network_size_px
+        graph = SceneGraph(self.scene.backbone, self.scene.head)
+        size_hw = height_px, width_px
+        self.frozen = FrozenNetwork(graph, self.device, engine, exported, few_sizes=True, probe_hw=size_hw)
+
+    @property
+    def choice(self) -> Choice:
+        """What runs the network, and why it."""
+        return self.frozen.choice
 
     def warm_up(self) -> None:
         """Runs once, so that the first image does not pay for set-up."""
         width_px, height_px = self.scene.network_size_px
         black_hw3 = np.zeros((height_px, width_px, 3), np.uint8)
-        self._find(self._features(black_hw3))
+        maps, peaks = self._look_at(black_hw3)
+        if peaks is None:
+            self._find(maps)
         if self._looker is not None:
             focal_px = self.scene.network_focal_px
             middle = Camera(width_px, height_px, focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2)
             half = network_camera_at(middle, focal_px / 2)
-            self._features(np.zeros((half.height_px, half.width_px, 3), np.uint8))
+            self.frozen(np.zeros((half.height_px, half.width_px, 3), np.uint8))
             self._looker.warm_up(black_hw3)
 
     @torch.inference_mode()
@@ -198,7 +218,7 @@ class Localizer:
 
         def view_of(level: int) -> LevelView:
             seen_hw3 = levels[level].image(image_hw3) if level else view_hw3
-            return LevelView(levels[level].target, seen_hw3, self._features(seen_hw3))
+            return LevelView(levels[level].target, seen_hw3, *self._look_at(seen_hw3))
 
         return camera, ImageLevels(view_of)
 
@@ -211,13 +231,19 @@ class Localizer:
             self._resamplers[camera, level] = Resampler(camera, target)
         return self._resamplers[camera, level]
 
+    def _look_at(self, view_hw3: np.ndarray) -> tuple[list[torch.Tensor], Peaks | None]:
+        """The backbone's maps of an image, and the landmarks' places where they come with them."""
+        found, graph = self.frozen(view_hw3), self.frozen.folded
+        return graph.read(found) if isinstance(graph, SceneGraph) else (found, None)
+
     def _find(self, features: list[torch.Tensor]) -> Peaks:
         with half_autocast(self.device):
             maps = self._head(features)
         return self._head.find(maps)
 
     def _detect(self, image: ImageLevels, level: int) -> _Detected:
-        peaks = self._find(image.view(level).maps)
+        view = image.view(level)
+        peaks = view.peaks or self._find(view.maps)
         pixels_l2 = peaks.pixels_bl2[0].double().cpu().numpy()
         score_l = peaks.score_bl[0].double().cpu().numpy()
         camera, own = image.camera(0), image.camera(level)

@@ -12,6 +12,7 @@ import torch
 from geo_perception.geometry import Camera
 from geo_perception.localization.keypoint_search import StandingOut
 from geo_perception.localization.keypoints import Keypoints
+from geo_perception.localization.network import Peaks
 from geo_perception.localization.pnp import PoseSolution
 
 # The image and a half of it: a point that is nearer than it was in the map looks as it did there in a smaller image.
@@ -117,11 +118,13 @@ class Proposal:
 
 @dataclass(frozen=True)
 class LevelView:
-    """An image (H, W, 3) at one level: the camera that it is seen through, and the backbone's maps (1, C, h, w)."""
+    """An image (H, W, 3) at one level: the camera that it is seen through, the backbone's maps (1, C, h, w), and the
+    landmarks' places where they came with them."""
 
     camera: Camera
     image_hw3: np.ndarray
     maps: list[torch.Tensor]
+    peaks: Peaks | None = None
 
 
 class ImageLevels:

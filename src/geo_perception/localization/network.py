@@ -171,12 +171,16 @@ class LandmarkHead(nn.Module):
     @torch.no_grad()
     def find(self, maps: HeadMaps) -> Peaks:
         """Each landmark's best place, read in the coarse map and then, where there is one, in the fine map."""
-        peaks = find_peaks(maps.logits_blhw, maps.invisible_l)
-        if maps.fine_bdhw is None:
+        return self.refined(find_peaks(maps.logits_blhw, maps.invisible_l), maps.fine_bdhw)
+
+    @torch.no_grad()
+    def refined(self, peaks: Peaks, fine_bdhw: torch.Tensor | None) -> Peaks:
+        """Peaks of the coarse map, read again in the fine map (B, D, H / 4, W / 4) where there is one."""
+        if fine_bdhw is None:
             return peaks
         image_m, landmark_m = (peaks.score_bl >= FINE_MIN_SCORE).nonzero(as_tuple=True)
         rows_mk, columns_mk = fine_window(peaks.pixels_bl2[image_m, landmark_m])
-        logits_mk = self.fine_logits(maps.fine_bdhw, image_m, landmark_m, rows_mk, columns_mk)
+        logits_mk = self.fine_logits(fine_bdhw, image_m, landmark_m, rows_mk, columns_mk)
         # As in the coarse map: the expectation around the best cell, not over two peaks.
         best_m1 = logits_mk.argmax(dim=1, keepdim=True)
         near_mk = ((rows_mk - rows_mk.gather(1, best_m1)).abs() <= 2) & (
@@ -200,6 +204,8 @@ def _landmark_maps(parts: list[tuple[nn.Conv2d, torch.Tensor]], landmarks: torch
     if landmarks is not None:
         weight_lc, bias_l = weight_lc[landmarks], bias_l[landmarks]
     map_bchw = torch.cat([map_bchw for _, map_bchw in parts], dim=1)
+    if torch.jit.is_tracing():  # engines are faster in convolutions, and have a layout of their own
+        return F.conv2d(map_bchw, weight_lc[:, :, None, None], bias_l)
     B, _, H, W = map_bchw.shape
     logits_bln = torch.baddbmm(bias_l[:, None], weight_lc.expand(B, -1, -1), map_bchw.flatten(2))
     return logits_bln.view(B, -1, H, W)
@@ -218,6 +224,16 @@ def fine_window(pixels_m2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return centre_m2[:, 1:] + steps.repeat_interleave(len(steps)), centre_m2[:, :1] + steps.repeat(len(steps))
 
 
+def _highest(logits_bln: torch.Tensor) -> torch.Tensor:
+    """Index of the highest cell (B, L, 1)."""
+    if not torch.jit.is_tracing():
+        return logits_bln.argmax(dim=2, keepdim=True)
+    # Engines sort for an argmax, which takes longer than everything before it.
+    index_n = torch.arange(logits_bln.shape[2], device=logits_bln.device, dtype=torch.float32)
+    is_highest_bln = logits_bln >= logits_bln.amax(dim=2, keepdim=True)
+    return (is_highest_bln * index_n).amax(dim=2, keepdim=True).long()
+
+
 @dataclass(frozen=True)
 class Peaks:
     """The best place of each landmark in each image, in network pixels."""
@@ -234,7 +250,7 @@ def find_peaks(logits_blhw: torch.Tensor, invisible_l: torch.Tensor, radius_cell
     """
     H, W = logits_blhw.shape[-2:]
     logits_bln = logits_blhw.float().flatten(2)
-    best_bl1 = logits_bln.argmax(dim=2, keepdim=True)
+    best_bl1 = _highest(logits_bln)
     # A softmax is made in one pass, a logsumexp in several; and the one tells the other.
     share_bln = logits_bln.softmax(dim=2)
     log_total_bl1 = logits_bln.gather(2, best_bl1) - share_bln.gather(2, best_bl1).log()

@@ -97,7 +97,7 @@ class LocalizationNode(PerceptionNode):
 
         backbone = os.path.expanduser(self.value("backbone_file")) or None
         options = LocalizerOptions(second_look=self.value("second_look"))
-        localizer = Localizer.load(path, self.value("device"), options, backbone)
+        localizer = Localizer.load(path, self.value("device"), options, backbone, self.value("engine"))
         if not localizer.scene.metric and not self.value("allow_unknown_scale"):
             raise InputError(
                 f"the scale of {path} is not known, so its positions are not in metres; map it with poses or with "
@@ -108,6 +108,7 @@ class LocalizationNode(PerceptionNode):
 
     def load(self) -> None:
         self._localizer, mode = self.prepared, self.value("tf_mode")
+        self.tell_engine(self._localizer.choice)
         if mode != "none" or self.value("base_frame"):
             self._transforms = Transforms(self, broadcast=mode != "none")
         if mode == "map_odom":

@@ -64,6 +64,7 @@ class PerceptionNode(LifecycleNode, ABC):
     def __init__(self, name: str, **kwargs):
         super().__init__(name, **kwargs)
         self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
+        self.engine = {"engine": "none"}  # what runs the network, and why
         self.epoch, self.inconsistency = 0, ""  # a sentence about what a capability found wrong
         self.shortfall = ""  # and one about what its results lack
         self.resets, self.last_reset = 0, ""
@@ -140,6 +141,11 @@ class PerceptionNode(LifecycleNode, ABC):
         if is_result:
             self._results.append(publisher)
         return publisher
+
+    def tell_engine(self, choice) -> None:
+        """Logs what runs the network (a `runtime.engine.Choice`), and lets the diagnostics say it."""
+        self.engine = {"engine": choice.name, "engine because": choice.why}
+        self.get_logger().info(f"engine {choice.name}: {choice.why}")
 
     @property
     def left_behind(self) -> bool:
@@ -321,6 +327,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self._results.clear()
         self.health.forget_incompatible()
         self.prepared = None
+        self.engine = {"engine": "none"}
         self.release()
         gc.collect()
         free_gpu_memory()

@@ -13,6 +13,7 @@ from typing import Any
 from geo_perception.errors import InputError
 from geo_perception.ros.bit_depth import IMAGE_BITS
 from geo_perception.ros.topics import RECTIFIED
+from geo_perception.runtime import ENGINES
 
 
 class Change(Enum):
@@ -197,6 +198,8 @@ SHARED = (
     Spec("image_queue_depth", 5, "how many images may wait for the node to take them, which never works on any but the "
          "newest; fewer lose some where they come in bursts", low=1, high=100),
     Spec("device", "auto", "where the network runs: auto, cpu, cuda, cuda:0 ...", Change.UNCONFIGURED),
+    Spec("engine", "auto", "what runs the network; auto: the fastest that is installed and gives what torch gives, "
+         "tried while the node is configured", Change.UNCONFIGURED, choices=ENGINES),
     Spec("lazy", True, "compute nothing, and take no images, while nobody subscribes to an output"),
     Spec("max_rate_hz", 0.0, "work on at most so many frames a second; 0 means every frame there is time for",
          low=0.0, high=1000.0),

@@ -1,3 +1,5 @@
 """What every capability runs on: devices, inference, weights and their checksums."""
 
-DEFAULT_BACKBONE = "tf_efficientnet_lite0"  # here, so that a command can name it without loading torch
+# Here, so that commands and parameters can name them without loading torch.
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+ENGINES = ("auto", "torch", "compile", "openvino", "onnxruntime", "tensorrt")

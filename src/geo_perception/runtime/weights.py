@@ -31,6 +31,11 @@ def checksum(tensors: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def state_checksum(network: Any) -> str:
+    """`checksum` of the weights of a torch network, wherever they are."""
+    return checksum({name: value.detach().cpu().numpy() for name, value in network.state_dict().items()})
+
+
 def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict[str, Any]) -> None:
     """Writes tensors and header, with a checksum over both, beside `path` and moves them there. Raises OSError when the
     disk does not take them."""

@@ -29,7 +29,17 @@ def running(tmp_path_factory) -> Iterator[NodeProcess]:
     """One node for the tests that leave it as they found it."""
     place = tmp_path_factory.mktemp("node")
     weights = depth_weights(place / "varied.safetensors")
-    arguments = ("--ros-args", "-p", f"weights:={weights}", "-p", "device:=cpu", "-r", "image:=/camera/image_raw")
+    arguments = (
+        "--ros-args",
+        "-p",
+        f"weights:={weights}",
+        "-p",
+        "device:=cpu",
+        "-p",
+        "engine:=torch",
+        "-r",
+        "image:=/camera/image_raw",
+    )
     with active_node(MODULE, *arguments, log=place / "node.log") as process:
         yield process
 
@@ -69,6 +79,7 @@ class TestWithoutAScale:
         assert len(peer.relatives) == 3
         assert not any((peer.depths, peer.points, peer.scales))
         values = peer.wait_for(lambda values: values["processed"] == "3")
+        assert (values["engine"], values["engine because"]) == ("torch", "asked for")
         assert (values["scale"], values["metres"]) == ("none", "withheld")
         assert values["last verdict"].startswith("estimated; no scale, so no metres")
 

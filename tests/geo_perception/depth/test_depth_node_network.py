@@ -31,6 +31,7 @@ def test_metres_are_published_with_no_other_source_where_it_is_trusted(tmp_path)
     np.testing.assert_array_equal(numbers(peer.depths[-1]), relative_hw)
     assert peer.scales[-1].data == 1.0
     assert (values["metres"], values["scale from"], values["scale sigma (%)"]) == ("published", "network", "15.0")
+    assert (values["engine"], values["engine because"]) == ("onnxruntime", "the network is an ONNX file")
 
 
 def test_its_scale_is_not_used_unless_it_is_asked_for(tmp_path):

@@ -18,7 +18,7 @@ from geo_training.storage import output_file
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.backbone import create_backbone
-from geo_perception.runtime.features import FrozenFeatures
+from geo_perception.runtime.frozen import FrozenNetwork
 
 SIZE = (96, 64)
 
@@ -48,7 +48,7 @@ def buffer_of(backbone, **changes):
         "device": torch.device("cpu"), "seed": 1,
     } | changes  # fmt: skip
     views = CountingViews(options["sizes_px"])
-    return FeatureBuffer(FrozenFeatures(backbone, options["device"]), views, **options), views
+    return FeatureBuffer(FrozenNetwork(backbone, options["device"]), views, **options), views
 
 
 def slots_of(buffer, epoch=0):

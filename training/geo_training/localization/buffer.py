@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.features import FrozenFeatures
+from geo_perception.runtime.frozen import FrozenNetwork
 from geo_training.engine.whole_batch import own_rows, world
 from geo_training.localization.views import View
 from geo_training.storage.output_file import check_room
@@ -64,7 +64,7 @@ class FeatureBuffer:
     processes cannot share a batch evenly, or when `place` has no room.
     """
 
-    def __init__(self, features: FrozenFeatures, make_view: ViewMaker, sizes_px: Sequence[tuple[int, int]], views: int,
+    def __init__(self, features: FrozenNetwork, make_view: ViewMaker, sizes_px: Sequence[tuple[int, int]], views: int,
                  batch: int, budget_bytes: int, refresh: float, device: torch.device, seed: int,
                  place: Place = "auto"):  # fmt: skip
         self._features, self._make_view, self._sizes_px = features, make_view, sizes_px

@@ -24,7 +24,7 @@ from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.localization.second_look import SecondLooker
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import half_autocast
-from geo_perception.runtime.features import FrozenFeatures
+from geo_perception.runtime.frozen import FrozenNetwork
 from geo_perception.runtime.image import Resampler
 from geo_training.console import say, track, warn
 from geo_training.datasets.scene import camera_to_dict
@@ -76,7 +76,7 @@ class HeadTask:
         self.loss_weights = {"seen": 1.0, "unseen": config.negative_weight}
         if self.network.has_fine:
             self.loss_weights["fine"] = 1.0
-        self._features = FrozenFeatures(backbone, device)
+        self._features = FrozenNetwork(backbone, device)
         self.options = LocalizerOptions()
         self.start: LandmarkHead | None = None  # the closed form alone: a fine map that has learned nothing misleads
         self._points: MapPointBuilder | None = None

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.features import FrozenFeatures
+from geo_perception.runtime.frozen import FrozenNetwork
 from geo_perception.runtime.weights import checksum
 from geo_training.console import say, track
 from geo_training.datasets.scene import SceneDataset
@@ -71,7 +71,7 @@ class ReferenceTask:
         self.buffer: FeatureBuffer | None = None
         if network.backbone.frozen:
             budget_bytes = int(config.buffer_gib * 2**30)
-            features = FrozenFeatures(_AsList(network.backbone), device)
+            features = FrozenNetwork(_AsList(network.backbone), device)
             self.buffer = FeatureBuffer(features, lambda f, v, g: data.view(data.training[f], v, g),
                                         [_size(data, index) for index in data.training], 1, config.batch, budget_bytes,
                                         0.0, device, config.seed)  # fmt: skip

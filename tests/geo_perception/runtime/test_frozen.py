@@ -6,7 +6,7 @@ import torch
 
 from geo_perception.runtime import device as device_module
 from geo_perception.runtime.backbone import create_backbone
-from geo_perception.runtime.features import FrozenFeatures
+from geo_perception.runtime.frozen import FrozenNetwork
 
 CPU = torch.device("cpu")
 
@@ -31,19 +31,19 @@ def maps_of(backbone, image_hw3):
 
 
 def test_the_maps_are_those_of_the_backbone(backbone, image_hw3, without_half):
-    expected, found = maps_of(backbone, image_hw3), FrozenFeatures(backbone, CPU)(image_hw3)
+    expected, found = maps_of(backbone, image_hw3), FrozenNetwork(backbone, CPU)(image_hw3)
     assert [tuple(map_bchw.shape) for map_bchw in found] == [tuple(map_bchw.shape) for map_bchw in expected]
     for one, other in zip(expected, found, strict=True):
         torch.testing.assert_close(other.contiguous(), one, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
 
 
 def test_half_precision_changes_the_maps_by_little(backbone, image_hw3):
-    for one, other in zip(maps_of(backbone, image_hw3), FrozenFeatures(backbone, CPU)(image_hw3), strict=True):
+    for one, other in zip(maps_of(backbone, image_hw3), FrozenNetwork(backbone, CPU)(image_hw3), strict=True):
         assert float((one - other.float()).abs().mean()) < 0.1 * float(one.abs().mean())
 
 
 def test_an_image_that_is_a_part_or_a_mirror_of_another_is_taken(backbone, image_hw3, without_half):
-    features = FrozenFeatures(backbone, CPU)
+    features = FrozenNetwork(backbone, CPU)
     mirrored_hw3 = image_hw3[:, ::-1]
     for one, other in zip(features(mirrored_hw3), features(mirrored_hw3.copy()), strict=True):
         assert torch.equal(one, other)
@@ -51,7 +51,7 @@ def test_an_image_that_is_a_part_or_a_mirror_of_another_is_taken(backbone, image
 
 def test_the_backbone_keeps_its_weights_and_its_name(backbone, image_hw3):
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    FrozenFeatures(backbone, CPU)(image_hw3)
+    FrozenNetwork(backbone, CPU)(image_hw3)
     after = backbone.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -59,4 +59,4 @@ def test_the_backbone_keeps_its_weights_and_its_name(backbone, image_hw3):
 
 
 def test_the_maps_ask_for_no_gradient(backbone, image_hw3):
-    assert not any(map_bchw.requires_grad for map_bchw in FrozenFeatures(backbone, CPU)(image_hw3))
+    assert not any(map_bchw.requires_grad for map_bchw in FrozenNetwork(backbone, CPU)(image_hw3))
