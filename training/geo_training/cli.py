@@ -5,6 +5,7 @@ from geo_training.console import command_group
 from geo_training.datasets.commands import app as dataset
 from geo_training.depth.commands import app as depth
 from geo_training.evaluation.commands import app as evaluate
+from geo_training.evaluation.engines.command import export_command
 from geo_training.experiments.benches.commands import bench_command
 from geo_training.experiments.depth_papers.commands import keypoint_table_command, sweep_command
 from geo_training.experiments.incremental.commands import adapt_command, incremental_command
@@ -15,7 +16,7 @@ from geo_training.mapping.fusion.command import fuse_command
 
 train = command_group(
     "From recordings to scenes: datasets, maps, landmarks, training.",
-    order=("dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth"),
+    order=("dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export"),
 )
 train.add_typer(dataset, name="dataset")
 train.command("map")(map_command)
@@ -31,6 +32,8 @@ calibration.command("incremental")(incremental_command)
 train.add_typer(depth, name="depth")
 depth.command("boundary-sweep")(sweep_command)
 depth.command("keypoint-table")(keypoint_table_command)
+
+train.command("export")(export_command)
 
 evaluate.command("localization-reference")(evaluate_reference_command)
 evaluate.command("bench")(bench_command)

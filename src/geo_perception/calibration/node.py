@@ -122,7 +122,7 @@ class CalibrationNode(PerceptionNode):
 
         self._calibrator, self._known = self.prepared, KnownCamera
         path = os.path.expanduser(self.value("weights"))
-        self.tell_engine(self._calibrator.choice)
+        self.tell_engine(self._calibrator)
         self.hardware_id = os.path.basename(path) or "reference weights"
         self._infos = self.output(CameraInfo, "~/camera_info")
         self._attitude = self.output(Imu, "~/attitude")

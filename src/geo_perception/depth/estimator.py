@@ -82,7 +82,9 @@ class DepthEstimator:
         estimator = cls(network, device, area_px, sigma_scale, header)
         estimator.size_bytes = path.stat().st_size
         graph = DepthGraph(network, state_checksum(network))
-        estimator.frozen = FrozenNetwork(graph, estimator.device, engine, graph_beside(path), few_sizes=True)
+        usual_hw = depth_map_size(4, 3, area_px)[::-1]
+        exported = graph_beside(path)
+        estimator.frozen = FrozenNetwork(graph, estimator.device, engine, exported, few_sizes=True, probe_hw=usual_hw)
         return estimator
 
     def save(self, path: str | Path, metadata: dict[str, Any]) -> None:

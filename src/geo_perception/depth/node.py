@@ -86,7 +86,7 @@ class DepthNode(PerceptionNode):
         from geo_perception.depth.estimator import reference_weights  # `prepare` has loaded it
 
         self._estimator, path = self.prepared, os.path.expanduser(self.value("weights"))
-        self.tell_engine(self._estimator.choice)
+        self.tell_engine(self._estimator)
         self.hardware_id = os.path.basename(path.rstrip("/")) or "reference weights"
         self._weights = _identity(path or reference_weights())
         self._inputs.configure()

@@ -12,7 +12,8 @@ from geo_perception.runtime.backbone import Backbone
 from geo_perception.runtime.engine import relative_errors
 from geo_perception.runtime.weights import state_checksum
 
-_ELSEWHERE_SLACK = 0.03  # of the landmarks: where nothing is seen, a peak is anywhere
+_LEAST_SCORE = 1e-4  # below, numbers are too small for a place to mean anything
+_ELSEWHERE_SLACK = 0.03  # of the landmarks
 _SCORE_SLACK = 0.01
 
 
@@ -48,7 +49,8 @@ class SceneGraph(nn.Module):
         """Of each map; of the places, by the share that is elsewhere than half a cell; of the scores."""
         at = self.levels
         off_px_bl = (found[at].float() - exact[at].float()).norm(dim=-1)
-        elsewhere = float((off_px_bl > CELL_PX / 2).float().mean())
+        seen_bl = torch.maximum(found[at + 1], exact[at + 1]) > _LEAST_SCORE
+        elsewhere = float(((off_px_bl > CELL_PX / 2) & seen_bl).float().mean())
         score = float((found[at + 1].float() - exact[at + 1].float()).abs().mean())
         maps = relative_errors([*found[:at], *found[at + 3 :]], [*exact[:at], *exact[at + 3 :]])
         return [*maps, (elsewhere, _ELSEWHERE_SLACK), (score, _SCORE_SLACK)]

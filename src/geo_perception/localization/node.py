@@ -108,7 +108,7 @@ class LocalizationNode(PerceptionNode):
 
     def load(self) -> None:
         self._localizer, mode = self.prepared, self.value("tf_mode")
-        self.tell_engine(self._localizer.choice)
+        self.tell_engine(self._localizer)
         if mode != "none" or self.value("base_frame"):
             self._transforms = Transforms(self, broadcast=mode != "none")
         if mode == "map_odom":

@@ -108,7 +108,7 @@ class HealthReporter:
         message = DiagnosticArray()
         message.header.stamp = node.get_clock().now().to_msg()
         name = f"{node.get_fully_qualified_name().lstrip('/')}: status"
-        values = node.engine | node.images.diagnostic_values() | node.pace.diagnostic_values()
+        values = node.engine_values() | node.images.diagnostic_values() | node.pace.diagnostic_values()
         values |= node.diagnostic_values() | gpu_memory()
         message.status = [status_message(name, node.hardware_id, health, frames, values)]
         self._publisher.publish(message)

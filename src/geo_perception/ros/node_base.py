@@ -64,7 +64,7 @@ class PerceptionNode(LifecycleNode, ABC):
     def __init__(self, name: str, **kwargs):
         super().__init__(name, **kwargs)
         self.state, self.failure, self.hardware_id = "unconfigured", "", "none"
-        self.engine = {"engine": "none"}  # what runs the network, and why
+        self._runs_network: Any = None  # knows its `runtime.engine.Choice`
         self.epoch, self.inconsistency = 0, ""  # a sentence about what a capability found wrong
         self.shortfall = ""  # and one about what its results lack
         self.resets, self.last_reset = 0, ""
@@ -142,10 +142,17 @@ class PerceptionNode(LifecycleNode, ABC):
             self._results.append(publisher)
         return publisher
 
-    def tell_engine(self, choice) -> None:
-        """Logs what runs the network (a `runtime.engine.Choice`), and lets the diagnostics say it."""
-        self.engine = {"engine": choice.name, "engine because": choice.why}
-        self.get_logger().info(f"engine {choice.name}: {choice.why}")
+    def tell_engine(self, estimator: Any) -> None:
+        """Logs what runs the network of an estimator, and lets the diagnostics say it."""
+        self._runs_network = estimator
+        self.get_logger().info("engine {engine}: {engine because}".format_map(self.engine_values()))
+
+    def engine_values(self) -> dict[str, str]:
+        """What runs the network, and why, for the diagnostics."""
+        estimator = self._runs_network
+        if estimator is None:
+            return {"engine": "none"}
+        return {"engine": estimator.choice.name, "engine because": estimator.choice.why}
 
     @property
     def left_behind(self) -> bool:
@@ -326,8 +333,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self._outputs.clear()
         self._results.clear()
         self.health.forget_incompatible()
-        self.prepared = None
-        self.engine = {"engine": "none"}
+        self.prepared = self._runs_network = None
         self.release()
         gc.collect()
         free_gpu_memory()

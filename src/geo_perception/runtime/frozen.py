@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from geo_perception.runtime.engine import PROBE_HW, Call, Choice, Wish, choose_engine, torch_call
+from geo_perception.runtime.engine import PROBE_HW, TORCH, Call, Choice, Wish, choose_engine, torch_call
 from geo_perception.runtime.folding import fold_normalization
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class FrozenNetwork:
@@ -39,15 +42,28 @@ class FrozenNetwork:
         self.checksum = checksum if isinstance(checksum, str) else None
         self._wish = Wish(engine, exported, few_sizes, probe_hw)
         self._call: Call | None = None
+        self._by_engine: Call | None = None
 
     @torch.no_grad()
     def __call__(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
         """The maps (1, C, H / stride, W / stride), or what else it gives, of an image (H, W, 3) of 0 to 255, on the
         device. Raises InputError with the first image, where the engine that is wanted cannot be used."""
         image_b3hw = torch.from_numpy(np.ascontiguousarray(image_hw3)).to(self._device).permute(2, 0, 1)[None].float()
-        if self._call is None:
-            self._call = self._chosen_call()
-        return self._call(image_b3hw)
+        if self._call is not None:
+            return self._call(image_b3hw)
+        try:
+            if self._by_engine is None:
+                self._by_engine = self._chosen_call()
+            return self._by_engine(image_b3hw)
+        except Exception as problem:
+            if self.choice.maker is None:
+                raise
+            # An engine that passed may yet fail, with an image of another size or without memory.
+            why = f"{self.choice.name} failed ({' '.join(str(problem).split())[:200]})"
+            _LOGGER.warning("%s; torch goes on", why)
+            self.choice = Choice(TORCH, why)
+            self._by_engine = torch_call(self.folded, self._device)
+            return self._by_engine(image_b3hw)
 
     @property
     def engine(self) -> str:

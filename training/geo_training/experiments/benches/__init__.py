@@ -16,5 +16,6 @@ NAMES = {
     "depth-losses": "geo_training.experiments.benches.depth_losses",
     "depth-drive": "geo_training.experiments.benches.depth_drive",
     "depth-reference": "geo_training.experiments.benches.depth_reference",
+    "engines": "geo_training.experiments.benches.engines",
     "fusion-office": "geo_training.experiments.benches.fusion_office",
 }
