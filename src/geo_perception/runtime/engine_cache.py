@@ -16,7 +16,7 @@ import geo_perception
 from geo_perception.runtime.files import replaced_file
 
 CACHE_VARIABLE = "GEO_PERCEPTION_CACHE"
-_FILES = 24  # of up to some tens of megabytes each; beyond, the ones not used for longest go
+_FILES = 12  # of up to some tens of megabytes each; beyond, the ones not used for longest go
 _SUFFIX = ".compiled"
 _LOGGER = logging.getLogger(__name__)
 
