@@ -45,6 +45,7 @@ class ImageStream:
         self._kind, self._topic, self._options, self._forget = kind, topic, options, forget
         self._receivers: list[Receiver] = []
         self._owner: Any = None
+        self._made: object = None  # of the subscription that counts
         self._subscription: Any = None
 
     def _add(self, receiver: Receiver) -> None:
