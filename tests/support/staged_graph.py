@@ -27,6 +27,7 @@ STAGE: dict[str, Any] = {
     "transforms": [],  # parent, child, translation, quaternion, offset_s
     "odometry": None,  # a topic
     "clock": None,  # its first second
+    "clock_stands": False,
     "mute_publishers": [],  # topic, type
     "subscribers": [],  # topic, type, latched
 }
@@ -106,7 +107,8 @@ class _Stage:
         self.count += 1
         if self.stage["clock"] is not None:
             message = _message_class("rosgraph_msgs/Clock")()
-            self._stamp(message.clock, int((self.stage["clock"] + self.count / self.stage["rate_hz"]) * 1e9), 0.0)
+            passed_s = 0.0 if self.stage["clock_stands"] else self.count / self.stage["rate_hz"]
+            self._stamp(message.clock, int((self.stage["clock"] + passed_s) * 1e9), 0.0)
             self.clock.publish(message)
         for parent, child, translation, quaternion, offset_s in self.stage["transforms"]:
             message = _message_class("geometry_msgs/TransformStamped")(child_frame_id=child)
