@@ -62,7 +62,7 @@ def test_no_transforms_a_raw_lens_and_no_engine(node, left, examine, fields):
     lens = fields | {"d": [-0.2, 0.05, 0.0, 0.0, 0.0], "p": [0.0] * 12}
     with left(info={"fields": lens}), NodePeer(NODE) as robot:
         robot.wait_for(lambda values: int(values["rejected"]) > 0, 30)
-        found = examine(5.0)
+        found = examine()
     missing = " ".join(finding["what"] for finding in found.of("tf-missing"))
     assert "from base_link to camera_optical_frame" in missing
     assert "from odom to camera_optical_frame" in missing
