@@ -179,6 +179,9 @@ def test_images_that_did_not_reach_the_node_are_counted():
     statuses = tuple(Status(0, "", {"received": str(5 * n)}, messages()[10 * n].wall_ns) for n in (0, 1, 2, 3))
     assert lost_images(sound_node(statuses=statuses), sound_graph().stream(IMAGE)) == (15, 30)
     assert "15 of 30 images did not reach" in found(with_node(sound_graph(), statuses=statuses))["images-lost"]
+    # A count from before any image was heard says nothing of what was published then.
+    earlier = (Status(0, "", {"received": "0"}, messages()[0].wall_ns - 10**9), *statuses)
+    assert lost_images(sound_node(statuses=earlier), sound_graph().stream(IMAGE)) == (15, 30)
     # A reset counts anew; then nothing can be said.
     reset = tuple(Status(0, "", {"received": str(9 - n)}, messages()[10 * n].wall_ns) for n in (0, 1, 2, 3))
     assert lost_images(sound_node(statuses=reset), sound_graph().stream(IMAGE)) is None

@@ -114,7 +114,7 @@ def test_ends_that_are_not_connected_and_publishers_that_are_mute(two_nodes, sta
 
 def test_images_that_do_not_reach_a_node(two_nodes, stage, examine):
     def pause() -> None:
-        time.sleep(2.5)
+        time.sleep(4.5)
         two_nodes.process.send_signal(signal.SIGSTOP)
         time.sleep(2.5)
         two_nodes.process.send_signal(signal.SIGCONT)
@@ -123,7 +123,7 @@ def test_images_that_do_not_reach_a_node(two_nodes, stage, examine):
         robot.wait_for(lambda values: int(values["received"]) > 0, 30)
         pausing = threading.Thread(target=pause)
         pausing.start()
-        found = examine(8.0)
+        found = examine(10.0)
         pausing.join()
     finding = found.of("images-lost")[0]
     assert finding["where"] == IMAGE

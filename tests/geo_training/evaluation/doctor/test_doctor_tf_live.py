@@ -77,8 +77,12 @@ def test_a_body_frame_no_odometry_two_parents_and_late_transforms(node, left, ex
         transform("base_link", "camera_link"), transform("base_link", "wheel", offset_s=-30.0),
         transform("chassis", "wheel"),
     ]  # fmt: skip
-    with left(image={"frame_id": "camera_link"}, info={"frame_id": "camera_link"}, transforms=transforms):
+    frame = {"frame_id": "camera_link"}
+    with left(image=frame, info=frame, transforms=transforms), NodePeer(NODE) as robot:
+        before = int(robot.wait_for()["received"])
+        robot.wait_for(lambda values: int(values["received"]) > before + 5, 30)
         found = examine()
+    assert found.content["inputs"], found.output
     finding = found.of("frame-not-optical")[0]
     assert finding["severity"] == "error"
     assert "z axis points up in base_link" in finding["what"]

@@ -112,13 +112,15 @@ def lost_images(node: NodeSeen, stream: Stream) -> tuple[int, int] | None:
     """(missing, published) between the node's first and its last count of what it received; None where none are missing
     or where it cannot be told. What the publisher numbered counts as published, heard by the doctor or not."""
     counted = [(s.wall_ns, int(s.values["received"])) for s in node.statuses if s.values.get("received", "").isdigit()]
-    if len(counted) < 2 or stream.published is None:
+    if stream.published is None:
         return None
-    (first_ns, first), (last_ns, last) = counted[0], counted[-1]
-    at = [_number_at(stream, time_ns) for time_ns in (first_ns, last_ns)]
-    if None in at or last < first:
+    known = [(number, count) for at_ns, count in counted if (number := _number_at(stream, at_ns)) is not None]
+    if len(known) < 2:
         return None
-    published = at[1] - at[0]
+    (first_number, first), (last_number, last) = known[0], known[-1]
+    if last < first:
+        return None
+    published = last_number - first_number
     missing = published - (last - first)
     return (missing, published) if published >= FEWEST and missing > LOST_SLACK + LOST_SHARE * published else None
 
