@@ -5,6 +5,7 @@ A network is followed once on a small image; whoever uses it compares what it gi
 
 from __future__ import annotations
 
+import copy
 import importlib
 import logging
 import threading
@@ -99,7 +100,7 @@ def _followed(network: nn.Module) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is called deprecated and tells of each constant; the check judges
         jit: Any = torch.jit
-        traced = jit.trace(AsTuple(network).eval(), torch.zeros(1, 3, *_TRACED_PX), check_trace=False)
+        traced = jit.trace(AsTuple(_by_moments(network)).eval(), torch.zeros(1, 3, *_TRACED_PX), check_trace=False)
         frontend = frontends.FrontEndManager().load_by_framework("pytorch")
         followed = decoder.TorchScriptPythonDecoder(traced)  # must live until the model is made
         return frontend.convert(frontend.load(followed))
@@ -114,3 +115,35 @@ class AsTuple(nn.Module):
 
     def forward(self, image_b3hw: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(self.network(image_b3hw))
+
+
+class _GroupMoments(nn.Module):
+    """A group normalization (Wu and He, 2018) by means over whole channels: OpenVINO's own one wants another layout of
+    the map before it, and the old one after it."""
+
+    def __init__(self, norm: nn.GroupNorm):
+        super().__init__()
+        self.groups, self.eps = norm.num_groups, norm.eps
+        self.weight_1c11 = nn.Parameter(norm.weight.detach().view(1, -1, 1, 1), requires_grad=False)
+        self.bias_1c11 = nn.Parameter(norm.bias.detach().view(1, -1, 1, 1), requires_grad=False)
+
+    def forward(self, x_1chw: torch.Tensor) -> torch.Tensor:
+        off_1chw = x_1chw - self._mean(x_1chw)
+        variance_1c11 = self._mean(off_1chw * off_1chw)
+        return off_1chw * (torch.rsqrt(variance_1c11 + self.eps) * self.weight_1c11) + self.bias_1c11
+
+    def _mean(self, x_1chw: torch.Tensor) -> torch.Tensor:
+        """That of its group for each channel, (1, C, 1, 1)."""
+        channels = x_1chw.shape[1]
+        each = 1, self.groups, channels // self.groups, 1, 1
+        grouped = x_1chw.mean((2, 3), keepdim=True).view(*each).mean(2, keepdim=True)
+        return grouped.expand(*each).reshape(1, channels, 1, 1)
+
+
+def _by_moments(network: nn.Module) -> nn.Module:
+    """A copy whose group normalizations are `_GroupMoments`."""
+    copied = copy.deepcopy(network)
+    for name, module in list(copied.named_modules()):
+        if type(module) is nn.GroupNorm and module.affine and name:
+            copied.set_submodule(name, _GroupMoments(module))
+    return copied

@@ -83,6 +83,27 @@ def test_a_network_is_tried_once_and_the_ones_not_used_are_let_go(network, monke
     assert len(tried) == 6  # a stayed, b went when e came
 
 
+def test_group_normalizations_are_those_of_torch(without_half):
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(4, 12)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+
+    class Normalized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.spread, self.norm = nn.Conv2d(3, 12, 3, padding=1), norm
+
+        def forward(self, image_b3hw):
+            return [self.norm(self.spread(image_b3hw))]
+
+    network = Normalized().requires_grad_(False)
+    assert type(openvino_engine._by_moments(network).norm) is not nn.GroupNorm
+    assert network.norm is norm
+    made = choose_engine(network, "normalized", CPU, asked("openvino", few_sizes=True)).maker()
+    torch.testing.assert_close(made(image_of(64, 96))[0], network(image_of(64, 96))[0], rtol=1e-4, atol=1e-4)
+
+
 def test_only_few_sizes_are_kept_compiled(monkeypatch):
     model = openvino_engine.OpenVinoModel(Doubles(), "few", torch.float32, few_sizes=True)
     monkeypatch.setattr(openvino_engine, "_SIZES", 2)
