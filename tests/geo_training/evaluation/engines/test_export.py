@@ -109,7 +109,6 @@ def folder_of(images, place):
 def test_the_graph_of_other_weights_is_not_used(depth_file, calibration_file, images):
     export_graph(load_subject(str(calibration_file)), images, depth_file.with_suffix(".onnx"))
     estimator = DepthEstimator.load(depth_file, "cpu")
-    assert "is the graph of other weights" in estimator.choice.why or estimator.choice.name == "openvino"
     assert estimator.choice.name != "onnxruntime"
     with pytest.raises(InputError, match=r"engine onnxruntime: .*is the graph of other weights, or of another version"):
         DepthEstimator.load(depth_file, "cpu", "onnxruntime").warm_up()
