@@ -92,9 +92,13 @@ def test_durations_in_words(seconds, words):
 @pytest.mark.parametrize(
     ("app", "group", "order"),
     [
-        (train, None, ["dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth"]),
+        (train, None, ["dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export"]),
         (train, "dataset", ["from-bag", "from-video", "import", "check", "split", "to-bag"]),
-        (evaluate, None, ["localization", "replay", "calibration", "depth", "bench", "localization-reference"]),
+        (
+            evaluate,
+            None,
+            ["localization", "replay", "calibration", "depth", "doctor", "bench", "localization-reference"],
+        ),
     ],
 )
 def test_commands_are_listed_in_the_order_of_the_work(app, group, order):

@@ -17,6 +17,11 @@ from geo_perception.runtime.files import replaced_file
 
 CACHE_VARIABLE = "GEO_PERCEPTION_CACHE"
 _FILES = 12  # of up to some tens of megabytes each; beyond, the ones not used for longest go
+# What is compiled beyond them cannot be read within them.
+_INSTRUCTION_LIMITS = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+)
 _SUFFIX = ".compiled"
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,7 +36,9 @@ def cache_folder() -> Path:
 
 def cache_key(*parts: object) -> str:
     """Of what is compiled of these parts, on this machine, by these versions and this very code."""
-    machine = platform.machine(), cpu_name(), torch.get_num_threads(), torch.__version__, timm.__version__, _code()
+    limits = [os.environ.get(name) for name in _INSTRUCTION_LIMITS]
+    versions = torch.__version__, timm.__version__, _code()
+    machine = platform.machine(), cpu_name(), limits, torch.get_num_threads(), *versions
     return hashlib.sha256(repr((parts, machine)).encode()).hexdigest()
 
 

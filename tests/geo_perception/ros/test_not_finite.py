@@ -18,6 +18,7 @@ from geo_perception.localization.node import LocalizationNode
 from geo_perception.localization.result import Localization, Verdict
 from geo_perception.ros.codec import fill_image
 
+CHOICE = SimpleNamespace(name="torch", why="")
 PINHOLE = Camera(8, 8, 8.0, 8.0, 3.5, 3.5)
 GIVEN = {
     "camera.k": PINHOLE.K.reshape(-1).tolist(), "camera.width_px": 8, "camera.height_px": 8,
@@ -70,7 +71,7 @@ def test_a_pose(wrong, monkeypatch):
 def test_a_depth_map(wrong, monkeypatch):
     depth_hw = np.full((8, 8), np.nan if wrong else 2.0, np.float32)
     answer = RelativeDepth(DepthVerdict.ESTIMATED, "", PINHOLE, depth_hw, None, PICTURE)
-    estimator = SimpleNamespace(estimate=lambda *_: answer, warm_up=lambda: None, metric=False)
+    estimator = SimpleNamespace(estimate=lambda *_: answer, warm_up=lambda: None, metric=False, choice=CHOICE)
     monkeypatch.setattr(DepthNode, "prepare", lambda _: estimator)
     maps, values = told_by(DepthNode, Image, "/depth_node/relative_depth")
     if wrong:

@@ -108,6 +108,21 @@ class TestChoice:
         choice = self.choice([[0.0, 0.0], [2.0, 1.0]], [[0.5, 0.75], [0.5, 0.25]])
         assert self.loss(choice, [1.0, 0.0]) == pytest.approx((1.0 + 0.25) / 2)
 
+    def test_its_gradient_is_exact(self):
+        torch.manual_seed(0)
+        logit, log_disparity = (torch.randn(1, 3, 4, 5, dtype=DOUBLE, requires_grad=True) for _ in range(2))
+        true = random_depth(1, 1, 4, 5)
+        true[..., 0] = 0
+
+        depth = random_depth(1, 1, 4, 5)  # the same for all: its median is taken as it is
+
+        def value(logit, log_disparity):
+            return choice_loss(DepthChoice(log_disparity, torch.softmax(logit, 1)), depth, true)
+
+        gradients = torch.autograd.grad(value(logit, log_disparity), (logit, log_disparity))
+        assert all(gradient.any() for gradient in gradients)
+        assert torch.autograd.gradcheck(value, (logit, log_disparity))
+
     def test_a_mean_of_two_surfaces_is_no_better_than_either(self):
         between = self.choice([[0.0, 0.0], [2.0, 2.0]], [[0.5, 1.0], [0.5, 0.0]])
         decided = self.choice([[0.0, 0.0], [2.0, 2.0]], [[1.0, 1.0], [0.0, 0.0]])

@@ -53,7 +53,7 @@ class Listener:
         they publish may be a result."""
         self._subscribe("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", self._on_diagnostics, qos.ODOMETRY_IN)
         if snapshot.topic("/clock").publishers:
-            self._subscribe("/clock", "rosgraph_msgs/msg/Clock", self._on_clock, qos.IMAGE_IN)
+            self._subscribe("/clock", "rosgraph_msgs/msg/Clock", self._on_clock, qos.SIDE_INPUT_IN)
         for name in ("/tf", "/tf_static"):
             self._listen_to_tf(snapshot.topic(name))
         for node in snapshot.ours:
