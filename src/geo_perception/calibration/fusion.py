@@ -47,6 +47,11 @@ class RememberedFocal:
         numbers = np.isfinite((self.focal_px, self.sigma, self.stamp_s)).all()
         return bool(numbers and min(self.focal_px, self.sigma, self.width_px, self.height_px) > 0)
 
+    def holds(self, size_px: tuple[int, int], stamp_s: float, max_age_s: float) -> bool:
+        """Whether it is believed of an image of this (width, height) and stamp."""
+        fits = (self.width_px, self.height_px) == size_px and 0 <= stamp_s - self.stamp_s <= max_age_s
+        return fits and self.usable
+
 
 @dataclass(frozen=True)
 class FusionOptions:
@@ -137,8 +142,7 @@ class CalibrationFusion:
         if self._remembered is None:
             return
         (focal, max_age_s), self._remembered = self._remembered, None
-        age_s = self._stamp_s - focal.stamp_s
-        if focal.usable and (focal.width_px, focal.height_px) == self._size_px and 0 <= age_s <= max_age_s:
+        if focal.holds(self._size_px, self._stamp_s, max_age_s):
             self._focal.remembered = Opinion(float(np.log(focal.focal_px)), focal.sigma, focal.stamp_s)
             self._used_s = self._stamp_s
 

@@ -177,10 +177,11 @@ class CalibrationNode(PerceptionNode):
         self._calibrator.options = replace(self._calibrator.options, lines=self.value("use_lines"))
         height_px, width_px = image_hw3.shape[:2]
         self._driver_camera = self._camera_of_driver(frame, width_px, height_px)
+        self._recall_lens((width_px, height_px), frame.stamp_ns * 1e-9)
         known, lens = None, self._lens
         if self._trusts_driver:
             known, lens = self._known(self._driver_camera), None
-        elif not (self.value("use_lens") and self.value("use_lines")):
+        elif not self._frees_of_lens:
             lens = None
         else:
             if self._asks_lens:
@@ -198,7 +199,8 @@ class CalibrationNode(PerceptionNode):
         header = frame.header
         if fused.event:
             self.get_logger().warning(f"{fused.event}; outputs follow when the estimate is certain enough")
-            self._remembered.forget()
+            if not fused.focal_settled:
+                self._remembered.forget()
         self._compare_with_driver(fused)
         # The focal length stays what it was while the lens is covered; the attitude may not.
         if fused.focal_settled:
@@ -249,12 +251,25 @@ class CalibrationNode(PerceptionNode):
         """Goes on with a focal length of before, and with the lens that its images were freed of."""
         sizes = int(state["width_px"]), int(state["height_px"])
         known = RememberedFocal(number(state, "focal_px"), number(state, "sigma"), *sizes, number(state, "stamp_s"))
-        lens = state["lens"]
+        bend = state["lens"]
+        if bend is not None and not self._frees_of_lens:
+            raise InputError("the focal length kept there is of images freed of their bend, which is switched off")
+        lens = bend and LensBend(number(bend, "bend"), number(bend, "sigma"), bool(bend["beyond"]))
         with self._lock:
-            if lens is not None:
-                self._lens = LensBend(number(lens, "bend"), number(lens, "sigma"), bool(lens["beyond"]))
-                self._lens_size_px = sizes
+            self._recalled_lens = lens and (known, lens)
             self._fusion.remember(known, self.value("state_max_age_s"))
+
+    def _recall_lens(self, size_px: tuple[int, int], stamp_s: float) -> None:
+        """Takes the lens that is remembered, at the first image, where the focal length is believed."""
+        with self._lock:
+            recalled, self._recalled_lens = self._recalled_lens, None
+            if recalled is not None and recalled[0].holds(size_px, stamp_s, self.value("state_max_age_s")):
+                self._lens, self._lens_size_px = recalled[1], size_px
+
+    @property
+    def _frees_of_lens(self) -> bool:
+        """Whether the parameters let images be freed of a bend that lines show."""
+        return self.value("use_lens") and self.value("use_lines")
 
     @property
     def _trusts_driver(self) -> bool:
@@ -314,6 +329,7 @@ class CalibrationNode(PerceptionNode):
         self._outliers = self._restarts = 0
         self._last_restart = self._driver = ""
         self._lens_size_px: tuple[int, int] | None = None
+        self._recalled_lens: tuple[RememberedFocal, LensBend] | None = None
         self._forget_lens()
 
     def _camera_of_driver(self, frame: Frame, width_px: int, height_px: int) -> Camera | None:

@@ -124,9 +124,10 @@ class DepthNode(PerceptionNode):
             raise InputError("the scale kept there is that of other weights; nothing is remembered")
         known = RememberedScale(*(number(state, name) for name in ("log_scale", "sigma")), str(state["source"]),
                                 number(state, "stamp_s"))  # fmt: skip
-        if not known.usable:
-            raise ValueError("source")
-        self._recalled = known, tuple(number(state["view"], name) for name in ("fx", "fy"))
+        view_2 = number(state["view"], "fx"), number(state["view"], "fy")
+        if not known.usable or min(view_2) <= 0:
+            raise ValueError("no scale of a camera")
+        self._recalled = known, view_2
 
     def _keep_state(self) -> None:
         """For after a restart. The worker's thread."""

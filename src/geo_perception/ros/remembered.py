@@ -10,7 +10,7 @@ from typing import Any
 
 from geo_perception.errors import InputError
 from geo_perception.ros.parameters import Change, Spec
-from geo_perception.runtime.state_file import StateWriter, read_state
+from geo_perception.runtime.state_file import ForeignStateError, StateWriter, read_state
 
 STATE_PARAMETERS = (
     Spec("state_file", "", "file in which what is known is kept, so that a node that was killed goes on with it; "
@@ -31,7 +31,8 @@ class Remembered:
 
     def recall(self, take: Callable[[dict[str, Any]], None]) -> None:
         """At activation: hands the kept state to `take`, and goes on keeping. What is damaged, or of something else, is
-        said in a line and forgotten; so is what makes `take` raise a KeyError, TypeError or ValueError."""
+        said in a line and forgotten; so is what makes `take` raise a KeyError, TypeError or ValueError. A file of
+        somebody else is not written."""
         self.close()
         path = os.path.expanduser(self._node.value("state_file"))
         if not path:
@@ -44,6 +45,10 @@ class Remembered:
             if state is not None:
                 take(state)
                 log.info(f"{path}: {self._kind} is remembered, if the first images fit it")
+        except ForeignStateError as error:
+            self._writer.close()
+            self._writer = None
+            log.warning(f"state file: {error}")
         except InputError as error:
             log.warning(f"state file: {error}")
         except (KeyError, TypeError, ValueError):

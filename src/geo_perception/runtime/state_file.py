@@ -15,10 +15,14 @@ from geo_perception.runtime.files import replace_text
 FORMAT_VERSION = 1
 
 
+class ForeignStateError(InputError):
+    """A state file is somebody else's: it must not be written."""
+
+
 def read_state(path: Path, of: str) -> dict[str, Any] | None:
     """What `of` (a node's name, say) wrote there; None where there is no such file.
 
-    Raises InputError when the file is damaged, of another format, or of somebody else.
+    Raises InputError when the file is damaged, and ForeignStateError when it is of another format or of somebody else.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -30,7 +34,7 @@ def read_state(path: Path, of: str) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; nothing is remembered, and it is written anew") from None
     if version != FORMAT_VERSION or owner != of or not isinstance(state, dict):
-        raise InputError(f"{path} is of {owner}, format {version}; give each node a state file of its own")
+        raise ForeignStateError(f"{path} is of {owner}, format {version}; give each node a state file of its own")
     return state
 
 

@@ -19,11 +19,17 @@ from geo_perception.ros.messages import stamp_ns
 STANDIN = Path(__file__).resolve().parents[2] / "support" / "tf2_standin"
 
 
-def test_a_pose_without_odometry_is_published_and_no_dropped_frame(tiny_scene, tmp_path, monkeypatch):
+@pytest.fixture
+def standin(monkeypatch) -> None:
+    """The stand-in for tf2 in the processes of a test, where tf2 itself is not there."""
     found = importlib.util.find_spec("tf2_ros")
     if found is not None and "tf2_standin" not in found.origin:
         pytest.skip("this hears what the stand-in for tf2 sends")
+    # Other tests may have put the stand-in on this process's path; the node is a process of its own.
     monkeypatch.setenv("PYTHONPATH", str(STANDIN), prepend=os.pathsep)
+
+
+def test_a_pose_without_odometry_is_published_and_no_dropped_frame(tiny_scene, tmp_path, standin):
     more = ("-p", "tf_mode:=map_odom", "-p", "transform_wait_s:=0.05", "-r", "__ns:=/alone")
     with (
         active_node(MODULE, *arguments(tiny_scene, *more), log=tmp_path / "node.log"),
@@ -38,12 +44,7 @@ def test_a_pose_without_odometry_is_published_and_no_dropped_frame(tiny_scene, t
         assert values["message"].startswith("the pose is published, but no map to odom: no transform from")
 
 
-def test_map_to_odom_is_known_at_the_present_between_fixes_and_not_for_ever(tiny_scene, tmp_path, monkeypatch):
-    found = importlib.util.find_spec("tf2_ros")
-    if found is not None and "tf2_standin" not in found.origin:
-        pytest.skip("this hears what the stand-in for tf2 sends")
-    # Other tests may have put the stand-in on this process's path; the node is a process of its own.
-    monkeypatch.setenv("PYTHONPATH", str(STANDIN), prepend=os.pathsep)
+def test_map_to_odom_is_known_at_the_present_between_fixes_and_not_for_ever(tiny_scene, tmp_path, standin):
     more = ("-p", "tf_mode:=map_odom", "-p", "transform_max_age_s:=1.5", "-p", "transform_wait_s:=1.0")
     T_odom_camera = make_pose(so3_exp(np.array([0.0, 0.1, 0.7])), [20.0, -5.0, 0.5])
     with (

@@ -12,6 +12,7 @@ from pictures import random_patches
 from ros_support import NodeProcess
 
 from geo_perception.ros.camera_info import camera_from_info
+from geo_perception.runtime.state_file import write_state
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +67,16 @@ def settle(node: Node, peer: CameraPeer) -> None:
     assert peer.spin_until(lambda: node.state.exists() and bool(peer.camera_infos)), peer.values()
 
 
+def give_scale(node: Node, peer: RobotPeer) -> None:
+    """Shows an image and tells its depths: 2.5 m in a unit of the network."""
+    peer.wait_until_connected()
+    relative_hw = peer.show_and_wait(random_patches(0))
+    peer.tell_true_depths(relative_hw, 2.5)
+    peer.spin_for(0.2)
+    peer.show_and_wait(random_patches(0))
+    assert peer.spin_until(lambda: bool(peer.depths) and node.state.exists()), peer.values()
+
+
 class TestFocalLength:
     def test_a_killed_node_publishes_its_camera_at_the_first_image(self, calibration):
         with CameraPeer() as peer:
@@ -102,17 +113,35 @@ class TestFocalLength:
                 assert peer.spin_until(lambda: calibration.state.read_text() != "{")
                 assert json.loads(calibration.state.read_text())["of"] == "/calibration_node"
 
+    @pytest.mark.parametrize(("stamp_s", "lens"), [(95.0, "bends by 0.100"), (5.0, "no bend seen")])
+    def test_the_lens_is_remembered_with_the_focal_length_and_as_long(self, calibration, stamp_s, lens):
+        bend = {"bend": 0.1, "sigma": 0.01, "beyond": False}
+        known = {"focal_px": 250.0, "sigma": 0.02, "width_px": 320, "height_px": 240, "stamp_s": stamp_s, "lens": bend}
+        write_state(calibration.state, "/calibration_node", known)
+        with CameraPeer() as peer, calibration.life("-p", "state_max_age_s:=30.0"):
+            peer.wait_until_connected()
+            show_to_new_node(peer, peer.focals, 0.1)
+            assert peer.wait_for(lambda values: values["images fused"] != "0")["lens"].startswith(lens)
+
+    def test_the_file_of_another_node_is_said_and_stays_as_it_is(self, calibration):
+        text = json.dumps({"format_version": 1, "of": "/other/node", "state": {"n": 1}})
+        calibration.state.write_text(text)
+        with CameraPeer() as peer, calibration.life() as process:
+            assert "is of /other/node, format 1; give each node a state file of its own" in process.text
+            peer.wait_until_connected()
+            peer.clear()
+            show_to_new_node(peer, peer.focals, 0.1)
+            for seed in range(6):
+                peer.show_and_wait(random_patches(seed))
+            assert peer.wait_for(lambda values: values["camera_info"] == "published")["state file"] == "none"
+            assert calibration.state.read_text() == text
+
 
 class TestScale:
     def test_a_killed_node_gives_metres_at_the_first_image(self, depth):
         with RobotPeer() as peer:
             with depth.life():
-                peer.wait_until_connected()
-                relative_hw = peer.show_and_wait(random_patches(0))
-                peer.tell_true_depths(relative_hw, 2.5)
-                peer.spin_for(0.2)
-                peer.show_and_wait(random_patches(0))
-                assert peer.spin_until(lambda: bool(peer.depths) and depth.state.exists()), peer.values()
+                give_scale(depth, peer)
             with depth.life():
                 peer.wait_until_connected()
                 peer.clear()
@@ -124,12 +153,7 @@ class TestScale:
     def test_a_scale_of_other_weights_is_not_believed(self, depth):
         with RobotPeer() as peer:
             with depth.life():
-                peer.wait_until_connected()
-                relative_hw = peer.show_and_wait(random_patches(0))
-                peer.tell_true_depths(relative_hw, 2.5)
-                peer.spin_for(0.2)
-                peer.show_and_wait(random_patches(0))
-                assert peer.spin_until(depth.state.exists), peer.values()
+                give_scale(depth, peer)
             depth_weights(depth.folder / "w.safetensors", flat=True, sigma_scale=0.3)
             with depth.life() as process:
                 assert "the scale kept there is that of other weights" in process.text

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.state_file import StateWriter, read_state, write_state
+from geo_perception.runtime.state_file import ForeignStateError, StateWriter, read_state, write_state
 
 
 def wait_until(condition, timeout_s: float = 5.0) -> bool:
@@ -40,7 +40,7 @@ def test_a_damaged_file_is_said(tmp_path, text):
 def test_a_file_of_somebody_else_is_said(tmp_path, changes):
     path = tmp_path / "state.json"
     path.write_text(json.dumps({"format_version": 1, "of": "/node", "state": {}} | changes))
-    with pytest.raises(InputError, match="give each node a state file of its own"):
+    with pytest.raises(ForeignStateError, match="give each node a state file of its own"):
         read_state(path, "/node")
 
 
