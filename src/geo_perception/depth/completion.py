@@ -4,7 +4,8 @@ A network is wrong by more than one factor: whole surfaces come out too near or 
 correction is taken for a Gaussian process over where a pixel is, how far the network has it and what colour it is
 (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapter 2): what is near, alike and at the
 same relative depth is wrong alike, and a correction does not leak over an edge of depth. So every pixel gets a depth
-and how sure it is; away from all points that is as sure as one factor would be.
+and how sure it is; away from all points that is as sure as one factor would be. Where points lie on planes, the planes
+have their say, too (`plane_corrections.py`).
 
 Points may be wrong. Each is either right, within what the others and its own deviation say, or anywhere; how likely it
 is right is found by leaving it out (ibid., chapter 5.4.2), over and over until that stands.
@@ -12,12 +13,13 @@ is right is found by leaving it out (ibid., chapter 5.4.2), over and over until 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from scipy.special import erf
 
+from geo_perception.depth.plane_corrections import PlaneCorrectionOptions, PlaneCorrections
 from geo_perception.depth.result import CONFIDENT_RATIO, RelativeDepth
 from geo_perception.depth.scale import Scale
 from geo_perception.depth.sparse_scale import ANYWHERE, checked_points, consensus, sample_map
@@ -70,6 +72,7 @@ class CompletionOptions:
     wrong: float = 0.1  # share of wrong points, before any is looked at
     max_points: int = 240  # the cost grows with their number times that of the pixels
     passes: int = 12
+    planes: PlaneCorrectionOptions | None = field(default_factory=PlaneCorrectionOptions)  # None: no planes
 
     def __post_init__(self) -> None:
         if not self.kernels or min(self.scale_sigma, self.pixel_sigma, self.max_points, self.passes) <= 0:
@@ -178,6 +181,7 @@ class _Field:
         self._features_hw6, self._options = features_hw6, options
         self._at_n6 = np.zeros((0, 6), np.float32)
         self._weights_n, self._whitened_nn = np.zeros(0), np.zeros((0, 0))
+        self._planes: PlaneCorrections | None = None
 
     def fit(
         self, at_n2: np.ndarray, log_n: np.ndarray, sigma_n: np.ndarray, factor_sigma: float, shared_nk: np.ndarray
@@ -208,6 +212,17 @@ class _Field:
         lower_nn = np.linalg.cholesky(smooth_nn + np.diag(variance_n))
         self._whitened_nn = np.linalg.inv(lower_nn)
         self._weights_n = self._whitened_nn.T @ (self._whitened_nn @ log_n)
+        if options.planes is not None:
+            inverse_nn = self._whitened_nn.T @ self._whitened_nn
+            left_out_n = self._weights_n / np.diag(inverse_nn)
+            field_nn = options.covariance(at_n6, at_n6)
+            told_nn = self._whitened_nn @ (field_nn + factor_sigma**2)
+            variance_n = np.maximum(options.variance + factor_sigma**2 - (told_nn**2).sum(axis=0), 0)
+            alike_n = shared_nk @ (shared_nk.T @ self._weights_n)  # the error that points have in common
+            log_depth_n = log_n - alike_n + at_n6[:, 2]
+            self._planes = PlaneCorrections(
+                at_n6, log_depth_n, left_out_n, variance_n, right_n, field_nn / options.variance, options.planes
+            )
         return right_n
 
     def everywhere(self, factor_sigma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -237,8 +252,12 @@ class _Field:
         for start in range(0, len(features_m6), _AT_ONCE):
             chunk = slice(start, start + _AT_ONCE)
             shared_kn = self._options.covariance(features_m6[chunk], self._at_n6)
+            alike_kn = shared_kn / np.float32(self._options.variance) if self._planes else None
             shared_kn += np.float32(factor_sigma**2)
             told_kn = shared_kn @ whitened_nn
-            found_m2[chunk, 0] = shared_kn @ weights_n
-            found_m2[chunk, 1] = np.maximum(prior - np.einsum("kn,kn->k", told_kn, told_kn), 0)
+            correction_k = shared_kn @ weights_n
+            variance_k = np.maximum(prior - np.einsum("kn,kn->k", told_kn, told_kn), 0)
+            if self._planes:
+                correction_k, variance_k = self._planes.applied(features_m6[chunk], correction_k, variance_k, alike_kn)
+            found_m2[chunk, 0], found_m2[chunk, 1] = correction_k, variance_k
         return found_m2

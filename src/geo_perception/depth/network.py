@@ -111,7 +111,7 @@ class DepthNetwork(RenamedModules, nn.Module):
         choice = None
         if self.sharpener is not None:
             choice = self.sharpener(normalized_b3hw, logs[-1], states[1])
-            logs[-1] = choice.mean_b1hw()
+            logs[-1] = choice.sharpened_b1hw()
         disparities = [torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)) for log_b1hw in reversed(logs)]
         return DepthOutput(disparities, log_sigma, choice)
 

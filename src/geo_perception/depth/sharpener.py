@@ -26,6 +26,7 @@ _OWN_STEPS = (-0.3, 0.3)  # the depths a pixel names itself begin at this much (
 _FIRST_LOGIT = 4.0  # of the pixel's own coarse depth: an untrained network changes next to nothing
 _DETAIL_PX = 9  # side of the square whose mean is taken from the coarse map to show its details
 _DETAIL_GAIN = 4.0
+_REGION_PX = 65  # side of the squares that keep the mean of the coarse map
 _DECIDED = 4.0  # outside training the logits are multiplied by it: a choice rather than a mean
 _GROUPS = 8
 
@@ -40,6 +41,12 @@ class DepthChoice:
     def mean_b1hw(self) -> torch.Tensor:
         """The weighted mean."""
         return (self.weight_bkhw * self.log_bkhw).sum(1, keepdim=True)
+
+    def sharpened_b1hw(self) -> torch.Tensor:
+        """The weighted mean, less what it changes in whole regions: those are the coarse map's to say, which learned
+        from far more than edges, and in places unlike those that the sharpener knows it errs by regions first."""
+        mean_b1hw, coarse_b1hw = self.mean_b1hw(), self.log_bkhw[:, :1]
+        return mean_b1hw - _of_regions(mean_b1hw - coarse_b1hw)
 
 
 class EdgeSharpener(nn.Module):
@@ -86,6 +93,13 @@ def _shifted(log_b1hw: torch.Tensor) -> torch.Tensor:
         ],
         1,
     )
+
+
+def _of_regions(x_b1hw: torch.Tensor) -> torch.Tensor:
+    """The mean of the square about each pixel, as far as the map goes."""
+    half = _REGION_PX // 2
+    rows_b1hw = F.avg_pool2d(x_b1hw, (_REGION_PX, 1), 1, (half, 0), count_include_pad=False)
+    return F.avg_pool2d(rows_b1hw, (1, _REGION_PX), 1, (0, half), count_include_pad=False)
 
 
 def _padded(x_bchw: torch.Tensor, side_px: int) -> torch.Tensor:

@@ -73,7 +73,49 @@ def test_colour_tells_surfaces_apart_where_depth_does_not():
     points = pixels_n2, at(true_hw, pixels_n2), 0.01
     flat = np.ones((HEIGHT, WIDTH))
     coloured = off(complete(relative(flat, view_hw3.astype(np.uint8)), *points), true_hw)[:, 54:74].mean()
-    assert coloured < 0.75 * off(complete(relative(flat), *points), true_hw)[:, 54:74].mean()
+    assert coloured < 0.02
+    assert coloured < 0.4 * off(complete(relative(flat), *points), true_hw)[:, 54:74].mean()
+
+
+def crooked_wall() -> tuple[np.ndarray, np.ndarray]:
+    """A wall that recedes from 2 m at the left to 4 m at the right, and a map that has it less so and in waves."""
+    u_w = np.arange(WIDTH) / (WIDTH - 1)
+    true_hw = np.tile(1 / (1 / 2 + u_w * (1 / 4 - 1 / 2)), (HEIGHT, 1))
+    return true_hw, 2 + (u_w + 0.3 * np.sin(9 * u_w)) * np.ones((HEIGHT, 1))
+
+
+def test_points_on_a_wall_tell_the_wall_however_crooked_the_network_has_it():
+    true_hw, map_hw = crooked_wall()
+    pixels_n2 = anywhere(40)
+    points = relative(map_hw), pixels_n2, at(true_hw, pixels_n2), 0.01
+    by_field = complete(*points, options=CompletionOptions(planes=None))
+    by_plane = complete(*points)
+    assert off(by_plane, true_hw).mean() < 0.005 < 0.5 * off(by_field, true_hw).mean()
+    assert np.median(by_plane.sigma_hw) < 0.6 * np.median(by_field.sigma_hw)
+    inside_hw = off(by_plane, true_hw) < 1.645 * by_plane.sigma_hw
+    assert inside_hw.mean() > 0.9
+
+
+def test_wrong_points_make_no_plane():
+    """Every fifth point is on a plane of its own, half as far away as the wall."""
+    true_hw, map_hw = crooked_wall()
+    pixels_n2 = anywhere(90)
+    depth_m_n = at(true_hw, pixels_n2)
+    depth_m_n[::5] *= 0.5
+    found = complete(relative(map_hw), pixels_n2, depth_m_n, 0.01)
+    assert (found.right_n[::5] < 0.1).all()
+    assert off(found, true_hw).mean() < 0.01
+
+
+def test_a_wall_before_another_keeps_its_edge():
+    """Two walls that face the camera at 2 m and 4 m, which the map tells apart but has in waves."""
+    left_hw = np.tile(np.arange(WIDTH) < WIDTH // 2, (HEIGHT, 1))
+    true_hw = np.where(left_hw, 2.0, 4.0)
+    waves_hw = np.exp(0.15 * np.sin(np.arange(HEIGHT) / 9)[:, None] * np.ones((1, WIDTH)))
+    pixels_n2 = anywhere(60)
+    found = complete(relative(true_hw * waves_hw), pixels_n2, at(true_hw, pixels_n2), 0.01)
+    assert off(found, true_hw).mean() < 0.01
+    assert off(found, true_hw)[:, WIDTH // 2 - 3 : WIDTH // 2 + 3].max() < 0.05
 
 
 def test_a_third_of_wrong_points_changes_little():

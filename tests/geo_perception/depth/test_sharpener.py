@@ -68,6 +68,30 @@ def test_a_pixel_may_name_a_depth_that_no_neighbour_has(sharpener, own, step):
     torch.testing.assert_close(choice.mean_b1hw(), coarse + step)
 
 
+@pytest.mark.parametrize(("own", "step"), [(0, -0.3), (1, 0.3)])
+def test_what_changes_everywhere_alike_is_not_taken(sharpener, own, step):
+    coarse = 0.3 * torch.randn(1, 1, 96, 128)
+    with torch.inference_mode():
+        choice = decided_for(sharpener, len(OFFSETS_PX) + own)(
+            torch.rand(1, 3, 96, 128), coarse, torch.rand(1, FEATURES, 48, 64)
+        )
+    torch.testing.assert_close(choice.mean_b1hw(), coarse + step)
+    torch.testing.assert_close(choice.sharpened_b1hw(), coarse, atol=1e-5, rtol=0)
+
+
+def test_an_edge_that_is_moved_is_taken_but_for_the_mean_of_the_square_around_it():
+    """A column of eight pixels is told 0.5 more, in squares of 65 x 65."""
+    coarse = torch.zeros(1, 1, 96, 160)
+    told = coarse.clone()
+    told[..., 76:84] = 0.5
+    choice = DepthChoice(torch.cat([coarse, told], 1), torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 96, 160))
+    found = choice.sharpened_b1hw()
+    torch.testing.assert_close(found[0, 0, 48, 80], torch.tensor(0.5 - 0.5 * 8 / 65))
+    torch.testing.assert_close(found[0, 0, 48, 70], torch.tensor(-0.5 * 8 / 65))
+    torch.testing.assert_close(found[0, 0, 48, 20], torch.tensor(0.0))
+    assert found[0, 0, 0, 80] == pytest.approx(0.5 - 0.5 * 8 / 65)  # the square ends at the rim
+
+
 def test_a_factor_on_all_depths_stays_that_factor(sharpener):
     torch.nn.init.normal_(sharpener.choose.weight, std=0.3)
     coarse = 0.3 * torch.randn(1, 1, H, W)
@@ -101,7 +125,7 @@ def test_a_network_with_one_gives_its_depth_and_is_made_again_by_its_config():
     torch.testing.assert_close(same.disparity[0], output.disparity[0])
     assert isinstance(output.choice, DepthChoice)
     assert plain.choice is None
-    torch.testing.assert_close(output.disparity[0], torch.exp(output.choice.mean_b1hw()))
+    torch.testing.assert_close(output.disparity[0], torch.exp(output.choice.sharpened_b1hw()))
     for one, other in zip(output.disparity[1:], plain.disparity[1:], strict=True):  # the coarser ones stay
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(output.log_sigma_b1hw, plain.log_sigma_b1hw)

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from geo_perception.depth.planes import PlaneOptions, find_planes, image_plane_terms
 from geo_perception.errors import InputError
 from geo_training.mapping.fusion.error_model import ErrorModel
 from geo_training.mapping.fusion.hide import HOLES, RANDOM, hide
-from geo_training.mapping.fusion.planes import PlaneOptions, find_planes, image_plane_terms
 
 _NEAREST = 1e-4  # joint distance of what is the same place
 _FLATTEST = 1e-2  # the least inverse depth of a plane that counts, in the depth's unit

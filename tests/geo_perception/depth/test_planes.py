@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from geo_training.mapping.fusion.planes import PlaneOptions, find_planes, image_plane_terms
+
+from geo_perception.depth.planes import PlaneOptions, find_planes, image_plane_terms
 
 
 def found(depth_hw, **options):
@@ -49,3 +50,16 @@ def test_depth_without_any_plane_has_none():
 def test_fewer_points_than_a_plane_needs_have_none():
     terms_n3 = image_plane_terms(2, 3).reshape(-1, 3)
     assert find_planes(terms_n3, np.full(6, 2.0), PlaneOptions(), np.random.default_rng(0)).shape == (0, 3)
+
+
+def test_points_in_a_row_by_chance_are_no_plane_where_they_are_unlike():
+    """Four columns of points on two walls, at 1 m and 1.3 m: every other column lies on a slanted plane, too."""
+    x_n, y_n = (axis.ravel() for axis in np.meshgrid([-0.35, -0.15, 0.15, 0.35], np.linspace(-0.3, 0.3, 6)))
+    left_n = x_n < 0
+    terms_n3, depth_n = np.column_stack([x_n, y_n, np.ones(24)]), np.where(left_n, 1.0, 1.3)
+    alike_nn = np.where(left_n[:, None] == left_n, 1.0, 0.2)
+    for seed in range(5):
+        options, rng = PlaneOptions(least_points=5, reach=(6, 12, 24)), np.random.default_rng(seed)
+        planes_p3 = find_planes(terms_n3, depth_n, options, rng, alike_nn)
+        np.testing.assert_allclose(np.sort(planes_p3[:, 2]), [1 / 1.3, 1.0], atol=1e-9)
+        np.testing.assert_allclose(planes_p3[:, :2], 0, atol=1e-9)
