@@ -254,6 +254,8 @@ def main(
     streets: Annotated[int, typer.Option(min=0, help="Outdoor scenes.")] = 12,
     bursts: Annotated[int, typer.Option(min=1, help="Short walks in each scene.")] = 3,
     burst_frames: Annotated[int, typer.Option("--frames", min=3, help="Frames of a short walk.")] = 6,
+    width: Annotated[int, typer.Option(min=32, help="Of the frames, in pixels.")] = 320,
+    height: Annotated[int, typer.Option(min=32, help="Of the frames, in pixels.")] = 240,
     split: Annotated[str, typer.Option(help="train, val or test: the split of every frame.")] = "train",
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -265,8 +267,9 @@ def main(
     if split not in ("train", "val", "test"):
         raise InputError(f"there is no split '{split}'; choose train, val or test")
     options = DepthRoomOptions(
-        rooms=rooms, streets=streets, seed=seed, bursts=bursts, burst_frames=burst_frames, split=split
-    )
+        rooms=rooms, streets=streets, seed=seed, bursts=bursts, burst_frames=burst_frames, width_px=width,
+        height_px=height, split=split,
+    )  # fmt: skip
     say(f"{out}: {depth_dataset(out, options, overwrite)} frames of {rooms} rooms and {streets} streets")
 
 
