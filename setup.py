@@ -28,6 +28,7 @@ setup(
         ("share/geo_perception/rviz", glob("rviz/*.rviz")),
         ("share/geo_perception/foxglove", glob("foxglove/*.json")),
         ("share/geo_perception/security", glob("security/*.xml")),
+        ("share/geo_perception/systemd", glob("systemd/*.service")),
     ],
     zip_safe=False,
     **PYTHON,

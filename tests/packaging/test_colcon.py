@@ -53,7 +53,13 @@ def test_executables_start_with_the_python_of_the_environment(workspace):
 def test_what_a_distribution_looks_for_is_installed(workspace):
     share = workspace / "install" / "geo_perception" / "share"
     assert (share / "ament_index" / "resource_index" / "packages" / "geo_perception").is_file()
-    for folder, pattern in (("launch", "*.py"), ("config", "*.yaml"), ("rviz", "*.rviz"), ("security", "*.xml")):
+    for folder, pattern in (
+        ("launch", "*.py"),
+        ("config", "*.yaml"),
+        ("rviz", "*.rviz"),
+        ("security", "*.xml"),
+        ("systemd", "*.service"),
+    ):
         installed = {path.name for path in (share / "geo_perception" / folder).iterdir() if path.is_file()}
         assert installed == {path.name for path in (ROOT / folder).glob(pattern)}
 
