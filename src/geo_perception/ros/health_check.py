@@ -90,7 +90,7 @@ class _Question:
         try:
             self._client = node.create_client(GetState, name + _GET_STATE)
         except Exception as error:
-            reason = str(error).strip().split("\n")[0]
+            reason = str(error).strip().split("\n")[0].rstrip(":")
             raise InputError(
                 f"'{name}' is not the name of a node: {reason}; give one as `ros2 node list` does"
             ) from error

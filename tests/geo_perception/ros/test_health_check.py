@@ -74,7 +74,7 @@ def test_a_name_that_no_node_can_have_is_told_in_a_line(name):
     said = check(name, "--timeout", "5")
     assert said.returncode == 1
     assert said.stdout == ""
-    assert said.stderr.startswith(f"error: '/{name.lstrip('/')}' is not a name of a node: ")
+    assert said.stderr.startswith(f"error: '/{name.lstrip('/')}' is not the name of a node: ")
     assert said.stderr.count("\n") == 1
 
 
