@@ -113,21 +113,25 @@ class CalibrationNode(PerceptionNode):
             from geo_perception.calibration.estimator import Calibrator
 
         path = os.path.expanduser(self.value("weights")) or None
-        calibrator = Calibrator.load(path, self.value("device"), engine=self.value("engine"))
+        calibrator = Calibrator.load(path, self.device, engine=self.value("engine"))
         calibrator.warm_up()
         return calibrator
 
     def load(self) -> None:
         from geo_perception.calibration.known import KnownCamera
 
-        self._calibrator, self._known = self.prepared, KnownCamera
+        self._known = KnownCamera
+        self.adopt(self.prepared)
         path = os.path.expanduser(self.value("weights"))
-        self.tell_engine(self._calibrator)
         self.hardware_id = os.path.basename(path) or "reference weights"
         self._infos = self.output(CameraInfo, "~/camera_info")
         self._attitude = self.output(Imu, "~/attitude")
         self._numbers = [self.output(Float64, f"~/{name}") for name in ("focal_length", "pitch", "roll")]
         self._overlay = self.output(Image, "~/horizon")
+
+    def adopt(self, prepared: Any) -> None:
+        self._calibrator = prepared
+        self.tell_engine(prepared)
 
     def on_activated(self) -> None:
         self._begin_anew()  # another camera may have come while the node was not active

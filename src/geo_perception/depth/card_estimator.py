@@ -52,7 +52,11 @@ class CardDepthEstimator(DepthEstimator):
         card = self.card
         if card.size_px is not None:
             return card.size_px[0], card.size_px[1]
-        return network_size(width_px, height_px, self.area_px, card.multiple_px, MAX_ASPECT)
+        return network_size(width_px, height_px, self.area_px // self._shrink, card.multiple_px, MAX_ASPECT)
+
+    @property
+    def _takes_any_size(self) -> bool:
+        return self.card.size_px is None
 
     @property
     def _canonical_focal_px(self) -> float | None:

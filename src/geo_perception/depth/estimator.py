@@ -33,6 +33,7 @@ DEFAULT_AREA_PX = 256 * 192
 SIDE_MULTIPLE_PX = 32
 MAX_ASPECT = 4.0
 _MIN_SIDE_PX = 32
+_SMALLER = 4
 
 
 class DepthEstimator:
@@ -45,6 +46,7 @@ class DepthEstimator:
     """
 
     metric = shift_unknown = False
+    _shrink = 1  # by which the number of pixels is divided
 
     def __init__(
         self,
@@ -112,6 +114,12 @@ class DepthEstimator:
         """Runs once, so that the first image does not pay for set-up."""
         self.estimate(np.tile(np.arange(240, dtype=np.uint8)[None, :, None], (180, 1, 3)), None)
 
+    def use_smaller_input(self, smaller: bool) -> bool:
+        """Looks at a quarter of its pixels from now on, or at all again; whether it can. Depth maps are as large as
+        what is looked at."""
+        self._shrink = _SMALLER if smaller and self._takes_any_size else 1
+        return self._takes_any_size
+
     def estimate(self, image_hw3: np.ndarray, camera: Camera | None) -> RelativeDepth:
         """The depth of `image_hw3` (RGB uint8, any size), taken by `camera`. Its distortion is removed first.
 
@@ -156,7 +164,12 @@ class DepthEstimator:
         return resampler.image(image_hw3, cv2.BORDER_REPLICATE), None if seen_hw.all() else seen_hw, target
 
     def _map_size(self, width_px: int, height_px: int) -> tuple[int, int]:
-        return depth_map_size(width_px, height_px, self.area_px)
+        return depth_map_size(width_px, height_px, self.area_px // self._shrink)
+
+    @property
+    def _takes_any_size(self) -> bool:
+        """Whether the network looks at images of several sizes."""
+        return True
 
     @property
     def _canonical_focal_px(self) -> float | None:

@@ -78,15 +78,15 @@ class DepthNode(PerceptionNode):
             from geo_perception.depth.onnx_estimator import load_depth_estimator
 
         path = os.path.expanduser(self.value("weights")) or None
-        estimator = load_depth_estimator(path, self.value("device"), self.value("engine"))
+        estimator = load_depth_estimator(path, self.device, self.value("engine"))
         estimator.warm_up()
         return estimator
 
     def load(self) -> None:
         from geo_perception.depth.estimator import reference_weights  # `prepare` has loaded it
 
-        self._estimator, path = self.prepared, os.path.expanduser(self.value("weights"))
-        self.tell_engine(self._estimator)
+        self.adopt(self.prepared)
+        path = os.path.expanduser(self.value("weights"))
         self.hardware_id = os.path.basename(path.rstrip("/")) or "reference weights"
         self._weights = _identity(path or reference_weights())
         self._inputs.configure()
@@ -98,6 +98,13 @@ class DepthNode(PerceptionNode):
         self._confidences = self.output(Image, "~/confidence")
         self._infos = self.output(CameraInfo, "~/camera_info")
         self._overlay = self.output(Image, "~/overlay")
+
+    def adopt(self, prepared: Any) -> None:
+        self._estimator = prepared
+        self.tell_engine(prepared)
+
+    def use_smaller_input(self, smaller: bool) -> bool:
+        return self._estimator.use_smaller_input(smaller)
 
     def on_activated(self) -> None:
         self._begin_anew()  # the robot may have been carried elsewhere while the node was not active

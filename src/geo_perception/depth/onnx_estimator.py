@@ -76,6 +76,11 @@ class OnnxDepthEstimator(CardDepthEstimator):
         if not np.isfinite(answer).any():
             raise InputError("it gives nothing but invalid numbers; mend range, mean and std of its card")
 
+    @property
+    def _takes_any_size(self) -> bool:
+        fixed = any(isinstance(side, int) for side in self._images[0].shape[2:])
+        return super()._takes_any_size and not fixed
+
     def _answers(self, view_hw3: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.float32]:
         card, image_b3hw = self.card, self._prepared(view_hw3)
         try:  # tried when it was loaded; later it fails where memory is gone

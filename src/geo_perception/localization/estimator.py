@@ -34,6 +34,7 @@ from geo_perception.runtime.engine import Choice
 from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.frozen import FrozenNetwork
 from geo_perception.runtime.image import Resampler, image_problem
+from geo_perception.runtime.memory import memory_shortage
 from geo_perception.runtime.onnx_engine import graph_beside
 
 
@@ -214,6 +215,8 @@ class Localizer:
             levels = [self._resampler_of(camera, level) for level in range(LEVELS)]
             view_hw3 = levels[0].image(image_hw3)
         except (InputError, cv2.error) as error:
+            if memory_shortage(error):
+                raise
             raise _UnusableError(f"its camera cannot be used: {error}") from error
 
         def view_of(level: int) -> LevelView:

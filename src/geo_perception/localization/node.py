@@ -97,7 +97,7 @@ class LocalizationNode(PerceptionNode):
 
         backbone = os.path.expanduser(self.value("backbone_file")) or None
         options = LocalizerOptions(second_look=self.value("second_look"))
-        localizer = Localizer.load(path, self.value("device"), options, backbone, self.value("engine"))
+        localizer = Localizer.load(path, self.device, options, backbone, self.value("engine"))
         if not localizer.scene.metric and not self.value("allow_unknown_scale"):
             raise InputError(
                 f"the scale of {path} is not known, so its positions are not in metres; map it with poses or with "
@@ -107,8 +107,8 @@ class LocalizationNode(PerceptionNode):
         return localizer
 
     def load(self) -> None:
-        self._localizer, mode = self.prepared, self.value("tf_mode")
-        self.tell_engine(self._localizer)
+        self.adopt(self.prepared)
+        mode = self.value("tf_mode")
         if mode != "none" or self.value("base_frame"):
             self._transforms = Transforms(self, broadcast=mode != "none")
         if mode == "map_odom":
@@ -127,6 +127,10 @@ class LocalizationNode(PerceptionNode):
         metric = self._localizer.scene.metric
         self._matched = self.output(PointCloud2, "~/matched_landmarks", is_result=metric)
         self._landmarks = self.output(MarkerArray, "~/landmarks", qos.LATCHED_OUT, is_result=False)
+
+    def adopt(self, prepared: Any) -> None:
+        self._localizer = prepared
+        self.tell_engine(prepared)
 
     def on_activated(self) -> None:
         points_l3 = self._localizer.scene.landmarks_map_l3

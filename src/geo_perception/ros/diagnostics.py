@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from geo_perception.ros.frame_statistics import Reason, Snapshot
+from geo_perception.ros.memory_steps import ERROR_S, RETURN_S, Shortage
 
 MIN_WATCHDOG_S = 0.2  # the watchdog looks five times a second; less than one look is not a stall
 NO_PERIOD_S = 2.0  # what counts as a stop before the rate of the input is known
@@ -32,6 +33,12 @@ class Condition(Enum):
     """
 
     FAILED = (Level.ERROR, "a transition failed", "The node does nothing. The message says why and what mends it.")
+    OUT_OF_MEMORY = (
+        Level.ERROR,
+        f"no frame has fitted into the memory (of the GPU, or of the machine) for {ERROR_S:g} s",
+        "No result follows. A frame is tried now and then, so that the node goes on by itself when there is memory "
+        'again. See "When memory is short".',
+    )
     INPUT_STOPPED = (
         Level.ERROR,
         f"no image for two frame periods (at least {MIN_WATCHDOG_S} s; {NO_PERIOD_S:g} s before the rate is known)",
@@ -53,6 +60,13 @@ class Condition(Enum):
         Level.WARN,
         "use_sim_time is set, no image arrives and /clock does not advance",
         "The simulation or the bag is paused.",
+    )
+    MEMORY = (
+        Level.WARN,
+        "the node works with a smaller input or on the CPU since its memory did not suffice, or frames are dropped for "
+        "that",
+        "Results are coarser, later, or missing. The message says why and since when; the whole is tried again after "
+        f"{RETURN_S:g} s.",
     )
     QOS = (
         Level.WARN,
@@ -122,6 +136,7 @@ class Health:
     resets: int = 0  # since the process started
     last_reset: str = ""  # why
     left_behind: bool = False  # an inference that was asked to stop has not ended
+    memory: Shortage | None = None  # what the node does for lack of it
 
 
 def assess(health: Health, frames: Snapshot) -> tuple[Condition, str]:
@@ -134,6 +149,8 @@ def assess(health: Health, frames: Snapshot) -> tuple[Condition, str]:
         return Condition.QOS, f"incompatible QoS: {health.incompatible_qos}"
     if not health.demanded:
         return Condition.IDLE, "nobody listens"
+    if health.memory is not None and health.memory.severe:
+        return Condition.OUT_OF_MEMORY, health.memory.sentence
 
     patience_s = NO_PERIOD_S
     if not math.isnan(frames.input_period_s):
@@ -151,6 +168,8 @@ def assess(health: Health, frames: Snapshot) -> tuple[Condition, str]:
             return Condition.INFERENCE_STALLED, f"one frame has taken {frames.busy_s:.1f} s so far"
     if _dropped_lately(frames, Reason.UNCALIBRATED, Reason.NO_CAMERA_INFO):
         return Condition.UNCALIBRATED, _with(f"uncalibrated: {frames.last_rejection}", health)
+    if health.memory is not None:
+        return Condition.MEMORY, health.memory.sentence
     if health.incompatible_qos:
         return Condition.QOS, f"incompatible QoS: {health.incompatible_qos}"
     if _dropped_lately(frames, *Reason):
@@ -213,6 +232,7 @@ def status_values(health: Health, frames: Snapshot, extra: dict[str, str]) -> di
         "resets": str(health.resets),
         "last reset": health.last_reset or "none",
         "incompatible QoS": health.incompatible_qos or "none",
+        "memory": "enough" if health.memory is None else health.memory.sentence,
         **extra,
     }
 

@@ -29,6 +29,7 @@ class Reason(str, Enum):
     UNSTAMPED = "no stamp"
     ASTRAY = "stamp far from the frames around it"
     NO_TRANSFORM = "no transform"
+    NO_MEMORY = "no memory"
     OUTDATED = "outlived by a reset"
     DEFECT = "defect of the node"
 

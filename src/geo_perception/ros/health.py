@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from rclpy.clock import Clock, ClockType
 from geo_perception.ros import qos
 from geo_perception.ros.diagnostics import Condition, Health, Level, assess, status_message
 from geo_perception.ros.published import CAMERA_INFO, COMPRESSED, IMAGE, explain_missing, publishers_of, topics_of
+from geo_perception.runtime.memory import used_cuda
 
 WATCHDOG_S = 0.2
 DIAGNOSTICS_S = 1.0
@@ -64,6 +64,7 @@ class HealthReporter:
             resets=node.resets,
             last_reset=node.last_reset,
             left_behind=node.left_behind,
+            memory=node.memory.shortage(),
         )
 
     def forget_incompatible(self, topic: str | None = None) -> None:
@@ -116,19 +117,5 @@ class HealthReporter:
 
 def gpu_memory() -> dict[str, str]:
     """The GPU memory of this process, where it uses one."""
-    cuda = _used_cuda()
+    cuda = used_cuda()
     return {} if cuda is None else {"GPU memory (MB)": f"{cuda.memory_allocated() / 1e6:.1f}"}
-
-
-def free_gpu_memory() -> None:
-    """Gives memory that nothing uses any more back to the GPU."""
-    cuda = _used_cuda()
-    if cuda is not None:
-        cuda.empty_cache()
-
-
-def _used_cuda():
-    """torch.cuda where this process uses a GPU, else None. Imports nothing."""
-    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # without it while a thread still imports torch
-    used = hasattr(cuda, "is_initialized") and cuda.is_available() and cuda.is_initialized()
-    return cuda if used else None

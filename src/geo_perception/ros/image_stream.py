@@ -20,6 +20,7 @@ from geo_perception.errors import InputError
 from geo_perception.ros import qos
 from geo_perception.ros.codec import ImageDecoder
 from geo_perception.ros.input_qos import InputQos
+from geo_perception.runtime.memory import memory_shortage
 
 _KEPT = 2  # decoded images: the newest, and one that somebody may still be busy with
 _streams: WeakKeyDictionary[Any, dict[tuple, ImageStream]] = WeakKeyDictionary()  # by executor
@@ -68,8 +69,7 @@ class ImageStream:
         receiver.node.destroy_subscription(subscription)
 
     def _subscribe(self, node: Any) -> None:
-        self._owner, made = node, object()
-        self._made = made
+        made = object()
 
         def take(message: Any) -> None:
             if made is self._made:  # else the next subscription gets it, too
@@ -81,6 +81,7 @@ class ImageStream:
             on_incompatible=node.guard(self._on_incompatible), on_lost=node.guard(self._on_lost),
             overriding=self._options,
         )  # fmt: skip
+        self._owner, self._made = node, made
 
     def _on_lost(self, event: Any) -> None:
         for receiver in tuple(self._receivers):
@@ -138,6 +139,8 @@ class SharedDecoder:
         try:
             image_hw3 = self._decoder.decode(message)
         except InputError as error:
+            if memory_shortage(error):  # the next one to ask may have some
+                raise
             return error
         image_hw3.flags.writeable = False
         return image_hw3

@@ -7,7 +7,6 @@ Callbacks run in one light executor; inference runs in one worker thread that al
 from __future__ import annotations
 
 import functools
-import gc
 import time
 import traceback
 from abc import ABC, abstractmethod
@@ -27,14 +26,16 @@ from geo_perception.geometry import Camera
 from geo_perception.ros import qos
 from geo_perception.ros.codec import decode_image
 from geo_perception.ros.frame_statistics import FrameStatistics, RateLimiter, Reason
-from geo_perception.ros.health import HealthReporter, free_gpu_memory
+from geo_perception.ros.health import HealthReporter
 from geo_perception.ros.image_input import Dropped, ImageInput
 from geo_perception.ros.lifecycle_service import answer_forbidden_transitions
+from geo_perception.ros.memory_relief import MemoryRelief
 from geo_perception.ros.pace import Pace
 from geo_perception.ros.parameters import SHARED, Spec, declare, given_parameters, unknown_names
 from geo_perception.ros.preparation import Preparation
 from geo_perception.ros.stamp_order import FAR_S
 from geo_perception.ros.worker import Frame, Worker
+from geo_perception.runtime.memory import give_memory_back, memory_shortage
 
 WARNING_INTERVAL_S = 5.0
 WORKER_STOP_S = 10.0
@@ -75,7 +76,7 @@ class PerceptionNode(LifecycleNode, ABC):
             self.get_logger().warning(sentence)
         self.statistics = FrameStatistics(time.monotonic())
         self._limiter = RateLimiter(WARNING_INTERVAL_S)
-        self._worker, self.pace = Worker(self._work), Pace(self)
+        self._worker, self.pace, self.memory = Worker(self._work), Pace(self), MemoryRelief(self)
         self._preparation, self.prepared = Preparation(self.prepare), None
         self._results: list = []  # publishers whose subscribers are a reason to work
         self._outputs: list = []
@@ -100,6 +101,14 @@ class PerceptionNode(LifecycleNode, ABC):
     @abstractmethod
     def load(self) -> None:
         """Makes the publishers with `output`, and whatever else the node needs while configured. Raises InputError."""
+
+    def adopt(self, prepared: Any) -> None:
+        """Goes on with this, which `prepare` made, and which may run on another device than the one before. For `load`,
+        and the worker's thread."""
+
+    def use_smaller_input(self, smaller: bool) -> bool:
+        """Lets the estimator look at fewer pixels of an image, or at all again; whether it can. The worker's thread."""
+        return False
 
     def on_activated(self) -> None:
         """The node has become active: publish what is published once."""
@@ -142,6 +151,11 @@ class PerceptionNode(LifecycleNode, ABC):
             self._results.append(publisher)
         return publisher
 
+    @property
+    def device(self) -> str:
+        """Where `prepare` is to load to: what was asked for, or the CPU while there is no memory elsewhere."""
+        return "cpu" if self.memory.on_cpu else self.value("device")
+
     def tell_engine(self, estimator: Any) -> None:
         """Logs what runs the network of an estimator, and lets the diagnostics say it."""
         self._runs_network = estimator
@@ -168,7 +182,7 @@ class PerceptionNode(LifecycleNode, ABC):
     def drop(self, reason: Reason, detail: str) -> None:
         """Counts a frame that is dropped, and warns at a limited rate."""
         self.statistics.rejected(reason, detail, time.monotonic())
-        if reason is not Reason.OUTDATED:
+        if reason not in (Reason.OUTDATED, Reason.NO_MEMORY):
             self.warn(reason.value, f"dropped a frame ({reason.value}): {detail}")
 
     def check_epoch(self, frame: Frame) -> None:
@@ -183,8 +197,9 @@ class PerceptionNode(LifecycleNode, ABC):
         def guarded(*args):
             try:
                 return callback(*args)
-            except Exception:
-                self.get_logger().error(f"a callback failed:\n{traceback.format_exc()}")
+            except Exception as error:
+                if not self.memory.noticed(error):
+                    self.get_logger().error(f"a callback failed:\n{traceback.format_exc()}")
                 return None
 
         return guarded
@@ -230,19 +245,29 @@ class PerceptionNode(LifecycleNode, ABC):
             return
         self.statistics.started(started_s)
         try:
+            self.memory.before(frame)
             outcome = self._answer(frame)
             age_s, now_s = (self.get_clock().now().nanoseconds - frame.stamp_ns) * 1e-9, time.monotonic()
             self.statistics.finished(frame.received_s, started_s, now_s, outcome.good, outcome.verdict, age_s)
             self.pace.finished(frame, started_s, now_s)
-        except Dropped as dropped:
-            self.drop(dropped.reason, str(dropped))
+            self.memory.fitted()
         except Exception as error:
-            outdated = frame.epoch != self.epoch  # then what it used may be gone by now
+            self._not_answered(frame, error)
+        finally:
+            self.statistics.ended()
+
+    def _not_answered(self, frame: Frame, error: Exception) -> None:
+        reason, outdated = memory_shortage(error), frame.epoch != self.epoch  # then what it used may be gone by now
+        if reason:
+            self.memory.failed(reason)
+        elif isinstance(error, Dropped):
+            self.drop(error.reason, str(error))
+            if error.reason is not Reason.NO_MEMORY:
+                self.memory.fitted()
+        else:
             self.drop(Reason.OUTDATED if outdated else Reason.DEFECT, f"{type(error).__name__}: {error}")
             if not outdated and self._limiter.allow("traceback", time.monotonic()) is not None:
                 self.get_logger().error(traceback.format_exc())
-        finally:
-            self.statistics.ended()
 
     def _answer(self, frame: Frame) -> Outcome:
         try:
@@ -262,8 +287,10 @@ class PerceptionNode(LifecycleNode, ABC):
             self._worker.check_ended()
             self.images.configure()
             self.images.cameras.open()  # a CameraInfo that comes once may come before the node is active
+            self.memory.on_cpu = False
             self.prepared = self._preparation.take()
             self.load()
+            self.memory.configured()
             decode_image(_BLACK)  # the first image must not pay for choosing a decoder
             LifecycleNode.on_configure(self, state)
 
@@ -308,6 +335,10 @@ class PerceptionNode(LifecycleNode, ABC):
         try:
             work()
         except Exception as error:
+            reason = memory_shortage(error)
+            if reason:
+                give_memory_back()
+                error = InputError(f"not enough memory ({reason}); free some, and try again")
             expected = isinstance(error, InputError)
             self.failure = f"cannot {name}: {error if expected else f'{type(error).__name__}: {error}'}"
             self.get_logger().error(self.failure + ("" if expected else f"\n{traceback.format_exc()}"))
@@ -335,8 +366,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self.health.forget_incompatible()
         self.prepared = self._runs_network = None
         self.release()
-        gc.collect()
-        free_gpu_memory()
+        give_memory_back()
 
     def _stop_and_release(self) -> None:
         self._stop()

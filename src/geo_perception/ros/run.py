@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
 from geo_perception.errors import InputError
+from geo_perception.ros.frame_statistics import RateLimiter
 from geo_perception.runtime.interruption import SignalWatch, ended_by_signals
+from geo_perception.runtime.memory import give_memory_back, memory_shortage
 
 _POLL_S = 0.2  # rclpy's wait is not interrupted by a signal
+_SAID_AGAIN_S = 5.0
 
 
 def run_nodes(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | None = None) -> int:
@@ -26,16 +30,24 @@ def run_nodes(factories: Sequence[Callable[[], object]], arguments: Sequence[str
 
 def _run(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | None, watch: SignalWatch) -> int:
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
     from rclpy.logging import get_logger
     from rclpy.signals import SignalHandlerOptions
+
+    from geo_perception.ros.taking_executor import TakingExecutor
 
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    executor, nodes = SingleThreadedExecutor(), []
+    logger, limiter = get_logger("geo_perception"), RateLimiter(_SAID_AGAIN_S)
+
+    def lost(where: str, error: Exception) -> None:
+        if limiter.allow("lost", time.monotonic()) is not None:
+            give_memory_back()
+            logger.warning(f"what came on {where} is lost, it cannot be taken: {' '.join(str(error).split())[:200]}")
+
+    executor, nodes = TakingExecutor(lost), []
     watch.end_in_order(lambda: _responsive(nodes))
     try:
         for factory in factories:
@@ -44,9 +56,12 @@ def _run(factories: Sequence[Callable[[], object]], arguments: Sequence[str] | N
         while not watch.asked and rclpy.ok():
             try:
                 executor.spin_once(timeout_sec=_POLL_S)
-            except Exception:
+            except Exception as error:
                 # rclpy raises out of its own services, too: a forbidden transition must not end the process.
-                get_logger("geo_perception").error(f"a callback of rclpy failed: {_last_line()}")
+                if memory_shortage(error):
+                    lost("its way to a callback", error)
+                else:
+                    logger.error(f"a callback of rclpy failed: {_last_line()}")
         return 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from geo_perception.errors import InputError
@@ -87,10 +88,11 @@ class Worker:
 
     def _run(self, mailbox: Mailbox[Frame], turn: Turn) -> None:
         while mailbox.wait():
-            turn.take()
-            try:
-                frame = mailbox.take(0.0)
-                if frame is not None:
-                    self._work(frame)
-            finally:
-                turn.end()
+            with suppress(MemoryError):  # not even for the answer to a lack of it; the next frame may have some
+                turn.take()
+                try:
+                    frame = mailbox.take(0.0)
+                    if frame is not None:
+                        self._work(frame)
+                finally:
+                    turn.end()

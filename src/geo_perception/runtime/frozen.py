@@ -12,6 +12,7 @@ from torch import nn
 
 from geo_perception.runtime.engine import PROBE_HW, TORCH, Call, Choice, Wish, choose_engine, torch_call
 from geo_perception.runtime.folding import fold_normalization
+from geo_perception.runtime.memory import memory_shortage
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,9 +57,12 @@ class FrozenNetwork:
                 self._by_engine = self._chosen_call()
             return self._by_engine(image_b3hw)
         except Exception as problem:
+            if memory_shortage(problem):  # it would take no less by another
+                self._by_engine = None
+                raise
             if self.choice.maker is None:
                 raise
-            # An engine that passed may yet fail, with an image of another size or without memory.
+            # An engine that passed may yet fail, with an image of another size.
             why = f"{self.choice.name} failed ({' '.join(str(problem).split())[:200]})"
             _LOGGER.warning("%s; torch goes on", why)
             self.choice = Choice(TORCH, why)

@@ -71,7 +71,9 @@ def test_a_pose(wrong, monkeypatch):
 def test_a_depth_map(wrong, monkeypatch):
     depth_hw = np.full((8, 8), np.nan if wrong else 2.0, np.float32)
     answer = RelativeDepth(DepthVerdict.ESTIMATED, "", PINHOLE, depth_hw, None, PICTURE)
-    estimator = SimpleNamespace(estimate=lambda *_: answer, warm_up=lambda: None, metric=False, choice=CHOICE)
+    estimator = SimpleNamespace(
+        estimate=lambda *_: answer, warm_up=lambda: None, metric=False, choice=CHOICE, use_smaller_input=lambda _: False
+    )
     monkeypatch.setattr(DepthNode, "prepare", lambda _: estimator)
     maps, values = told_by(DepthNode, Image, "/depth_node/relative_depth")
     if wrong:

@@ -11,7 +11,8 @@ from node_pair import OTHER, NodePair, answered
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from geo_perception.errors import InputError
-from geo_perception.ros.health import free_gpu_memory, gpu_memory
+from geo_perception.ros.health import gpu_memory
+from geo_perception.runtime.memory import give_memory_back
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ class TestLoading:
         torch.__spec__._initializing = True
         monkeypatch.setitem(sys.modules, "torch", torch)
         assert gpu_memory() == {}
-        free_gpu_memory()
+        give_memory_back()
 
     def test_nodes_that_start_by_themselves_load_beside_each_other_and_answer_meanwhile(self):
         with NodePair(autostart=True) as pair:
