@@ -37,10 +37,12 @@ WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --durations=10 --durations-min=1
 
-# Faults at random, with kill -9; memory and recovery as JSON at the end. Not a part of the tests: it takes its time.
+# Faults at random: first none that ends the process, so that its memory can be followed, then kill -9, too; so many
+# hostile messages in bursts. Memory and recovery as JSON at the end. Not a part of the tests: it takes its time.
 MINUTES ?= 30
+HOSTILE ?= 100000
 soak: setup
-	OMP_NUM_THREADS=1 $(BIN)/python tests/support/soak.py --minutes $(MINUTES)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/support/soak.py --minutes $(MINUTES) --hostile $(HOSTILE)
 
 # Line coverage of both packages, in node processes too.
 coverage: setup

@@ -22,56 +22,110 @@ from soak_robot import START_S, SoakRobot
 from tiny_scene import make_tiny_scene
 
 RESULTS_S = 15.0  # after a fault that leaves the process alive
-RESTART_S = 60.0  # after one that ends it, on a machine that is busy
+RESTART_S = 60.0  # after a kill, on a machine that is busy
+HOSTILE_S = 1.0  # after a burst of hostile messages
 SLOPE_MB = 1.0  # in ten minutes
-_WARM_UP_S = 120.0
+CALM_SHARE = 0.6  # of the time nothing is killed, so that one life is long enough to tell whether it grows
+KILLS_LEFT = 20  # how many follow in the rest, where there is time for them
+_WARM_UP_S = 180.0
 _UNHANDLED = ("Traceback", "a callback failed", "a callback of rclpy failed", "defect of the node")
 
 
+class Soak:
+    """Faults done to a robot, and what came of each."""
+
+    def __init__(self, robot: SoakRobot, seed: int, say):
+        self.robot, self.say, self.rng = robot, say, np.random.default_rng(seed)
+        self.recovered_s: dict[str, list[float]] = defaultdict(list)
+        self.late: list[str] = []
+        self.memory: dict[int, list[tuple[float, float]]] = defaultdict(list)  # of each life: seconds of it, MB
+        self._life, self._life_s = robot.lives, time.monotonic()
+
+    @property
+    def faults(self) -> int:
+        return sum(map(len, self.recovered_s.values()))
+
+    @property
+    def kills(self) -> int:
+        return sum(len(self.recovered_s[fault.__name__]) for fault in soak_faults.KILLS)
+
+    def do(self, fault) -> None:
+        """One fault, and the results after it."""
+        robot, name = self.robot, fault.__name__
+        ends_before = robot.unasked_ends
+        fault(robot, self.rng)
+        limit_s = RESTART_S if fault in soak_faults.KILLS else RESULTS_S
+        try:
+            seconds = robot.seconds_to_results(limit_s)
+        except TimeoutError as error:
+            self.late.append(f"{name}: {error}")
+            self.say(self.late[-1])
+            robot.kill()
+            robot.seconds_to_results(START_S)
+            seconds = float("nan")
+        self.recovered_s[name].append(seconds)
+        if robot.lives != self._life:
+            self._life, self._life_s = robot.lives, time.monotonic()
+        self.memory[self._life].append((time.monotonic() - self._life_s, robot.memory_mb))
+        ended = f", ended {robot.unasked_ends - ends_before} times" if robot.unasked_ends > ends_before else ""
+        self.say(f"{name}: results after {seconds:.1f} s, {self.memory[self._life][-1][1]:.0f} MB{ended}")
+
+
 def soak(
-    tiny_scene, folder: Path, minutes: float, seed: int, chosen=soak_faults.FAULTS, say=print, rounds: int = 0
-) -> dict:
-    """Faults at random for so long, and at least so many; each once before one comes again. Returns the figures."""
-    rng = np.random.default_rng(seed)
-    recovered_s, late = defaultdict(list), []
-    memory: dict[int, list[tuple[float, float]]] = defaultdict(list)  # of each life: seconds of it, MB
+    tiny_scene, folder: Path, minutes: float, seed: int, chosen=soak_faults.FAULTS, say=print, rounds: int = 0,
+    hostile: int = 0, kills: int = 0,
+) -> dict:  # fmt: skip
+    """Faults at random for so long, and at least so many of each kind that is asked for. First those that leave the
+    process alive, then all; each once before one comes again. Returns the figures."""
+    gentle = [fault for fault in chosen if fault not in soak_faults.KILLS]
     with SoakRobot(tiny_scene, folder) as robot:
         start_s = robot.seconds_to_results(START_S)
         say(f"start: results after {start_s:.1f} s")
-        began_s, life, life_s, queue = time.monotonic(), robot.lives, time.monotonic(), []
-        while time.monotonic() - began_s < 60 * minutes or sum(map(len, recovered_s.values())) < rounds:
-            queue = queue or list(rng.permutation(np.array(chosen, object)))
-            fault = queue.pop()
-            ends_before = robot.unasked_ends
-            fault(robot, rng)
-            limit_s = RESTART_S if fault in soak_faults.KILLS else RESULTS_S
-            try:
-                seconds = robot.seconds_to_results(limit_s)
-            except TimeoutError as error:
-                late.append(f"{fault.__name__}: {error}")
-                say(late[-1])
-                robot.kill()
-                robot.seconds_to_results(START_S)
-                seconds = float("nan")
-            recovered_s[fault.__name__].append(seconds)
-            if robot.lives != life:
-                life, life_s = robot.lives, time.monotonic()
-            memory[life].append((time.monotonic() - life_s, robot.memory_mb))
-            ended = f", ended {robot.unasked_ends - ends_before} times" if robot.unasked_ends > ends_before else ""
-            say(f"{fault.__name__}: results after {seconds:.1f} s, {memory[life][-1][1]:.0f} MB{ended}")
-        said = robot.said
-        return {
-            "minutes": (time.monotonic() - began_s) / 60,
-            "faults": sum(map(len, recovered_s.values())),
-            "start_s": start_s,
-            "lives": robot.lives,
-            "ended_unasked": robot.unasked_ends,
-            "late": late,
-            "unhandled": sum(said.count(sign) for sign in _UNHANDLED),
-            "memory_mb": memory[life][-1][1] if memory[life] else robot.memory_mb,
-            "memory_slope_mb_10min": memory_slope(list(memory.values())),
-            "recovered_s_max": {name: max(seconds) for name, seconds in sorted(recovered_s.items())},
-        }
+        done, began_s = Soak(robot, seed, say), time.monotonic()
+        calm_s = 60 * minutes * CALM_SHARE if gentle and len(gentle) < len(chosen) else 0.0
+        bursts = soak_faults.hostile_messages in chosen
+        queue: list = []
+        while time.monotonic() - began_s < calm_s:
+            queue = queue or list(done.rng.permutation(np.array(gentle, object)))
+            # What is asked for is sent while nothing is killed, evenly.
+            behind = robot.hostile < hostile * (time.monotonic() - began_s) / calm_s
+            done.do(soak_faults.hostile_messages if bursts and behind else queue.pop())
+        queue = []
+        while (
+            time.monotonic() - began_s < 60 * minutes or done.faults < rounds or done.kills < kills
+            or (bursts and robot.hostile < hostile)
+        ):  # fmt: skip
+            late = time.monotonic() - began_s > 60 * minutes and done.faults >= rounds
+            wanted = [fault for fault in chosen if fault in soak_faults.KILLS] if done.kills < kills else chosen
+            if bursts and robot.hostile < hostile and late and done.kills >= kills:
+                wanted = [soak_faults.hostile_messages]
+            if not queue or queue[-1] not in wanted:
+                queue = list(done.rng.permutation(np.array(wanted, object)))
+            done.do(queue.pop())
+        return _figures(done, robot, (time.monotonic() - began_s) / 60, start_s)
+
+
+def _figures(done: Soak, robot: SoakRobot, minutes: float, start_s: float) -> dict:
+    lives, said = list(done.memory.values()), robot.said
+    after_kill_s = [seconds for fault in soak_faults.KILLS for seconds in done.recovered_s[fault.__name__]]
+    return {
+        "minutes": minutes,
+        "faults": done.faults,
+        "start_s": start_s,
+        "lives": robot.lives,
+        "ended_unasked": robot.unasked_ends,
+        "late": done.late,
+        "unhandled": sum(said.count(sign) for sign in _UNHANDLED),
+        "memory_mb": lives[-1][-1][1] if lives else robot.memory_mb,
+        "memory_slope_mb_10min": memory_slope(lives),
+        "slope_seconds": max((life[-1][0] - _WARM_UP_S for life in lives), default=0.0),
+        "hostile_messages": robot.hostile,
+        "hostile_recovered_s_max": max(done.recovered_s["hostile_messages"], default=None),
+        "kills": done.kills,
+        "kill_recovered_s_max": max(after_kill_s, default=None),
+        "kill_recovered_s_limit": RESTART_S,
+        "recovered_s_max": {name: max(seconds) for name, seconds in sorted(done.recovered_s.items()) if seconds},
+    }
 
 
 def memory_slope(lives: list[list[tuple[float, float]]], warm_up_s: float = _WARM_UP_S) -> float | None:
@@ -91,6 +145,9 @@ def shortcomings(figures: dict) -> list[str]:
     found = [f"results came late: {late}" for late in figures["late"]]
     if figures["ended_unasked"]:
         found.append(f"the process ended {figures['ended_unasked']} times by itself")
+    hostile_s = figures["hostile_recovered_s_max"]
+    if hostile_s is not None and not hostile_s <= HOSTILE_S:
+        found.append(f"results came {hostile_s:.1f} s after hostile messages")
     if figures["unhandled"]:
         found.append(f"{figures['unhandled']} exceptions that nobody caught")
     slope = figures["memory_slope_mb_10min"]
@@ -103,15 +160,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hostile", type=int, default=0, help="send at least so many hostile messages, in bursts")
+    parser.add_argument("--kills", type=int, default=None, help="kill at least so often (20 from 20 minutes on)")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     parser.add_argument("--only", nargs="+", choices=[fault.__name__ for fault in soak_faults.FAULTS])
     given = parser.parse_args()
     chosen = [fault for fault in soak_faults.FAULTS if not given.only or fault.__name__ in given.only]
+    kills = given.kills if given.kills is not None else KILLS_LEFT if given.minutes >= 20 else 0
     with tempfile.TemporaryDirectory(prefix="soak_") as folder:
         print("making a small scene")
         scene = make_tiny_scene(Path(folder))
         os.makedirs(Path(folder) / "robot")
-        figures = soak(scene, Path(folder) / "robot", given.minutes, given.seed, chosen)
+        figures = soak(
+            scene, Path(folder) / "robot", given.minutes, given.seed, chosen, hostile=given.hostile, kills=kills
+        )
     print(json.dumps(figures, indent=1))
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n")

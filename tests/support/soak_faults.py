@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 
 import numpy as np
+import soak_hostile
 from lifecycle_msgs.msg import Transition
-from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from soak_robot import NODES, SoakRobot
 
 _CYCLE = (
@@ -49,40 +49,39 @@ def clock_jumps(robot: SoakRobot, rng: np.random.Generator) -> None:
         robot.show()
 
 
-def hostile_messages(robot: SoakRobot, rng: np.random.Generator, count: int = 500) -> None:
-    """Numbers, sizes and names that nobody means, faster than they can be answered."""
-    numbers = (0.0, -1.0, float("nan"), float("inf"), -float("inf"), 1e308, 5e-324)
-    encodings = ("rgb8", "mono8", "", "16UC7", "bayer_rggb8", "yuv422", "\u00fc" * 40, "32FC1", "mono16")
-    for index in range(count):
-        height, width = (int(rng.choice([0, 1, 7, 240, 2**31])) for _ in range(2))
-        data = rng.integers(0, 256, int(rng.choice([0, 1, 100, 4000])), dtype=np.uint8).tobytes()
-        image = Image(height=height, width=width, encoding=str(rng.choice(encodings)), data=data)
-        image.step, image.is_bigendian = int(rng.choice([0, 1, 3 * 240, 2**32 - 1])), int(rng.integers(0, 256))
-        robot.images.publish(robot.stamped(image) if rng.random() < 0.7 else image)
-        info = CameraInfo(height=height, width=width, distortion_model=str(rng.choice(["plumb_bob", "", "x" * 99])))
-        info.k = rng.choice(numbers, 9).tolist()
-        info.d = rng.choice(numbers, int(rng.integers(0, 15))).tolist()
-        info.binning_x = int(rng.choice([0, 1, 2**32 - 1]))
-        robot.infos.publish(robot.stamped(info) if rng.random() < 0.7 else info)
-        cloud = PointCloud2(height=height, width=width, point_step=int(rng.integers(0, 99)), row_step=height, data=data)
-        cloud.fields = [
-            PointField(name=str(rng.choice(["z", "u", "v", "sigma", ""])), offset=int(rng.choice([0, 4, 2**32 - 1])),
-                       datatype=int(rng.integers(0, 256)), count=int(rng.choice([0, 1, 2**32 - 1])))
-            for _ in range(int(rng.integers(0, 6)))
-        ]  # fmt: skip
-        robot.landmarks.publish(robot.stamped(cloud))
-        moved = Odometry(child_frame_id=str(rng.choice(["base_link", "", "/", "map"])))
-        moved.pose.pose.position.x, moved.pose.pose.orientation.w = (float(rng.choice(numbers)) for _ in range(2))
-        robot.odometry.publish(robot.stamped(moved))
-        if index % 20 == 0:
-            robot.spin_for(0.01)
-    robot.stamp_ns += 10**9
+def hostile_messages(robot: SoakRobot, rng: np.random.Generator) -> None:
+    soak_hostile.burst(robot, rng, soak_hostile.BURST)
+
+
+def memory_is_short(robot: SoakRobot, rng: np.random.Generator) -> None:
+    """The process may take hardly more memory than it has while larger images come, which want some."""
+    process = robot.process.process.pid
+    room = robot.data_bytes + int(rng.integers(0, 48)) * 2**20
+    resource.prlimit(process, resource.RLIMIT_DATA, (room, resource.RLIM_INFINITY))
+    size_px = [(640, 480), (800, 600), (1200, 900)][int(rng.integers(3))]
+    picture_hw3 = np.ascontiguousarray(np.resize(robot.pictures[0], (size_px[1], size_px[0], 3)))
+    try:
+        for _ in range(15):
+            robot.show(picture_hw3, robot.camera.resized(*size_px))
+    finally:
+        if robot.process.running():
+            resource.prlimit(process, resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def odometry_vanishes_and_returns(robot: SoakRobot, rng: np.random.Generator) -> None:
+    """Wheels that are told of, then not, then again from elsewhere."""
+    for moving in (True, False, True):
+        for _ in range(8):
+            if moving:
+                robot.roll()
+            robot.show()
+        robot.position_m = float(rng.uniform(-50, 50))
 
 
 def lifecycle_in_haste(robot: SoakRobot, rng: np.random.Generator) -> None:
     """Transitions in any order, allowed or not."""
     name = str(rng.choice(NODES))
-    for _ in range(QUICK_CHANGES // 8):
+    for _ in range(QUICK_CHANGES // 2):
         robot.change(name, *(int(t) for t in rng.choice(_CYCLE, 2)))
     robot.make_active(name)
 
@@ -128,6 +127,7 @@ def state_is_damaged(robot: SoakRobot, rng: np.random.Generator) -> None:
 
 FAULTS = (
     camera_vanishes, camera_info_vanishes, camera_is_covered, camera_changes, clock_jumps, hostile_messages,
-    lifecycle_in_haste, killed, killed_while_it_loads, weights_are_damaged, state_cannot_be_written, state_is_damaged,
+    memory_is_short, odometry_vanishes_and_returns, lifecycle_in_haste, killed, killed_while_it_loads,
+    weights_are_damaged, state_cannot_be_written, state_is_damaged,
 )  # fmt: skip
 KILLS = (killed, killed_while_it_loads, state_is_damaged)

@@ -17,12 +17,12 @@ from nav_msgs.msg import Odometry
 from node_peer import NodePeer
 from rclpy.qos import qos_profile_sensor_data
 from ros_support import NodeProcess
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float64
 
 from geo_perception.geometry import Camera
 from geo_perception.ros.camera_info import info_fields
-from geo_perception.ros.codec import fill_image
+from geo_perception.ros.codec import encode_jpeg, fill_image
 from geo_perception.ros.messages import stamp_ns
 
 NODES = ("/calibration_node", "/localization_node", "/depth_node")
@@ -49,10 +49,12 @@ class SoakRobot(NodePeer):
         }
         self.weights["localization"].write_bytes(tiny_scene.scene_path.read_bytes())
         self.intact = {name: path.read_bytes() for name, path in self.weights.items()}
-        self.stamp_ns = 10**12
+        self.stamp_ns, self.position_m = 10**12, 0.0
+        self.hostile = 0  # messages sent that nobody means
         create = self.node.create_publisher
         self.images = create(Image, "/camera/image_raw", qos_profile_sensor_data)
         self.infos = create(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
+        self.compressed = create(CompressedImage, "/camera/image_raw/compressed", qos_profile_sensor_data)
         self.odometry = create(Odometry, "/odometry", 10)
         self.landmarks = create(PointCloud2, "/matched_landmarks", 10)
         self.results = {
@@ -67,6 +69,7 @@ class SoakRobot(NodePeer):
     def _start(self) -> NodeProcess:
         self.lives += 1
         own = {f"{name}_node": {"device": "cpu"} for name in self.weights}
+        own["calibration_node"] |= {"image_transport": "compressed"}
         own["localization_node"] |= {"scene": str(self.weights["localization"]), "agreeing_frames": 1}
         for name in ("calibration", "depth"):
             state_file = self.folder / "state" / f"{name}.json"
@@ -100,9 +103,17 @@ class SoakRobot(NodePeer):
     @property
     def memory_mb(self) -> float:
         """Of the process, resident."""
+        return self._memory_kib("VmRSS") / 1024
+
+    @property
+    def data_bytes(self) -> int:
+        """What a limit of the process's data counts."""
+        return int(self._memory_kib("VmData") * 1024)
+
+    def _memory_kib(self, kind: str) -> float:
         for line in Path(f"/proc/{self.process.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS"):
-                return int(line.split()[1]) / 1024
+            if line.startswith(kind):
+                return int(line.split()[1])
         return float("nan")
 
     @property
@@ -125,7 +136,16 @@ class SoakRobot(NodePeer):
         if image_hw3 is None:
             image_hw3 = self.pictures[self.stamp_ns // 10**8 % len(self.pictures)]
         self.images.publish(self.stamped(fill_image(Image(), image_hw3)))
+        self.compressed.publish(self.stamped(CompressedImage(format="jpeg", data=encode_jpeg(image_hw3, 90))))
         self.spin_for(1 / RATE_HZ)
+
+    def roll(self) -> None:
+        """A decimetre forward, by the wheels."""
+        self.position_m += 0.1
+        moved = Odometry(child_frame_id="base_link")
+        moved.pose.pose.position.x, moved.pose.pose.orientation.w = self.position_m, 1.0
+        self.stamped(moved).header.frame_id = "odom"
+        self.odometry.publish(moved)
 
     def seconds_to_results(self, timeout_s: float) -> float:
         """Shows pictures until every node has answered one of them; after how long. Raises TimeoutError."""

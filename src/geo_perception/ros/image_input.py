@@ -143,6 +143,7 @@ class ImageInput:
     def diagnostic_values(self) -> dict[str, str]:
         """What is known about the images, for the diagnostics."""
         values = {
+            "image topic": self.topic if self.is_open else "none",
             "image subscription": self.asked,
             "decoded for all nodes of the process": str(self.decoder.decoded),
         }

@@ -14,13 +14,13 @@ from typing import Any
 
 from geo_perception.errors import InputError
 
-# As libraries say it that have no class of their own for it, in lower case: torch, CUDA's, OpenCV, OpenVINO, ONNX
-# Runtime, the C++ library, the kernel, Python where a thread gets no stack.
+# As libraries say it that have no class of their own for it, in lower case: torch, CUDA's, OpenCV, OpenVINO, oneDNN
+# (which gives no other reason), ONNX Runtime, the C++ library, the kernel, Python where a thread gets no stack.
 _SIGNS = (
-    "out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory",
+    "out of memory", "cannot allocate memory", "failed to allocate memory",
     "insufficient memory", "not enough memory", "std::bad_alloc", "bad allocation", "alloc_failed", "out_of_memory",
-    "mem_object_allocation_failure", "out_of_host_memory", "could not create a memory", "can't start new thread",
-    "can't allocate lock",
+    "mem_object_allocation_failure", "out_of_host_memory", "could not create a memory", "could not create a primitive",
+    "can't alloc", "can't start new thread",
 )  # fmt: skip
 _LONGEST = 120  # characters of a reason
 RESERVE_BYTES = 32 << 20

@@ -48,6 +48,8 @@ def test_what_libraries_raise_without_memory_is_known_in_one_line(work):
         RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:223:\nstd::bad_alloc"),
         RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"),
         OSError(12, "Cannot allocate memory"),
+        RuntimeError("Exception from src/inference/src/dev/plugin.cpp:54: can't alloc"),
+        RuntimeError("could not create a primitive"),
         RuntimeError("can't start new thread"),
         MemoryError(),
     ],

@@ -285,3 +285,21 @@ def test_a_scene_of_the_same_lens_at_another_size_is_fine():
     mapped = {"width": 640.0, "height": 448.0, "fx": 420.0, "fy": 420.0}
     assert diagnose(replace(sound_graph(), scenes={NODE: SceneFile(mapped, 210.0)})) == []
     assert diagnose(replace(sound_graph(), scenes={NODE: SceneFile(problem="it is elsewhere")})) == []
+
+
+def test_nodes_of_one_process_share_a_subscription_to_images():
+    """The other node has none of its own; its diagnostics say that it takes them."""
+    other = "/calibration_node"
+    mine = sound_graph()
+    statuses = tuple(
+        replace(status, values=status.values | {"image topic": IMAGE}) for status in mine.nodes[0].statuses
+    )
+    shared = replace(mine.nodes[0], name=other, statuses=statuses)
+    snapshot = replace(mine, nodes=(*mine.nodes, shared))
+    assert [(topic.name, end.node) for topic, end in snapshot.inputs(shared)] == [(IMAGE, NODE)]
+    assert diagnose(snapshot) == []
+    silent = with_stream(snapshot, IMAGE, messages=())
+    assert {finding.where for finding in diagnose(silent) if finding.code == "topic-silent"} == {IMAGE}
+    nobody = with_topic(snapshot, Topic(IMAGE, (), (Endpoint(NODE, IMAGE_KINDS[0]),)))
+    waiting = [finding.what for finding in diagnose(nobody) if finding.code == "image-missing"]
+    assert [name for name in (NODE, other) if any(sentence.startswith(name) for sentence in waiting)] == [NODE, other]

@@ -14,7 +14,7 @@ from node_peer import HostingPeer, NodePeer
 from rclpy.lifecycle import LifecycleNode
 from ros_support import node_process
 from sensor_msgs.msg import CompressedImage
-from staged_graph import IMAGE, INFO
+from staged_graph import IMAGE, INFO, POSE
 
 from geo_perception.ros import qos
 
@@ -41,6 +41,17 @@ def test_a_sound_graph_has_no_finding_and_goes_on_as_before(two_nodes, stage, ex
         resting = robot.wait_for(name="/calibration_node")
         assert resting["received"] == "0"
         assert resting["message"] == "nobody listens"
+
+
+def test_a_process_whose_nodes_share_a_subscription_has_no_finding(two_nodes, stage, examine):
+    wanted = [("/localization_node/pose", POSE, False), ("/calibration_node/focal_length", "std_msgs/Float64", False)]
+    with stage(rate_hz=5.0, subscribers=wanted), NodePeer("/localization_node") as robot:
+        for name in ("/localization_node", "/calibration_node"):
+            robot.wait_for(lambda values: int(values["processed"]) > 10 and values["level"] == 0, 40, name)
+        subscribed = [end.node_name for end in robot.node.get_subscriptions_info_by_topic(IMAGE)]
+        assert len(subscribed) == 1
+        found = examine(8.0)
+    assert found.content["findings"] == []
 
 
 def test_what_a_sloppy_driver_sends(two_nodes, stage, examine):

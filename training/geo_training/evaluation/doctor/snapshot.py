@@ -207,6 +207,20 @@ class Snapshot:
             for subscriber in topic.subscribers:
                 if subscriber.node == node.name and topic.name not in _NOT_INPUTS:
                     yield topic, subscriber
+        shared = self.shared_images(node)
+        if shared is not None:
+            yield shared
+
+    def shared_images(self, node: NodeSeen) -> tuple[Topic, Endpoint] | None:
+        """The images that a node takes by the subscription of another node of its process, as its diagnostics tell;
+        None where it has one of its own, or takes none."""
+        status = node.status
+        topic = self.topic("" if status is None else status.values.get("image topic", "none"))
+        ends = [end for end in topic.subscribers if end.kind in IMAGE_KINDS]
+        if any(end.node == node.name for end in ends):
+            return None
+        names = {other.name for other in self.ours}
+        return next(((topic, end) for end in ends if end.node in names), None)
 
     def is_result(self, topic: Topic) -> bool:
         """Whether a node of ours publishes it: a subscriber would make a lazy node work."""

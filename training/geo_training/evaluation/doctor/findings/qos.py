@@ -89,7 +89,7 @@ def _losses(snapshot: Snapshot, node: NodeSeen) -> Iterator[Finding]:
         return
     topic = snapshot.topic(name)
     publishers = [publisher for publisher in topic.publishers if publisher.kind == stream.kind]
-    subscribers = [subscriber for subscriber in topic.subscribers if subscriber.node == node.name]
+    subscribers = [end for taken, end in snapshot.inputs(node) if taken.name == name]
     lost = lost_images(node, stream) if subscribers and len(publishers) == 1 else None
     if lost is not None:
         missing, published = lost
