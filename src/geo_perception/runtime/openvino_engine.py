@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
+import sys
 import threading
 import warnings
 from collections import OrderedDict
@@ -29,7 +30,7 @@ class OpenVinoModel:
     a size, and faster with every other. What was compiled is kept on the disk, under the network's `checksum`."""
 
     def __init__(self, network: nn.Module, checksum: str, precision: torch.dtype, few_sizes: bool):
-        self._openvino: Any = importlib.import_module("openvino")  # by name: it is optional
+        self._openvino: Any = quiet_openvino()
         self._network, self._checksum, self._few_sizes = network, checksum, few_sizes
         self._model: Any = None
         self._options = {
@@ -92,9 +93,19 @@ class OpenVinoEngine:
         return [torch.from_numpy(request.get_output_tensor(n).data.copy()) for n in range(len(compiled.outputs))]
 
 
+def quiet_openvino() -> Any:
+    """The module `openvino`, which as it comes would tell its makers over the network that it was imported.
+
+    Raises ImportError where it is not installed.
+    """
+    # OpenVINO does without this package of its own; where the process has it already, its user wanted it.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")  # by name: it is optional
+
+
 def _followed(network: nn.Module) -> Any:
     """The network (images of 0 to 255 to a list of maps) as a model of OpenVINO."""
-    # The converter of OpenVINO's tools, which would call home, is not used.
+    # The converter of OpenVINO's tools, which would call home, too, is not used.
     frontends: Any = importlib.import_module("openvino.frontend")
     decoder: Any = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
     with torch.no_grad(), warnings.catch_warnings():

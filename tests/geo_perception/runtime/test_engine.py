@@ -1,6 +1,9 @@
 """An engine gives what torch gives, or torch is used; and of several the fastest is."""
 
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -247,3 +250,20 @@ def test_answers_are_made_by_the_engine_where_the_network_is_known_by_its_checks
     unknown(image_hw3)
     assert (known.engine, unknown.engine) == ("openvino", "torch")
     assert unknown.choice.why == "its weights may still change"
+
+
+def test_openvino_tells_nobody_that_it_is_used(tmp_path):
+    """In a process and a home of its own, which tells any name that it looks up."""
+    script = (
+        "import os, socket\n"
+        "socket.getaddrinfo = lambda *a, **k: print('looked up', a[0], flush=True) or os._exit(3)\n"
+        "from geo_perception.runtime.openvino_engine import quiet_openvino\n"
+        "print(quiet_openvino().__version__)\n"
+        "import sys; assert sys.modules['openvino_telemetry'] is None\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (run.returncode, run.stderr, list(tmp_path.iterdir())) == (0, "", [])
+    assert "looked up" not in run.stdout
