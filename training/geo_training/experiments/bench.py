@@ -29,6 +29,7 @@ class BenchOptions:
     device: str = "auto"
     seed: int = 0
     minutes: float | None = None  # None: the benchmark's own
+    only: str | None = None  # one of the benchmark's parts; None: all
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class BenchResult:
 @dataclass(frozen=True)
 class Benchmark:
     """One benchmark. `data` are the folders below the data root that it reads; `metrics` the names that it gives;
-    `minutes` how long it takes unless another time is asked for, None where that cannot be chosen."""
+    `minutes` how long it takes unless another time is asked for, None where that cannot be chosen; `parts` what can be
+    measured alone."""
 
     name: str
     summary: str
@@ -54,6 +56,7 @@ class Benchmark:
     metrics: tuple[str, ...]
     run: Callable[[Path, StageCache, BenchOptions], BenchResult] = field(repr=False)
     minutes: float | None = None
+    parts: tuple[str, ...] = ()
 
 
 class StageCache:
@@ -109,9 +112,13 @@ def run_benchmark(
     benchmark: Benchmark, data_root: Path, work_folder: Path, options: BenchOptions
 ) -> tuple[dict, Evaluation | Reported | None]:
     """Runs it; returns the JSON that is written (name, figures, machine, versions, data_sha256, config) and the
-    evaluation behind it. Raises InputError when the data is not there, or minutes are given that it has no use for."""
+    evaluation behind it. Raises InputError when the data is not there, or where minutes or a part are given that
+    it has no use for."""
     if options.minutes is not None and benchmark.minutes is None:
         raise InputError(f"{benchmark.name} takes as long as it takes; leave out --minutes")
+    if options.only is not None and options.only not in benchmark.parts:
+        parts = f"give one of {', '.join(benchmark.parts)}" if benchmark.parts else "leave out --only"
+        raise InputError(f"{benchmark.name} has no part '{options.only}'; {parts}")
     options = replace(options, minutes=options.minutes or benchmark.minutes)
     folders = [data_root / name for name in benchmark.data]
     for folder in folders:
@@ -135,7 +142,7 @@ def run_benchmark(
         "machine": describe_machine(),
         "versions": versions,
         "data_sha256": sha256,
-        "config": {**chosen, **result.config},
+        "config": {**chosen, **({} if options.only is None else {"only": options.only}), **result.config},
     }
     return content, result.evaluation or result.report
 

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +27,7 @@ from geo_training.evaluation.replay import live_depth
 from geo_training.evaluation.replay.bag_input import BagInput
 from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.patience import Deadline
+from geo_training.evaluation.replay.process import Process, graph_of_its_own
 from geo_training.evaluation.replay.replay import evaluation_of, explain
 from geo_training.metrics.pose import FrameOutcome, LengthUnit
 
@@ -39,7 +36,6 @@ NO_ANSWER = "no pose came: not localized, or replaced by a newer frame"
 _SPIN_S = 0.05
 _CONNECT_TIMEOUT_S = 60.0
 _DIAGNOSTICS_PERIOD_S = 1.5  # the node's diagnostics come once a second
-_STOP_S = 15.0
 _ASK_S = 2.0
 
 
@@ -63,10 +59,7 @@ def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
     """
     import rclpy
 
-    domain_id = _domain_id()
-    environment = os.environ | {"ROS_DOMAIN_ID": str(domain_id), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    # rclpy reads the discovery range from this process's own environment.
-    with _environment(environment), tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with graph_of_its_own() as environment, tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         context = rclpy.Context()
         rclpy.init(args=[], context=context)
         stack.callback(rclpy.try_shutdown, context=context)
@@ -287,56 +280,6 @@ class _Client:
                 self.counted_s = time.monotonic()
 
 
-class Process:
-    """A child process whose output is read as it comes, ended with its block."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], name: str):
-        self.name, self.lines, self._errors = name, [], []
-        self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
-        )
-        self._readers = [
-            threading.Thread(target=lambda stream=stream, into=into: into.extend(stream), daemon=True)
-            for stream, into in ((self.process.stdout, self.lines), (self.process.stderr, self._errors))
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *_error) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        self.join()
-
-    def join(self) -> None:
-        """Waits for the end of the process and of its output."""
-        self.process.wait()
-        for reader in self._readers:
-            reader.join()
-
-    def check(self) -> None:
-        """Raises InputError when the process has ended."""
-        if self.process.poll() is not None:
-            self.join()
-            raise InputError(f"{self.name} ended with code {self.process.returncode}: {self.last_line()}")
-
-    def last_error(self) -> str:
-        """The last error it logged, without the logger's own words; empty where there is none."""
-        logged = [line for line in (*self.lines, *self._errors) if "[ERROR]" in line]
-        return logged[-1].strip().rpartition("]: ")[2] if logged else ""
-
-    def last_line(self) -> str:
-        """The last line it wrote that says something."""
-        written = [line.strip() for line in (*self.lines, *self._errors) if line.strip()]
-        return written[-1] if written else "it wrote nothing"
-
-
 def _node_command(bag: BagInput, config: ReplayConfig, folder: Path) -> list[str]:
     parameters = {
         "scene": str(Path(config.scene).resolve()),
@@ -382,19 +325,3 @@ def _publisher_command(bag: BagInput, config: ReplayConfig, folder: Path) -> lis
 
 def _topics(bag: BagInput) -> tuple[str, str]:
     return tuple(name if name.startswith("/") else f"/{name}" for name in (bag.image_topic.name, bag.info_topic))
-
-
-def _domain_id() -> int:
-    """A domain of its own for each process: the run must meet no robot's nodes, no test (1 to 50), no other run."""
-    return 51 + os.getpid() % 50
-
-
-@contextlib.contextmanager
-def _environment(changed: dict[str, str]):
-    before = dict(os.environ)
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -17,5 +17,6 @@ NAMES = {
     "depth-drive": "geo_training.experiments.benches.depth_drive",
     "depth-reference": "geo_training.experiments.benches.depth_reference",
     "engines": "geo_training.experiments.benches.engines",
+    "node-latency": "geo_training.experiments.benches.node_latency",
     "fusion-office": "geo_training.experiments.benches.fusion_office",
 }

@@ -35,6 +35,10 @@ def bench_command(
             show_default="its own",
         ),
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="PART", help="Measure one part, where it has parts.", show_default="all of it"),
+    ] = None,
     report: ReportOption = None,
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
@@ -55,7 +59,8 @@ def bench_command(
         raise typer.BadParameter(f"{name} needs {benchmark.needs}; name the folder that holds it", param_hint="--data")
     with tempfile.TemporaryDirectory(prefix="geo_bench_") as temporary:
         folder = work or Path(temporary) / "work"
-        content, evaluation = bench.run_benchmark(benchmark, data, folder, bench.BenchOptions(device, seed, minutes))
+        options = bench.BenchOptions(device, seed, minutes, only)
+        content, evaluation = bench.run_benchmark(benchmark, data, folder, options)
         if report is not None and evaluation is not None:
             write_evaluation(evaluation, report)
     if report is not None and evaluation is None:
@@ -72,8 +77,17 @@ def _list_benchmarks(json_path: Path | None) -> None:
         typer.echo(f"    needs   {benchmark.needs}")
         typer.echo(f"    takes   {benchmark.duration}")
         typer.echo(f"    metrics {', '.join(benchmark.metrics)}")
+        if benchmark.parts:
+            typer.echo(f"    parts   {', '.join(benchmark.parts)}")
     rows = [
-        {"name": b.name, "summary": b.summary, "needs": b.needs, "duration": b.duration, "figures": b.metrics}
+        {
+            "name": b.name,
+            "summary": b.summary,
+            "needs": b.needs,
+            "duration": b.duration,
+            "figures": b.metrics,
+            "parts": b.parts,
+        }
         for b in found
     ]
     write_json(json_path, {"benchmarks": rows})
