@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from geo_perception.calibration.fusion import CalibrationFusion, FusedCalibratio
 from geo_perception.calibration.lens import ENOUGH_VIEWS, TOO_BENT, LensBend, LensPool
 from geo_perception.calibration.overlay import describe, draw_calibration
 from geo_perception.calibration.result import Calibration, CalibrationVerdict
-from geo_perception.calibration.rotation_calibration import RotationSelfCalibration
+from geo_perception.calibration.rotation_calibration import RotationMeasurement, RotationSelfCalibration
 from geo_perception.calibration.view_change import ViewChange
 from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
@@ -102,7 +103,10 @@ class CalibrationNode(PerceptionNode):
 
     def __init__(self, **kwargs):
         self._calibrator = None
-        self._fusion, self._view, self._turns = CalibrationFusion(), ViewChange(), RotationSelfCalibration()
+        self._fusion, self._view = CalibrationFusion(), ViewChange()
+        # Points are tracked in OpenCV while the solver, which is Python, has another core.
+        self._beside = ThreadPoolExecutor(1, "turns")
+        self._turning: Future[RotationMeasurement | None] | None = None
         self._remembered = Remembered(self, "a focal length", interval_s=10.0)
         self._lock = threading.Lock()  # a reset comes in the executor's thread, images in the worker's
         self._forget_all()
@@ -192,8 +196,9 @@ class CalibrationNode(PerceptionNode):
                 self._lens_said = [self._calibrator.bend_costs(image_hw3)]
             if lens is not None and not lens.beyond:
                 known = self._known().with_lens(lens, width_px, height_px)
-        self._plain_hw3 = image_hw3 if known is None else known.plain_image(image_hw3)
-        result = self._calibrator.estimate(self._plain_hw3, known and known.of_plain_image)
+        plain_hw3 = image_hw3 if known is None else known.plain_image(image_hw3)
+        self._turning = self._beside.submit(self._turns.update, plain_hw3) if self.value("use_turns") else None
+        result = self._calibrator.estimate(plain_hw3, known and known.of_plain_image)
         if lens is not None and lens.beyond:
             result = replace(result, verdict=CalibrationVerdict.BENT, detail=TOO_BENT)
         return replace(result, lens=lens)
@@ -230,11 +235,11 @@ class CalibrationNode(PerceptionNode):
         return Outcome(fused.used and (attitude_published or fused.focal_settled), verdict)
 
     def _fuse(self, result: Calibration, image_hw3: np.ndarray, frame: Frame) -> FusedCalibration:
+        turn = None if self._turning is None else self._turning.result()
         with self._lock:
             self.check_epoch(frame)
             self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
             ncc = self._view.ncc(image_hw3) if result.trusted else 0.0
-            turn = self._turns.update(self._plain_hw3) if self.value("use_turns") else None
             fused = self._fusion.update(result, frame.stamp_ns * 1e-9, ncc, turn)
             self._learn_lens(ncc, (result.width_px, result.height_px))  # of which the next image is freed
             self._turns_measured += turn is not None
@@ -325,7 +330,7 @@ class CalibrationNode(PerceptionNode):
     def _forget_all(self) -> None:
         self._fusion.reset()
         self._view.reset()
-        self._turns.reset()
+        self._turns = RotationSelfCalibration()  # a new one: that of before may be at work
         self._turns_measured = self._lines = 0
         self._fused: FusedCalibration | None = None
         self._evidence: list[str] = []
