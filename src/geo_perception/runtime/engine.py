@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import statistics
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -69,6 +70,7 @@ class Wish:
 
 
 _chosen: OrderedDict[tuple[Any, ...], Choice] = OrderedDict()  # by what they depend on, the one used last at the end
+_choosing = threading.Lock()  # nodes load beside each other, and two that are timed at once would both be slow
 
 
 def choose_engine(network: nn.Module, checksum: str | None, on: torch.device, wish: Wish | None = None) -> Choice:
@@ -84,12 +86,13 @@ def choose_engine(network: nn.Module, checksum: str | None, on: torch.device, wi
     if checksum is None:
         return Choice(TORCH, "its weights may still change")
     key = checksum, name, wish, str(on), device.half_precision(on), torch.get_num_threads()
-    if key not in _chosen:
-        _chosen[key] = _choose(network, checksum, name, on, wish)
-        while len(_chosen) > _KEPT:
-            _chosen.popitem(last=False)
-    _chosen.move_to_end(key)
-    return _chosen[key]
+    with _choosing:
+        if key not in _chosen:
+            _chosen[key] = _choose(network, checksum, name, on, wish)
+            while len(_chosen) > _KEPT:
+                _chosen.popitem(last=False)
+        _chosen.move_to_end(key)
+        return _chosen[key]
 
 
 def torch_call(network: nn.Module, on: torch.device, half: bool = True) -> Call:

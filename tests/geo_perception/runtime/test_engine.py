@@ -4,6 +4,8 @@ import logging
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -67,6 +69,24 @@ def test_maps_of_images_of_several_sizes_are_those_of_torch_in_float32(network, 
         assert len(found) == len(expected)
         for one, other in zip(expected, found, strict=True):
             torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
+
+
+def test_networks_that_load_beside_each_other_are_chosen_for_one_after_the_other(network, monkeypatch):
+    """Two that are timed at once would both look slow; and one network is compiled once, whoever asks."""
+    chosen, at_work = [], []
+
+    def choose(network, checksum, *_):
+        assert not at_work
+        at_work.append(checksum)
+        time.sleep(0.05)
+        chosen.append(at_work.pop())
+        return engine.Choice(checksum, "a test")
+
+    monkeypatch.setattr(engine, "_choose", choose)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda checksum: choose_engine(network, checksum, CPU).name, "abab"))
+    assert found == ["a", "b", "a", "b"]
+    assert sorted(chosen) == ["a", "b"]
 
 
 def test_what_an_engine_gave_stays_when_it_sees_another_image(network):
