@@ -179,6 +179,11 @@ class DepthNode(PerceptionNode):
 
     def publish(self, result: RelativeDepth, image_hw3: np.ndarray, camera: Camera, frame: Frame) -> Outcome:
         tracker = self._fresh_tracker(frame)
+        if result.estimated and not np.isfinite(result.depth_hw).any():
+            raise Dropped(Reason.DEFECT, "the estimated depth holds no number")
+        self.check_epoch(frame)
+        if result.estimated:
+            self._publish_relative(result, frame)  # which needs no scale, and waits for none
         completed = self.value("completion") == "field"
         metres_wanted = any(_wanted(output) for output in (self._depths, self._points, self._sigmas, self._scales))
         if completed and metres_wanted:
@@ -189,8 +194,6 @@ class DepthNode(PerceptionNode):
             verdict = f"{result.verdict.value}: {result.detail}"
             self._seen = _Seen(tracker.scale(frame.stamp_ns), False, float("nan"), verdict)
             return Outcome(False, verdict)
-        if not np.isfinite(result.depth_hw).any():
-            raise Dropped(Reason.DEFECT, "the estimated depth holds no number")
         restarts = tracker.restarts
         landmarks_used = tracker.used["landmarks"]
         seen = SeenDepth(frame.stamp_ns, result, camera)
@@ -212,7 +215,7 @@ class DepthNode(PerceptionNode):
         confidence_hw = result.confidence_hw
         if metric is not None and (metric.points or confidence_hw is None):
             confidence_hw = metric.depth.confidence_hw  # without a point the network knows better where it is right
-        self._publish_relative(result, confidence_hw, verdict, frame)
+        self._publish_looks(result, confidence_hw, verdict, frame)
         if trusted:
             depth_m_hw = result.depth_hw * np.float32(scale.factor)
             if metric is not None:
@@ -250,12 +253,14 @@ class DepthNode(PerceptionNode):
         label = f"scale {scale.factor:.3g} within {100 * scale.sigma:.0f} % from {scale.source}"
         return label if trusted else f"{label}, too uncertain for metres"
 
-    def _publish_relative(self, result: RelativeDepth, confidence_hw, verdict: str, frame: Frame) -> None:
-        header = frame.header
+    def _publish_relative(self, result: RelativeDepth, frame: Frame) -> None:
         if _wanted(self._infos):
-            self._infos.publish(camera_info_message(header, result.camera))
+            self._infos.publish(camera_info_message(frame.header, result.camera))
         if _wanted(self._relatives):
-            self._relatives.publish(float_image(header, result.depth_hw))
+            self._relatives.publish(float_image(frame.header, result.depth_hw))
+
+    def _publish_looks(self, result: RelativeDepth, confidence_hw, verdict: str, frame: Frame) -> None:
+        header = frame.header
         if confidence_hw is not None and _wanted(self._confidences):
             self._confidences.publish(float_image(header, confidence_hw))
         if _wanted(self._overlay):

@@ -66,7 +66,7 @@ def give_scale(peer: RobotPeer, factor: float = 2.5) -> np.ndarray:
     peer.tell_true_depths(relative_hw, factor)
     peer.spin_for(0.2)
     relative_hw = peer.show_and_wait(random_patches(0))
-    assert peer.spin_until(lambda: peer.newest(peer.depths) == peer.stamp_ns, 5), peer.values()
+    assert peer.spin_until(lambda: peer.newest(peer.depths) == peer.stamp_ns and bool(peer.scales), 5), peer.values()
     return relative_hw
 
 
