@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ class Worker:
 
     def put(self, frame: Frame) -> bool:
         """Hands a frame over. True when it replaced one that was still waiting."""
-        return self._mailbox.put(frame)
+        replaced = self._mailbox.put(frame)
+        # Lets go of the interpreter, so that the thread that was woken begins now, and not when this one next waits.
+        time.sleep(0)
+        return replaced
 
     def clear(self) -> None:
         self._mailbox.clear()
