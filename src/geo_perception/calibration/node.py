@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -39,6 +38,7 @@ from geo_perception.ros.run import run_nodes
 from geo_perception.ros.worker import Frame
 from geo_perception.runtime.quick_imports import quick_imports
 
+TRACKING_INTERVAL_S = 0.08  # a camera turns far too slowly for points to get lost within
 TRUSTED, COMPARED, IGNORED = "trusted", "compared", "ignored"
 _USUAL = FusionOptions()
 FUSION_PARAMETERS = (
@@ -104,9 +104,6 @@ class CalibrationNode(PerceptionNode):
     def __init__(self, **kwargs):
         self._calibrator = None
         self._fusion, self._view = CalibrationFusion(), ViewChange()
-        # Points are tracked in OpenCV while the solver, which is Python, has another core.
-        self._beside = ThreadPoolExecutor(1, "turns")
-        self._turning: Future[RotationMeasurement | None] | None = None
         self._remembered = Remembered(self, "a focal length", interval_s=10.0)
         self._lock = threading.Lock()  # a reset comes in the executor's thread, images in the worker's
         self._forget_all()
@@ -196,9 +193,8 @@ class CalibrationNode(PerceptionNode):
                 self._lens_said = [self._calibrator.bend_costs(image_hw3)]
             if lens is not None and not lens.beyond:
                 known = self._known().with_lens(lens, width_px, height_px)
-        plain_hw3 = image_hw3 if known is None else known.plain_image(image_hw3)
-        self._turning = self._beside.submit(self._turns.update, plain_hw3) if self.value("use_turns") else None
-        result = self._calibrator.estimate(plain_hw3, known and known.of_plain_image)
+        self._plain_hw3 = image_hw3 if known is None else known.plain_image(image_hw3)
+        result = self._calibrator.estimate(self._plain_hw3, known and known.of_plain_image)
         if lens is not None and lens.beyond:
             result = replace(result, verdict=CalibrationVerdict.BENT, detail=TOO_BENT)
         return replace(result, lens=lens)
@@ -235,9 +231,9 @@ class CalibrationNode(PerceptionNode):
         return Outcome(fused.used and (attitude_published or fused.focal_settled), verdict)
 
     def _fuse(self, result: Calibration, image_hw3: np.ndarray, frame: Frame) -> FusedCalibration:
-        turn = None if self._turning is None else self._turning.result()
         with self._lock:
             self.check_epoch(frame)
+            turn, self._turn = self._turn, None
             self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
             ncc = self._view.ncc(image_hw3) if result.trusted else 0.0
             fused = self._fusion.update(result, frame.stamp_ns * 1e-9, ncc, turn)
@@ -250,6 +246,18 @@ class CalibrationNode(PerceptionNode):
                 self._restarts, self._last_restart = self._restarts + 1, fused.event
             self._remembered.keep(self._state())
         return fused
+
+    def follow_up(self, frame: Frame) -> None:
+        """Follows points from image to image, behind the answer, which need not wait: a turn speaks with the next one.
+        Images that follow fast need not all be looked at."""
+        turns, stamp_s = self._turns, frame.stamp_ns * 1e-9
+        since_s = stamp_s - self._tracked_s
+        if not self.value("use_turns") or 0 <= since_s < TRACKING_INTERVAL_S:
+            return
+        turn = turns.update(self._plain_hw3)
+        with self._lock:
+            if turns is self._turns:  # else there was a reset meanwhile
+                self._turn, self._tracked_s = turn or self._turn, stamp_s
 
     def _state(self) -> dict | None:
         """What is to be remembered; None while nothing is settled."""
@@ -309,7 +317,7 @@ class CalibrationNode(PerceptionNode):
             if lens is not None and self._lens is None:
                 self._lens = lens
                 self._fusion.reset()  # what it heard, and what was tracked, was of bent images
-                self._turns.reset()
+                self._forget_turns()
                 self.get_logger().warning(f"the lens bends ({self._describe_lens()}); the estimate starts anew")
         self._alike *= ncc
         self._asks_lens = self._lens is None and len(self._lens_pool.views) < ENOUGH_VIEWS and self._alike < NEW_VIEW
@@ -319,6 +327,11 @@ class CalibrationNode(PerceptionNode):
         self._lens: LensBend | None = None
         self._lens_said: list[np.ndarray | None] = []  # of the last image, where it was asked
         self._alike, self._asks_lens = 0.0, False
+
+    def _forget_turns(self) -> None:
+        self._turns = RotationSelfCalibration()  # a new one: that of before may be at work
+        self._turn: RotationMeasurement | None = None  # not yet told
+        self._tracked_s = -np.inf
 
     def _describe_lens(self) -> str:
         if self._lens is None:
@@ -330,7 +343,7 @@ class CalibrationNode(PerceptionNode):
     def _forget_all(self) -> None:
         self._fusion.reset()
         self._view.reset()
-        self._turns = RotationSelfCalibration()  # a new one: that of before may be at work
+        self._forget_turns()
         self._turns_measured = self._lines = 0
         self._fused: FusedCalibration | None = None
         self._evidence: list[str] = []

@@ -121,6 +121,9 @@ class PerceptionNode(LifecycleNode, ABC):
     def publish(self, result: Any, image_hw3: np.ndarray, camera: Camera | None, frame: Frame) -> Outcome:
         """Publishes a result. Runs in the worker thread. Raises Dropped when a transform it needs is missing."""
 
+    def follow_up(self, frame: Frame) -> None:
+        """What an image still asks for once its answer is out, and counted. Runs in the worker thread."""
+
     def release(self) -> None:
         """Lets go of all that `load` made besides the publishers. Called after a failed load, too."""
 
@@ -251,6 +254,8 @@ class PerceptionNode(LifecycleNode, ABC):
             self.statistics.finished(frame.received_s, started_s, now_s, outcome.good, outcome.verdict, age_s)
             self.pace.finished(frame, started_s, now_s)
             self.memory.fitted()
+            if frame.epoch == self.epoch:
+                self.follow_up(frame)
         except Exception as error:
             self._not_answered(frame, error)
         finally:
