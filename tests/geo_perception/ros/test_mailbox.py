@@ -1,5 +1,6 @@
 """The newest frame wins, and nothing waits for ever."""
 
+import sys
 import threading
 import time
 
@@ -56,6 +57,22 @@ class TestWorker:
         assert worker.stop(5)
         assert replaced == [False, True, True]
         assert worked == ["first", "fourth"]
+
+    def test_work_begins_at_once_though_who_handed_it_over_goes_on_computing(self):
+        interval_s, began_s = sys.getswitchinterval(), []
+        worker = Worker(lambda frame: began_s.append(time.perf_counter()))
+        worker.start()
+        time.sleep(0.05)  # the worker waits
+        sys.setswitchinterval(10.0)  # who computes is not interrupted
+        try:
+            worker.put(Frame("one", 0.0, 0))
+            handed_s = time.perf_counter()
+            while time.perf_counter() - handed_s < 0.3:
+                pass
+        finally:
+            sys.setswitchinterval(interval_s)
+        assert worker.stop(5)
+        assert began_s[0] - handed_s < 0.15
 
     def test_work_that_hangs_is_left_behind_and_nothing_starts_beside_it(self):
         hang, begun, worked = threading.Event(), threading.Event(), []

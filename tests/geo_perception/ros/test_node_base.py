@@ -49,6 +49,14 @@ def camera() -> Iterator[Camera]:
         yield camera
 
 
+def test_what_an_image_still_asks_for_is_done_once_its_answer_is_out_and_counted(camera):
+    slow, counted = camera.slow, []
+    slow.follow_up = lambda frame: counted.append((len(slow.published), slow.statistics.snapshot(0.0).processed))
+    camera.start(camera.images)
+    camera.show(10.0)
+    assert camera.spin_until(lambda: counted == [(1, 1)])
+
+
 class TestAnInferenceThatHangs:
     @pytest.fixture
     def hung(self, camera, monkeypatch) -> Camera:
