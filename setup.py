@@ -24,7 +24,7 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/geo_perception"]),
         ("share/geo_perception", ["package.xml"]),
         ("share/geo_perception/launch", glob("launch/*.launch.py")),
-        ("share/geo_perception/config", glob("config/*.yaml")),
+        ("share/geo_perception/config", [*glob("config/*.yaml"), *glob("config/*.xml")]),
         ("share/geo_perception/rviz", glob("rviz/*.rviz")),
         ("share/geo_perception/foxglove", glob("foxglove/*.json")),
         ("share/geo_perception/security", glob("security/*.xml")),

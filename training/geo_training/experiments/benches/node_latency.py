@@ -35,6 +35,7 @@ GROUPS = {**{name: (name,) for name in NODES}, CONTAINER: NODES}
 CELLS = tuple((transport, rate_hz) for transport in (RAW, COMPRESSED) for rate_hz in (10, 30))
 MINUTES = 7.0
 SLICE_S, WARM_UP_S, WARM_UPS = 2.0, 4.0, 8
+_MIDDLEWARE = "FASTDDS_", "FASTRTPS_", "RMW_", "CYCLONEDDS_"
 LANDMARKS, FRAMES = 300, 160  # of the office, half of which are mapped and half shown
 
 
@@ -71,7 +72,10 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     metrics["age_frames_p99"] = worst(group.age_p99() for group in measured.values())
     if CONTAINER in measured:
         metrics |= {key: metrics[f"{CONTAINER}_{key}"] for key in ("start_s", "rss_mb")}
-    config = {"cell_s": cell_s, "slice_s": SLICE_S} | {name: group.config() for name, group in measured.items()}
+    middleware = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_MIDDLEWARE)}
+    config = {"cell_s": cell_s, "slice_s": SLICE_S, "middleware": middleware} | {
+        name: group.config() for name, group in measured.items()
+    }
     return BenchResult(metrics, config)
 
 
