@@ -233,7 +233,9 @@ class CalibrationNode(PerceptionNode):
     def _fuse(self, result: Calibration, image_hw3: np.ndarray, frame: Frame) -> FusedCalibration:
         with self._lock:
             self.check_epoch(frame)
-            turn, self._turn = self._turn, None
+            turn = None  # an image that shows nothing changes nothing
+            if result.verdict not in (CalibrationVerdict.BAD_IMAGE, CalibrationVerdict.NO_STRUCTURE):
+                turn, self._turn = self._turn, None
             self._fusion.options = FusionOptions(**{spec.name: self.value(spec.name) for spec in FUSION_PARAMETERS})
             ncc = self._view.ncc(image_hw3) if result.trusted else 0.0
             fused = self._fusion.update(result, frame.stamp_ns * 1e-9, ncc, turn)

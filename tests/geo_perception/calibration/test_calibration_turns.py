@@ -67,6 +67,16 @@ def test_a_turn_speaks_with_the_next_answer(node):
     assert node._turns_measured == 1
 
 
+def test_a_turn_waits_for_an_image_that_shows_something(node, monkeypatch):
+    answer(node, 100.0)
+    covered = Calibration(CalibrationVerdict.NO_STRUCTURE, "a covered lens", 320, 240)
+    monkeypatch.setattr(node._turns, "update", lambda image_hw3: None)
+    with monkeypatch.context() as dark:
+        dark.setattr(node._calibrator, "estimate", lambda image_hw3, known=None: covered)
+        assert np.isnan(answer(node, 100.1).focal_px)
+    assert answer(node, 100.2).focal_px == pytest.approx(300.0)
+
+
 def test_images_that_follow_fast_are_not_all_tracked_and_no_turn_speaks_twice(node):
     tracker = node._turns
     for stamp_s in (100.0, 100.033, 100.067, 100.1):

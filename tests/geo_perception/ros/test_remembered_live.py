@@ -74,7 +74,8 @@ def give_scale(node: Node, peer: RobotPeer) -> None:
     peer.tell_true_depths(relative_hw, 2.5)
     peer.spin_for(0.2)
     peer.show_and_wait(random_patches(0))
-    assert peer.spin_until(lambda: bool(peer.depths) and node.state.exists()), peer.values()
+    assert peer.spin_until(lambda: bool(peer.depths and peer.scales) and node.state.exists()), peer.values()
+    peer.spin_for(0.2)  # nothing of this life is to be heard in the next
 
 
 class TestFocalLength:
