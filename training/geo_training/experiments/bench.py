@@ -86,9 +86,19 @@ class StageCache:
             say(f"{name} ...")
             started_s = time.perf_counter()
             result = make() or {}
-            self._stages[name] = {**result, "wall_s": time.perf_counter() - started_s}
-            self._save()
+            return self.keep(name, result, time.perf_counter() - started_s)
         say(f"{name}: {self._stages[name]['wall_s']:.1f} s")
+        return self._stages[name]
+
+    def done(self, name: str) -> dict | None:
+        """What a stage returned, with its `wall_s`; None where it was not done."""
+        return self._stages.get(name)
+
+    def keep(self, name: str, result: dict, wall_s: float) -> dict:
+        """Keeps what a stage that was done elsewhere returned, and how long it took."""
+        self._stages[name] = {**result, "wall_s": wall_s}
+        self._save()
+        say(f"{name}: {wall_s:.1f} s")
         return self._stages[name]
 
     def part(self, name: str) -> StageCache:

@@ -4,12 +4,15 @@ through rendered rooms."""
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from geo_perception.depth.estimator import DepthEstimator
+from geo_perception.runtime.device import pick_device
 from geo_training.console import say
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.datasets.splits import sequence_split
@@ -37,9 +40,11 @@ from geo_training.experiments.benches.depth_stages import (
     FlatDepth,
     Pace,
     import_stage,
+    measure_pace,
     metrics_of,
-    pace_stage,
+    pace_of,
 )
+from geo_training.experiments.side_by_side import Job, SideBySide, cores_for
 from geo_training.metrics.depth import PRESETS
 from geo_training.synthetic import depth_rooms
 
@@ -51,6 +56,7 @@ ROOM_PX = (256, 192)
 MEASURE_EVERY = {HOUSE: 5, ROOMS: 2}  # of the held-out frames: neighbours look alike
 HOUSE_BLOCK = 3  # measured frames, 1.5 m of a walk; in the rooms a walk is a block
 START_SHARE = 0.2  # of a seed's training time
+SHARED = 0.85  # of the cores' time that trainings beside each other use: some wait for others, and the last ends alone
 SEEDS, LEAST_STEPS = 3, 60  # fewer seeds, where this many steps each do not fit otherwise
 # However much time there is: a run that reaches them makes the same trainings on any machine.
 MOST_START_STEPS, MOST_STEPS = 1500, 800
@@ -134,30 +140,27 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     held_walk, held = held_out_stage(stages, data_root)
     rooms, rendered = rooms_stage(stages)
     configs = variant_configs((rooms, walk), options)
-    held_out = HeldOutFrames({ROOMS: SceneDataset(rooms), HOUSE: SceneDataset(held_walk)}, options.device)
+    held_roots = {ROOMS: rooms, HOUSE: held_walk}
+    held_out = HeldOutFrames(held_roots, options.device)
     flat = stages.stage("a flat map", lambda: held_out.measure(FlatDepth()))
-    paces = {name: pace_stage(stages, name, config) for name, config in configs.items()}
-    # Of a network, not of the flat map, which answers at once.
-    probe = min((stages.folder / PACE_FOLDER / START_LOSSES).glob("*[0-9].safetensors"))
-    measured = stages.stage("time of measuring", lambda: held_out.measure_file(probe)["figures"])
-    spent_s = sum(stage["wall_s"] for stage in (imported, held, rendered, flat, measured))
-    spent_s += sum(pace.measured_s for pace in paces.values())
-    found = stages.stage("plan", lambda: vars(plan_steps(60 * options.minutes - spent_s, paces, measured["wall_s"])))
-    plan = Plan(**metrics_of(found))
-    say(f"{plan.seeds} seeds; {plan.start_steps} steps of the start, {plan.steps} of every variant")
-    results: dict[str, list[dict]] = {name: [] for name in (START, *configs)}
-    for seed in range(options.seed, options.seed + plan.seeds):
-        folder = stages.folder / f"seed_{seed}"
-        start = folder / f"{START}.safetensors"
-        changes = {"seed": seed, "steps": plan.start_steps}
-        results[START].append(
-            train_stage(stages, START, configs[START_LOSSES].model_copy(update=changes), start, held_out)
-        )
-        for name, config in configs.items():
-            # Another seed than the start's: with the same, every variant would see the clips of the start again.
-            changes = {"seed": VARIANT_SEED + seed, "steps": plan.steps, "start_from": start}
-            own = config.model_copy(update=changes)
-            results[name].append(train_stage(stages, name, own, folder / f"{name}.safetensors", held_out))
+    with SideBySide(stages, cores_for(pick_device(options.device).type)) as beside:
+        paced = {f"pace of {name}": (config, stages.folder / PACE_FOLDER / name) for name, config in configs.items()}
+        began_s = time.perf_counter()
+        found = beside.run([Job(stage, measure_pace, asked) for stage, asked in paced.items()])
+        spent_s = time.perf_counter() - began_s
+        paces = {name: pace_of(found[f"pace of {name}"]) for name in configs}
+        # Of a network, not of the flat map, which answers at once.
+        probe = min((stages.folder / PACE_FOLDER / START_LOSSES).glob("*[0-9].safetensors"))
+        measured = stages.stage("time of measuring", lambda: held_out.measure_file(probe)["figures"])
+        spent_s += sum(stage["wall_s"] for stage in (imported, held, rendered, flat, measured))
+        left_s = (60 * options.minutes - spent_s) * (1 if beside.jobs == 1 else SHARED * beside.jobs)
+        found = stages.stage("plan", lambda: vars(plan_steps(left_s, paces, measured["wall_s"])))
+        plan = Plan(**metrics_of(found))
+        say(f"{plan.seeds} seeds; {plan.start_steps} steps of the start, {plan.steps} of every variant")
+        seeds = tuple(range(options.seed, options.seed + plan.seeds))
+        asked = held_roots, options.device
+        found = beside.run(trainings(stages.folder, configs, plan, seeds, asked))
+    results = {name: [found[stage_name(name, seed)] for seed in seeds] for name in (START, *configs)}
     by_seed = {name: [result["figures"] for result in own] for name, own in results.items()}
     metrics = named_metrics(by_seed)
     metrics |= {f"flat_{key}": value for key, value in flat["figures"].items()}
@@ -171,7 +174,6 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     about = f"{plan.start_steps} steps of SfMLearner's losses make the common start of a seed; every variant goes on "
     about += f"from it for {plan.steps} steps. Held-out frames, each image by its own scale. A flat map has an abs_rel "
     about += f"of {flat['figures']['abs_rel']:.3f}."
-    seeds = tuple(range(options.seed, options.seed + plan.seeds))
     write_results(results, gains, [about, *sentences], seeds, configs, stages.folder)
     config = {
         "common": COMMON,
@@ -185,22 +187,41 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     return BenchResult(metrics, config)
 
 
-def train_stage(stages: StageCache, name: str, config, weights: Path, held_out: HeldOutFrames) -> dict:
+def stage_name(name: str, seed: int) -> str:
+    return f"{name}, seed {seed}"
+
+
+def trainings(
+    folder: Path, configs: dict[str, DepthTrainingConfig], plan: Plan, seeds: Sequence[int], asked: tuple
+) -> list[Job]:
+    """The starts of all seeds first, since every variant goes on from that of its seed. `asked` is what `learn` takes
+    beside the config and the weights."""
+    starts, variants = [], []
+    for seed in seeds:
+        start = folder / f"seed_{seed}" / f"{START}.safetensors"
+        config = configs[START_LOSSES].model_copy(update={"seed": seed, "steps": plan.start_steps})
+        starts.append(Job(stage_name(START, seed), learn, (config, start, *asked)))
+        for name, own in configs.items():
+            # Another seed than the start's: with the same, every variant would see the clips of the start again.
+            changes = {"seed": VARIANT_SEED + seed, "steps": plan.steps, "start_from": start}
+            config, weights = own.model_copy(update=changes), start.with_name(f"{name}.safetensors")
+            variants.append(Job(stage_name(name, seed), learn, (config, weights, *asked), stage_name(START, seed)))
+    return [*starts, *variants]
+
+
+def learn(config: DepthTrainingConfig, weights: Path, held_roots: dict[str, Path], device: str) -> dict:
     """Trains and measures; `figures`, `frames` and `train_s`."""
-
-    def learn() -> dict:
-        fitted = fit.fit_depth(config, weights, overwrite=True)
-        return held_out.measure_file(fitted.path) | {"train_s": fitted.metrics["train_s"]}
-
-    return stages.stage(f"{name}, seed {config.seed}", learn)
+    fitted = fit.fit_depth(config, weights, overwrite=True)
+    return HeldOutFrames(held_roots, device).measure_file(fitted.path) | {"train_s": fitted.metrics["train_s"]}
 
 
 class HeldOutFrames:
     """Measures depth weights on the held-out frames of the rooms and of the house. `blocks` has the number of the block
     that each measured frame belongs to, by set."""
 
-    def __init__(self, datasets: dict[str, SceneDataset], device: str):
+    def __init__(self, roots: dict[str, Path], device: str):
         self.device = device
+        datasets = {name: SceneDataset(root) for name, root in roots.items()}
         frames = {name: measured_frames(name, dataset) for name, dataset in datasets.items()}
         self.queries = {name: dataset_queries(datasets[name], own) for name, own in frames.items()}
         self.blocks = {name: block_numbers(name, own) for name, own in frames.items()}

@@ -62,8 +62,13 @@ def first_and_last(frames: list[Frame], first: int, last: int) -> list[Frame]:
 
 def pace_stage(stages: StageCache, name: str, config: DepthTrainingConfig) -> Pace:
     """The pace of a training with this config on this machine, from a few of its steps."""
-    found = stages.stage(f"pace of {name}", lambda: _measure_pace(config, stages.folder / PACE_FOLDER / name))
-    return Pace(found["step_s"], found["fixed_s"], found["wall_s"])
+    found = stages.stage(f"pace of {name}", lambda: measure_pace(config, stages.folder / PACE_FOLDER / name))
+    return pace_of(found)
+
+
+def pace_of(stage: dict) -> Pace:
+    """That which a stage that calls `measure_pace` found."""
+    return Pace(stage["step_s"], stage["fixed_s"], stage["wall_s"])
 
 
 def metrics_of(stage: dict) -> dict:
@@ -84,7 +89,7 @@ class FlatDepth:
         return RelativeDepth(DepthVerdict.ESTIMATED, camera=camera, depth_hw=depth_hw)
 
 
-def _measure_pace(config: DepthTrainingConfig, folder: Path) -> dict:
+def measure_pace(config: DepthTrainingConfig, folder: Path) -> dict:
     """Two short trainings: what the longer takes more is of its steps alone. More steps where they are too fast to be
     timed."""
     few = _PROBE_STEPS
