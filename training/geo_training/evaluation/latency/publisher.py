@@ -16,30 +16,13 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-from geo_perception.errors import InputError
 from geo_perception.ros.camera_info import info_fields
 from geo_training.evaluation.latency.pictures import RAW, Pictures, forth_and_back
-from geo_training.evaluation.replay.patience import Deadline
+from geo_training.evaluation.replay.publishing import run_publisher, wait_for_subscribers
 
 FRAME_ID = "camera_optical"
 _STAMP_AT = 4  # of a serialized message that begins with a header: behind the encapsulation
-_CONNECT_S, _LOOK_S = 60.0, 0.05
-
-
-def main(arguments: list[str]) -> int:
-    """Exit code 1 with one line on standard error where nobody takes images."""
-    import rclpy
-
-    job = json.loads(Path(arguments[0]).read_text())
-    rclpy.init(args=[])
-    try:
-        _play(job)
-        return 0
-    except InputError as error:
-        print(f"{error}", file=sys.stderr)
-        return 1
-    finally:
-        rclpy.try_shutdown()
+_CONNECT_S = 60.0
 
 
 def _play(job: dict) -> None:
@@ -54,11 +37,7 @@ def _play(job: dict) -> None:
     kind = Image if job["transport"] == RAW else CompressedImage
     image_out = node.create_publisher(kind, job["image_topic"], profile)
     info_out = node.create_publisher(CameraInfo, job["info_topic"], profile)
-    limit = Deadline(_CONNECT_S)
-    while not (image_out.get_subscription_count() and info_out.get_subscription_count()):
-        if limit.passed():
-            raise InputError(f"no node took images from {job['image_topic']} within {_CONNECT_S:g} s")
-        time.sleep(_LOOK_S)
+    wait_for_subscribers((image_out, info_out), _CONNECT_S, job["image_topic"])
     print(json.dumps({"connected": True}), flush=True)
     for line in sys.stdin:
         asked, published = json.loads(line), []
@@ -103,4 +82,4 @@ def stamp_of(serialized_message: bytes) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_publisher(_play, sys.argv[1:]))

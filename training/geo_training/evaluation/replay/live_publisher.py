@@ -13,30 +13,12 @@ import sys
 import threading
 import time
 from array import array
-from pathlib import Path
 
 from geo_perception.errors import InputError
 from geo_training.evaluation.replay.bag_input import BagInput, open_bag
-from geo_training.evaluation.replay.patience import Deadline
+from geo_training.evaluation.replay.publishing import run_publisher, wait_for_subscribers
 
 _AHEAD_BYTES = 1 << 30  # kept ready before the first image is published
-_CONNECT_LOOK_S = 0.05
-
-
-def main(arguments: list[str]) -> int:
-    """Exit code 0 when every image was published, 1 with one line on standard error otherwise."""
-    import rclpy
-
-    job = json.loads(Path(arguments[0]).read_text())
-    rclpy.init(args=[])
-    try:
-        _play(job)
-        return 0
-    except InputError as error:
-        print(f"{error}", file=sys.stderr)
-        return 1
-    finally:
-        rclpy.try_shutdown()
 
 
 def _play(job: dict) -> None:
@@ -71,7 +53,7 @@ def _play(job: dict) -> None:
 
     threading.Thread(target=fill, daemon=True).start()
     filled.wait()
-    _wait_for_subscribers((images, infos), job["connect_timeout_s"], job["image_topic"])
+    wait_for_subscribers((images, infos), job["connect_timeout_s"], job["image_topic"])
     pace = Pace(job["rate"])
     while (item := ready.get()) is not None:
         if isinstance(item, Exception):
@@ -118,14 +100,6 @@ def _messages_ahead(bag: BagInput) -> int:
     raise InputError(f"{bag.path} holds no image that can be read on {bag.image_topic.name}")
 
 
-def _wait_for_subscribers(publishers, timeout_s: float, topic: str) -> None:
-    limit = Deadline(timeout_s)
-    while not all(publisher.get_subscription_count() for publisher in publishers):
-        if limit.passed():
-            raise InputError(f"no node took images from {topic} within {timeout_s:g} s")
-        time.sleep(_CONNECT_LOOK_S)
-
-
 def _header(header, source, stamp_ns: int) -> None:
     header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
     header.frame_id = str(source.header.frame_id)
@@ -157,4 +131,4 @@ def _info_message(message, source, stamp_ns: int):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_publisher(_play, sys.argv[1:]))
