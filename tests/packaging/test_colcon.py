@@ -55,7 +55,7 @@ def test_what_a_distribution_looks_for_is_installed(workspace):
     assert (share / "ament_index" / "resource_index" / "packages" / "geo_perception").is_file()
     for folder, pattern in (
         ("launch", "*.py"),
-        ("config", "*.yaml"),
+        ("config", "*.*"),
         ("rviz", "*.rviz"),
         ("security", "*.xml"),
         ("systemd", "*.service"),
