@@ -22,7 +22,7 @@ from geo_perception.localization.look import (
     Proposal,
     SecondLook,
     SecondLookOptions,
-)
+)  # fmt: skip
 from geo_perception.localization.network import Peaks
 from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose

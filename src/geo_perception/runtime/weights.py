@@ -18,6 +18,7 @@ from geo_perception.runtime.files import replaced_file
 
 HEADER_KEY = "geo_perception"
 CHECKSUM_KEY = "sha256"
+_BESIDE_BYTES = 16 << 20  # that reading takes beside the tensors
 Value = TypeVar("Value")
 
 
@@ -53,11 +54,13 @@ def save_weights(path: str | Path, tensors: dict[str, np.ndarray], header: dict[
 def load_weights(path: str | Path, kind: str, format_version: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads what `save_weights` wrote; the header's `kind` and `format_version` must be the ones given.
 
-    Raises InputError when the file is missing, is not of this kind or version, or has changed since it was written.
+    Raises InputError when the file is missing, is not of this kind or version, or has changed since it was written, and
+    MemoryError where there is not enough memory for it.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the path of a {kind} file")
+    bytearray(2 * path.stat().st_size + _BESIDE_BYTES)  # safetensors itself ends the process where memory is short
     try:
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from geo_perception.ros.camera_info import info_fields
 from geo_perception.ros.codec import encode_jpeg
+from geo_perception.runtime.weights import save_weights
 
 pytestmark = pytest.mark.slow
 TOPIC = "/camera/image_raw"
@@ -50,11 +51,17 @@ class Robot(RobotPeer):
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory) -> Iterator[NodeProcess]:
-    folder = tmp_path_factory.mktemp("node")
-    given = ("-p", f"weights:={depth_weights(folder / 'depth.safetensors')}", "-p", "device:=cpu")
+def weights(tmp_path_factory) -> Path:
+    return depth_weights(tmp_path_factory.mktemp("node") / "depth.safetensors")
+
+
+@pytest.fixture(scope="module")
+def node(weights) -> Iterator[NodeProcess]:
+    given = ("-p", f"weights:={weights}", "-p", "device:=cpu")
     more = ("-p", "image_transport:=compressed", "-r", f"image:={TOPIC}", "-p", "lazy:=false")
-    with active_node("geo_perception.depth.node", "--ros-args", *given, *more, log=folder / "node.log") as process:
+    with active_node(
+        "geo_perception.depth.node", "--ros-args", *given, *more, log=weights.with_name("node.log")
+    ) as process:
         yield process
 
 
@@ -79,16 +86,19 @@ def test_a_machine_without_memory_for_an_image_drops_it_and_goes_on_when_there_i
     assert node.running()
 
 
-def test_loading_without_memory_is_refused_in_one_line_and_goes_well_with_it(node):
+def test_loading_without_memory_is_refused_in_one_line_and_goes_well_with_it(node, weights):
+    """Of weights that are larger than what the process may have kept."""
+    large = weights.with_name("large.safetensors")
+    save_weights(large, {"padding": np.zeros(64 << 20, np.float16)}, {"kind": "depth", "format_version": 1})
     with Robot() as robot:
         assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
         assert robot.change_state(Transition.TRANSITION_CLEANUP)
         said = len(node.text)
-        limit(node, -(8 << 20))
-        loaded = robot.change_state(Transition.TRANSITION_CONFIGURE)
+        assert robot.set("weights", str(large)).successful
+        limit(node, 8 << 20)
+        assert not robot.change_state(Transition.TRANSITION_CONFIGURE)
         limit(node, None)
-        if loaded:
-            pytest.skip("the process had kept enough of its memory to load again without new")
+        assert robot.set("weights", str(weights)).successful
         assert "cannot configure: not enough memory" in node.text[said:]
         assert "Traceback" not in node.text
         assert robot.change_state(Transition.TRANSITION_CONFIGURE)

@@ -2,6 +2,8 @@
 
 import contextlib
 import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,3 +97,22 @@ def test_modules_below_a_prefix_get_their_present_names():
     state = {"depth.doubt.0.weight": 1, "depth.doubtful.bias": 2, "motion.doubt.bias": 3, "depth.doubt": 4}
     renamed = {"depth.head.0.weight": 1, "depth.doubtful.bias": 2, "motion.doubt.bias": 3, "depth.head": 4}
     assert with_present_names(state, {"doubt": "head"}, "depth.") == renamed
+
+
+def test_a_file_larger_than_the_memory_that_is_left_raises_and_ends_nothing(tmp_path):
+    path = tmp_path / "large.safetensors"
+    save_weights(path, {"padding": np.zeros(64 << 20, np.float16)}, {"kind": "a", "format_version": 1})
+    script = (
+        "import re, resource, sys\n"
+        "from geo_perception.runtime.weights import load_weights\n"
+        "used = 1024 * int(re.search(r'VmData:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (used + (8 << 20), resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    load_weights(sys.argv[1], 'a', 1)\n"
+        "except MemoryError:\n"
+        "    print('no memory')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "no memory\n", "")
