@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from geo_training.evaluation.replay.process import graph_of_its_own
 from ros_support import ENVIRONMENT
 
 pytest.importorskip("colcon_core", reason="colcon is not installed")
@@ -43,10 +44,11 @@ def test_executables_start_with_the_python_of_the_environment(workspace):
     source = f'. "{workspace}/install/setup.sh"; export PATH="{Path(sys.executable).parent}:$PATH"; '
     for name, said in (("perception_health", "no perception node"), ("perception_container", "usage")):
         argument = "--timeout 0.2" if name == "perception_health" else "--help"
-        done = subprocess.run(
-            ["sh", "-c", f"{source} exec {folder / name} {argument}"],
-            env=os.environ | ENVIRONMENT, cwd=workspace, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+        with graph_of_its_own() as environment:  # in which there is no node of another test
+            done = subprocess.run(
+                ["sh", "-c", f"{source} exec {folder / name} {argument}"],
+                env=environment, cwd=workspace, capture_output=True, text=True, check=False, timeout=60,
+            )  # fmt: skip
         assert said in done.stdout, done.stderr
 
 
