@@ -11,6 +11,7 @@ from sensor_msgs.msg import CameraInfo
 from geo_perception.errors import InputError
 from geo_perception.ros import qos
 from geo_perception.ros.camera_source import CameraSource, ImageCamera, camera_from_parameters
+from geo_perception.ros.handover import Handover
 from geo_perception.ros.input_qos import FollowedQos, InputQos
 from geo_perception.ros.messages import stamp_ns
 from geo_perception.ros.published import CAMERA_INFO
@@ -29,6 +30,7 @@ class CameraInput:
         self._infos = self._latched_infos = None
         self._qos: FollowedQos | None = None
         self._asked = InputQos(False, qos.CAMERA_INFO_DEPTH)
+        self.handover = Handover()
         self._inconsistencies: dict[str, str] = {}
         self._warned: set[str] = set()
         self._rectified = ""
@@ -62,6 +64,7 @@ class CameraInput:
 
     def close(self) -> None:
         """Unsubscribes, and forgets what was received."""
+        self.handover.finish()
         for subscription in (self._infos, self._latched_infos):
             if subscription is not None:
                 self._node.destroy_subscription(subscription)
@@ -76,7 +79,7 @@ class CameraInput:
             return
         if not self._asked.same(self._qos.look()):
             former, _ = self._infos, self._subscribe_live()
-            self._node.destroy_subscription(former)
+            self.handover.begin(lambda: self._node.destroy_subscription(former))
             self._node.health.forget_incompatible(self.topic)
         if self._latched_infos is not None:
             return
@@ -117,8 +120,14 @@ class CameraInput:
 
     def _subscribe_live(self) -> None:
         node, self._asked = self._node, self._qos.look()
-        self._infos = qos.subscribe(
-            node, CameraInfo, self.topic, node.guard(self._on_info), self._asked.profile,
+
+        def on_info(message: CameraInfo) -> None:
+            if subscription is self._infos:
+                self.handover.finish()
+            self._on_info(message)
+
+        subscription = self._infos = qos.subscribe(
+            node, CameraInfo, self.topic, node.guard(on_info), self._asked.profile,
             on_incompatible=node.guard(self._on_incompatible), overriding=self._qos.overrides.options,
         )  # fmt: skip
 

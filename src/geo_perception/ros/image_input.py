@@ -19,6 +19,7 @@ from geo_perception.ros.camera_input import CameraInput
 from geo_perception.ros.camera_source import NoCamera, OtherCamera
 from geo_perception.ros.codec import rgb_converter
 from geo_perception.ros.frame_statistics import Reason
+from geo_perception.ros.handover import Handover
 from geo_perception.ros.image_stream import ImageStream, Receiver, SharedDecoder, join, shared_decoder
 from geo_perception.ros.input_qos import FollowedQos
 from geo_perception.ros.published import COMPRESSED, IMAGE
@@ -50,9 +51,8 @@ class ImageInput:
         self._node = node
         self._stream: ImageStream | None = None
         self._qos: FollowedQos | None = None
-        self._receiver = Receiver(
-            node, node.guard(self._on_image), node.guard(self._on_lost), node.guard(self._on_incompatible)
-        )
+        self._receiver = self._new_receiver()
+        self._handover, self._last_ns = Handover(), 0
         self._waiting: Frame | None = None  # came before any CameraInfo
         self._order: StampOrder[Frame] = StampOrder()
         self._side_inputs: list[tuple] = []
@@ -100,6 +100,7 @@ class ImageInput:
     def close(self) -> None:
         """Takes no more images."""
         if self._stream is not None:
+            self._handover.finish()
             self._stream.leave(self._receiver)
             for subscription in self._side_inputs_open:
                 self._node.destroy_subscription(subscription)
@@ -151,6 +152,15 @@ class ImageInput:
             values["bits of a sample"] = f"{self.decoder.bits} of 16"
         return self.cameras.diagnostic_values() | values
 
+    def _new_receiver(self) -> Receiver:
+        """One for each subscription, so that one knows which of two brought an image."""
+        node = self._node
+        receiver = Receiver(
+            node, node.guard(lambda message: self._on_image(message, receiver)), node.guard(self._on_lost),
+            node.guard(self._on_incompatible),
+        )  # fmt: skip
+        return receiver
+
     def _join(self) -> ImageStream:
         kind = Image if self.kind == IMAGE else CompressedImage
         return join(self._receiver, kind, self.topic, self._qos.look(), self._qos.overrides.options)
@@ -164,8 +174,9 @@ class ImageInput:
         if wanted.same(former.asked):
             former.asked = wanted  # the reason may be another
             return
+        former_receiver, self._receiver = self._receiver, self._new_receiver()
         self._stream = self._join()
-        former.leave(self._receiver)
+        self._handover.begin(lambda: former.leave(former_receiver))
         self._node.health.forget_incompatible(self.topic)
         self._node.get_logger().info(f"images on {self.topic} are taken {wanted}")
 
@@ -188,16 +199,23 @@ class ImageInput:
             frame, self._waiting = self._waiting, None
             self._node.accept(frame)
 
-    def _on_image(self, message) -> None:
+    def _on_image(self, message, receiver: Receiver) -> None:
         node, now_s = self._node, time.monotonic()
-        node.statistics.received(now_s)
         frame = Frame(message, now_s, node.epoch)
+        if self._handover.is_on and receiver is self._receiver:
+            self._handover.finish()
+            if 0 < frame.stamp_ns == self._last_ns:  # the former subscription brought it, too
+                return
+        self._last_ns = frame.stamp_ns
+        node.statistics.received(now_s)
         self._pass_on(self._order.put(frame, frame.stamp_ns, now_s))
 
     def poll(self, now_s: float) -> None:
         """Takes a frame with an odd stamp after which nothing came for a while. Called by the watchdog."""
         self.cameras.match_publishers()
         self._follow_publishers()
+        for handover in (self._handover, self.cameras.handover):
+            handover.poll(now_s)
         if self.is_open and self._order.holds:
             period_s = self._node.statistics.snapshot(now_s).input_period_s
             self._pass_on(self._order.expire(now_s, 0.0 if math.isnan(period_s) else _PATIENCE_PERIODS * period_s))

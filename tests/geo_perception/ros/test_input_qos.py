@@ -119,6 +119,33 @@ class TestAuto:
         values = rig.wait_for()
         assert (values["received"], values["resets"], values["incompatible QoS"]) == ("4", "0", "none")
 
+    def test_no_image_is_lost_or_counted_twice_when_the_subscription_is_replaced(self, rig):
+        publisher, count = rig.publisher(RELIABLE), 0
+        rig.start(publisher)
+        rig.asked("reliable, last 5")
+        assert rig.spin_until(lambda: rig.subscribed_as() == [RELIABLE])
+        assert rig.is_heard(publisher)
+        for depth in (6, 7, 8):  # each asks for another subscription
+            assert rig.set("image_queue_depth", depth).successful
+            for _ in range(50):
+                count += 1
+                stamp_ns = rig.second * 10**9 + count * 10**7
+                publisher.publish(stamped(fill_image(Image(), PICTURE), stamp_ns))
+                rig.spin_for(0.01)
+        values = rig.wait_for(lambda values: "last 8" in values["image subscription"])
+        assert (values["received"], values["rejected"]) == (str(count + 1), "0")
+        assert rig.spin_until(lambda: rig.subscribed_as() == [RELIABLE])
+
+    def test_what_is_published_once_while_a_subscription_is_replaced_is_not_lost(self, rig):
+        rig.hosted.needs_camera = True
+        rig.start()
+        infos = rig.publisher(RELIABLE, "camera_info", CameraInfo)
+        source = rig.hosted.images.cameras.source
+        assert rig.spin_until(lambda: len(rig.subscribed_as("/camera_info")) == 2)  # the former, and its successor
+        infos.publish(CameraInfo())
+        assert rig.spin_until(source.ready)
+        assert rig.spin_until(lambda: rig.subscribed_as("/camera_info") == [RELIABLE])
+
     def test_camera_info_follows_too(self, rig):
         rig.hosted.needs_camera = True
         infos = rig.publisher(RELIABLE, "camera_info", CameraInfo)
