@@ -188,11 +188,8 @@ class CalibrationNode(PerceptionNode):
             known, lens = self._known(self._driver_camera), None
         elif not self._frees_of_lens:
             lens = None
-        else:
-            if self._asks_lens:
-                self._lens_said = [self._calibrator.bend_costs(image_hw3)]
-            if lens is not None and not lens.beyond:
-                known = self._known().with_lens(lens, width_px, height_px)
+        elif lens is not None and not lens.beyond:
+            known = self._known().with_lens(lens, width_px, height_px)
         self._plain_hw3 = image_hw3 if known is None else known.plain_image(image_hw3)
         result = self._calibrator.estimate(self._plain_hw3, known and known.of_plain_image)
         if lens is not None and lens.beyond:
@@ -250,8 +247,16 @@ class CalibrationNode(PerceptionNode):
         return fused
 
     def follow_up(self, frame: Frame) -> None:
-        """Follows points from image to image, behind the answer, which need not wait: a turn speaks with the next one.
-        Images that follow fast need not all be looked at."""
+        """What the answer need not wait for, and the next one hears: whether the lens bends, and how points moved."""
+        if self._asks_lens and self._frees_of_lens and not self._trusts_driver:  # then the plain image is the image
+            said = [self._calibrator.bend_costs(self._plain_hw3)]
+            with self._lock:
+                if self._asks_lens and frame.epoch == self.epoch:
+                    self._lens_said = said
+        self._follow_points(frame)
+
+    def _follow_points(self, frame: Frame) -> None:
+        """Images that follow fast need not all be looked at."""
         turns, stamp_s = self._turns, frame.stamp_ns * 1e-9
         since_s = stamp_s - self._tracked_s
         if not self.value("use_turns") or 0 <= since_s < TRACKING_INTERVAL_S:
@@ -305,8 +310,8 @@ class CalibrationNode(PerceptionNode):
         return [name for name, so in spoke.items() if so]
 
     def _learn_lens(self, ncc: float, size_px: tuple[int, int]) -> None:
-        """Adds what this view says of the lens, and decides whether the next image is asked: those of the first views
-        are, until enough have been."""
+        """Adds what the view that was asked last says of the lens, and decides whether this one is asked: the first
+        views are, until enough have been."""
         if size_px != self._lens_size_px:
             self._forget_lens()
             self._lens_size_px = size_px
