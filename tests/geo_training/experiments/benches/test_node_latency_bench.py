@@ -53,7 +53,7 @@ def test_a_group_reports_its_worst_cell_and_its_best_start():
     assert metrics["depth_ratio_p50"] == pytest.approx(1.2)
     assert metrics["depth_raw_10hz_ratio_p50"] == pytest.approx(1.05)
     assert (metrics["depth_start_s"], metrics["depth_rss_mb"]) == (7.0, 900.0)
-    assert group.age_p99() == pytest.approx(0.02 * 1.2 * 30)
+    assert group.ages_p99() == pytest.approx({"raw_10hz": 0.02 * 1.05 * 10, "raw_30hz": 0.02 * 1.2 * 30})
 
 
 def test_a_process_that_ends_is_said_in_its_own_words(tmp_path):
@@ -85,6 +85,6 @@ def test_a_real_node_and_its_bare_estimator_answer_the_same_pictures(tmp_path, m
     assert metrics["depth_rss_mb"] > 100
     assert len(group.starts_s) == 2
     assert group.lost["raw_10hz"] == 0
-    assert not math.isnan(group.age_p99())
+    assert all(age > 0 for age in group.ages_p99().values())
     assert all(len(one.bare) <= len(one.published_s) for slices in group.slices.values() for one in slices)
     assert group.config()["answered"]["raw_10hz"]["depth"] > 0

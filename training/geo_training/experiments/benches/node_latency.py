@@ -69,7 +69,7 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
         metrics |= group.metrics(name)
     lost = [group.lost.get(_cell(RAW, 10)) for group in measured.values()]
     metrics["lost_raw_10hz"] = float(sum(n for n in lost if n is not None))
-    metrics["age_frames_p99"] = worst(group.age_p99() for group in measured.values())
+    metrics["age_frames_p99"] = worst(age for group in measured.values() for age in group.ages_p99().values())
     if CONTAINER in measured:
         metrics |= {key: metrics[f"{CONTAINER}_{key}"] for key in ("start_s", "rss_mb")}
     middleware = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_MIDDLEWARE)}
@@ -101,9 +101,9 @@ class Group:
             found[f"{name}_{key}"] = worst(values[key] for values in cells.values())
         return found | {f"{name}_start_s": min(self.starts_s), f"{name}_rss_mb": max(self.rss_mb)}
 
-    def age_p99(self) -> float:
-        """Of the worst cell."""
-        return worst(percentile(ages_in_frames(of, _rate(cell)), 99) for cell, of in self.slices.items())
+    def ages_p99(self) -> dict[str, float]:
+        """By cell."""
+        return {cell: percentile(ages_in_frames(of, _rate(cell)), 99) for cell, of in self.slices.items()}
 
     def config(self) -> dict:
         """What the numbers are of."""
@@ -114,6 +114,7 @@ class Group:
         }
         return {
             "bare": self.bare, "published": shown, "answered": answered, "lost": self.lost, "starts_s": self.starts_s,
+            "age_frames_p99": self.ages_p99(),
             "load_average": {"min": min(self.load), "max": max(self.load)},
         }  # fmt: skip
 
