@@ -107,6 +107,7 @@ def soak(
 
 def _figures(done: Soak, robot: SoakRobot, minutes: float, start_s: float) -> dict:
     lives, said = list(done.memory.values()), robot.said
+    slope, sigma = memory_slope(lives)
     after_kill_s = [seconds for fault in soak_faults.KILLS for seconds in done.recovered_s[fault.__name__]]
     return {
         "minutes": minutes,
@@ -117,7 +118,8 @@ def _figures(done: Soak, robot: SoakRobot, minutes: float, start_s: float) -> di
         "late": done.late,
         "unhandled": sum(said.count(sign) for sign in _UNHANDLED),
         "memory_mb": lives[-1][-1][1] if lives else robot.memory_mb,
-        "memory_slope_mb_10min": memory_slope(lives),
+        "memory_slope_mb_10min": slope,
+        "memory_slope_sigma_mb_10min": sigma,
         "slope_seconds": max((life[-1][0] - _WARM_UP_S for life in lives), default=0.0),
         "hostile_messages": robot.hostile,
         "hostile_recovered_s_max": max(done.recovered_s["hostile_messages"], default=None),
@@ -125,19 +127,34 @@ def _figures(done: Soak, robot: SoakRobot, minutes: float, start_s: float) -> di
         "kill_recovered_s_max": max(after_kill_s, default=None),
         "kill_recovered_s_limit": RESTART_S,
         "recovered_s_max": {name: max(seconds) for name, seconds in sorted(done.recovered_s.items()) if seconds},
+        "memory_of_lives": lives,
     }
 
 
-def memory_slope(lives: list[list[tuple[float, float]]], warm_up_s: float = _WARM_UP_S) -> float | None:
-    """Megabytes in ten minutes by least squares, after each life's warm-up: one slope for all lives, each with a level
-    of its own. None where too little was seen."""
-    square = product = 0.0
-    for life in lives:
-        seen = np.array([sample for sample in life if sample[0] > warm_up_s]).reshape(-1, 2)
-        if len(seen) >= 3:
-            apart = seen - seen.mean(axis=0)
-            square, product = square + float(apart[:, 0] @ apart[:, 0]), product + float(apart[:, 0] @ apart[:, 1])
-    return 600 * product / square if square > 0 else None
+def memory_slope(
+    lives: list[list[tuple[float, float]]], warm_up_s: float = _WARM_UP_S
+) -> tuple[float | None, float | None]:
+    """Megabytes in ten minutes by least squares, after each life's warm-up, one slope for all lives, each with a level
+    of its own; and its standard deviation. None where too little was seen.
+
+    What the allocator keeps goes up and down by tens of megabytes and stays there for some faults, so that samples are
+    not independent: the deviation counts how alike neighbours are (an autoregression of first order).
+    """
+    apart_n2 = [
+        seen - seen.mean(axis=0)
+        for seen in (np.array([sample for sample in life if sample[0] > warm_up_s]).reshape(-1, 2) for life in lives)
+        if len(seen) >= 3
+    ]
+    square = sum(float(one[:, 0] @ one[:, 0]) for one in apart_n2)
+    if not square > 0:
+        return None, None
+    slope = sum(float(one[:, 0] @ one[:, 1]) for one in apart_n2) / square
+    left_n = [one[:, 1] - slope * one[:, 0] for one in apart_n2]
+    power, count = sum(float(one @ one) for one in left_n), sum(map(len, left_n)) - len(left_n) - 1
+    alike = sum(float(one[1:] @ one[:-1]) for one in left_n) / power if power > 0 else 0.0
+    alike = min(max(alike, 0.0), 0.95)
+    sigma = (power / max(count, 1) / square * (1 + alike) / (1 - alike)) ** 0.5
+    return 600 * slope, 600 * sigma
 
 
 def shortcomings(figures: dict) -> list[str]:
@@ -150,9 +167,9 @@ def shortcomings(figures: dict) -> list[str]:
         found.append(f"results came {hostile_s:.1f} s after hostile messages")
     if figures["unhandled"]:
         found.append(f"{figures['unhandled']} exceptions that nobody caught")
-    slope = figures["memory_slope_mb_10min"]
-    if slope is not None and slope > SLOPE_MB:
-        found.append(f"memory grew by {slope:.2f} MB in ten minutes")
+    slope, sigma = figures["memory_slope_mb_10min"], figures["memory_slope_sigma_mb_10min"]
+    if slope is not None and slope > SLOPE_MB + 2 * sigma:
+        found.append(f"memory grew by {slope:.2f} +- {sigma:.2f} MB in ten minutes")
     return found
 
 
