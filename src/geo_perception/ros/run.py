@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from geo_perception.errors import InputError
 from geo_perception.ros.frame_statistics import RateLimiter
 from geo_perception.runtime.interruption import SignalWatch, ended_by_signals
-from geo_perception.runtime.memory import give_memory_back, memory_shortage
+from geo_perception.runtime.memory import give_memory_back, memory_shortage, use_few_arenas
 
 _POLL_S = 0.2  # rclpy's wait is not interrupted by a signal
 _SAID_AGAIN_S = 5.0
@@ -24,6 +24,7 @@ def run_nodes(factories: Sequence[Callable[[], object]], arguments: Sequence[str
     to end, such as a scene that is being loaded or an inference, is not waited for; nor is anything after a second
     signal.
     """
+    use_few_arenas()
     with ended_by_signals() as watch:
         return _run(factories, arguments, watch)
 

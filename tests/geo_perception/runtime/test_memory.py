@@ -1,5 +1,10 @@
 """What libraries really raise where memory is short is told from other errors, and a process can give some back."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -94,6 +99,34 @@ def test_the_reserve_is_set_apart_once_and_given_back():
     give_memory_back()
     assert memory._reserve is None
     assert mapped_bytes() - before < RESERVE_BYTES // 2
+
+
+ARENAS = """
+import ctypes, sys, threading
+from geo_perception.runtime.memory import use_few_arenas
+use_few_arenas()
+libc, met = ctypes.CDLL(None), threading.Barrier(8)
+libc.malloc.restype = ctypes.c_void_p
+def work():
+    met.wait()
+    for _ in range(100):
+        libc.malloc(1000)
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc.malloc_stats()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no arenas")
+@pytest.mark.parametrize(("given", "few"), [({}, True), ({"MALLOC_ARENA_MAX": "6"}, False)])
+def test_threads_share_two_heaps_unless_the_environment_says_otherwise(given, few):
+    environment = {key: value for key, value in os.environ.items() if key not in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")}
+    ended = subprocess.run(
+        [sys.executable, "-c", ARENAS], env=environment | given, capture_output=True, text=True, check=True, timeout=60
+    )
+    arenas = sum(line.startswith("Arena ") for line in ended.stderr.splitlines())
+    assert (arenas <= 2) is few, ended.stderr
 
 
 def test_an_engine_that_lacked_memory_is_asked_again():

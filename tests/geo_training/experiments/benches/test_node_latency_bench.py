@@ -1,6 +1,5 @@
 """The latency of nodes beside their bare estimators: what is asked for, what is said, and a real node for seconds."""
 
-
 import numpy as np
 import pytest
 from command_line import invoke
