@@ -10,13 +10,14 @@ from geo_training.experiments.benches.commands import bench_command
 from geo_training.experiments.depth_papers.commands import keypoint_table_command, sweep_command
 from geo_training.experiments.incremental.commands import adapt_command, incremental_command
 from geo_training.experiments.landmark_papers.commands import evaluate_reference_command, reference_command
+from geo_training.fleet.command import fleet_command
 from geo_training.localization.commands import app as localization
 from geo_training.mapping.commands import landmarks_command, map_command
 from geo_training.mapping.fusion.command import fuse_command
 
 train = command_group(
     "From recordings to scenes: datasets, maps, landmarks, training.",
-    order=("dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export"),
+    order=("dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export", "fleet"),
 )
 train.add_typer(dataset, name="dataset")
 train.command("map")(map_command)
@@ -34,6 +35,7 @@ depth.command("boundary-sweep")(sweep_command)
 depth.command("keypoint-table")(keypoint_table_command)
 
 train.command("export")(export_command)
+train.command("fleet")(fleet_command)
 
 evaluate.command("localization-reference")(evaluate_reference_command)
 evaluate.command("bench")(bench_command)

@@ -32,16 +32,19 @@ class NotGoodEnough(Exception):  # noqa: N818 (a verdict, not a mistake)
 
 
 class _Answering:
-    """Answers InputErrors, and what the system refuses, with one line and exit 1. Wrong usage exits 2.
+    """Answers InputErrors, and what the system refuses, with one line and exit 1. Wrong usage exits 2; so does an
+    InputError whose `exit_code` says that nothing was begun.
 
     `typer.Exit` is raised rather than an exception of click: newer typers bring a click of their own, which knows no
     other.
     """
 
     def invoke(self, ctx):
+        code = 1
         try:
             return super().invoke(ctx)
         except InputError as error:
+            code = getattr(error, "exit_code", code)
             answer = f"[bold red]error:[/] {_plain(' '.join(str(error).split(chr(10))))}"  # names may break lines
         except BrokenPipeError:
             raise  # whoever reads has gone; typer ends quietly
@@ -54,7 +57,7 @@ class _Answering:
             _answer("[bold red]error:[/] interrupted; run the same command again to go on")
             raise typer.Exit(130) from None  # as shells have it, and as before anything was imported
         _answer(answer)
-        raise typer.Exit(1)
+        raise typer.Exit(code)
 
 
 def _answer(line: str) -> None:

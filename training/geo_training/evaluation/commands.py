@@ -16,7 +16,7 @@ from geo_training.datasets.scene import SceneDataset
 from geo_training.evaluation.calibration.command import calibration
 from geo_training.evaluation.depth.command import depth
 from geo_training.evaluation.doctor.command import doctor
-from geo_training.evaluation.localization.evaluate import evaluate_dataset
+from geo_training.evaluation.localization.evaluate import evaluate_scene, load_localizer, scene_metadata
 from geo_training.evaluation.localization.summary import headline
 from geo_training.evaluation.options import (
     FromPredictionsOption,
@@ -81,20 +81,8 @@ def localization(
     _choose("--truth", truth, ("auto", "poses", "map"))
 
     store = prediction_store(ctx, [scene], predictions, from_predictions, seed=seed)
-    data = SceneDataset(dataset)
-    localizer = _load(scene, "cpu" if from_predictions else device)
-    evaluation = evaluate_dataset(
-        localizer,
-        data,
-        localizer.scene.landmarks_map_l3,
-        localizer.scene.metric,
-        split,
-        truth,
-        seed,
-        title=f"Localization in {scene.stem}",
-        extra_metadata=_scene_metadata(scene, localizer),
-        store=store,
-    )
+    runs_on = "cpu" if from_predictions else device
+    evaluation = evaluate_scene(scene, SceneDataset(dataset), split, truth, runs_on, seed, store)  # type: ignore[arg-type]
     _finish(evaluation, report, json_path, min_recall)
 
 
@@ -188,8 +176,8 @@ def replay(
     recording = open_bag(bag, resolved.image, resolved.camera_info, poses, *choices)
     for words in recording.image_notes:
         say(words)
-    localizer = _load(Path(resolved.scene), resolved.device)
-    metadata = _scene_metadata(Path(resolved.scene), localizer)
+    localizer = load_localizer(Path(resolved.scene), resolved.device)
+    metadata = scene_metadata(Path(resolved.scene), localizer)
     settings = resolved.model_dump(mode="json")
     if live:
         from geo_training.evaluation.replay.live import evaluate_live
@@ -200,20 +188,6 @@ def replay(
         title = f"Replay of {recording.sequence}"
         evaluation = replay_bag(localizer, recording, *scene_parts, resolved.seed, title, metadata, settings)
     _finish(evaluation, report, json_path, min_recall)
-
-
-def _load(scene: Path, device: str):
-    from geo_perception.localization.estimator import Localizer
-
-    return Localizer.load(scene, device)
-
-
-def _scene_metadata(scene: Path, localizer) -> dict[str, str]:
-    return {
-        "scene": f"{scene} ({localizer.size_bytes / 1e6:.2f} MB)",
-        "landmarks": str(len(localizer.scene.landmarks_map_l3)),
-        "scale": "metres" if localizer.scene.metric else "unknown",
-    }
 
 
 def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall: float | None) -> None:

@@ -9,11 +9,8 @@ from typing import Annotated
 
 import typer
 
-from geo_perception.errors import InputError
 from geo_training.console import NotGoodEnough, say, warn, write_json
-from geo_training.datasets.fused import completed_depth, fused_metadata
 from geo_training.datasets.scene import SceneDataset
-from geo_training.datasets.tally import Tally
 from geo_training.mapping.known_distances import parse_known_distance
 from geo_training.mapping.landmark_set import FILE_NAME
 from geo_training.mapping.report import readable
@@ -184,26 +181,12 @@ def landmarks_command(
         geo-train landmarks office --count 400
     """
     # pycolmap loads slowly.
-    from geo_training.mapping.landmarks import SelectionOptions, select_landmarks
-    from geo_training.mapping.scene_map import SceneMap
+    from geo_training.mapping.landmarks import SelectionOptions
+    from geo_training.mapping.mapped_landmarks import choose_landmarks
 
-    dataset = SceneDataset(root)
-    by_name = {frame.name: frame for frame in dataset.frames}
-    scene = SceneMap.load(root)
-    allowed = [
-        name
-        for name in scene.frame_names
-        if name in by_name and (all_frames or by_name[name].split not in ("test", "val"))
-    ]
-    frames = Tally(f"{root / 'map.json'}", "mapped frames", len(scene.frame_names), len(allowed))
-    missing = sum(name not in by_name for name in scene.frame_names)
-    frames.leave_out("of the splits test and val", len(scene.frame_names) - len(allowed) - missing)
-    frames.leave_out("that are not in frames.csv", missing)
-    say(frames.sentence)
     options = SelectionOptions(count=count, max_depth=max_depth, frame_target=frame_target)
-    depth_of = _depth_of(dataset, depth, fused_sigma)
-    landmarks = select_landmarks(scene.restricted_to(allowed), options, depth_of)
-    report, unit = landmarks.report, "m" if scene.metric else "units"
+    landmarks, unit = choose_landmarks(SceneDataset(root), options, depth.value, fused_sigma, all_frames)
+    report = landmarks.report
     say(report["taken_words"])
     typer.echo(
         f"landmarks     {report['count']} of {report['candidates']} candidates, at least "
@@ -226,16 +209,3 @@ def landmarks_command(
     landmarks.save(root / FILE_NAME)
     write_json(json, report)
     say(f"written to {root / FILE_NAME}")
-
-
-def _depth_of(dataset: SceneDataset, choice: DepthChoice, fused_sigma: float):
-    """Depth by a frame's name; None for none. Raises InputError where completed depth is asked for and not there."""
-    if choice is DepthChoice.none:
-        return None
-    by_name = {frame.name: frame for frame in dataset.frames}
-    completed = fused_metadata(dataset.root) is not None
-    if choice is DepthChoice.fused and not completed:
-        raise InputError(f"{dataset.root} has no completed depth; run `geo-train fuse {dataset.root}` first")
-    if completed and choice is not DepthChoice.measured:
-        return lambda name: completed_depth(dataset, by_name[name], fused_sigma)
-    return lambda name: dataset.depth_m(by_name[name])

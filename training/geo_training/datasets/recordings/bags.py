@@ -282,6 +282,13 @@ def read_metadata(folder: Path) -> tuple[list[Path], dict[str, str]]:
     return files, {str(key): str(value) for key, value in (content.get("custom_data") or {}).items()}
 
 
+def is_recording(path: Path) -> bool:
+    """Whether a path is, or looks like, a bag: a file, or a folder of rosbag2. Whether it can be read shows later."""
+    if not path.is_dir():
+        return True
+    return (path / "metadata.yaml").is_file() or any(_bag_suffix(entry) for entry in path.iterdir())
+
+
 def _bag_suffix(path: Path) -> str | None:
     suffix = Path(path.stem).suffix if path.suffix in (".zst", ".zstd") else path.suffix
     return suffix if suffix in SUFFIXES and path.is_file() else None

@@ -53,10 +53,12 @@ def dataset_from_bags(bags: list[Path], out: Path, options: BagOptions, overwrit
     if options.K_33 is not None and options.rectified != "auto":
         raise InputError("--K is without distortion, so --rectified would have no effect; leave out one of them")
     with SceneWriter(out, sources=[Path(bag) for bag in bags], overwrite=overwrite) as writer:
-        reader = _Reader(writer, options)
+        reader, recordings = _Reader(writer, options), []
         for bag in bags:
+            before = list(reader.sequences)
             with Recording(bag) as recording:
                 reader.read(recording)
+            recordings.append([name for name in reader.sequences if name not in before])
         reader.describe()
     posed = sum(frame.T_world_camera is not None for frame in writer.frames)
     return {
@@ -64,6 +66,7 @@ def dataset_from_bags(bags: list[Path], out: Path, options: BagOptions, overwrit
         "frames": len(writer.frames),
         "posed_frames": posed,
         "sequences": reader.sequences,
+        "recordings": recordings,  # the sequences of each bag
         "tallies": [tally.to_dict() for tally in reader.tallies],
         "cameras_known": not reader.cameras.guessed,
         "scale": writer.info.scale,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -48,6 +49,40 @@ def evaluate_dataset(
     gravity = dataset.info.gravity_world
     up_map_3 = None if gravity is None else -np.asarray(gravity)
     return score(queries, predictions, title, length_unit, landmarks_map_l3, metadata, config, up_map_3)
+
+
+def evaluate_scene(
+    scene_path: Path,
+    dataset: SceneDataset,
+    split: str | None = None,
+    truth: Truth = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    store: PredictionStore[Localization] | None = None,
+) -> Evaluation:
+    """`evaluate_dataset` with the localizer of a scene file. Raises InputError as that does, and when the file cannot
+    be used."""
+    localizer = load_localizer(scene_path, device)
+    return evaluate_dataset(
+        localizer, dataset, localizer.scene.landmarks_map_l3, localizer.scene.metric, split, truth, seed,
+        title=f"Localization in {scene_path.stem}", extra_metadata=scene_metadata(scene_path, localizer), store=store,
+    )  # fmt: skip
+
+
+def load_localizer(scene_path: Path, device: str):
+    """The localizer of a scene file. Raises InputError when the file cannot be used."""
+    from geo_perception.localization.estimator import Localizer  # torch: seconds
+
+    return Localizer.load(scene_path, device)
+
+
+def scene_metadata(scene_path: Path, localizer) -> dict[str, str]:
+    """What a report says of the scene."""
+    return {
+        "scene": f"{scene_path} ({localizer.size_bytes / 1e6:.2f} MB)",
+        "landmarks": str(len(localizer.scene.landmarks_map_l3)),
+        "scale": "metres" if localizer.scene.metric else "unknown",
+    }
 
 
 def score(

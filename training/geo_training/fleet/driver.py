@@ -1,0 +1,193 @@
+"""Takes every place of a manifest from stage to stage, skips what was done, and stops for nothing but its own end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from geo_perception.errors import InputError
+from geo_training.fleet.cache import DiskCache
+from geo_training.fleet.engine import Ended, Engine
+from geo_training.fleet.ledger import DONE, FAILED, GATED, LOST, Ledger, StageRecord
+from geo_training.fleet.manifest import Manifest, Needs, Place, UnusableManifest
+from geo_training.fleet.registry import published_version
+from geo_training.fleet.remote import Folder, Source, is_local, look_at
+from geo_training.fleet.stages import STAGES, fingerprints
+from geo_training.fleet.worker import StageTask
+
+PUBLISHED, WAITING, RUNNING = "published", "waiting", "running"
+_LOOKERS = 32  # places that are looked at at a time: it is waiting, most of it
+_TURN_S = 0.5
+_MOST_LOST = 3  # times that outputs of a place may be gone before it is given up
+
+
+@dataclass
+class PlaceState:
+    """How far a place is. `records` are those of the stages that ended, in their order; `ran` names those that this
+    run did itself."""
+
+    name: str
+    place: Place
+    recordings: tuple[Source, ...]
+    held_out: Source
+    fingerprints: dict[str, str]
+    records: list[StageRecord] = field(default_factory=list)
+    running: bool = False
+    ran: list[str] = field(default_factory=list)
+    lost: str = ""
+    times_lost: int = 0
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that comes next; None when nothing does."""
+        if self.lost or (self.records and not self.records[-1].done) or len(self.records) == len(STAGES):
+            return None
+        return STAGES[len(self.records)]
+
+    @property
+    def outcome(self) -> str:
+        if self.lost:
+            return FAILED
+        if self.stage is None:
+            return PUBLISHED if self.records[-1].done else self.records[-1].outcome
+        return RUNNING if self.running else WAITING
+
+    @property
+    def sentence(self) -> str:
+        """Why the place is not published; "" where it is, or may be yet."""
+        return self.lost or (self.records[-1].sentence if self.records else "")
+
+    @property
+    def ended_in(self) -> str:
+        """The stage in which the place failed or was gated; "" where it was not."""
+        if self.lost:
+            return STAGES[min(len(self.records), len(STAGES) - 1)]
+        return self.records[-1].stage if self.outcome in (FAILED, GATED) else ""
+
+    @property
+    def version(self) -> str:
+        return str(self.records[-1].figures.get("version", "")) if self.outcome == PUBLISHED else ""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What a fleet runs on: where it publishes, what it remembers, and the disk of each worker."""
+
+    registry: Folder
+    ledger: Ledger
+    cache: DiskCache
+
+    def places(self, manifest: Manifest, again: bool = False) -> list[PlaceState]:
+        """Every place with what an earlier run has done of it; `again` forgets what failed or was gated.
+
+        Raises UnusableManifest when recordings are not there.
+        """
+
+        def look(item: tuple[str, Place]) -> PlaceState:
+            name, place = item
+            try:
+                recordings, held_out = tuple(map(look_at, place.recordings)), look_at(place.held_out)
+                found = fingerprints(place.options, recordings, held_out, self.registry)
+            except InputError as error:
+                raise UnusableManifest(f"place '{name}': {error}") from None
+            state = PlaceState(name, place, recordings, held_out, found)
+            state.records = self._records(name, found, again)
+            return state
+
+        with ThreadPoolExecutor(_LOOKERS) as pool:
+            return list(pool.map(look, manifest.places.items()))
+
+    def run(self, places: list[PlaceState], engine: Engine, changed: Callable[[PlaceState], None]) -> None:
+        """Runs what is left to do of all places; `changed` is told of every place that got on."""
+        by_name = {state.name: state for state in places}
+        waiting = [state for state in places if state.stage is not None]
+        while waiting or any(state.running for state in places):
+            for state in self._next(waiting, places, engine):
+                state.running = True
+                engine.submit(self._task(state))
+                changed(state)
+            for ended in engine.wait(_TURN_S):
+                state = by_name[ended.task.place]
+                state.running = False
+                _take(state, ended)
+                changed(state)
+            waiting = [state for state in places if state.stage is not None and not state.running]
+
+    def _next(self, waiting: list[PlaceState], places: list[PlaceState], engine: Engine) -> Iterable[PlaceState]:
+        """The places to go on with: those that are farthest first, so that places end one by one and the workspaces of
+        few are in use at a time."""
+        running = [_needs(state) for state in places if state.running]
+        for state in sorted(waiting, key=lambda state: -len(state.records)):
+            needs = _needs(state)
+            if not engine.fits(needs, running):
+                break
+            running.append(needs)
+            yield state
+
+    def _task(self, state: PlaceState) -> StageTask:
+        assert state.stage is not None
+        return StageTask(
+            state.name, state.stage, state.fingerprints, state.place.options, state.recordings, state.held_out,
+            self.ledger, self.registry, self.cache, tuple(state.records),
+        )  # fmt: skip
+
+    def _records(self, name: str, found: dict[str, str], again: bool) -> list[StageRecord]:
+        records: list[StageRecord] = []
+        for stage in STAGES:
+            record = self.ledger.record(name, stage, found[stage])
+            if record is None or (again and not record.done):
+                break
+            if stage == STAGES[-1] and published_version(self.registry, name, found[stage]) is None:
+                break  # somebody has removed it from the registry
+            records.append(record)
+            if not record.done:
+                break
+        return records
+
+
+def _needs(state: PlaceState) -> Needs:
+    return getattr(state.place.options.needs, state.stage or STAGES[-1])
+
+
+def _take(state: PlaceState, ended: Ended) -> None:
+    """Notes how a stage of the place ended."""
+    record = ended.record
+    if record is None:
+        state.lost = ended.lost
+        return
+    state.ran.append(record.stage)
+    if record.outcome != LOST:
+        state.records.append(record)
+        return
+    state.times_lost += 1
+    if state.times_lost > _MOST_LOST:
+        state.lost = f"what {record.sentence} leaves is gone each time; look after the folder of --store"
+        return
+    del state.records[STAGES.index(record.sentence) :]  # it is made again
+
+
+def open_fleet(registry: str, store: str | None, cache: Path, disk_bytes: int, several_processes: bool) -> Fleet:
+    """The fleet that publishes into `registry`. Without a `store` it remembers below it, in `.fleet`.
+
+    Raises InputError when a place cannot be used, or not by several processes.
+    """
+    registry = _absolute(registry)
+    folder = Folder(_absolute(store) if store else f"{registry}/.fleet")
+    for url in (registry, folder.url):
+        if several_processes and url.startswith("memory://"):
+            raise InputError(f"{url} is seen by one process alone; give --workers 0, or another place")
+    fleet = Fleet(Folder(registry), Ledger(folder), DiskCache(cache.absolute(), disk_bytes))
+    fleet.ledger.folder.write_json("fleet.json", {"registry": registry, "used_at": time.time()})
+    return fleet
+
+
+def _absolute(url: str) -> str:
+    return str(Path(url).expanduser().absolute()) if is_local(url) else url.rstrip("/")
+
+
+def is_done(state: PlaceState) -> bool:
+    """Whether nothing is left to do of a place."""
+    return state.outcome in (PUBLISHED, FAILED, GATED, DONE)

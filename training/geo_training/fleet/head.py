@@ -1,0 +1,85 @@
+"""The head of a place: trained in this process, or by torchrun in several, over the one loop."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from geo_perception.errors import InputError
+from geo_training.fleet.manifest import HeadOptions
+from geo_training.localization.config import HeadTrainingConfig
+
+_SAID_LINES = 3  # of what a training that failed wrote last
+
+
+def head_config(options: HeadOptions, device: str) -> HeadTrainingConfig:
+    """The training that the options ask for; a device that they name counts more than `device`."""
+    keys = dict(options.config) if isinstance(options.config, dict) else {}
+    given = {
+        "steps": options.steps, "max_bytes": options.bytes, "backbone": options.backbone, "seed": options.seed,
+        "backbone_file": options.backbone_file, "device": None if "device" in keys else device,
+    }  # fmt: skip
+    return HeadTrainingConfig.model_validate(keys | {key: value for key, value in given.items() if value is not None})
+
+
+def train(
+    dataset: Path, out: Path, config: HeadTrainingConfig, embed_backbone: bool = False, processes: int = 1
+) -> dict[str, float]:
+    """Trains the head and writes the scene `out`; goes on where an earlier run was interrupted. Returns its figures.
+
+    Several processes are those of `torchrun`: each takes a GPU of its own, or all the CPU (`device: cpu`). Raises
+    InputError as `fit_head` does.
+    """
+    if processes == 1:
+        from geo_training.localization.fit import fit_head  # torch: seconds
+
+        return fit_head(dataset, out, config, embed_backbone, overwrite=True).metrics
+    config_path, figures_path = out.with_suffix(".config.yaml"), out.with_suffix(".figures.json")
+    config_path.write_text(yaml.safe_dump(config.to_json()))
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes),
+        "--no-python", _geo_train(), "localization", "head", str(dataset), "--out", str(out), "--overwrite",
+        "--config", str(config_path), "--json", str(figures_path), *(["--embed-backbone"] if embed_backbone else []),
+    ]  # fmt: skip
+    # A training whose worker was killed must not go on beside the one that takes its place.
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=_environment(),
+        preexec_fn=_end_with_the_parent,
+    )  # fmt: skip
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        raise InputError(f"the training in {processes} processes failed: {_why(done.stderr)}")
+    return json.loads(figures_path.read_text())["figures"]
+
+
+def _geo_train() -> str:
+    beside = Path(sys.executable).with_name("geo-train")
+    found = str(beside) if beside.is_file() else shutil.which("geo-train")
+    if found is None:
+        raise InputError("geo-train is not installed; install geo_perception on this machine")
+    return found
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with its own way to modules: a worker may have got it otherwise than by the environment."""
+    paths = [path for path in sys.path if path]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "NO_COLOR": "1"}
+
+
+def _end_with_the_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _why(stderr: str) -> str:
+    """The line with which the command answered, or its last ones."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    answers = [line.partition("error:")[2].strip() for line in lines if line.startswith("error:")]
+    return answers[0] if answers else " / ".join(lines[-_SAID_LINES:]) or "it said nothing"

@@ -1,0 +1,123 @@
+"""Stages as tasks of Ray: on a cluster of this machine that starts by itself, or on one that stands."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import replace
+from typing import Any
+
+from geo_perception.errors import InputError
+from geo_training.fleet.engine import Ended
+from geo_training.fleet.manifest import Needs
+from geo_training.fleet.worker import StageTask, run_stage
+
+OBJECTS_BYTES = 80 << 20  # stages pass on records; what they make goes through the filesystem
+INSTALL = "Ray is not installed; run pip install 'geo_perception[fleet]', or give --workers 0"
+AHEAD = 2.0  # of a cluster that may grow: how many times what it has is asked for at once
+_LOST = (
+    "its worker was lost {} times, killed or out of memory; give the stage more memory under `needs`, or look into "
+    "Ray's log"
+)
+
+
+class RayEngine:
+    """Raises InputError when Ray is not installed, or there is no cluster at `address`.
+
+    `workers` are the CPUs of a local cluster. A stage whose worker is lost is run again, at most `retries` times; what
+    it answers with, bad data included, is never run again here.
+    """
+
+    watched = True
+
+    def __init__(self, workers: int, address: str | None, retries: int):
+        self._ray = ray = _load_ray()
+        self._retries = retries
+        try:
+            context = ray.init(**_settings(workers, address))
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())
+            where = f"there is no Ray cluster at {address}" if address else "Ray cannot start here"
+            raise InputError(f"{where}: {reason}") from None
+        url = getattr(context, "dashboard_url", "") or ""
+        self.dashboard_url = f"http://{url}" if url and "://" not in url else url
+        self._joined = address is not None
+        self._total = ray.cluster_resources()
+        nodes = len([node for node in ray.nodes() if node["Alive"]])
+        self.words = f"on Ray, {nodes} node{'s' * (nodes != 1)} with {self._total.get('CPU', 0):g} CPUs"
+        self._function = ray.remote(run_stage)
+        self._running: dict[Any, StageTask] = {}
+
+    def check(self, stage: str, needs: Needs) -> None:
+        """Raises InputError when no machine of the local cluster can ever run this. A cluster that was joined may
+        grow."""
+        for key, needed in (("CPU", needs.cpu), ("GPU", needs.gpu), ("memory", needs.memory or 0)):
+            if not self._joined and needed > self._total.get(key, 0):
+                has = self._total.get(key, 0)
+                raise InputError(
+                    f"needs.{stage} asks for {needed:g} {key}, this machine was given {has:g}; raise --workers, lower "
+                    "the need, or join a cluster by --address"
+                )
+
+    def fits(self, needs: Needs, running: list[Needs]) -> bool:
+        if not running:
+            return True
+        if self._joined:
+            self._total = self._ray.cluster_resources()
+        ahead = AHEAD if self._joined else 1.0
+        cpu, gpu = sum(other.cpu for other in running), sum(other.gpu for other in running)
+        memory = sum(other.memory or 0 for other in running)
+        wanted = (("CPU", cpu + needs.cpu), ("GPU", gpu + needs.gpu), ("memory", memory + (needs.memory or 0)))
+        return all(amount <= ahead * self._total.get(key, 0) + 1e-9 or not amount for key, amount in wanted)
+
+    def submit(self, task: StageTask) -> None:
+        needs: Needs = getattr(task.options.needs, task.stage)
+        device = "auto" if needs.gpu else "cpu"
+        task = replace(task, quiet=True, device=device)
+        reference = self._function.options(
+            num_cpus=needs.cpu, num_gpus=needs.gpu, memory=needs.memory, name=task.title,
+            max_retries=self._retries, retry_exceptions=False,
+        ).remote(task)  # fmt: skip
+        self._running[reference] = task
+
+    def wait(self, timeout_s: float) -> list[Ended]:
+        if not self._running:
+            return []
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        return [self._ended(reference) for reference in ready]
+
+    def close(self) -> None:
+        self._running.clear()
+        self._ray.shutdown()
+
+    def _ended(self, reference: Any) -> Ended:
+        task = self._running.pop(reference)
+        try:
+            return Ended(task, self._ray.get(reference))
+        except self._ray.exceptions.RayTaskError as error:
+            return Ended(task, None, " ".join(str(error).split())[-500:])
+        except self._ray.exceptions.RayError:  # crashed, out of memory, its node gone
+            return Ended(task, None, _LOST.format(self._retries + 1))
+
+
+def _load_ray() -> Any:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent to anybody
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError:
+        raise InputError(INSTALL) from None
+    return ray
+
+
+def _settings(workers: int, address: str | None) -> dict[str, Any]:
+    shared = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if address is not None:
+        return shared | {"address": address}
+    # The dashboard's own packages are no need of ours; without them Ray would start one that shows nothing.
+    dashboard = importlib.util.find_spec("aiohttp_cors") is not None
+    return shared | {
+        "address": "local", "num_cpus": workers, "object_store_memory": OBJECTS_BYTES, "include_dashboard": dashboard,
+        "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1", "_system_config": {"task_oom_retries": 3},
+    }  # fmt: skip

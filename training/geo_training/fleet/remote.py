@@ -1,0 +1,198 @@
+"""Files and folders wherever fsspec finds them: local, s3, gs, memory. And a folder that is written whole there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geo_perception.errors import InputError
+from geo_perception.runtime.files import replace_bytes
+from geo_training.storage.fingerprints import digest_of, file_digest, sample_digest
+from geo_training.storage.kept_json import from_kept_json, to_kept_json
+
+_MADE_BY = ("ETag", "etag", "md5Hash", "crc32c", "checksum")  # what object stores say of a file's content
+_END_BYTES = 1 << 16
+
+
+def has_scheme(text: str) -> bool:
+    """Whether it is a URL (`s3://...`) and no path."""
+    return "://" in text
+
+
+def is_local(url: str) -> bool:
+    """Whether it is a path of this machine."""
+    return not has_scheme(url)
+
+
+def open_filesystem(url: str):
+    """The filesystem of a path or URL, and the path in it. Raises InputError where nothing can read it."""
+    from fsspec.core import url_to_fs
+
+    try:
+        return url_to_fs(url)
+    except ImportError as error:
+        raise InputError(f"{url} cannot be opened: {error}; install what reads it") from None
+    except ValueError as error:
+        raise InputError(f"{url} cannot be opened: {error}; give a path, or a URL such as s3://bucket/folder") from None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording as it is now: where it lies, what its content is, how many files and bytes that are."""
+
+    url: str
+    digest: str
+    files: int
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        return self.url.rstrip("/").rpartition("/")[2]
+
+
+def look_at(url: str) -> Source:
+    """What lies at a path or URL. Hidden files do not count. Raises InputError when there is nothing, or no access."""
+    fs, path = open_filesystem(url)
+    try:
+        fs.invalidate_cache()
+        found = fs.find(path, detail=True)
+    except Exception as error:  # every filesystem has exceptions of its own
+        raise InputError(f"{url} cannot be read: {_reason(error)}; check the path and the access") from None
+    files = {name: info for name, info in sorted(found.items()) if not _hidden(name, path)}
+    if not files:
+        raise InputError(f"{url} does not exist or holds no file; check the path")
+    local = is_local(url)
+    try:
+        rows = [
+            [_below(name, path), sample_digest(name) if local else _remote_digest(fs, name, info)]
+            for name, info in files.items()
+        ]
+    except OSError as error:
+        raise InputError(f"{url} cannot be read: {_reason(error)}; check the access") from None
+    total_bytes = sum(int(info.get("size") or 0) for info in files.values())
+    return Source(url, digest_of(url.rpartition("/")[2], rows), len(files), total_bytes)
+
+
+def fetch(source: Source, folder: Path) -> Path:
+    """Copies a recording into `folder`, under its own name. Raises InputError when it cannot be read."""
+    fs, path = open_filesystem(source.url)
+    target = folder / source.name
+    try:
+        for name in fs.find(path):
+            if not _hidden(name, path):
+                place = target / _below(name, path) if _below(name, path) else target
+                place.parent.mkdir(parents=True, exist_ok=True)
+                fs.get_file(name, str(place))
+    except Exception as error:
+        raise InputError(f"{source.url} cannot be fetched: {_reason(error)}; check the access") from None
+    return target
+
+
+def file_digest_of(path: str) -> str:
+    """SHA-256 of a local file. Raises InputError when it cannot be read."""
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from None
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder at a path or URL. Every file in it is written whole or not at all; `name` is the path below it."""
+
+    url: str
+
+    def path(self, name: str) -> str:
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        with self._answering(name) as (fs, path):
+            try:
+                return fs.cat_file(path)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What `write_json` wrote; None where there is nothing, or nothing that can be read."""
+        data = self.read(name)
+        try:
+            content = None if data is None else from_kept_json(data.decode())
+        except (ValueError, UnicodeDecodeError, json.JSONDecodeError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Puts a file there at once: object stores do, on a disk it is moved to its place."""
+        with self._answering(name) as (fs, path):
+            if is_local(self.url):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                replace_bytes(path, data)
+            else:
+                fs.pipe_file(path, data)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        self.write(name, to_kept_json(content).encode())
+
+    def put(self, source: Path, name: str) -> None:
+        """Copies a local file there. Only what a file that is written later names counts as there."""
+        with self._answering(name) as (fs, path):
+            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            fs.put_file(str(source), path)
+
+    def get(self, name: str, target: Path) -> bool:
+        """Copies a file from there; False where there is none."""
+        with self._answering(name) as (fs, path):
+            try:
+                fs.get_file(path, str(target))
+            except FileNotFoundError:
+                target.unlink(missing_ok=True)
+                return False
+            return True
+
+    def names(self, name: str = "") -> list[str]:
+        """The names of what lies in a folder, sorted; nothing where there is none."""
+        with self._answering(name) as (fs, path):
+            fs.invalidate_cache()
+            try:
+                return sorted(entry.rstrip("/").rpartition("/")[2] for entry in fs.ls(path, detail=False))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    @contextmanager
+    def _answering(self, name: str) -> Iterator[tuple[Any, str]]:
+        fs, path = open_filesystem(self.path(name) if name else self.url)
+        try:
+            yield fs, path
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{self.path(name)} cannot be used: {_reason(error)}; check the place") from None
+
+
+def _remote_digest(fs, name: str, info: dict[str, Any]) -> list[Any]:
+    """Of a file's content: what the store says of it, else its two ends."""
+    size = int(info.get("size") or 0)
+    for key in _MADE_BY:
+        if info.get(key):
+            return [size, str(info[key])]
+    ends = [fs.cat_file(name, 0, min(size, _END_BYTES)), fs.cat_file(name, max(size - _END_BYTES, 0), size)]
+    return [size, digest_of(*(end.hex() for end in ends))]
+
+
+def _below(name: str, path: str) -> str:
+    return os.path.relpath(name, path) if name.rstrip("/") != path.rstrip("/") else ""
+
+
+def _hidden(name: str, path: str) -> bool:
+    return any(part.startswith(".") and part != "." for part in _below(name, path).split("/"))
+
+
+def _reason(error: Exception) -> str:
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(words.split())
