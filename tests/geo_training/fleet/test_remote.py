@@ -1,0 +1,92 @@
+"""Recordings and folders on a disk and in a filesystem that is none."""
+
+import uuid
+
+import fsspec
+import pytest
+from geo_training.fleet.remote import Folder, fetch, look_at
+
+from geo_perception.errors import InputError
+
+
+@pytest.fixture
+def memory():
+    """A URL in memory that no other test has."""
+    return f"memory://{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path, memory):
+    return Folder(str(tmp_path / "place") if request.param == "local" else memory)
+
+
+def test_what_is_written_is_read_back_whole(folder):
+    folder.write("a/b.json", b"first")
+    folder.write("a/b.json", b"second")
+    assert folder.read("a/b.json") == b"second"
+    assert folder.names("a") == ["b.json"]
+    folder.write_json("c.json", {"x": float("inf")})
+    assert folder.read_json("c.json") == {"x": float("inf")}
+
+
+def test_what_is_not_there_is_none(folder, tmp_path):
+    assert folder.read("a/none") is None
+    assert folder.read_json("none.json") is None
+    assert folder.names("nowhere") == []
+    assert not folder.get("none.tar", tmp_path / "none.tar")
+    assert not (tmp_path / "none.tar").exists()
+    folder.write("broken.json", b"{")
+    assert folder.read_json("broken.json") is None
+
+
+def test_files_go_there_and_back(folder, tmp_path):
+    (tmp_path / "x").write_bytes(b"content")
+    folder.put(tmp_path / "x", "deep/er/x")
+    assert folder.get("deep/er/x", tmp_path / "y")
+    assert (tmp_path / "y").read_bytes() == b"content"
+
+
+def test_a_recording_is_its_name_and_content_wherever_it_lies(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / place / "walk").mkdir(parents=True)
+        (tmp_path / place / "walk" / "x.mcap").write_bytes(b"1" * 200_000)
+    (tmp_path / "b" / "walk" / ".hidden").write_bytes(b"3")
+    first, moved = (look_at(str(tmp_path / place / "walk")) for place in ("a", "b"))
+    assert first.digest == moved.digest
+    assert (first.files, first.size_bytes, first.name) == (1, 200_000, "walk")
+    (tmp_path / "b" / "walk" / "x.mcap").write_bytes(b"1" * 199_999 + b"2")
+    assert look_at(str(tmp_path / "b" / "walk")).digest != first.digest
+
+
+def test_a_recording_elsewhere_is_told_apart_and_fetched(memory, tmp_path):
+    fs = fsspec.filesystem("memory")
+    fs.pipe({f"{memory}/bags/walk/x.mcap": b"1" * 70_000, f"{memory}/bags/walk/metadata.yaml": b"m"})
+    fs.pipe(f"{memory}/bags/one.mcap", b"alone")
+    source = look_at(f"{memory}/bags/walk")
+    assert (source.files, source.size_bytes) == (2, 70_001)
+    path = fetch(source, tmp_path)
+    assert path == tmp_path / "walk"
+    assert (path / "x.mcap").read_bytes() == b"1" * 70_000
+    assert fetch(look_at(f"{memory}/bags/one.mcap"), tmp_path).read_bytes() == b"alone"
+    fs.pipe(f"{memory}/bags/walk/x.mcap", b"1" * 69_999 + b"2")
+    assert look_at(f"{memory}/bags/walk").digest != source.digest
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("{tmp}/none", "does not exist or holds no file"),
+        ("memory://none/at/all", "does not exist or holds no file"),
+        ("nonsense://x", "cannot be opened"),
+    ],
+)
+def test_what_cannot_be_used_is_answered(tmp_path, url, words):
+    with pytest.raises(InputError, match=words) as wrong:
+        look_at(url.format(tmp=tmp_path))
+    assert "\n" not in str(wrong.value)
+
+
+def test_a_folder_that_cannot_be_written_is_answered(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be used"):
+        Folder(str(tmp_path / "file")).write("a", b"1")
