@@ -45,7 +45,9 @@ def record_place(folder: Path, name: str, seed: int) -> tuple[Path, Path]:
 
 def write_manifest(path: Path, places: dict, options: dict | None = None) -> Path:
     """A manifest of places with these options."""
-    path.write_text(yaml.safe_dump({"options": OPTIONS if options is None else options, "places": places}))
+    path.write_text(
+        yaml.safe_dump({"options": OPTIONS if options is None else options, "places": places}, sort_keys=False)
+    )
     return path
 
 
@@ -81,7 +83,7 @@ class QuickStages:
             if stage == "dataset":
                 text = context.recordings[0].read_text()
             else:
-                text = (context.workspace / "dataset" / "map.json").read_text()
+                text = (context.workspace / "dataset" / "dataset.json").read_text()
             for name in stages.OUTPUTS[stage]:
                 path = context.workspace / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,6 @@ class QuickStages:
                     path.mkdir(exist_ok=True)
                     path /= "file"
                 path.write_text(text)
-            (context.workspace / "dataset" / "map.json").write_text(text)
             figures = {"recall_5cm": 0.9, "recall_10cm": 1.0, "coverage": 0.9, "scene_bytes": 10, "frames": 4}
             return figures if stage == "evaluation" else {}
 

@@ -37,6 +37,7 @@ class PlaceState:
     records: list[StageRecord] = field(default_factory=list)
     running: bool = False
     ran: list[str] = field(default_factory=list)
+    redo: set[str] = field(default_factory=set)  # stages that were done, and whose outputs are gone
     lost: str = ""
     times_lost: int = 0
 
@@ -94,7 +95,7 @@ class Fleet:
             except InputError as error:
                 raise UnusableManifest(f"place '{name}': {error}") from None
             state = PlaceState(name, place, recordings, held_out, found)
-            state.records = self._records(name, found, again)
+            self._resume(state, again)
             return state
 
         with ThreadPoolExecutor(_LOOKERS) as pool:
@@ -131,21 +132,21 @@ class Fleet:
         assert state.stage is not None
         return StageTask(
             state.name, state.stage, state.fingerprints, state.place.options, state.recordings, state.held_out,
-            self.ledger, self.registry, self.cache, tuple(state.records),
+            self.ledger, self.registry, self.cache, tuple(state.records), redo=state.stage in state.redo,
         )  # fmt: skip
 
-    def _records(self, name: str, found: dict[str, str], again: bool) -> list[StageRecord]:
-        records: list[StageRecord] = []
-        for stage in STAGES:
-            record = self.ledger.record(name, stage, found[stage])
+    def _resume(self, state: PlaceState, again: bool) -> None:
+        """Takes up what an earlier run has recorded of these inputs."""
+        for stage, fingerprint in state.fingerprints.items():
+            record = self.ledger.record(state.name, stage, fingerprint)
             if record is None or (again and not record.done):
-                break
-            if stage == STAGES[-1] and published_version(self.registry, name, found[stage]) is None:
-                break  # somebody has removed it from the registry
-            records.append(record)
+                return
+            if stage == STAGES[-1] and published_version(self.registry, state.name, fingerprint) is None:
+                state.redo.add(stage)  # somebody has removed it from the registry
+                return
+            state.records.append(record)
             if not record.done:
-                break
-        return records
+                return
 
 
 def _needs(state: PlaceState) -> Needs:
@@ -158,15 +159,17 @@ def _take(state: PlaceState, ended: Ended) -> None:
     if record is None:
         state.lost = ended.lost
         return
-    state.ran.append(record.stage)
     if record.outcome != LOST:
+        state.ran.append(record.stage)
+        state.redo.discard(record.stage)
         state.records.append(record)
         return
     state.times_lost += 1
     if state.times_lost > _MOST_LOST:
         state.lost = f"what {record.sentence} leaves is gone each time; look after the folder of --store"
         return
-    del state.records[STAGES.index(record.sentence) :]  # it is made again
+    del state.records[STAGES.index(record.sentence) :]
+    state.redo.add(record.sentence)
 
 
 def open_fleet(registry: str, store: str | None, cache: Path, disk_bytes: int, several_processes: bool) -> Fleet:

@@ -24,15 +24,14 @@ from geo_training.fleet.remote import Folder, Source, file_digest_of
 from geo_training.storage.fingerprints import digest_of
 
 STAGES = ("dataset", "check", "map", "landmarks", "head", "evaluation", "gate", "publish")
-# What a stage leaves for those after it, below the workspace; what starts with a ! is left out of that.
+# What a stage leaves for those after it and for people, below the workspace.
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "dataset": ("dataset/dataset.json", "dataset/cameras.json", "dataset/frames.csv", "dataset/poses.csv",
                 "dataset/images", "dataset/depth"),
     "check": ("check.json",),
     "map": ("dataset/colmap", "dataset/map.json", "dataset/.cache/map"),
     "landmarks": ("dataset/landmarks.safetensors",),
-    "head": ("scene.safetensors", "scene.safetensors.run/history.jsonl", "scene.safetensors.run/curves.html",
-             "scene.safetensors.run/config.json"),
+    "head": ("scene.safetensors", "scene.safetensors.run/history.jsonl", "scene.safetensors.run/config.json"),
     "evaluation": ("evaluation.json", "report.html"),
     "gate": (),
     "publish": (),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from geo_training.console import duration_label, say, stderr
@@ -86,7 +86,8 @@ class Progress:
 
 def final_table(places: list[PlaceState]) -> Table:
     """What became of every place, and why."""
-    table = Table("place", "outcome", "stage", "why, or the version", "recall 5 cm", "scene", "CPU")
+    table = Table("place", "outcome", "stage", Column("why, or the version", overflow="fold"), "recall 5 cm", "scene")
+    table.add_column("CPU")
     for state in places:
         figures = state.records[-1].figures if state.outcome == PUBLISHED else {}
         recall, size = figures.get("recall_5cm"), figures.get("scene_bytes")

@@ -44,6 +44,7 @@ class StageTask:
     records: tuple[StageRecord, ...] = ()
     device: str = "auto"
     quiet: bool = False  # what the stage says is kept in the ledger alone
+    redo: bool = False  # although it was done: what it had left is gone
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +93,7 @@ def _run(task: StageTask) -> tuple[StageRecord, bool]:
         try:
             with task.cache.hold(_workspace_key(task)) as workspace:
                 earlier = task.ledger.record(task.place, task.stage, task.fingerprint)
-                if earlier is not None and earlier.done:
+                if earlier is not None and earlier.done and not task.redo:
                     return earlier, True
                 fetched_bytes += _prepare(task, workspace)
                 with _recordings(task) as (recordings, held_out, more_bytes):

@@ -18,5 +18,6 @@ NAMES = {
     "depth-reference": "geo_training.experiments.benches.depth_reference",
     "engines": "geo_training.experiments.benches.engines",
     "node-latency": "geo_training.experiments.benches.node_latency",
+    "fleet": "geo_training.experiments.benches.fleet",
     "fusion-office": "geo_training.experiments.benches.fusion_office",
 }
