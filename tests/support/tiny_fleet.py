@@ -32,6 +32,7 @@ def record_place(folder: Path, name: str, seed: int) -> tuple[Path, Path]:
     bags = []
     for walk, poses in walks.items():
         with SceneWriter(folder / "frames" / walk, ["rendered boards"]) as writer:
+            writer.describe(scale="metric", scale_source="rendered", gravity_world=(0.0, 1.0, 0.0))
             camera_id = writer.add_camera(board_walk.CAMERA)
             for index, T_world_camera in enumerate(poses):
                 image_rgb, _ = board_walk.render(scene, T_world_camera)

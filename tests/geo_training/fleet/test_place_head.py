@@ -52,5 +52,5 @@ def test_what_torchruns_processes_are_refused_with_is_the_places_sentence(mapped
     empty = tmp_path / "empty"
     shutil.copytree(mapped, empty)
     (empty / "landmarks.safetensors").unlink()
-    with pytest.raises(InputError, match="failed: .*landmarks"):
+    with pytest.raises(InputError, match=r"failed: .*landmarks"):
         head.train(empty, tmp_path / "s.safetensors", config, processes=2)
