@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from geo_training.fleet.worker import StageTask, run_stage
 
 OBJECTS_BYTES = 80 << 20  # stages pass on records; what they make goes through the filesystem
 INSTALL = "Ray is not installed; run pip install 'geo_perception[fleet]', or give --workers 0"
+_CONNECT_S = 10.0
 AHEAD = 2.0  # of a cluster that may grow: how many times what it has is asked for at once
 _LOST = (
     "its worker was lost {} times, killed or out of memory; give the stage more memory under `needs`, or look into "
@@ -33,6 +35,8 @@ class RayEngine:
     def __init__(self, workers: int, address: str | None, retries: int):
         self._ray = ray = _load_ray()
         self._retries = retries
+        if address not in (None, "auto"):
+            _check_address(address)
         try:
             context = ray.init(**_settings(workers, address))
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -109,6 +113,18 @@ def _load_ray() -> Any:
     except ImportError:
         raise InputError(INSTALL) from None
     return ray
+
+
+def _check_address(address: str) -> None:
+    """Ray itself waits for minutes where nothing listens. Raises InputError when nobody does."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "://" in address:
+        raise InputError(f"'{address}' is no address of a Ray cluster; give HOST:PORT of its head, or auto")
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"there is no Ray cluster at {address}: {reason}; start one with `ray start --head`") from None
 
 
 def _settings(workers: int, address: str | None) -> dict[str, Any]:
