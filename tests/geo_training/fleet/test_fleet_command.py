@@ -9,7 +9,6 @@ import pytest
 from command_line import invoke
 from geo_training.cli import train
 from geo_training.fleet import ray_engine
-from geo_training.fleet.manifest import Needs
 from html_page import Page
 from tiny_fleet import QuickStages, small_manifest
 
@@ -94,23 +93,6 @@ def test_without_ray_it_says_how_to_install_it(tmp_path):
         [sys.executable, "-c", code, "fleet", *map(str, places)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (1, f"error: {ray_engine.INSTALL}\n")
-
-
-@pytest.mark.slow
-def test_ray_is_asked_for_what_the_machine_has_not():
-    engine = ray_engine.RayEngine(2, None, 0)
-    try:
-        engine.check("map", Needs(cpu=2))
-        with pytest.raises(InputError, match=r"needs.head asks for 1 GPU, this machine was given 0"):
-            engine.check("head", Needs(gpu=1))
-        with pytest.raises(InputError, match=r"needs.map asks for 3 CPU"):
-            engine.check("map", Needs(cpu=3))
-        one = Needs()
-        assert engine.fits(one, [one])
-        assert not engine.fits(one, [one, one])
-        assert engine.fits(Needs(cpu=0.1), [one, Needs(cpu=0.9)])
-    finally:
-        engine.close()
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Progress:
         counts = Counter(state.outcome for state in self._places)
         words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _ORDER if counts[outcome])
         where = self._engine.words + (f", dashboard {self._engine.dashboard_url}" if self._engine.dashboard_url else "")
-        table = Table(title=f"{words} · {duration_label(time.monotonic() - self._started_s)} · {where}")
+        table = Table(title=f"{words} · {duration_label(time.monotonic() - self._started_s)}", caption=where)
         for column in ("place", "", *STAGES[:-1], ""):
             table.add_column(column, no_wrap=column != "")
         for state in sorted(self._places, key=lambda state: _ORDER.index(state.outcome))[:_ROWS]:
