@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geo_perception.errors import InputError
-from geo_training.storage.kept_json import read_kept_json, write_kept_json
+from geo_training.storage.kept_json import read_kept_json, to_kept_json
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class DiskCache:
             try:
                 yield place
             finally:
-                write_kept_json(self._note(key), {"bytes": folder_bytes(place), "used_at": time.time()})
+                content = {"bytes": folder_bytes(place), "used_at": time.time()}
+                self._note(key).write_text(to_kept_json(content))  # half a note is none: then it is measured
         self.make_room(0)
 
     def make_room(self, needed_bytes: int, what: str = "") -> None:
@@ -50,7 +51,8 @@ class DiskCache:
         if not self.folder.is_dir():
             return
         with self._lock("_budget"):
-            held = {note.stem: read_kept_json(note) or {} for note in self.folder.glob("*.json")}
+            notes = {note.stem: read_kept_json(note) for note in self.folder.glob("*.json")}
+            held = {key: note for key, note in notes.items() if note is not None}
             # A folder whose worker was killed before it could say how large it is.
             unknown = [path for path in self.folder.iterdir() if path.is_dir() and path.name not in held]
             held |= {path.name: {"bytes": folder_bytes(path), "used_at": path.stat().st_mtime} for path in unknown}

@@ -102,7 +102,7 @@ class RunNote:
     content: dict[str, Any]
 
     def write(self) -> None:
-        self.folder.write_json(self.name, self.content)
+        self.folder.write_json(self.name, self.content, lasting=False)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.files import replace_bytes
+from geo_perception.runtime.files import partial_path, replace_bytes
 from geo_training.storage.fingerprints import digest_of, file_digest, sample_digest
 from geo_training.storage.kept_json import from_kept_json, to_kept_json
 
@@ -127,17 +127,23 @@ class Folder:
             return None
         return content if isinstance(content, dict) else None
 
-    def write(self, name: str, data: bytes) -> None:
-        """Puts a file there at once: object stores do, on a disk it is moved to its place."""
+    def write(self, name: str, data: bytes, lasting: bool = True) -> None:
+        """Puts a file there at once: object stores do, on a disk it is moved to its place. What need not outlast the
+        machine is not waited for until it is on the disk."""
         with self._answering(name) as (fs, path):
             if is_local(self.url):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                replace_bytes(path, data)
+                if lasting:
+                    replace_bytes(path, data)
+                else:
+                    part = partial_path(Path(path))
+                    part.write_bytes(data)
+                    os.replace(part, path)
             else:
                 fs.pipe_file(path, data)
 
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        self.write(name, to_kept_json(content).encode())
+    def write_json(self, name: str, content: dict[str, Any], lasting: bool = True) -> None:
+        self.write(name, to_kept_json(content).encode(), lasting)
 
     def put(self, source: Path, name: str) -> None:
         """Copies a local file there. Only what a file that is written later names counts as there."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geo_perception.errors import InputError
-from geo_perception.runtime.files import replace_text
 from geo_training.fleet.cache import DiskCache
 from geo_training.fleet.ledger import DONE, FAILED, FOUND, GATED, LOST, Ledger, StageRecord, measured
 from geo_training.fleet.manifest import Options
@@ -152,12 +151,12 @@ def _prepare(task: StageTask, workspace: Path) -> int:
         if have.get(earlier) != task.fingerprints[earlier]:
             break
         kept[earlier] = have[earlier]
-    replace_text(workspace / _HAVE, to_kept_json(kept))
+    _note_outputs(workspace, kept)
     fetched_bytes = 0
     for earlier in STAGES[len(kept) : place]:
         fetched_bytes += _unpack(task, earlier, workspace)
         kept[earlier] = task.fingerprints[earlier]
-        replace_text(workspace / _HAVE, to_kept_json(kept))
+        _note_outputs(workspace, kept)
     return fetched_bytes
 
 
@@ -189,8 +188,13 @@ def _keep_outputs(task: StageTask, workspace: Path) -> int:
             size_bytes = packed.stat().st_size
             task.ledger.folder.put(packed, task.ledger.output_name(task.place, task.stage, task.fingerprint))
     have = read_kept_json(workspace / _HAVE) or {}
-    replace_text(workspace / _HAVE, to_kept_json(have | {task.stage: task.fingerprint}))
+    _note_outputs(workspace, have | {task.stage: task.fingerprint})
     return size_bytes
+
+
+def _note_outputs(workspace: Path, have: dict[str, str]) -> None:
+    """Half a note is none: then all is fetched again."""
+    (workspace / _HAVE).write_text(to_kept_json(have))
 
 
 @contextlib.contextmanager

@@ -16,13 +16,15 @@ from pathlib import Path
 import yaml
 
 from geo_perception.errors import InputError
+from geo_perception.geometry import Camera
 from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult, StageCache
 from geo_training.fleet.cache import folder_bytes
 from geo_training.fleet.stages import STAGES
 from geo_training.synthetic.recording import RecordingPlan, record
 
 PLACES, BESIDE = 4, 2  # of them so many go through the plain commands, too
-MAPPED_S, ASKED_S, IMAGE_HZ = 12.0, 5.0, 4
+MAPPED_S, ASKED_S, IMAGE_HZ = 10.0, 3.0, 4
+CAMERA = Camera(320, 240, 226.7, 226.7, 160.6, 118.6)
 LANDMARKS, STEPS = 200, 60
 _FIRST_SEED = 20
 _OPTIONS = {
@@ -43,7 +45,8 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     one worker with the plain commands one after the other, BESIDE places each, both with all that they start on one and
     the same core: what Ray and the driver compute counts. A part that was not asked for has NaN."""
     recordings = stages.folder / "recordings"
-    stages.stage("recordings", lambda: _record(recordings))
+    for number in range(PLACES):
+        stages.stage(f"recordings_{number}", partial(_record, recordings, number))
     metrics = dict.fromkeys(METRICS, float("nan"))
     if options.only in (None, "speed"):
         for workers in (1, 2):
@@ -63,14 +66,11 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     return BenchResult(metrics, {"places": PLACES, "recordings": recorded, "options": _OPTIONS})
 
 
-def _record(folder: Path) -> dict:
-    frames = 0
-    for number in range(PLACES):
-        mapped = RecordingPlan(_FIRST_SEED + number, 1, "daylight", MAPPED_S, IMAGE_HZ, turns=1.5)
-        asked = RecordingPlan(_FIRST_SEED + number, 2, "daylight", ASKED_S, IMAGE_HZ, turns=-1.0)
-        for name, plan in (("map", mapped), ("ask", asked)):
-            frames += record(plan, folder / f"{name}_{number}", overwrite=True)
-    return {"frames": frames}
+def _record(folder: Path, number: int) -> dict:
+    """Two walks through a room, one to map it and one to ask."""
+    room = partial(RecordingPlan, _FIRST_SEED + number, light="daylight", image_hz=IMAGE_HZ, camera=CAMERA)
+    plans = {"map": room(1, duration_s=MAPPED_S, turns=1.5), "ask": room(2, duration_s=ASKED_S, turns=-0.5)}
+    return {name: record(plan, folder / f"{name}_{number}", overwrite=True) for name, plan in plans.items()}
 
 
 def _drive(recordings: Path, folder: Path, places: int, workers: int, core: int | None = None) -> dict:
