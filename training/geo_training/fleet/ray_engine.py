@@ -47,8 +47,8 @@ class RayEngine:
         self.dashboard_url = f"http://{url}" if url and "://" not in url else url
         self._joined = address is not None
         self._total = ray.cluster_resources()
-        nodes = len([node for node in ray.nodes() if node["Alive"]])
-        self.words = f"on Ray, {nodes} node{'s' * (nodes != 1)} with {self._total.get('CPU', 0):g} CPUs"
+        nodes, cpus = sum(node["Alive"] for node in ray.nodes()), self._total.get("CPU", 0)
+        self.words = f"on Ray, {nodes} node{'s' * (nodes != 1)} with {cpus:g} CPU{'s' * (cpus != 1)}"
         self._function = ray.remote(run_stage)
         self._running: dict[Any, StageTask] = {}
 

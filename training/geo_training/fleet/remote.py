@@ -148,7 +148,8 @@ class Folder:
     def put(self, source: Path, name: str) -> None:
         """Copies a local file there. Only what a file that is written later names counts as there."""
         with self._answering(name) as (fs, path):
-            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if is_local(self.url):  # object stores have no folders
+                os.makedirs(os.path.dirname(path), exist_ok=True)
             fs.put_file(str(source), path)
 
     def get(self, name: str, target: Path) -> bool:
