@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from geo_perception.errors import InputError
 from geo_training.fleet.cache import DiskCache
 from geo_training.fleet.engine import Ended, Engine
-from geo_training.fleet.ledger import DONE, FAILED, GATED, LOST, Ledger, StageRecord
+from geo_training.fleet.ledger import FAILED, GATED, LOST, Ledger, StageRecord
 from geo_training.fleet.manifest import Manifest, Needs, Place, UnusableManifest
 from geo_training.fleet.registry import published_version
 from geo_training.fleet.remote import Folder, Source, is_local, look_at
@@ -102,31 +103,27 @@ class Fleet:
             return list(pool.map(look, manifest.places.items()))
 
     def run(self, places: list[PlaceState], engine: Engine, changed: Callable[[PlaceState], None]) -> None:
-        """Runs what is left to do of all places; `changed` is told of every place that got on."""
-        by_name = {state.name: state for state in places}
-        waiting = [state for state in places if state.stage is not None]
-        while waiting or any(state.running for state in places):
-            for state in self._next(waiting, places, engine):
-                state.running = True
+        """Runs what is left to do of all places; `changed` is told of every place that got on.
+
+        Those that are farthest go first, so that places end one by one and the workspaces of few are in use at a time.
+        """
+        order = {state.name: number for number, state in enumerate(places)}
+        waiting = [(-len(s.records), order[s.name], s) for s in places if s.stage is not None]
+        heapq.heapify(waiting)
+        running: dict[str, PlaceState] = {}
+        while waiting or running:
+            while waiting and engine.fits(_needs(waiting[0][2]), [_needs(state) for state in running.values()]):
+                state = heapq.heappop(waiting)[2]
+                state.running, running[state.name] = True, state
                 engine.submit(self._task(state))
                 changed(state)
             for ended in engine.wait(_TURN_S):
-                state = by_name[ended.task.place]
+                state = running.pop(ended.task.place)
                 state.running = False
                 _take(state, ended)
                 changed(state)
-            waiting = [state for state in places if state.stage is not None and not state.running]
-
-    def _next(self, waiting: list[PlaceState], places: list[PlaceState], engine: Engine) -> Iterable[PlaceState]:
-        """The places to go on with: those that are farthest first, so that places end one by one and the workspaces of
-        few are in use at a time."""
-        running = [_needs(state) for state in places if state.running]
-        for state in sorted(waiting, key=lambda state: -len(state.records)):
-            needs = _needs(state)
-            if not engine.fits(needs, running):
-                break
-            running.append(needs)
-            yield state
+                if state.stage is not None:
+                    heapq.heappush(waiting, (-len(state.records), order[state.name], state))
 
     def _task(self, state: PlaceState) -> StageTask:
         assert state.stage is not None
@@ -189,8 +186,3 @@ def open_fleet(registry: str, store: str | None, cache: Path, disk_bytes: int, s
 
 def _absolute(url: str) -> str:
     return str(Path(url).expanduser().absolute()) if is_local(url) else url.rstrip("/")
-
-
-def is_done(state: PlaceState) -> bool:
-    """Whether nothing is left to do of a place."""
-    return state.outcome in (PUBLISHED, FAILED, GATED, DONE)
