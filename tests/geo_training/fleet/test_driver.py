@@ -203,6 +203,26 @@ def test_a_place_whose_workers_are_lost_fails_and_goes_on_in_the_next_run(fleet,
     assert [run["stage"] for run in fleet.ledger.runs("one")] == list(STAGES)
 
 
+def test_a_stage_that_waits_for_a_gpu_keeps_no_cpu_idle(fleet, quick, tmp_path):
+    class TwoCpusAndAGpu(InProcessEngine):
+        """Stages end in the order in which they were given; those of a GPU as soon as nothing else is left."""
+
+        def fits(self, needs, running):
+            cpu, gpu = sum(one.cpu for one in running), sum(one.gpu for one in running)
+            return cpu + needs.cpu <= 2 and gpu + needs.gpu <= 1
+
+        def wait(self, timeout_s):
+            self._tasks = type(self._tasks)(sorted(self._tasks, key=lambda task: task.stage == "head"))
+            return super().wait(timeout_s)
+
+    names = ("one", "two", "three")
+    manifest = small_manifest(tmp_path / "m", names, needs={"head": {"gpu": 1, "cpu": 0.5}})
+    places = drive(fleet, manifest, engine=TwoCpusAndAGpu())
+    assert {state.outcome for state in places.values()} == {"published"}
+    before_the_first_head = quick.ran[: next(n for n, (_, stage) in enumerate(quick.ran) if stage == "head")]
+    assert sorted(before_the_first_head) == sorted((name, stage) for name in names for stage in STAGES[:4])
+
+
 def test_recordings_in_a_store_are_fetched_within_the_budget(quick, tmp_path):
     import fsspec
     from geo_training.fleet.manifest import Manifest

@@ -107,13 +107,9 @@ class Fleet:
 
         Those that are farthest go first, so that places end one by one and the workspaces of few are in use at a time.
         """
-        order = {state.name: number for number, state in enumerate(places)}
-        waiting = [(-len(s.records), order[s.name], s) for s in places if s.stage is not None]
-        heapq.heapify(waiting)
-        running: dict[str, PlaceState] = {}
+        waiting, running = _Waiting(places), dict[str, PlaceState]()
         while waiting or running:
-            while waiting and engine.fits(_needs(waiting[0][2]), [_needs(state) for state in running.values()]):
-                state = heapq.heappop(waiting)[2]
+            while (state := waiting.next_that_fits(engine, list(running.values()))) is not None:
                 state.running, running[state.name] = True, state
                 engine.submit(self._task(state))
                 changed(state)
@@ -122,8 +118,7 @@ class Fleet:
                 state.running = False
                 _take(state, ended)
                 changed(state)
-                if state.stage is not None:
-                    heapq.heappush(waiting, (-len(state.records), order[state.name], state))
+                waiting.add(state)
 
     def _task(self, state: PlaceState) -> StageTask:
         assert state.stage is not None
@@ -144,6 +139,32 @@ class Fleet:
             state.records.append(record)
             if not record.done:
                 return
+
+
+class _Waiting:
+    """Places with a stage to run, the farthest first: a heap for each kind of need, since one that waits for a GPU must
+    not keep the CPUs idle."""
+
+    def __init__(self, places: list[PlaceState]):
+        self._order = {state.name: number for number, state in enumerate(places)}
+        self._heaps: dict[Needs, list[tuple[int, int, PlaceState]]] = {}
+        for state in places:
+            self.add(state)
+
+    def __bool__(self) -> bool:
+        return any(self._heaps.values())
+
+    def add(self, state: PlaceState) -> None:
+        """Takes a place, unless nothing is left to do of it."""
+        if state.stage is not None:
+            heap = self._heaps.setdefault(_needs(state), [])
+            heapq.heappush(heap, (-len(state.records), self._order[state.name], state))
+
+    def next_that_fits(self, engine: Engine, running: list[PlaceState]) -> PlaceState | None:
+        """The next place that the engine should be given beside those that run; None where there is none."""
+        needs = [_needs(state) for state in running]
+        fitting = [heap for need, heap in self._heaps.items() if heap and engine.fits(need, needs)]
+        return heapq.heappop(min(fitting, key=lambda heap: heap[0][:2]))[2] if fitting else None
 
 
 def _needs(state: PlaceState) -> Needs:
