@@ -53,7 +53,7 @@ def test_what_the_machine_has_not_is_refused_and_the_rest_fits_side_by_side(engi
 
 
 @pytest.mark.slow
-def test_a_lost_worker_is_replaced_and_one_that_never_lives_ends_its_stage_alone(engine, tmp_path, monkeypatch):
+def test_a_lost_worker_is_replaced_and_one_that_never_lives_ends_its_stage_alone(engine, tmp_path, monkeypatch, capfd):
     def run(task):
         """Notes that it was begun; two places end their worker, one of them only the first time."""
         path = Path(task.cache.folder) / task.place
@@ -75,3 +75,5 @@ def test_a_lost_worker_is_replaced_and_one_that_never_lives_ends_its_stage_alone
     assert found["never"].lost.startswith("its worker was lost 2 times, killed or out of memory")
     begun = {place: (tmp_path / place).read_text() for place in ("never", "once", "good")}
     assert begun == {"never": "xx", "once": "xx", "good": "x"}
+    time.sleep(0.5)
+    assert capfd.readouterr() == ("", "")  # whoever drives says what is to be said

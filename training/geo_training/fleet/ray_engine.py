@@ -112,6 +112,8 @@ def _load_ray() -> Any:
         import ray.exceptions
     except ImportError:
         raise InputError(INSTALL) from None
+    # It would write on standard output, into the table, of every worker that is lost; Ray has no public way to say so.
+    ray._private.worker._worker_logs_enabled = False
     return ray
 
 
