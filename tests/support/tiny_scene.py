@@ -37,6 +37,7 @@ _MAKERS = (
     "src/geo_perception/localization/scene.py",
     "src/geo_perception/localization/map_points.py",
     "src/geo_perception/localization/places.py",
+    "src/geo_perception/localization/view_descriptors.py",
     "src/geo_perception/localization/second_look.py",
     "src/geo_perception/localization/point_search.py",
     "src/geo_perception/localization/keypoints.py",

@@ -7,24 +7,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
-from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.confidence import ConfidenceModel, Evidence, evidence_of
 from geo_perception.localization.graph import SceneGraph
+from geo_perception.localization.image_views import ImageViewer, UnusableError
 from geo_perception.localization.look import (
     LEVELS,
     ImageLevels,
-    LevelView,
     Proposal,
     SecondLook,
     SecondLookOptions,
 )  # fmt: skip
 from geo_perception.localization.network import Peaks
-from geo_perception.localization.network_view import SIDE_MULTIPLE_PX, network_camera_at
+from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.pnp import PoseOptions, PoseSolution, reprojection_px, solve_pose
 from geo_perception.localization.result import Detections, Localization, Verdict
 from geo_perception.localization.scene import NoiseModel, Scene
@@ -33,8 +31,7 @@ from geo_perception.runtime.device import half_autocast, pick_device
 from geo_perception.runtime.engine import Choice
 from geo_perception.runtime.folding import fold_normalization
 from geo_perception.runtime.frozen import FrozenNetwork
-from geo_perception.runtime.image import Resampler, image_problem
-from geo_perception.runtime.memory import memory_shortage
+from geo_perception.runtime.held_bytes import held_bytes
 from geo_perception.runtime.onnx_engine import graph_beside
 
 
@@ -87,21 +84,25 @@ class _Seen:
 _CERTAIN = 0.98  # from which on nothing is looked for that speaks against a pose
 
 
-class _UnusableError(Exception):
-    """An image or a camera with which nothing can be done, and why."""
-
-
 class Localizer:
-    """Localizes single images in one scene. Not safe to call from several threads at once."""
+    """Localizes single images in one scene. Not safe to call from several threads at once.
 
-    def __init__(self, scene: Scene, device: str = "auto", options: LocalizerOptions | None = None):
+    `viewer` is what looks at images, where several scenes share it: by the scene's backbone, at about its focal length.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        device: str = "auto",
+        options: LocalizerOptions | None = None,
+        viewer: ImageViewer | None = None,
+    ):
         self.scene = scene
         self.options = options or LocalizerOptions()
         self.device = pick_device(device)
-        self.frozen = FrozenNetwork(scene.backbone, self.device)
+        self.viewer = viewer or ImageViewer(FrozenNetwork(scene.backbone, self.device), scene.network_focal_px)
         # A copy: the scene keeps the weights that it is saved with.
         self._head = fold_normalization(scene.head).to(self.device).to(memory_format=torch.channels_last)
-        self._resamplers: dict[tuple[Camera, int], Resampler] = {}
         self._looker = None
         if scene.points is not None and self.options.second_look:
             self._looker = SecondLooker(scene.points, scene.backbone.strides, self.device, self.options.look)
@@ -130,18 +131,37 @@ class Localizer:
         width_px, height_px = self.scene.network_size_px
         graph = SceneGraph(self.scene.backbone, self.scene.head)
         size_hw = height_px, width_px
-        self.frozen = FrozenNetwork(graph, self.device, engine, exported, few_sizes=True, probe_hw=size_hw)
+        self.viewer.network = FrozenNetwork(graph, self.device, engine, exported, few_sizes=True, probe_hw=size_hw)
+
+    @property
+    def frozen(self) -> FrozenNetwork:
+        """The network that looks at images."""
+        return self.viewer.network
 
     @property
     def choice(self) -> Choice:
         """What runs the network, and why it."""
         return self.frozen.choice
 
+    @property
+    def metric(self) -> bool:
+        """Whether the scene's scale is known."""
+        return self.scene.metric
+
+    @property
+    def landmarks_map_l3(self) -> np.ndarray:
+        """The scene's landmarks."""
+        return self.scene.landmarks_map_l3
+
+    def held_bytes(self) -> int:
+        """What its arrays take in memory, without the network that looks at images."""
+        return held_bytes(self, beside=(self.viewer, self.scene.backbone))
+
     def warm_up(self) -> None:
         """Runs once, so that the first image does not pay for set-up."""
         width_px, height_px = self.scene.network_size_px
         black_hw3 = np.zeros((height_px, width_px, 3), np.uint8)
-        maps, peaks = self._look_at(black_hw3)
+        maps, peaks = self.viewer.look_at(black_hw3)
         if peaks is None:
             self._find(maps)
         if self._looker is not None:
@@ -160,10 +180,18 @@ class Localizer:
         """
         started_s = time.perf_counter()
         try:
-            camera, image = self._views(image_hw3, camera)
-        except _UnusableError as problem:
+            camera, image = self.viewer.levels(image_hw3, camera)
+        except UnusableError as problem:
             return Localization(Verdict.BAD_IMAGE, str(problem))
         prepared_s = time.perf_counter()
+        result = self.localize(image, camera, seed)
+        timings_s = {"prepare": prepared_s - started_s, **result.timings_s, "total": time.perf_counter() - started_s}
+        return replace(result, timings_s=timings_s)
+
+    @torch.inference_mode()
+    def localize(self, image: ImageLevels, camera: Camera, seed: int = 0) -> Localization:
+        """The same of an image that the viewer has looked at. `camera` is that of the image as it came."""
+        started_s = time.perf_counter()
         whole = self._detect(image, 0)
         if self._looker is not None:
             self._looker.begin_keypoints(image)
@@ -177,11 +205,9 @@ class Localizer:
             result = self._assess(first, seen)
         finished_s = time.perf_counter()
         timings_s = {
-            "prepare": prepared_s - started_s,
-            "network": detected_s - prepared_s,
+            "network": detected_s - started_s,
             "pose": solved_s - detected_s,
             "second_look": finished_s - solved_s,
-            "total": finished_s - started_s,
         }
         return replace(result, timings_s=timings_s)
 
@@ -192,8 +218,8 @@ class Localizer:
         if self._looker is None:
             return []
         try:
-            camera, image = self._views(image_hw3, camera)
-        except _UnusableError:
+            camera, image = self.viewer.levels(image_hw3, camera)
+        except UnusableError:
             return []
         whole = self._detect(image, 0)
         seen = self._seen(whole, whole.score_l >= self.options.min_score, camera)
@@ -202,42 +228,7 @@ class Localizer:
 
     def network_camera(self, camera: Camera) -> Camera:
         """The pinhole that the network looks through: the scene's focal length, the live camera's field of view."""
-        return network_camera_at(camera, self.scene.network_focal_px)
-
-    def _views(self, image_hw3: np.ndarray, camera: Camera) -> tuple[Camera, ImageLevels]:
-        """The camera of an image of this size, and the image as the network sees it. Raises _UnusableError."""
-        problem = image_problem(image_hw3, SIDE_MULTIPLE_PX)
-        if problem:
-            raise _UnusableError(problem)
-        height_px, width_px = image_hw3.shape[:2]
-        try:
-            camera = camera.fitted(width_px, height_px)
-            levels = [self._resampler_of(camera, level) for level in range(LEVELS)]
-            view_hw3 = levels[0].image(image_hw3)
-        except (InputError, cv2.error) as error:
-            if memory_shortage(error):
-                raise
-            raise _UnusableError(f"its camera cannot be used: {error}") from error
-
-        def view_of(level: int) -> LevelView:
-            seen_hw3 = levels[level].image(image_hw3) if level else view_hw3
-            return LevelView(levels[level].target, seen_hw3, *self._look_at(seen_hw3))
-
-        return camera, ImageLevels(view_of)
-
-    def _resampler_of(self, camera: Camera, level: int) -> Resampler:
-        """What makes the image of a level: at the scene's focal length, at half of it, and so on."""
-        if (camera, level) not in self._resamplers:
-            if len(self._resamplers) > 8 * LEVELS:  # a camera whose K changes with every frame must not fill the memory
-                self._resamplers.clear()
-            target = network_camera_at(camera, self.scene.network_focal_px / 2**level)
-            self._resamplers[camera, level] = Resampler(camera, target)
-        return self._resamplers[camera, level]
-
-    def _look_at(self, view_hw3: np.ndarray) -> tuple[list[torch.Tensor], Peaks | None]:
-        """The backbone's maps of an image, and the landmarks' places where they come with them."""
-        found, graph = self.frozen(view_hw3), self.frozen.folded
-        return graph.read(found) if isinstance(graph, SceneGraph) else (found, None)
+        return self.viewer.camera(camera)
 
     def _find(self, features: list[torch.Tensor]) -> Peaks:
         with half_autocast(self.device):

@@ -145,5 +145,9 @@ class ImageLevels:
     def camera(self, level: int) -> Camera:
         return self.view(level).camera
 
+    def for_another_map(self) -> ImageLevels:
+        """The same image to be compared with another map: its views are shared."""
+        return ImageLevels(self.view)
+
 
 _MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")

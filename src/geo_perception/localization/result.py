@@ -60,6 +60,8 @@ class Localization:
     agreeing_points: int = 0  # of them, those found where the pose has them
     confidence: float = float("nan")  # probability that the pose is right; not known without a second look
     timings_s: dict[str, float] = field(default_factory=dict)
+    scene: str = ""  # of a folder of scenes, the one that answered
+    map_frame: str = ""  # in which its pose is; empty: that of the only scene
 
     @property
     def localized(self) -> bool:

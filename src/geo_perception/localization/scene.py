@@ -13,6 +13,7 @@ from geo_perception.errors import InputError
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.network import HeadConfig, LandmarkHead
 from geo_perception.localization.places import Places
+from geo_perception.localization.view_descriptors import ViewDescriptors
 from geo_perception.runtime.backbone import Backbone, backbone_from_tensors, backbone_tensors, create_backbone
 from geo_perception.runtime.weights import load_weights, save_weights
 
@@ -60,6 +61,7 @@ class Scene:
     points: MapPoints | None = None  # for the second look
     places: Places | None = None  # parts of it, in which a pose is looked for where the whole is too confusing
     look_noise: NoiseModel = field(default_factory=lambda: Scene.usual_look_noise())
+    views: ViewDescriptors | None = None  # by which it is proposed among other scenes
 
     @staticmethod
     def usual_look_noise() -> NoiseModel:
@@ -73,6 +75,8 @@ class Scene:
             arrays += self.points.to_tensors().values()
         if self.places is not None:
             arrays += self.places.to_tensors().values()
+        if self.views is not None:
+            arrays += self.views.to_tensors().values()
         return sum(array.nbytes for array in arrays) + 12 * len(self.landmarks_map_l3) + _HEADER_BYTES
 
     def save(self, path: str | Path, embed_backbone: bool = False) -> None:
@@ -83,6 +87,8 @@ class Scene:
             tensors |= self.points.to_tensors()
         if self.places is not None:
             tensors |= self.places.to_tensors()
+        if self.views is not None:
+            tensors |= self.views.to_tensors()
         if embed_backbone:
             tensors |= {f"backbone.{k}": v for k, v in backbone_tensors(self.backbone).items()}
         header = self.header | {
@@ -102,8 +108,8 @@ class Scene:
         save_weights(path, tensors, header)
 
     @classmethod
-    def load(cls, path: str | Path, backbone_file: str | Path | None = None) -> Scene:
-        """Reads a scene file.
+    def load(cls, path: str | Path, backbone_file: str | Path | None = None, backbone: Backbone | None = None) -> Scene:
+        """Reads a scene file; `backbone` is the one it needs, where that is loaded for other scenes.
 
         Raises InputError when it is missing, damaged, of another version, or made with a backbone that differs from the
         one on this machine.
@@ -118,6 +124,7 @@ class Scene:
             noise = _noise_of(header["noise"])
             points = MapPoints.from_tensors(tensors)
             places = Places.from_tensors(tensors, config.landmarks)
+            views = ViewDescriptors.from_tensors(tensors)
             look_noise = _noise_of(header.get("look_noise", header["noise"]))  # older scenes have no second look
             landmarks_map_l3 = tensors["landmarks_map_l3"].astype(np.float64)
             wanted = header["backbone"]
@@ -129,11 +136,8 @@ class Scene:
             ) from None
         if len(landmarks_map_l3) != config.landmarks or not np.isfinite(landmarks_map_l3).all():
             raise InputError(f"{path} has landmarks that do not fit its head; make it again")
-        if wanted["embedded"]:
-            weights = {key[9:]: value for key, value in tensors.items() if key.startswith("backbone.")}
-            backbone = backbone_from_tensors(wanted["name"], weights)
-        else:
-            backbone = create_backbone(wanted["name"], backbone_file)
+        if backbone is None:
+            backbone = _backbone_of(tensors, wanted, backbone_file)
         if backbone.checksum != wanted["sha256"]:
             raise InputError(
                 f"{path} was trained on other weights of {wanted['name']} than those on this machine; give "
@@ -151,7 +155,16 @@ class Scene:
             points,
             places,
             look_noise,
+            views,
         )
+
+
+def _backbone_of(tensors: dict[str, np.ndarray], wanted: dict, backbone_file: str | Path | None) -> Backbone:
+    """The backbone that a scene carries, or the one of its name on this machine."""
+    if not wanted["embedded"]:
+        return create_backbone(wanted["name"], backbone_file)
+    weights = {key[9:]: value for key, value in tensors.items() if key.startswith("backbone.")}
+    return backbone_from_tensors(wanted["name"], weights)
 
 
 def _noise_header(noise: NoiseModel) -> dict:

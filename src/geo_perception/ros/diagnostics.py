@@ -98,6 +98,19 @@ class Condition(Enum):
         "odometry",
         "Poses are right; TF is not sent, or grows old. The message names the transform that is missing.",
     )
+    SCENE_DISAGREES = (
+        Level.WARN,
+        "localization in a folder of scenes only: two scenes placed by `scenes.yaml` have poses for one frame that are "
+        "farther apart than both state",
+        "Poses of the present scene go on. The message says how far they are apart: mend T_map_scene of one of the "
+        "two, or state a larger sigma_m and sigma_rad for it.",
+    )
+    SCENE_UNUSABLE = (
+        Level.WARN,
+        "localization in a folder of scenes only: a scene cannot be read, lacks view descriptors, or was replaced by a "
+        "file that cannot be used",
+        "The other scenes go on, and so does a copy in memory. The message names the file and what mends it.",
+    )
     LOSING = (
         Level.WARN,
         f"more than {MISSED_SHARE:.0%} of the images of the last {RECENT_S:g} s were sent and did not arrive",
@@ -133,6 +146,8 @@ class Health:
     published: str = ""  # what is published for an input that does not come
     inconsistency: str = ""  # what the capability found wrong
     shortfall: str = ""  # what its results lack
+    scene_problem: str = ""  # of a folder of scenes, what is wrong with one of them
+    scene_conflict: str = ""  # and how two of them contradict each other
     resets: int = 0  # since the process started
     last_reset: str = ""  # why
     left_behind: bool = False  # an inference that was asked to stop has not ended
@@ -181,6 +196,10 @@ def assess(health: Health, frames: Snapshot) -> tuple[Condition, str]:
         return Condition.CAMERA_DISAGREES, health.inconsistency
     if health.shortfall:
         return Condition.SHORTFALL, health.shortfall
+    if health.scene_conflict:
+        return Condition.SCENE_DISAGREES, health.scene_conflict
+    if health.scene_problem:
+        return Condition.SCENE_UNUSABLE, health.scene_problem
     sent_hz = frames.input_hz + frames.lost_hz
     if frames.lost_hz > MISSED_SHARE * sent_hz:
         lost = f"{frames.lost_hz / sent_hz:.0%} of the images on {health.input_topic} do not arrive"

@@ -61,6 +61,8 @@ class HealthReporter:
             gave_way=node.pace.gave_way,
             inconsistency=node.inconsistency,
             shortfall=node.shortfall,
+            scene_problem=node.scene_problem,
+            scene_conflict=node.scene_conflict,
             resets=node.resets,
             last_reset=node.last_reset,
             left_behind=node.left_behind,

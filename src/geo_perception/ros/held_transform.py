@@ -30,6 +30,7 @@ PARAMETERS = (
 
 @dataclass(frozen=True)
 class _Fix:
+    parent: str
     T_parent_child: np.ndarray
     stamp_ns: int
     held_ns: int  # when it came, by the node's clock
@@ -41,7 +42,7 @@ class HeldTransform:
     the executor. `hold` may be called from any thread."""
 
     def __init__(self, node, transforms: Transforms, parent: str, child: str):
-        self._node, self._transforms, self._names = node, transforms, (parent, child)
+        self._node, self._transforms, self._parent, self._child = node, transforms, parent, child
         self._lock = threading.Lock()
         self._fix: _Fix | None = None
         self._sent = (-1, 0)  # epoch and stamp
@@ -51,10 +52,11 @@ class HeldTransform:
     def close(self) -> None:
         self._node.destroy_timer(self._timer)
 
-    def hold(self, T_parent_child: np.ndarray, frame: Frame) -> None:
-        """From now on sends this, which was true when the frame was taken."""
+    def hold(self, T_parent_child: np.ndarray, frame: Frame, parent: str = "") -> None:
+        """From now on sends this, which was true when the frame was taken; below another `parent`, if one is given."""
         with self._lock:
-            self._fix = fix = _Fix(T_parent_child, frame.stamp_ns, self._now_ns(), frame.epoch)
+            parent = parent or self._parent
+            self._fix = fix = _Fix(parent, T_parent_child, frame.stamp_ns, self._now_ns(), frame.epoch)
         if self._time_of(fix) != fix.stamp_ns:
             off_s = (fix.held_ns - fix.stamp_ns) * 1e-9
             self._node.warn(
@@ -80,7 +82,8 @@ class HeldTransform:
             if (fix.epoch, stamp_ns) <= self._sent:  # tf2 takes no second transform of a stamp
                 return
             self._sent = fix.epoch, stamp_ns
-            self._transforms.broadcast(*self._names, fix.T_parent_child, Time(nanoseconds=stamp_ns).to_msg())
+            stamp = Time(nanoseconds=stamp_ns).to_msg()
+            self._transforms.broadcast(fix.parent, self._child, fix.T_parent_child, stamp)
 
     def _held(self) -> _Fix | None:
         fix = self._fix

@@ -68,6 +68,7 @@ class PerceptionNode(LifecycleNode, ABC):
         self._runs_network: Any = None  # knows its `runtime.engine.Choice`
         self.epoch, self.inconsistency = 0, ""  # a sentence about what a capability found wrong
         self.shortfall = ""  # and one about what its results lack
+        self.scene_problem = self.scene_conflict = ""  # about the scenes of a folder
         self.resets, self.last_reset = 0, ""
         self.configuring = False  # for seconds, in which no callback runs
         specs = SHARED + self.own_parameters

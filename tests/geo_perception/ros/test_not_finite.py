@@ -48,8 +48,11 @@ def test_a_pose(wrong, monkeypatch):
     answer = Localization(Verdict.LOCALIZED, "20 landmarks", T_map_camera=T, covariance_66=covariance_66)
 
     def load(self) -> None:
-        scene = SimpleNamespace(metric=True, frame_id="map", landmarks_map_l3=np.zeros((1, 3)))
-        self._localizer = SimpleNamespace(scene=scene, options=LocalizerOptions(), estimate=lambda *_: answer)
+        scene = SimpleNamespace(frame_id="map")
+        self._localizer = SimpleNamespace(
+            scene=scene, metric=True, landmarks_map_l3=np.zeros((1, 3)), options=LocalizerOptions(),
+            estimate=lambda *_: answer,
+        )  # fmt: skip
         self._pose = self.output(PoseWithCovarianceStamped, "~/pose")
         self._overlay = self.output(Image, "~/detections")
         self._matched = self.output(Image, "~/matched_landmarks")

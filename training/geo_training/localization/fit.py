@@ -22,6 +22,7 @@ from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.places import group_views
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.localization.second_look import SecondLooker
+from geo_perception.localization.view_descriptors import ViewDescriptors, describe_view
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import half_autocast
 from geo_perception.runtime.frozen import FrozenNetwork
@@ -80,6 +81,7 @@ class HeadTask:
         self.options = LocalizerOptions()
         self.start: LandmarkHead | None = None  # the closed form alone: a fine map that has learned nothing misleads
         self._points: MapPointBuilder | None = None
+        self._views: list[np.ndarray] = []  # how the frames look as a whole
         self.start_s = self.buffer_s = 0.0  # that the closed form and the buffer took
         # Of a frame: the plain view, and augmented ones. By them the figures are told, and the noise is calibrated.
         self._calibration_views = _CALIBRATION_VIEWS if config.steps else _SECONDS_VIEWS
@@ -136,6 +138,7 @@ class HeadTask:
             if self.network.has_linear:
                 statistics.add(plain)
             self._points.add(data.frames[index].name, plain.features, view.camera, view.T_world_camera)
+            self._views.append(describe_view(features))
             if number % kept_every == 0:
                 kept.append(plain)
         if self.network.has_linear:
@@ -232,6 +235,7 @@ class HeadTask:
         learned = [self.data.rows[index] for index in self.data.training]
         names = [self.data.frames[index].name for index in self.data.training]
         poses_f44 = np.stack([self.data.map.T_world_camera[name] for name in names])
+        scene.views = ViewDescriptors.of(self._views)
         scene.places = group_views(self.data.landmarks.visibility_fl[learned] == SEEN, poses_f44)
         budget_bytes = self._point_bytes(scene.size_bytes())
         scene.points = self._points.build(budget_bytes) if self._points is not None else None
