@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tiny_scene import TinyScene, fingerprint, make_tiny_scene
+from two_scenes import TwoScenes, make_two_scenes
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -32,3 +33,12 @@ def tiny_scene(request) -> TinyScene:
     with (folder / "lock").open("w") as lock:  # several test processes may ask for it at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         return make_tiny_scene(folder)
+
+
+@pytest.fixture(scope="session")
+def two_scenes(request) -> TwoScenes:
+    """A folder of two small scenes of one room that overlap, filled in closed form."""
+    folder = Path(request.config.cache.mkdir(f"two_scenes_{fingerprint()}"))
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return make_two_scenes(folder)

@@ -28,10 +28,11 @@ from geo_perception.localization.keypoints import KeypointDetector
 
 CAMERA = Camera(320, 224, 210.0, 210.0, 159.5, 111.5)
 FRAMES, LANDMARKS = 44, 64
-_ROOM = 4
+_ROOM, _YAW_DEG = 4, 65.0
 _ROOT = Path(__file__).resolve().parents[2]
 _MAKERS = (
     "tests/support/tiny_scene.py",
+    "tests/support/two_scenes.py",
     "src/geo_perception/localization/network.py",
     "src/geo_perception/localization/network_view.py",
     "src/geo_perception/localization/scene.py",
@@ -68,20 +69,20 @@ def fingerprint() -> str:
     return hashlib.sha256(b"".join((_ROOT / name).read_bytes() for name in _MAKERS)).hexdigest()[:16]
 
 
-def tiny_poses() -> list[np.ndarray]:
-    """Poses (T_world_camera) within a cube of 0.8 m, all looking at one wall."""
+def tiny_poses(yaw_deg: float = _YAW_DEG) -> list[np.ndarray]:
+    """Poses in the room (T_room_camera) within a cube of 0.8 m, all looking at one wall."""
     rng = np.random.default_rng(5)
     poses = []
     for _ in range(FRAMES):
         position_3 = np.array([0.0, 0.0, 1.4]) + rng.uniform(-0.4, 0.4, 3)
-        yaw, pitch, roll = np.radians([65, 0, 0]) + np.radians([12, 6, 4]) * rng.uniform(-1, 1, 3)
+        yaw, pitch, roll = np.radians([yaw_deg, 0, 0]) + np.radians([12, 6, 4]) * rng.uniform(-1, 1, 3)
         poses.append(camera_pose(position_3, yaw, pitch, roll))
     return poses
 
 
 def tiny_pose(forward_m: float) -> np.ndarray:
     """From the middle of where the scene was seen, so far towards the wall."""
-    T_world_camera = camera_pose(np.array([0.0, 0.0, 1.4]), np.radians(65), 0.0, 0.0)
+    T_world_camera = camera_pose(np.array([0.0, 0.0, 1.4]), np.radians(_YAW_DEG), 0.0, 0.0)
     T_world_camera[:3, 3] += forward_m * T_world_camera[:3, 2]
     return T_world_camera
 
@@ -92,17 +93,19 @@ def tiny_view(T_world_camera: np.ndarray) -> np.ndarray:
     return render(room, CAMERA, T_world_camera, Lighting.daylight(room), supersample=1).image_rgb
 
 
-def make_dataset(root: Path) -> None:
-    """Renders the frames into a dataset at `root`."""
+def make_dataset(root: Path, yaw_deg: float = _YAW_DEG, T_scene_room: np.ndarray | None = None) -> None:
+    """Renders the frames into a dataset at `root`; its world is the room, unless `T_scene_room` says another one."""
     room = Room.generate(_ROOM)
     lighting = Lighting.daylight(room)
+    T_scene_room = np.eye(4) if T_scene_room is None else T_scene_room
     with SceneWriter(root, sources=[f"synthetic room {_ROOM}"], overwrite=True) as writer:
         camera_id = writer.add_camera(CAMERA)
-        for index, T_world_camera in enumerate(tiny_poses()):
-            shown = render(room, CAMERA, T_world_camera, lighting, supersample=1)
+        for index, T_room_camera in enumerate(tiny_poses(yaw_deg)):
+            shown = render(room, CAMERA, T_room_camera, lighting, supersample=1)
             writer.add_frame(
-                "walk", index * 250_000_000, camera_id, image_rgb=shown.image_rgb, T_world_camera=T_world_camera,
-                depth_m=shown.depth_m, split="train" if index < FRAMES - 6 else "test",
+                "walk", index * 250_000_000, camera_id, image_rgb=shown.image_rgb,
+                T_world_camera=T_scene_room @ T_room_camera, depth_m=shown.depth_m,
+                split="train" if index < FRAMES - 6 else "test",
             )  # fmt: skip
         writer.describe(scale="metric", scale_source="rendered", gravity_world=(0.0, 0.0, -1.0))
 

@@ -103,7 +103,7 @@ class PresentScene:
         assert self._localizer is not None
         localizer, standing, scene = self._localizer, self._localizer.standing, self._scene
         count = len(localizer.folder.scenes)
-        proposed = f"{standing.rank} of {count}, {standing.similarity:.2f} alike" if standing.rank else "none"
+        proposed = f"{standing.rank} of {count}, by a share of {standing.share:.2f}" if standing.rank else "none"
         unplaced = bool(scene) and localizer.folder.frames.place_of(scene) is None
         problems = localizer.problems
         self._values = {

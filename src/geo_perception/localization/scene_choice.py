@@ -17,20 +17,20 @@ class SceneChoiceOptions:
 
     tries: int = 3  # proposed scenes that a frame is asked in at most, where the present one has no pose
     switch_frames: int = 3  # in a row, in which another scene must be proposed first, or have a pose alone
-    margin: float = 0.02  # similarity by which another scene must be proposed before the present one
+    margin: float = 0.1  # share by which another scene must be proposed before the present one
     lost_frames: int = 4  # in a row without a pose, after which the present scene is no longer preferred
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """A scene, and how much a frame looks like its most similar view: a cosine, NaN where it has no views."""
+    """A scene, and its share, 0 to 1, of what speaks for any; NaN where it has no views."""
 
     scene: str
-    similarity: float
+    share: float
 
     @property
     def known(self) -> bool:
-        return self.similarity == self.similarity
+        return self.share == self.share
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SceneChoice:
         self._rival, self._seen = "", 0  # another scene, and in how many frames in a row something spoke for it
 
     def answer(self, proposed: Sequence[Proposed], ask: Ask, agree: Agree) -> Answer | None:
-        """Asks scenes for one frame until one has a pose that counts. `proposed` are all scenes, the most similar first
+        """Asks scenes for one frame until one has a pose that counts. `proposed` are all scenes, the likeliest first
         and those last that cannot be proposed; `agree` compares the poses of two scenes, where it can. None where no
         scene can be used."""
         asking = _Asking(ask)
@@ -112,7 +112,7 @@ class SceneChoice:
         pose, too, and does not contradict it."""
         self._missed = 0
         best, own = proposed[0], next(one for one in proposed if one.scene == present)
-        if best.scene == present or not best.similarity - own.similarity >= self.options.margin:
+        if best.scene == present or not best.share - own.share >= self.options.margin:
             self._rival, self._seen, self.conflict = "", 0, ""
             return asking.answer(present, "it has a pose, and no other was proposed long enough")
         rival = best.scene
@@ -152,7 +152,7 @@ class SceneChoice:
         self.forget(scene)
 
     def _candidates(self, proposed: Sequence[Proposed]) -> list[str]:
-        """The scenes most alike, and one of those that cannot be proposed, each in its turn."""
+        """The likeliest scenes, and one of those that cannot be proposed, each in its turn."""
         chosen = [one.scene for one in proposed if one.known][: self.options.tries]
         others = [one.scene for one in proposed if not one.known]
         if others:

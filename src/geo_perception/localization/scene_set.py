@@ -22,7 +22,7 @@ from geo_perception.localization.scene import Scene
 from geo_perception.localization.scene_choice import Answer, Proposed, SceneChoice, SceneChoiceOptions
 from geo_perception.localization.scene_folder import NO_VIEWS, SceneFile, SceneFolder, read_scene_folder, stamp_of
 from geo_perception.localization.scene_shelf import SceneShelf
-from geo_perception.localization.view_descriptors import ViewIndex, describe_view
+from geo_perception.localization.view_descriptors import ViewIndex, describe_frame
 from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.engine import Choice
 from geo_perception.runtime.frozen import FrozenNetwork
@@ -47,10 +47,11 @@ class Standing:
     scene: str = ""  # empty: none yet
     why: str = ""
     rank: int = 0  # of the scene among those proposed for the frame, from 1; 0: it cannot be proposed
-    similarity: float = float("nan")
+    share: float = float("nan")  # of what speaks for any scene
     asked: tuple[str, ...] = ()
     switches: int = 0
     conflict: str = ""  # what keeps two scenes apart that both have a pose
+    proposed: tuple[Proposed, ...] = ()  # all scenes, the likeliest first
 
 
 class MultiSceneLocalizer:
@@ -190,8 +191,8 @@ class MultiSceneLocalizer:
         return replace(result, timings_s=timings_s)
 
     def proposed(self, maps: list[torch.Tensor]) -> list[Proposed]:
-        """All scenes by the backbone's maps of an image, the most similar first, those last that have no views."""
-        return [Proposed(name, similarity) for name, similarity in self._index.rank(describe_view(maps))]
+        """All scenes by the backbone's maps of an image, the likeliest first, those last that have no views."""
+        return [Proposed(name, share) for name, share in self._index.rank(describe_frame(maps))]
 
     def localizer_of(self, scene: str) -> Localizer | None:
         """The localizer of one scene, loaded where it is not; None where its file cannot be used."""
@@ -200,10 +201,13 @@ class MultiSceneLocalizer:
     def _told(self, answer: Answer | None, proposed: list[Proposed]) -> Localization:
         """The answer in its map, and what stands after it."""
         present = self._choice.present or ""
-        ranks = {one.scene: (n if one.known else 0, one.similarity) for n, one in enumerate(proposed, start=1)}
-        rank, similarity = ranks.get(present, (0, float("nan")))
+        ranks = {one.scene: (n if one.known else 0, one.share) for n, one in enumerate(proposed, start=1)}
+        rank, share = ranks.get(present, (0, float("nan")))
         asked, why = (answer.asked, answer.why) if answer is not None else ((), "no scene can be used")
-        self.standing = Standing(present, why, rank, similarity, asked, self._choice.switches, self._choice.conflict)
+        choice = self._choice
+        self.standing = Standing(
+            present, why, rank, share, asked, choice.switches, choice.conflict, tuple(proposed)
+        )  # fmt: skip
         if answer is None:
             return Localization(Verdict.TOO_FEW_LANDMARKS, f"no scene of {self.folder.path} can be used")
         return answer.result

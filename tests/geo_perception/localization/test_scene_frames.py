@@ -62,7 +62,7 @@ def test_a_frame_that_is_asked_for_counts_more_than_that_of_the_file(tmp_path):
     ],
 )
 def test_what_is_wrong_is_told_in_one_line_that_names_the_file(tmp_path, text, said):
-    with pytest.raises(InputError, match="scenes.yaml") as told:
+    with pytest.raises(InputError, match=r"scenes\.yaml") as told:
         read_scene_frames(written(tmp_path, text), ["hall", "lab"])
     assert said in str(told.value)
     assert "\n" not in str(told.value)

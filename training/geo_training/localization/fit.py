@@ -138,7 +138,7 @@ class HeadTask:
             if self.network.has_linear:
                 statistics.add(plain)
             self._points.add(data.frames[index].name, plain.features, view.camera, view.T_world_camera)
-            self._views.append(describe_view(features))
+            self._views.append(describe_view(features, number))
             if number % kept_every == 0:
                 kept.append(plain)
         if self.network.has_linear:

@@ -5,6 +5,7 @@ NAMES = {
     "localization-house": "geo_training.experiments.benches.localization_house",
     "localization-lost": "geo_training.experiments.benches.localization_lost",
     "localization-confidence": "geo_training.experiments.benches.localization_confidence",
+    "scenes": "geo_training.experiments.benches.scenes",
     "localization-fox": "geo_training.experiments.benches.localization_fox",
     "head-speed": "geo_training.experiments.benches.head_speed",
     "head-speed-full": "geo_training.experiments.benches.head_speed_full",

@@ -55,12 +55,12 @@ def bench_command(
         return
     refuse_several("a benchmark is run")
     benchmark = bench.load_benchmark(name)
-    if data is None:
+    if data is None and benchmark.data:
         raise typer.BadParameter(f"{name} needs {benchmark.needs}; name the folder that holds it", param_hint="--data")
     with tempfile.TemporaryDirectory(prefix="geo_bench_") as temporary:
         folder = work or Path(temporary) / "work"
         options = bench.BenchOptions(device, seed, minutes, only)
-        content, evaluation = bench.run_benchmark(benchmark, data, folder, options)
+        content, evaluation = bench.run_benchmark(benchmark, data or Path(), folder, options)
         if report is not None and evaluation is not None:
             write_evaluation(evaluation, report)
     if report is not None and evaluation is None:

@@ -1,0 +1,102 @@
+"""What views look like, and which scenes that proposes."""
+
+import numpy as np
+import pytest
+import torch
+
+from geo_perception.localization.view_descriptors import (
+    CHANNELS,
+    MAX_VIEWS,
+    PLACES,
+    ViewDescriptors,
+    ViewIndex,
+    describe_frame,
+    describe_view,
+)
+
+
+class Room:
+    """Maps (1, 32, 11, 15) of views of a made-up room: cells of its own few surfaces beside what all rooms have."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+        common = np.random.default_rng(0).uniform(0, 1, (4, 32))
+        self.surfaces_sc = np.concatenate([common, common.mean(axis=0) + 0.3 * self.rng.normal(size=(6, 32))])
+
+    def view(self) -> list[torch.Tensor]:
+        shown_hw = self.rng.integers(0, len(self.surfaces_sc), (4, 5)).repeat(3, axis=0).repeat(3, axis=1)[:11]
+        map_hwc = self.surfaces_sc[shown_hw] + 0.02 * self.rng.normal(size=(11, 15, 32))
+        return [torch.zeros(1, 8, 22, 30), torch.from_numpy(map_hwc.astype(np.float32)).permute(2, 0, 1)[None]]
+
+
+def described(room: Room, count: int = 12) -> ViewDescriptors:
+    return ViewDescriptors.of([describe_view(room.view(), number) for number in range(count)])
+
+
+def test_a_view_is_described_by_places_of_the_last_map_in_some_hundred_bytes():
+    views = described(Room(1))
+    assert views.descriptors_vnc.shape == (12, PLACES, CHANNELS)
+    assert views.bytes_per_view == 768
+    assert describe_frame(Room(1).view()).shape == (96, CHANNELS)
+
+
+def test_angles_between_places_are_kept_by_the_projection():
+    rng = np.random.default_rng(3)
+    cells_nc = rng.uniform(0, 1, (40, 500)).astype(np.float32)
+    maps = [torch.from_numpy(cells_nc.T.reshape(1, 500, 1, 40).copy())]
+    projected_nc = describe_frame(maps)
+    unit_nc = cells_nc / np.linalg.norm(cells_nc, axis=1, keepdims=True)
+    off_nn = projected_nc @ projected_nc.T / CHANNELS - unit_nc @ unit_nc.T
+    # Of a product of unit vectors the projection is off by 1 / sqrt(CHANNELS), times sqrt(2) for vectors that are one.
+    assert np.sqrt((off_nn**2).mean()) < 1.5 / np.sqrt(CHANNELS)
+
+
+def test_a_picture_smaller_than_a_place_and_one_of_nothing_are_described_too():
+    assert describe_view([torch.ones(1, 32, 2, 1)], 0).shape == (PLACES, CHANNELS)
+    index = ViewIndex({"a": described(Room(1)), "b": described(Room(2))})
+    assert all(np.isfinite(share) for _, share in index.rank(describe_frame([torch.zeros(1, 32, 11, 15)])))
+
+
+def test_descriptors_come_back_from_a_file_the_same_and_other_arrays_are_refused():
+    views = described(Room(1))
+    tensors = views.to_tensors()
+    np.testing.assert_array_equal(ViewDescriptors.from_tensors(tensors).descriptors_vnc, views.descriptors_vnc)
+    assert ViewDescriptors.from_tensors({"other": np.zeros(3)}) is None
+    ((name, array),) = tensors.items()
+    for wrong in (array.astype(np.float32), array[:, :3], array[:0]):
+        with pytest.raises(ValueError, match="views"):
+            ViewDescriptors.from_tensors({name: wrong})
+
+
+def test_what_a_file_holds_is_as_exact_as_eight_bits():
+    told_nc = describe_view(Room(1).view(), 0)
+    kept_nc = ViewDescriptors.of([told_nc]).values_nc
+    np.testing.assert_allclose(kept_nc, told_nc.clip(-4, 4), atol=0.016)
+
+
+def test_of_very_many_views_some_are_kept_from_the_whole_recording():
+    many = [np.full((PLACES, CHANNELS), n / 1000) for n in range(1000)]
+    views = ViewDescriptors.of(many)
+    assert len(views) == MAX_VIEWS
+    assert views.descriptors_vnc[0].max() == 0
+    assert views.descriptors_vnc[-1].max() == 32
+    assert ViewDescriptors.of([]) is None
+
+
+def test_the_room_that_a_frame_was_taken_in_is_proposed_first_and_scenes_without_views_last():
+    rooms = {name: Room(seed) for seed, name in enumerate("abcdef", start=1)}
+    index = ViewIndex({name: described(room) for name, room in rooms.items()} | {"old": None})
+    for name, room in rooms.items():
+        ranked = index.rank(describe_frame(room.view()))
+        assert ranked[0][0] == name
+        assert ranked[0][1] > ranked[1][1] + 0.1
+        assert ranked[-1][0] == "old"
+        assert np.isnan(ranked[-1][1])
+        assert sum(share for _, share in ranked[:-1]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_single_scene_is_proposed_and_a_folder_whose_scenes_all_lack_views_proposes_nothing():
+    assert ViewIndex({"a": described(Room(1))}).rank(describe_frame(Room(2).view())) == [("a", 1.0)]
+    ranked = ViewIndex({"a": None, "b": None}).rank(np.ones((4, CHANNELS), np.float32))
+    assert [name for name, _ in ranked] == ["a", "b"]
+    assert all(np.isnan(share) for _, share in ranked)
