@@ -103,7 +103,7 @@ class ProcessStart:
 def localization_start(given: Mapping[str, str], calibrated_here: bool = False) -> NodeStart:
     """The localization node. With `calibrated_here` and without a topic for `camera_info`, its camera is the estimate
     of the calibration node in the same namespace. Raises InputError when params_file is not a file."""
-    parameters = _common_parameters(given, "tf_mode", "base_frame")
+    parameters = _common_parameters(given, "tf_mode", "base_frame") | _state_file(given, "localization_node")
     if given["scene"]:
         parameters["scene"] = _path(given["scene"])
     return NodeStart(

@@ -1,12 +1,8 @@
 """The localization node as a process that tells TF where odometry's origin lies, over real DDS."""
 
-import importlib.util
-import os
 import time
-from pathlib import Path
 
 import numpy as np
-import pytest
 from geometry_msgs.msg import TransformStamped
 from localization_peer import MODULE, Robot, arguments
 from ros_support import active_node
@@ -15,18 +11,6 @@ from sensor_msgs.msg import Image
 from geo_perception.geometry import make_pose, pose_error, pose_from_quaternion, pose_to_quaternion, so3_exp
 from geo_perception.ros.codec import fill_image
 from geo_perception.ros.messages import stamp_ns
-
-STANDIN = Path(__file__).resolve().parents[2] / "support" / "tf2_standin"
-
-
-@pytest.fixture
-def standin(monkeypatch) -> None:
-    """The stand-in for tf2 in the processes of a test, where tf2 itself is not there."""
-    found = importlib.util.find_spec("tf2_ros")
-    if found is not None and "tf2_standin" not in found.origin:
-        pytest.skip("this hears what the stand-in for tf2 sends")
-    # Other tests may have put the stand-in on this process's path; the node is a process of its own.
-    monkeypatch.setenv("PYTHONPATH", str(STANDIN), prepend=os.pathsep)
 
 
 def test_a_pose_without_odometry_is_published_and_no_dropped_frame(tiny_scene, tmp_path, standin):

@@ -3,6 +3,7 @@ graph, named benchmarks."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +52,9 @@ MinRecallOption = Annotated[
 @app.command("localization")
 def localization(
     ctx: typer.Context,
-    scene: Annotated[Path, typer.Argument(metavar="SCENE", help="A scene file.", show_default=False)],
+    scene: Annotated[
+        Path, typer.Argument(metavar="SCENE", help="A scene file, or a folder of scenes.", show_default=False)
+    ],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset with poses.", show_default=False)],
     split: Annotated[
         str | None,
@@ -70,7 +73,9 @@ def localization(
     seed: SeedOption = 0,
     json_path: JsonOption = None,
 ) -> None:
-    """Localize the frames of a dataset in a scene, each on its own, and compare with their true poses.
+    """Localize the frames of a dataset in a scene, each on its own, and compare with their true poses. Of a folder of
+    scenes any may answer, as if the robot had woken there; poses are in the map of `scenes.yaml`, else in the scene's
+    own frame.
 
     Recall and medians count every frame: one that is not localized is infinitely far off. In the JSON what is infinite
     is null, and `frames_missed` says how many were missed.
@@ -80,9 +85,10 @@ def localization(
     _choose("--split", split, ("train", "val", "test", "all", None))
     _choose("--truth", truth, ("auto", "poses", "map"))
 
-    store = prediction_store(ctx, [scene], predictions, from_predictions, seed=seed)
+    store = prediction_store(ctx, _files_of(scene), predictions, from_predictions, seed=seed)
     runs_on = "cpu" if from_predictions else device
     evaluation = evaluate_scene(scene, SceneDataset(dataset), split, truth, runs_on, seed, store)  # type: ignore[arg-type]
+    _say_scenes(evaluation)
     _finish(evaluation, report, json_path, min_recall)
 
 
@@ -93,7 +99,8 @@ def replay(
         Path | None, typer.Option("--config", metavar="FILE", help="YAML file with the options.", show_default=False)
     ] = None,
     scene: Annotated[
-        Path | None, typer.Option("--scene", metavar="SCENE", help="A scene file.", show_default=False)
+        Path | None,
+        typer.Option("--scene", metavar="SCENE", help="A scene file, or a folder of scenes.", show_default=False),
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Into a real localization_node over DDS.")] = False,
     rate: Annotated[
@@ -184,10 +191,25 @@ def replay(
 
         evaluation = evaluate_live(localizer, recording, resolved, metadata)
     else:
-        scene_parts = localizer.scene.landmarks_map_l3, localizer.scene.metric
+        scene_parts = localizer.landmarks_map_l3, localizer.metric
         title = f"Replay of {recording.sequence}"
         evaluation = replay_bag(localizer, recording, *scene_parts, resolved.seed, title, metadata, settings)
+        _say_scenes(evaluation)
     _finish(evaluation, report, json_path, min_recall)
+
+
+def _files_of(scene: Path) -> list[Path]:
+    """On what answers in a scene, or a folder of scenes, depend."""
+    if not scene.is_dir():
+        return [scene]
+    return [path for path in sorted(scene.iterdir()) if path.suffix in (".safetensors", ".yaml")]
+
+
+def _say_scenes(evaluation) -> None:
+    """Which scenes of a folder answered how many frames."""
+    found = Counter(o.localization.scene for o in evaluation.outcomes if o.localized and o.localization is not None)
+    if any(found):
+        say(f"localized in {', '.join(f'{name} ({count})' for name, count in found.most_common())}")
 
 
 def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall: float | None) -> None:

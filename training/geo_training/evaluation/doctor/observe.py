@@ -114,9 +114,12 @@ def _node(answers: Answers, listener) -> NodeSeen:
 
 
 def read_scene(path: Path) -> SceneFile:
-    """The camera that a scene file was made for, by its header alone; a `problem` where it cannot be read here."""
+    """The camera that a scene file was made for, or the first one of a folder, by its header alone; a `problem` where
+    it cannot be read here."""
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        path = min(path.glob("*.safetensors"), default=path)
     try:
         with safe_open(str(path), framework="numpy") as file:
             header = json.loads((file.metadata() or {})[HEADER_KEY])

@@ -10,11 +10,13 @@ import numpy as np
 
 from geo_perception.errors import InputError
 from geo_perception.localization.result import Localization
+from geo_training.console import warn
 from geo_training.datasets.scene import SceneDataset
 from geo_training.datasets.splits import frames_of_split
 from geo_training.evaluation.localization.predictions import FORMAT, Estimator, predict_queries
 from geo_training.evaluation.localization.set import Query, Truth, dataset_queries, true_poses
 from geo_training.evaluation.localization.summary import Evaluation, make_evaluation
+from geo_training.evaluation.localization.woken import Woken
 from geo_training.evaluation.predictions import Prediction, Predictions, PredictionStore
 from geo_training.metrics.pose import FrameOutcome, LengthUnit, scene_depth
 
@@ -60,28 +62,33 @@ def evaluate_scene(
     seed: int = 0,
     store: PredictionStore[Localization] | None = None,
 ) -> Evaluation:
-    """`evaluate_dataset` with the localizer of a scene file. Raises InputError as that does, and when the file cannot
-    be used."""
+    """`evaluate_dataset` with the localizer of a scene file, or of a folder of scenes. Raises InputError as that does,
+    and when the file cannot be used."""
     localizer = load_localizer(scene_path, device)
     return evaluate_dataset(
-        localizer, dataset, localizer.scene.landmarks_map_l3, localizer.scene.metric, split, truth, seed,
+        Woken(localizer) if hasattr(localizer, "standing") else localizer, dataset, localizer.landmarks_map_l3,
+        localizer.metric, split, truth, seed,
         title=f"Localization in {scene_path.stem}", extra_metadata=scene_metadata(scene_path, localizer), store=store,
     )  # fmt: skip
 
 
 def load_localizer(scene_path: Path, device: str):
-    """The localizer of a scene file. Raises InputError when the file cannot be used."""
-    from geo_perception.localization.estimator import Localizer  # torch: seconds
+    """The localizer of a scene file, or of a folder of them, of which it warns where some cannot be used. Raises
+    InputError when nothing can be used."""
+    from geo_perception.localization import scene_set  # torch: seconds
 
-    return Localizer.load(scene_path, device)
+    localizer = scene_set.load_localizer(scene_path, device)
+    for problem in getattr(localizer, "problems", {}).values():
+        warn(problem)
+    return localizer
 
 
 def scene_metadata(scene_path: Path, localizer) -> dict[str, str]:
     """What a report says of the scene."""
     return {
         "scene": f"{scene_path} ({localizer.size_bytes / 1e6:.2f} MB)",
-        "landmarks": str(len(localizer.scene.landmarks_map_l3)),
-        "scale": "metres" if localizer.scene.metric else "unknown",
+        "landmarks": str(len(localizer.landmarks_map_l3)),
+        "scale": "metres" if localizer.metric else "unknown",
     }
 
 

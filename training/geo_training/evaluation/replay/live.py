@@ -83,10 +83,9 @@ def evaluate_live(localizer, bag: BagInput, config: ReplayConfig, extra_metadata
     truth = _depth_truth(bag, config)
     run = run_live(bag, config)
     outcomes = live_outcomes(bag, run)
-    scene = localizer.scene
     settings = {**config.model_dump(mode="json"), "live": True}
     title = f"Live replay of {bag.sequence}"
-    parts = bag, outcomes, scene.landmarks_map_l3, scene.metric, title, extra_metadata, settings
+    parts = bag, outcomes, localizer.landmarks_map_l3, localizer.metric, title, extra_metadata, settings
     evaluation = evaluation_of(*parts)
     metrics = live_metrics(run, outcomes, evaluation.length_unit)
     if truth is not None:
