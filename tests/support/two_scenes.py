@@ -17,9 +17,9 @@ from geo_training.synthetic.paths import camera_pose
 from geo_perception.geometry import invert_pose, make_pose, pose_to_quaternion, so3_exp
 
 LEFT, RIGHT = "left", "right"
-_YAW_DEG = {LEFT: 65.0, RIGHT: 20.0}
+_YAW_DEG = {LEFT: 65.0, RIGHT: 5.0}
 T_ROOM_RIGHT = make_pose(so3_exp(np.array([0.02, -0.03, 0.9])), [3.0, -1.5, 0.4])
-STEP_DEG = 1.5
+STEP_DEG = 2.0
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,13 @@ class TestDoubt:
         assert (condition, condition.level, message) == (Condition.SHORTFALL, Level.WARN, "no map to odom")
         assert assess(replace(lacking, inconsistency="other camera"), RUNNING)[0] is Condition.CAMERA_DISAGREES
 
+    def test_scenes_that_contradict_each_other_are_told_before_one_that_cannot_be_read(self):
+        broken = replace(ACTIVE, scene_problem="lab.safetensors is damaged")
+        assert assess(broken, RUNNING) == (Condition.SCENE_UNUSABLE, "lab.safetensors is damaged")
+        both = replace(broken, scene_conflict="hall: 0.3 m away")
+        assert assess(both, RUNNING) == (Condition.SCENE_DISAGREES, "hall: 0.3 m away")
+        assert {Condition.SCENE_UNUSABLE.level, Condition.SCENE_DISAGREES.level} == {Level.WARN}
+
     def test_what_stops_results_is_told_first(self):
         lost = replace(RUNNING, good_age_s=5.0, last_verdict="dark")
         condition, message = assess(replace(ACTIVE, inconsistency=self.INCONSISTENCY), lost)

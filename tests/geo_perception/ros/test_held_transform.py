@@ -141,6 +141,18 @@ class TestWhenItHoldsNoMore:
         listener.spin_for(1.2)
         assert 0.8 < (listener.heard[-1][0] - fix_ns) * 1e-9 - TOLERANCE_S <= 1.0
 
+    def test_another_parent_takes_over_at_once_and_the_former_is_not_sent_any_more(self, listener):
+        listener.sender.fix(listener.now_ns())
+        listener.spin_for(0.2)
+        frame = Frame(stamped(Image(), listener.now_ns(), ""), 0.0, listener.sender.epoch)
+        listener.sender.held.hold(T_MAP_ODOM, frame, "map/lab")
+        listener.spin_for(0.4)
+        parents = [message.header.frame_id for _, _, message in listener.heard]
+        at = parents.index("map/lab")
+        assert set(parents[:at]) == {"map"}
+        assert set(parents[at:]) == {"map/lab"}
+        assert len(parents) > at + 2
+
     def test_it_ends_with_a_reset(self, listener):
         listener.sender.fix(listener.now_ns())
         listener.sender.reset("asked")

@@ -273,7 +273,8 @@ class TestLaunchFiles:
         owns = [yaml.safe_load(Path(started["parameters"][1]).read_text()) for started in processes]
         files = [own.popitem()[1]["ros__parameters"].get("state_file") for own in owns]
         folder = "/home/robot/.ros/geo_perception"
-        assert files == [f"{folder}/fleet_r2_calibration_node.json", None, f"{folder}/fleet_r2_depth_node.json"]
+        names = ("calibration", "localization", "depth")
+        assert files == [f"{folder}/fleet_r2_{name}_node.json" for name in names]
 
     def test_a_folder_for_what_nodes_know_may_be_named(self, launch):
         _, (started,) = launch("depth", state_dir="/run/perception")
