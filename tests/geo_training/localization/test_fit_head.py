@@ -131,6 +131,13 @@ def test_a_scene_is_as_large_as_it_was_asked_to_be(closed_form):
     assert closed_form.metrics["map_points"] == len(Scene.load(closed_form.path).points) > 500
 
 
+def test_a_scene_carries_how_each_view_that_it_was_made_from_looks(tiny_scene, closed_form):
+    views = Scene.load(closed_form.path).views
+    assert len(views) == len(mapped(tiny_scene.dataset_root, CLOSED_FORM).training)
+    assert views.bytes_per_view < 1000
+    assert (views.descriptors_vnc[0] != views.descriptors_vnc[1]).any()
+
+
 def test_map_points_fill_what_the_head_leaves_and_half_of_what_is_usual_at_least(tiny_scene):
     def room(head_bytes: int, **changes) -> int:
         config = CLOSED_FORM.model_copy(update=changes)

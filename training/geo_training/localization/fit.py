@@ -235,9 +235,11 @@ class HeadTask:
         learned = [self.data.rows[index] for index in self.data.training]
         names = [self.data.frames[index].name for index in self.data.training]
         poses_f44 = np.stack([self.data.map.T_world_camera[name] for name in names])
-        scene.views = ViewDescriptors.of(self._views)
         scene.places = group_views(self.data.landmarks.visibility_fl[learned] == SEEN, poses_f44)
         budget_bytes = self._point_bytes(scene.size_bytes())
+        scene.views = ViewDescriptors.of(self._views)
+        if self.config.max_bytes is not None and scene.views is not None:
+            budget_bytes -= scene.views.descriptors_vnc.nbytes
         scene.points = self._points.build(budget_bytes) if self._points is not None else None
         if scene.points is None:
             warn("the scene carries no map points, so it has no second look; allow it more --bytes, or map more")
