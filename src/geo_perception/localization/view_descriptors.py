@@ -1,8 +1,8 @@
 """What mapping views look like, in some hundred bytes each: by it the scenes of a folder are proposed.
 
-A view is described by some places of the backbone's coarsest map, which a localization makes anyway. A frame speaks for
-the scenes in which its own places are found most alike, as in "Local Naive Bayes Nearest Neighbor for Image
-Classification" (algorithm 2: what a nearest neighbour has over the background), with a scene for a class.
+A view is described by some places of the backbone's maps, which a localization makes anyway. A frame speaks for the
+scenes in which its own places are found most alike, as in "Local Naive Bayes Nearest Neighbor for Image Classification"
+(algorithm 2: what a nearest neighbour has over the background), with a scene for a class.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name
 
 RECIPE = 1  # of the descriptors; those by another one are not compared
-CHANNELS, PLACES = 64, 12  # of a descriptor, and descriptors of a mapping view
+CHANNELS, PLACES = 160, 12  # of a descriptor, and descriptors of a mapping view
 MAX_VIEWS = 100  # that a scene carries, spread over its recording
-_MAX_ASKED = 96  # places of a frame that are looked for
-_SIDE = 3  # cells of the map that make a place
+_MAX_ASKED = 64  # places of a frame that are looked for
+_SIDE = 3  # cells of the coarsest map that make a place
+_CODE_SIGMAS, _HALF = 2.5, 7.5  # what four bits reach to either side of the mean, and half of their steps
+_FLOOR = 1e-3  # of the largest variance, below which a direction is not enlarged any further
 
 
 def describe_frame(maps: Sequence[torch.Tensor]) -> np.ndarray:
@@ -37,28 +39,42 @@ def describe_view(maps: Sequence[torch.Tensor], number: int) -> np.ndarray:
 
 
 def _places(maps: Sequence[torch.Tensor], step: int) -> np.ndarray:
-    """Means over some cells of the last map, of unit length, projected at random, which keeps angles."""
-    map_bchw = maps[-1].float()
-    side = min(_SIDE, *map_bchw.shape[-2:])
-    cells_nc = F.avg_pool2d(map_bchw, side, step)[0].flatten(1).T
+    """Mean and deviation of every map over some cells of the coarsest one, projected at random, which keeps angles: the
+    fine maps tell one picture on a wall from another, the coarse ones what hangs there, in any light."""
+    size = min((tuple(map_bchw.shape[-2:]) for map_bchw in maps), key=lambda hw: hw[0] * hw[1])
+    side = min(_SIDE, *size)
+    parts_nc = []
+    for map_bchw in maps:
+        values_bchw = map_bchw.float()
+        moments_b2chw = torch.cat([values_bchw, values_bchw.square()], dim=1)
+        moments_n2c = F.avg_pool2d(F.adaptive_avg_pool2d(moments_b2chw, size), side, step)[0].flatten(1).T
+        mean_nc, square_nc = moments_n2c.chunk(2, dim=1)
+        parts_nc += [F.normalize(mean_nc, dim=1), F.normalize((square_nc - mean_nc**2).clamp_min(0).sqrt(), dim=1)]
+    found_nc = torch.cat(parts_nc, dim=1).cpu()
     # The old generator, since its stream never changes: what was projected years ago is compared with this.
-    projection_cd = np.random.RandomState(RECIPE).normal(size=(cells_nc.shape[1], CHANNELS))
-    projection = torch.from_numpy(projection_cd.astype(np.float32)).to(cells_nc.device)
-    return (F.normalize(cells_nc, dim=1) @ projection).cpu().numpy()
+    projection_cd = np.random.RandomState(RECIPE).normal(size=(found_nc.shape[1], CHANNELS)).astype(np.float32)
+    return (found_nc @ torch.from_numpy(projection_cd)).numpy() / np.sqrt(np.float32(CHANNELS))
 
 
 @dataclass(frozen=True)
 class ViewDescriptors:
-    """Descriptors (V, PLACES, CHANNELS) int8 of V mapping views, those of a scene up to a common factor."""
+    """Descriptors of V mapping views in four bits a number, two to a byte: `codes_vnk` (V, PLACES, CHANNELS / 2) uint8,
+    steps of `scale_c` about `mean_c` (CHANNELS,)."""
 
-    descriptors_vnc: np.ndarray
+    codes_vnk: np.ndarray
+    mean_c: np.ndarray
+    scale_c: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.descriptors_vnc)
+        return len(self.codes_vnk)
 
     @property
     def bytes_per_view(self) -> int:
-        return self.descriptors_vnc[0].nbytes
+        return self.codes_vnk[0].nbytes
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.to_tensors().values())
 
     @classmethod
     def of(cls, described_vnc: Sequence[np.ndarray]) -> ViewDescriptors | None:
@@ -68,35 +84,37 @@ class ViewDescriptors:
             return None
         chosen = np.linspace(0, len(described_vnc) - 1, min(len(described_vnc), MAX_VIEWS)).round().astype(int)
         values_vnc = np.stack([described_vnc[n] for n in chosen])
-        return cls(np.round(values_vnc / (_LARGEST / 127)).clip(-127, 127).astype(np.int8))
-
-    def to_tensors(self) -> dict[str, np.ndarray]:
-        """Arrays by name, for a weights file; `from_tensors` gives them back."""
-        return {_NAME: self.descriptors_vnc}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> ViewDescriptors | None:
-        """The descriptors in a file's tensors; None where it has none by this recipe. Raises ValueError where they are
-        none."""
-        if _NAME not in tensors:
-            return None
-        descriptors_vnc = tensors[_NAME]
-        if (
-            descriptors_vnc.dtype != np.int8
-            or descriptors_vnc.shape[1:] != (PLACES, CHANNELS)
-            or not len(tensors[_NAME])
-        ):
-            raise ValueError(_NAME)
-        return cls(descriptors_vnc)
+        mean_c = values_vnc.mean(axis=(0, 1))
+        scale_c = _CODE_SIGMAS / _HALF * values_vnc.std(axis=(0, 1)) + 1e-12
+        codes_vnc = np.round((values_vnc - mean_c) / scale_c + _HALF).clip(0, 2 * _HALF).astype(np.uint8)
+        packed_vnk = codes_vnc[..., ::2] | codes_vnc[..., 1::2] << 4
+        return cls(packed_vnk, mean_c.astype(np.float32), scale_c.astype(np.float32))
 
     @property
     def values_nc(self) -> np.ndarray:
-        """All of them (V * PLACES, CHANNELS), as `describe_view` gave them."""
-        return self.descriptors_vnc.reshape(-1, CHANNELS).astype(np.float32) * (_LARGEST / 127)
+        """All of them (V * PLACES, CHANNELS), nearly as `describe_view` gave them."""
+        codes_nkt = np.stack([self.codes_vnk & 15, self.codes_vnk >> 4], axis=-1)
+        codes_nc = codes_nkt.reshape(-1, CHANNELS).astype(np.float32)
+        return (codes_nc - np.float32(_HALF)) * self.scale_c + self.mean_c
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """Arrays by name, for a weights file; `from_tensors` gives them back."""
+        return {_NAME: self.codes_vnk, "views.mean_c": self.mean_c, "views.scale_c": self.scale_c}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> ViewDescriptors | None:
+        """The descriptors in a file's tensors; None where it has none by this recipe. Raises KeyError or ValueError
+        where parts of them are missing or do not fit together."""
+        if _NAME not in tensors:
+            return None
+        found = cls(tensors[_NAME], tensors["views.mean_c"], tensors["views.scale_c"])
+        fits = found.codes_vnk.dtype == np.uint8 and found.codes_vnk.shape[1:] == (PLACES, CHANNELS // 2)
+        if not fits or not len(found) or found.mean_c.shape != (CHANNELS,) or found.scale_c.shape != (CHANNELS,):
+            raise ValueError(_NAME)
+        return found
 
 
-_NAME = f"views.recipe{RECIPE}_vnc"
-_LARGEST = 4.0  # of a unit vector's projections, which are normal with a deviation of 1
+_NAME = f"views.recipe{RECIPE}_vnk"
 
 
 class ViewIndex:
@@ -111,7 +129,7 @@ class ViewIndex:
         all_nc = np.concatenate(list(described.values()))
         self._mean_c = all_nc.mean(axis=0)
         variance_c, axes_cc = np.linalg.eigh(np.cov(all_nc.T))
-        self._whitening_cc = (axes_cc / np.sqrt(np.maximum(variance_c, 1e-4 * variance_c.max() + 1e-12))).astype(
+        self._whitening_cc = (axes_cc / np.sqrt(np.maximum(variance_c, _FLOOR * variance_c.max() + 1e-12))).astype(
             np.float32
         )
         self._scenes = [self._whitened(values_nc) for values_nc in described.values()]

@@ -135,7 +135,7 @@ def test_a_scene_carries_how_each_view_that_it_was_made_from_looks(tiny_scene, c
     views = Scene.load(closed_form.path).views
     assert len(views) == len(mapped(tiny_scene.dataset_root, CLOSED_FORM).training)
     assert views.bytes_per_view < 1000
-    assert (views.descriptors_vnc[0] != views.descriptors_vnc[1]).any()
+    assert (views.codes_vnk[0] != views.codes_vnk[1]).any()
 
 
 def test_map_points_fill_what_the_head_leaves_and_half_of_what_is_usual_at_least(tiny_scene):

@@ -239,7 +239,7 @@ class HeadTask:
         budget_bytes = self._point_bytes(scene.size_bytes())
         scene.views = ViewDescriptors.of(self._views)
         if self.config.max_bytes is not None and scene.views is not None:
-            budget_bytes -= scene.views.descriptors_vnc.nbytes
+            budget_bytes -= scene.views.nbytes
         scene.points = self._points.build(budget_bytes) if self._points is not None else None
         if scene.points is None:
             warn("the scene carries no map points, so it has no second look; allow it more --bytes, or map more")
