@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -51,9 +52,15 @@ def _places(maps: Sequence[torch.Tensor], step: int) -> np.ndarray:
         mean_nc, square_nc = moments_n2c.chunk(2, dim=1)
         parts_nc += [F.normalize(mean_nc, dim=1), F.normalize((square_nc - mean_nc**2).clamp_min(0).sqrt(), dim=1)]
     found_nc = torch.cat(parts_nc, dim=1).cpu()
-    # The old generator, since its stream never changes: what was projected years ago is compared with this.
-    projection_cd = np.random.RandomState(RECIPE).normal(size=(found_nc.shape[1], CHANNELS)).astype(np.float32)
-    return (found_nc @ torch.from_numpy(projection_cd)).numpy() / np.sqrt(np.float32(CHANNELS))
+    return (found_nc @ _projection(found_nc.shape[1])).numpy()
+
+
+@lru_cache(maxsize=4)
+def _projection(channels: int) -> torch.Tensor:
+    """A fixed one (C, CHANNELS), by the old generator, since its stream never changes: what was projected years ago is
+    compared with what is today."""
+    drawn_cd = np.random.RandomState(RECIPE).normal(size=(channels, CHANNELS)) / np.sqrt(CHANNELS)
+    return torch.from_numpy(drawn_cd.astype(np.float32))
 
 
 @dataclass(frozen=True)
