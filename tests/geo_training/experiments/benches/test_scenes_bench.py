@@ -58,13 +58,21 @@ class MadeUp:
 def test_a_pose_in_a_wrong_scene_is_no_recall_however_near_it_is():
     asked = [query("a", "a@0.01"), query("a", "b@0.0"), query("b", "b@0.2"), query("c", "")]
     localizer = MadeUp()
-    found = scenes._waking(localizer, asked, 0)
+    found = scenes._waking(localizer, asked, 0) | scenes._alone(localizer, asked, 0)
     assert localizer.forgotten == 4
     assert (found["right_scene"], found["wrong_scene"]) == (0.5, 0.25)
     assert (found["recall_5cm_5deg"], found["alone_recall_5cm_5deg"]) == (0.25, 0.25)
     assert (found["right_first"], found["right_among_three"]) == (0.5, 1.0)
     assert found["woken_asked"] == pytest.approx((1 + 1 + 1 + 3) / 4)
     assert found["propose_share"] == pytest.approx(0.02)
+
+
+def test_a_walk_forgets_where_it_was_only_at_its_beginning():
+    walks = {"a": [query("a", said)[1] for said in ("a@0.0", "b@0.0", "a@9.0")], "b": [query("b", "")[1]]}
+    localizer = MadeUp()
+    found = scenes._walking(localizer, walks, 0)
+    assert localizer.forgotten == 2
+    assert found == {"walk_right_scene": 0.5, "walk_asked": 1.5}
 
 
 def test_strangers_are_refused_by_all_only_where_no_scene_alone_finds_them():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,13 @@ from geo_training.synthetic.visits import RoomVisit, write_visits
 
 # The descriptor was chosen on other rooms.
 ROOMS, STRANGE = tuple(range(200, 220)), 220
-MAPPED, ASKED, EVENING_ASKED, STRANGE_ASKED, LANDMARKS = 60, 12, 6, 8, 300
-OWN = ("right_first", "right_among_three", "right_scene", "wrong_scene", "recall_5cm_5deg", "alone_recall_5cm_5deg")
+MAPPED, ASKED, EVENING_ASKED, STRANGE_ASKED, WALKS, LANDMARKS = 60, 12, 6, 6, 6, 300
+OWN = ("right_first", "right_among_three", "right_scene", "wrong_scene", "recall_5cm_5deg")
 METRICS = (
     *OWN,
     *(f"evening_{name}" for name in OWN),
-    *("propose_ms_p50", "localization_ms_p50", "propose_share", "woken_asked", "walk_right_scene", "walk_asked"),
+    *("alone_recall_5cm_5deg", "propose_ms_p50", "localization_ms_p50", "propose_share", "woken_asked"),
+    *("walk_right_scene", "walk_asked"),
     *("strange_refused_by_all", "strange_refused", "view_bytes", "scene_bytes", "scene_mb", "load_ms_p50"),
 )
 
@@ -71,16 +72,18 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     localizer = MultiSceneLocalizer.load(folder, options.device)
     localizer.warm_up()
     metrics = _loading(localizer)
+
+    def measured(name: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+        found = stages.stage(name, measure)
+        return {key: value for key, value in found.items() if key != "wall_s"}
+
     asked = [(room, query) for room, of_room in queries.items() for query in of_room]
-    metrics |= pipeline.prefixed("evening", _waking(localizer, evening, options.seed))
-    metrics |= _waking(localizer, asked, options.seed)
-    walks = [_woken(localizer, room, query, options.seed, query is of_room[0])
-             for room, of_room in track(queries.items(), "walking") for query in of_room]  # fmt: skip
-    metrics |= {
-        "walk_right_scene": float(np.mean([w.result.localized and w.result.scene == w.room for w in walks])),
-        "walk_asked": float(np.mean([w.asked for w in walks])),
-    }
-    metrics |= _of_strangers(localizer, strange, options.seed)
+    metrics |= measured(
+        "waking", lambda: _waking(localizer, asked, options.seed) | _alone(localizer, asked, options.seed)
+    )
+    metrics |= measured("strangers", lambda: _of_strangers(localizer, strange, options.seed))
+    metrics |= pipeline.prefixed("evening", measured("evening", lambda: _waking(localizer, evening, options.seed)))
+    metrics |= measured("walks", lambda: _walking(localizer, dict(list(queries.items())[:WALKS]), options.seed))
     config = {"rooms": ROOMS, "strange": STRANGE, "landmarks": LANDMARKS, "steps": 0}
     return BenchResult(metrics, config)
 
@@ -124,14 +127,9 @@ def _loading(localizer: MultiSceneLocalizer) -> dict[str, float]:
 
 
 def _waking(localizer: MultiSceneLocalizer, asked: Sequence[tuple[str, Query]], seed: int) -> dict[str, float]:
-    """Each frame alone, beside what the scene of its room says when it is asked alone."""
+    """Each frame on its own, as by a robot that has just been switched on."""
     woken = [_woken(localizer, room, query, seed, True) for room, query in track(asked, "waking")]
     found = [_outcome(query, one.result, one.room) for (_, query), one in zip(asked, woken, strict=True)]
-    alone = []
-    for room, query in track(asked, "alone"):
-        single = localizer.localizer_of(room)
-        assert single is not None
-        alone.append(_outcome(query, single.estimate(query.load(), query.camera, seed), ""))
     timed = [one.result.timings_s for one in woken if one.asked == 1]
     propose_s = np.array([timings["propose"] for timings in timed])
     rest_s = np.array([timings["total"] for timings in timed]) - propose_s
@@ -141,11 +139,33 @@ def _waking(localizer: MultiSceneLocalizer, asked: Sequence[tuple[str, Query]], 
         "right_scene": float(np.mean([one.result.localized and one.result.scene == one.room for one in woken])),
         "wrong_scene": float(np.mean([one.result.localized and one.result.scene != one.room for one in woken])),
         "recall_5cm_5deg": recall(found, RIGHT_M, RIGHT_DEG),
-        "alone_recall_5cm_5deg": recall(alone, RIGHT_M, RIGHT_DEG),
         "propose_ms_p50": 1e3 * float(np.median(propose_s)),
         "localization_ms_p50": 1e3 * float(np.median(rest_s)),
         "propose_share": float(np.median(propose_s / rest_s)),
         "woken_asked": float(np.mean([one.asked for one in woken])),
+    }
+
+
+def _alone(localizer: MultiSceneLocalizer, asked: Sequence[tuple[str, Query]], seed: int) -> dict[str, float]:
+    """What the scene of its room says of each frame when it alone is asked."""
+    alone = []
+    for room, query in track(asked, "alone"):
+        single = localizer.localizer_of(room)
+        assert single is not None
+        alone.append(_outcome(query, single.estimate(query.load(), query.camera, seed), ""))
+    return {"alone_recall_5cm_5deg": recall(alone, RIGHT_M, RIGHT_DEG)}
+
+
+def _walking(localizer: MultiSceneLocalizer, walks: dict[str, list[Query]], seed: int) -> dict[str, float]:
+    """Walks in one go: only the first frame of each forgets where the robot was."""
+    found = [
+        _woken(localizer, room, query, seed, query is of_room[0])
+        for room, of_room in track(list(walks.items()), "walking")
+        for query in of_room
+    ]
+    return {
+        "walk_right_scene": float(np.mean([one.result.localized and one.result.scene == one.room for one in found])),
+        "walk_asked": float(np.mean([one.asked for one in found])),
     }
 
 
