@@ -130,8 +130,10 @@ class LevelView:
 class ImageLevels:
     """One image at every level: its views, fine maps and keypoints, each made once, when it is asked for."""
 
-    def __init__(self, view_of: Callable[[int], LevelView]):
+    def __init__(self, view_of: Callable[[int], LevelView], detected: dict[bool, Keypoints] | None = None):
         self._view_of = view_of
+        # Keypoints of level 0 as they are found for any map, without and with descriptors.
+        self.detected: dict[bool, Keypoints] = {} if detected is None else detected
         self._views: dict[int, LevelView] = {}
         self.fine_maps: dict[int, tuple[torch.Tensor, tuple[int, int]]] = {}  # by level, those of one `PointSearch`
         self.keypoints: Future[Keypoints] | None = None  # of level 0; None as long as nobody began to find them
@@ -146,8 +148,8 @@ class ImageLevels:
         return self.view(level).camera
 
     def for_another_map(self) -> ImageLevels:
-        """The same image to be compared with another map: its views are shared."""
-        return ImageLevels(self.view)
+        """The same image to be compared with another map: its views and what is detected in them are shared."""
+        return ImageLevels(self.view, self.detected)
 
 
 _MATCH_FIELDS = ("index_m", "pixels_m2", "similarity_m", "scale_m")

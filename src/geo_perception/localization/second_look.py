@@ -47,16 +47,22 @@ class SecondLooker:
     def warm_up(self, image_hw3: np.ndarray) -> None:
         """Runs what the first image would pay for."""
         if self._detector is not None:
-            self._detected(image_hw3)
+            self._compared(self._detector.detect(image_hw3))
 
     def begin_keypoints(self, image: ImageLevels) -> None:
         """Begins to find the image's keypoints beside all else, since that takes one core, and long."""
         if self._detector is not None and image.keypoints is None:
-            image.keypoints = self._beside.submit(self._detected, image.view(0).image_hw3)
+            image.keypoints = self._beside.submit(self._detected, image, image.view(0).image_hw3)
 
-    def _detected(self, image_hw3: np.ndarray) -> Keypoints:
+    def _detected(self, image: ImageLevels, image_hw3: np.ndarray) -> Keypoints:
         assert self._detector is not None
-        keypoints = self._detector.detect(image_hw3)
+        described = self._described is not None
+        if described not in image.detected:
+            image.detected[described] = self._detector.detect(image_hw3)
+        return self._compared(image.detected[described])
+
+    def _compared(self, keypoints: Keypoints) -> Keypoints:
+        """Keypoints as those of the map are described."""
         return keypoints if self._described is None else self._described.compared(keypoints)
 
     def propose_by_keypoints(self, image: ImageLevels, seed: int = 0) -> Proposal | None:

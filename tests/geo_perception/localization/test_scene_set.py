@@ -12,6 +12,7 @@ from two_scenes import LEFT, RIGHT, T_ROOM_RIGHT, placed_text, walk_views
 from geo_perception.errors import InputError
 from geo_perception.geometry import make_pose, pose_error, so3_log
 from geo_perception.localization.estimator import Localizer
+from geo_perception.localization.keypoints import KeypointDetector
 from geo_perception.localization.result import Verdict
 from geo_perception.localization.scene import FORMAT_VERSION, KIND
 from geo_perception.localization.scene_choice import SceneChoiceOptions
@@ -116,19 +117,25 @@ def test_it_walks_from_one_scene_into_the_next_once_and_no_pose_jumps(localizer,
     assert jump_rad < 3 * np.sqrt(np.linalg.eigvalsh(stated_66[3:, 3:])[-1])
 
 
-def test_the_backbone_looks_once_at_a_frame_that_two_scenes_are_asked_for(localizer, walk, monkeypatch):
-    seen = []
+def test_a_frame_that_two_scenes_are_asked_for_is_looked_at_once_and_has_its_keypoints_once(
+    localizer, walk, monkeypatch
+):
+    seen, detected = [], []
+    detect = KeypointDetector.detect
+    monkeypatch.setattr(KeypointDetector, "detect", lambda self, image: detected.append(1) or detect(self, image))
     original = FrozenNetwork.__call__
     monkeypatch.setattr(
         FrozenNetwork, "__call__", lambda self, image: seen.append(image.shape) or original(self, image)
     )
     for image, _ in walk:
         seen.clear()
+        detected.clear()
         localizer.estimate(image, CAMERA)
         if len(localizer.standing.asked) == 2:
             break
     assert localizer.standing.asked == (LEFT, RIGHT)
     assert seen.count((CAMERA.height_px, CAMERA.width_px, 3)) == 1
+    assert len(detected) == 1
 
 
 def test_where_nothing_is_placed_each_scene_has_a_frame_of_its_own(two_scenes, queries, tmp_path):
