@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -89,8 +90,14 @@ def tiny_pose(forward_m: float) -> np.ndarray:
 
 def tiny_view(T_world_camera: np.ndarray) -> np.ndarray:
     """What the scene's camera sees from anywhere (RGB)."""
+    room, lighting = _lit_room()
+    return render(room, CAMERA, T_world_camera, lighting, supersample=1).image_rgb
+
+
+@cache
+def _lit_room() -> tuple[Room, Lighting]:
     room = Room.generate(_ROOM)
-    return render(room, CAMERA, T_world_camera, Lighting.daylight(room), supersample=1).image_rgb
+    return room, Lighting.daylight(room)
 
 
 def make_dataset(root: Path, yaw_deg: float = _YAW_DEG, T_scene_room: np.ndarray | None = None) -> None:

@@ -95,60 +95,57 @@ def test_it_walks_into_the_next_scene_without_a_jump_and_knows_it_after_a_kill(t
     folder, state = two_scenes.copied(tmp_path / "scenes"), tmp_path / "state.json"
     more = ("-p", f"state_file:={state}", "-p", "state_max_age_s:=1000.0")
     walking = started(folder, "/walk", *more, "-p", "tf_mode:=map_odom", "-p", "transform_wait_s:=1.0")
-    with Walker(two_scenes, "/walk") as robot:
-        with active_node(MODULE, *walking, log=tmp_path / "node.log") as process:
-            heard, markers = [], robot.collect(MarkerArray, f"{robot.name}/landmarks", qos.LATCHED_OUT)
-            robot.node.create_subscription(TransformStamped, "/tf", heard.append, 100)
-            robot.listen()
-            robot.wait_until_connected()
-            seconds = {robot.step(0): 0}
-            assert robot.wait_for(lambda values: values["processed"] == "1", 15.0)["scene"] == LEFT
-            for index in range(1, len(robot.pictures)):
-                second = robot.step(index)
-                seconds[second] = index
-                robot.pose_at(second, 15.0)
-            assert process.running(), process.text
-            values = robot.wait_for(lambda values: values["processed"] == str(len(seconds)))
-            assert (values["scene"], values["scene switches"]) == (RIGHT, "1")
-            switched = float(values["scene since (s)"])
-            scenes = [LEFT if second < int(switched) else RIGHT for second in seconds]
-            assert 5 < scenes.index(RIGHT) < len(scenes) - 5
-            assert values["map frame"] == "map"
-            assert values["scene proposed as"].startswith("1 of 2")
-            assert values["scenes loaded"].startswith("2 of 2")
-            assert values["scenes with problems"] == "none"
-            _check_no_jump(robot, seconds, scenes)
-            _check_map_to_odom(robot, heard)
-            assert [len(array.markers[1].points) > 20 for array in markers] == [
-                True,
-                True,
-            ]  # at first, and at the switch
-            assert {array.markers[1].header.frame_id for array in markers} == {"map"}
-            assert robot.spin_until(lambda: f'"scene": "{RIGHT}"' in state.read_text(), 5.0)
-            process.stop(signal.SIGKILL)
-        before = scenes.index(RIGHT) - 1  # of which the left scene has a pose, too, and is the present one on the way
-        robot.clear()
-        with active_node(
-            MODULE, *started(folder, "/walk", *more, "-p", "agreeing_frames:=1"), log=tmp_path / "again.log"
-        ):
-            robot.wait_until_connected()
-            robot.pose_at(robot.step(before), 10.0)
-            assert robot.wait_for(lambda values: values["processed"] == "1")["scene"] == RIGHT
+    with node_process(MODULE, *walking, log=tmp_path / "node.log") as process, Walker(two_scenes, "/walk") as robot:
+        process.wait_for_text("activate: done", 240)
+        heard, markers = [], robot.collect(MarkerArray, f"{robot.name}/landmarks", qos.LATCHED_OUT)
+        robot.node.create_subscription(TransformStamped, "/tf", heard.append, 100)
+        robot.listen()
+        robot.wait_until_connected()
+        seconds = {robot.step(0): 0}
+        assert robot.wait_for(lambda values: values["processed"] == "1", 15.0)["scene"] == LEFT
+        for index in range(1, len(robot.pictures)):
+            second = robot.step(index)
+            seconds[second] = index
+            robot.pose_at(second, 15.0)
+        assert process.running(), process.text
+        values = robot.wait_for(lambda values: values["processed"] == str(len(seconds)))
+        assert (values["scene"], values["scene switches"]) == (RIGHT, "1")
+        switched = float(values["scene since (s)"])
+        scenes = [LEFT if second < int(switched) else RIGHT for second in seconds]
+        assert 5 < scenes.index(RIGHT) < len(scenes) - 5
+        assert values["map frame"] == "map"
+        assert values["scene proposed as"].startswith("1 of 2")
+        assert values["scenes loaded"].startswith("2 of 2")
+        assert values["scenes with problems"] == "none"
+        _check_no_jump(robot, seconds, scenes)
+        _check_map_to_odom(robot, heard)
+        assert len(markers) == 2  # those of the first scene, and of the other at the switch
+        assert all(len(array.markers[1].points) > 20 for array in markers)
+        assert {array.markers[1].header.frame_id for array in markers} == {"map"}
+        assert robot.spin_until(lambda: f'"scene": "{RIGHT}"' in state.read_text(), 5.0)
+        process.stop(signal.SIGKILL)
+    before = scenes.index(RIGHT) - 1  # of which the left scene has a pose, too, and was the present one on the way
+    again = started(folder, "/walk", *more, "-p", "agreeing_frames:=1")
+    with active_node(MODULE, *again, log=tmp_path / "again.log"), Walker(two_scenes, "/walk") as late:
+        late.second = robot.second
+        late.listen()
+        late.wait_until_connected()
+        late.pose_at(late.step(before), 15.0)
+        assert late.wait_for(lambda values: values["processed"] == "1")["scene"] == RIGHT
 
 
 def _check_no_jump(robot: Walker, seconds: dict[int, int], scenes: list[str]) -> None:
     """Every pose is where the one before and odometry have it, within what both state; and it is right."""
-    index_of = {id(pose): seconds[pose.header.stamp.sec] for pose in robot.poses}
-    assert len(robot.poses) == len(seconds) - 1  # the first one waits for another that agrees
+    shown = [(seconds[pose.header.stamp.sec], pose) for pose in robot.poses]
+    assert len(shown) == len(seconds) - 1  # the first one waits for another that agrees
     assert {pose.header.frame_id for pose in robot.poses} == {"map"}
-    for before, after in pairwise(robot.poses):
-        a, b = index_of[id(before)], index_of[id(after)]
+    for (a, before), (b, after) in pairwise(shown):
         step = invert_pose(robot.poses_room[a]) @ robot.poses_room[b]
         chi2 = chi2_of_step(before, after, step)
         assert chi2 <= 2 * AGREEING_CHI2, f"from {a} ({scenes[a]}) to {b} ({scenes[b]})"
         if scenes[a] != scenes[b]:
             assert chi2 <= AGREEING_CHI2
-    errors = [pose_error(robot.poses_room[index_of[id(pose)]], pose_of(pose)[0]) for pose in robot.poses]
+    errors = [pose_error(robot.poses_room[index], pose_of(pose)[0]) for index, pose in shown]
     assert np.median([distance_m for distance_m, _ in errors]) < 0.03
 
 
