@@ -37,6 +37,11 @@ class MapKeypoints:
         """The map's descriptors as float32."""
         return self.descriptors_pd.astype(np.float32) * np.float32(self.step)
 
+    def like_these(self, projected_pd: np.ndarray) -> MapKeypoints:
+        """Those of other points, in the same space: what `project` made of their descriptors (P, D)."""
+        descriptors_pd = np.clip(np.rint(projected_pd / self.step), -127, 127).astype(np.int8)
+        return MapKeypoints(descriptors_pd, self.projection_dc, self.offset_d, self.step)
+
     @classmethod
     def compressed(cls, descriptors_pc: np.ndarray, channels: int = CHANNELS) -> MapKeypoints:
         """Unit vectors (P, 128) in their principal components."""

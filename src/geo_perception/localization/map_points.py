@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ BYTES_BESIDE_DESCRIPTOR = 6 + 3 + 1 + 4 + 4
 _STEPS = 65535  # of a coordinate over the extent of the scene
 _PREFIX = "points."
 _NO_ARRAYS = ("backbone_maps", "keypoints")
+_BY_APPEARANCE = ("points_map_a3", "descriptors_ad", "direction_a3", "cone_rad_a", "range_a2")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,26 @@ class MapPoints:
 
     def __len__(self) -> int:
         return len(self.points_map_a3)
+
+    def kept(self, chosen_a: np.ndarray) -> MapPoints:
+        """Only the chosen appearances (bool, (A,)), and the points that they are of."""
+        point_p, point_a = np.unique(self.point_a[chosen_a], return_inverse=True)
+        keypoints = self.keypoints
+        if keypoints is not None:
+            keypoints = replace(keypoints, descriptors_pd=keypoints.descriptors_pd[point_p])
+        arrays = {name: getattr(self, name)[chosen_a] for name in _BY_APPEARANCE}
+        return replace(self, **arrays, point_a=point_a.reshape(-1), keypoints=keypoints)
+
+    def with_more(self, others: MapPoints) -> MapPoints:
+        """These and other points, which are described in the same space."""
+        count, keypoints = int(self.point_a.max(initial=-1)) + 1, self.keypoints
+        if keypoints is not None:
+            assert others.keypoints is not None  # described in the same space
+            both_pd = np.concatenate([keypoints.descriptors_pd, others.keypoints.descriptors_pd])
+            keypoints = replace(keypoints, descriptors_pd=both_pd)
+        arrays = {name: np.concatenate([getattr(self, name), getattr(others, name)]) for name in _BY_APPEARANCE}
+        point_a = np.concatenate([self.point_a, others.point_a + count])
+        return replace(self, **arrays, point_a=point_a, keypoints=keypoints)
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """Compact arrays by name, for a weights file; `from_tensors` gives nearly the same back."""

@@ -29,15 +29,17 @@ from geo_training.evaluation.options import (
 from geo_training.evaluation.replay.bag_input import open_bag
 from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.replay import replay_bag
+from geo_training.evaluation.scene_health.command import scene_health_command
 from geo_training.options import DeviceOption, JsonOption, SeedOption
 
 app = command_group(
     "How good it is: localization, calibration, depth, replay of recordings, a live graph, named benchmarks.",
-    order=("localization", "replay", "calibration", "depth", "doctor", "bench"),
+    order=("localization", "scene-health", "replay", "calibration", "depth", "doctor", "bench"),
 )
 app.command("calibration")(calibration)
 app.command("depth")(depth)
 app.command("doctor")(doctor)
+app.command("scene-health")(scene_health_command)
 
 MinRecallOption = Annotated[
     float | None,

@@ -34,11 +34,18 @@ class _Observations:
 class MapPointBuilder:
     """Gathers, frame by frame, how the points of a map look in the backbone's maps of a cell or finer.
 
-    `descriptors_nc` is how all points of the map look as keypoints, where that is known.
+    `descriptors_nc` is how all points of the map look as keypoints, where that is known. With `like` they are described
+    in the space of those points, to which they are to be added; `descriptors_nc` are then in the space of its keypoints.
     """
 
-    def __init__(self, scene: SceneMap, strides: Sequence[int], descriptors_nc: np.ndarray | None = None):
-        self._scene, self._descriptors_nc = scene, descriptors_nc
+    def __init__(
+        self,
+        scene: SceneMap,
+        strides: Sequence[int],
+        descriptors_nc: np.ndarray | None = None,
+        like: MapPoints | None = None,
+    ):
+        self._scene, self._descriptors_nc, self._like = scene, descriptors_nc, like
         self.backbone_maps = tuple(index for index, stride in enumerate(strides) if stride <= CELL_PX)
         self._strides = [strides[index] for index in self.backbone_maps]
         tracks = scene.tracks
@@ -85,10 +92,10 @@ class MapPointBuilder:
             np.concatenate([getattr(part, name) for part in self._parts]) for name in ("point_m", "range_m", "ray_m3")
         )
         frame_m = np.repeat(np.arange(len(self._parts)), [len(part.point_m) for part in self._parts])
-        mean_c, whitening_cc = self._all.mean_c.float(), self._all.whitening().float()
+        projection_dc, offset_d = self._space()
         features_mc = torch.cat([part.features_mc for part in self._parts])
         unit_md = torch.cat(
-            [F.normalize((part.float() - mean_c) @ whitening_cc, dim=1) for part in features_mc.split(4096)]
+            [F.normalize(part.float() @ projection_dc.T + offset_d, dim=1) for part in features_mc.split(4096)]
         )
         appearance_m, point_a = _appearances(point_m, range_m)
         A = len(point_a)
@@ -98,9 +105,9 @@ class MapPointBuilder:
         alike_a = mean_ad.norm(dim=1).numpy()  # 1 where all observations look the same
         size = mean_ad.shape[1] + BYTES_BESIDE_DESCRIPTOR
         score_a = alike_a * np.log1p(count_a)
-        room_bytes = budget_bytes - 4 * (whitening_cc.numel() + len(mean_c))
+        room_bytes = budget_bytes - (4 * (projection_dc.numel() + len(offset_d)) if self._like is None else 0)
         if self._descriptors_nc is not None:  # one a point, and most points have one appearance
-            size, room_bytes = size + CHANNELS, room_bytes - SHARED_BYTES
+            size, room_bytes = size + CHANNELS, room_bytes - (SHARED_BYTES if self._like is None else 0)
         kept = _best_of_every_frame(frame_m, appearance_m, score_a, max(0, room_bytes // size))
         if len(kept) == 0:
             return None
@@ -116,7 +123,9 @@ class MapPointBuilder:
         point_p, point_kept = np.unique(point_a[kept], return_inverse=True)
         keypoints = None
         if self._descriptors_nc is not None:
-            keypoints = MapKeypoints.compressed(self._descriptors_nc[point_p])
+            wanted = self._descriptors_nc[point_p]
+            told = None if self._like is None else self._like.keypoints
+            keypoints = MapKeypoints.compressed(wanted) if told is None else told.like_these(wanted)
         return MapPoints(
             self._scene.points_world_n3[point_a[kept]],
             point_kept,
@@ -124,11 +133,18 @@ class MapPointBuilder:
             direction_a3[kept],
             cone_a[kept],
             np.stack([near_a[kept], far_a[kept]], axis=1),
-            whitening_cc.numpy(),
-            -(whitening_cc @ mean_c).numpy(),
+            projection_dc.numpy(),
+            offset_d.numpy(),
             self.backbone_maps,
             keypoints,
         )
+
+    def _space(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Projection (D, C) and offset (D,) of the descriptors: whitened by all cells of the images, or as given."""
+        if self._like is not None:
+            return torch.from_numpy(self._like.projection_dc).float(), torch.from_numpy(self._like.offset_d).float()
+        mean_c, whitening_cc = self._all.mean_c.float(), self._all.whitening().float()
+        return whitening_cc, -(whitening_cc @ mean_c)
 
 
 def _appearances(point_m: np.ndarray, range_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -47,6 +47,54 @@ def moved_a_little(room: Room, seed: int) -> Room:
     return _placed(room, places, gone)
 
 
+def third_moved(room: Room, seed: int) -> Room:
+    """The room after some months: a third of its pictures and of its furniture is elsewhere or gone. What
+    `moved_a_little` moves is moved; the rest of the third are pictures, which hang at other free places of the walls,
+    and those for which there is none are taken down. Doors, windows and all else stay."""
+    rng, moved = np.random.default_rng([seed, 29]), moved_a_little(room, seed)
+    pictures = _pictures(room)
+    touched = moved_instances(room, moved)
+    still = [piece for piece in pictures if piece.instances.start not in touched]
+    count = round(len(pictures) / 3) - (len(pictures) - len(still))
+    chosen = [still[int(index)] for index in rng.permutation(len(still))[: max(count, 0)]]
+    places, gone = {}, list(chosen)  # all are taken down first, so that there is room
+    for piece in chosen:
+        place = _hung(moved, piece, places, gone, rng)
+        if place is not None:
+            places[piece] = place
+            gone.remove(piece)
+    return _placed(moved, places, gone)
+
+
+def moved_instances(before: Room, after: Room) -> set[int]:
+    """The instances of all pieces that are at another place in `after`, or gone."""
+    place_of = {piece.instances: piece.place for piece in after.pieces}
+    return {
+        number for piece in before.pieces if place_of.get(piece.instances) != piece.place for number in piece.instances
+    }
+
+
+def _pictures(room: Room) -> list[Piece]:
+    return [piece for piece in room.pieces if piece.name == "picture"]
+
+
+def _hung(room: Room, piece: Piece, places: dict[Piece, Place], gone: Sequence[Piece], rng: np.random.Generator):
+    """A free place for a picture, a step or more from its own, on the wall of any picture; None where there is none.
+    `places` are those of pictures that hang elsewhere already, `gone` those that hang nowhere."""
+    boxes = bounds_of(_placed(room, places, [other for other in gone if other not in places]))
+    others, pictures = list(boxes.values()), _pictures(room)
+    middle_3 = bounds_of(room)[piece.instances].mean(axis=0)
+    for _ in range(_TRIES):
+        wall = pictures[int(rng.integers(len(pictures)))].place
+        along_m, rise_m = rng.uniform(-1.5, 1.5), rng.uniform(-0.3, 0.3)
+        place = wall.at(along_m, 0.0, rise_m)
+        box_23 = bounds_of(_placed(room, {piece: place}))[piece.instances]
+        apart_m = np.linalg.norm(box_23.mean(axis=0) - middle_3)
+        if apart_m > STEP_M[0] and box_23[0, 2] > 0.8 and _fits(room, box_23, others):
+            return place
+    return None
+
+
 def _mirrored(place: Place) -> Place:
     return Place(-place.x_m, place.y_m, place.z_m, -place.yaw_rad)
 

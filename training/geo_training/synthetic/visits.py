@@ -15,7 +15,7 @@ from geo_training.datasets.scene_writer import SceneWriter
 from geo_training.synthetic.lighting import Lighting
 from geo_training.synthetic.paths import Walk, walk
 from geo_training.synthetic.pool import render_all
-from geo_training.synthetic.rearranging import moved_a_little, rearranged
+from geo_training.synthetic.rearranging import moved_a_little, rearranged, third_moved
 from geo_training.synthetic.render import render
 from geo_training.synthetic.room import Room
 from geo_training.synthetic.sensor import Sensor, turn_rates
@@ -66,7 +66,7 @@ class RoomVisit:
     sequence: str
     split: str
     seed: int
-    layout: Literal["own", "rearranged", "moved"]
+    layout: Literal["own", "rearranged", "moved", "third"]
     walk_seed: int
     frames: int
     light: Literal["daylight", "evening"] = "daylight"
@@ -120,4 +120,6 @@ def _room(seed: int, layout: str) -> Room:
     room = Room.generate(seed)
     if layout == "own":
         return room
-    return rearranged(room) if layout == "rearranged" else moved_a_little(room, seed)
+    if layout == "rearranged":
+        return rearranged(room)
+    return third_moved(room, seed) if layout == "third" else moved_a_little(room, seed)

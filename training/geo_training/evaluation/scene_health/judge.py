@@ -1,0 +1,252 @@
+"""From what was observed to a judgement of every landmark, and of the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from geo_training.evaluation.scene_health.motion import Drift, Look, drift_of, new_place
+from geo_training.evaluation.scene_health.observe import Observation
+from geo_training.evaluation.scene_health.sequential import (
+    ErrorRates,
+    Rates,
+    fit_rates,
+    novelty,
+    run_test,
+    total_evidence,
+)
+
+CHANCE = 0.06  # how often a landmark that is gone answers: `answers.HIT_RANK`, and a little for things alike
+RIGHT_PX = 12.0  # of the network: nearer to its place a detection is right
+LOST_SHARE = 0.35  # of the middle frame's answers: a frame with fewer is lost, whatever its pose
+MIN_TOLD = 2.5  # looks, as they count, without which nothing is said of a landmark
+# Things are moved whole: what neighbours say counts, but less than what a landmark says itself, and never without it.
+NEIGHBOUR_WEIGHT, NEIGHBOUR_LIMIT = 0.6, 3.0
+MIN_TOGETHER = 3  # landmarks that drift alike
+SECTORS = 4  # of the directions from which a landmark is seen
+
+
+class State(str, Enum):
+    """What became of a landmark."""
+
+    ALIVE = "alive"
+    DRIFTED = "drifted"
+    MOVED = "moved"
+    VANISHED = "vanished"
+    UNKNOWN = "not seen enough"
+
+    @property
+    def gone(self) -> bool:
+        """Whether a pose is wrong or poorer by it."""
+        return self in (State.DRIFTED, State.MOVED, State.VANISHED)
+
+
+@dataclass(frozen=True)
+class LandmarkHealth:
+    """One landmark. `told`: frames that say something of it; `recall` the share in which it answers, `precision` the
+    share of its detections that are right (NaN where it has none). `evidence`: log Bayes factor for gone, with what its
+    neighbours say. `since_s`: the stamp of the first frame in which it was gone, `since_recording` its recording.
+    `moved`: how far, in the unit of the map; `to_3` where it is now, where that is known. `recall_by_view`: by the
+    quarter of the compass from which it is seen (NaN where it was not)."""
+
+    landmark: int
+    state: State
+    told: int
+    recall: float
+    precision: float
+    evidence: float
+    since_s: float | None
+    since_recording: int | None
+    moved: float
+    to_3: np.ndarray | None
+    recall_by_view: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All landmarks, the rates that were found in each recording, and which observations (N,) told anything: in the
+    others the robot was lost."""
+
+    landmarks: list[LandmarkHealth]
+    rates: list[Rates]
+    told_n: np.ndarray
+
+    @property
+    def gone_l(self) -> np.ndarray:
+        return np.array([one.state.gone for one in self.landmarks], bool)
+
+    @property
+    def known_l(self) -> np.ndarray:
+        return np.array([one.state is not State.UNKNOWN for one in self.landmarks], bool)
+
+
+def not_lost(observations: Sequence[Observation]) -> np.ndarray:
+    """Which frames (N,) tell something: they have a pose, and landmarks answer there about as they do elsewhere."""
+    share_n = np.array([
+        one.answers.hit_l.sum() / one.answers.told_l.sum() if one.answers.told_l.any() else np.nan
+        for one in observations
+    ])  # fmt: skip
+    if not np.isfinite(share_n).any():
+        return np.zeros(len(observations), bool)
+    return np.nan_to_num(share_n, nan=-1.0) >= LOST_SHARE * np.nanmedian(share_n)
+
+
+def judge(
+    observations: Sequence[Observation],
+    landmarks_l3: np.ndarray,
+    object_radius: float,
+    ground_23: np.ndarray,
+    min_score: float = 0.05,
+    errors: ErrorRates = ErrorRates(),
+) -> Judgement:
+    """Judges every landmark by the observations, which come in order of time. `object_radius`: how far an object about
+    reaches, in the unit of the map; `ground_23`: right and forward on the ground; `min_score`: of a detection."""
+    told_n = not_lost(observations)
+    seen = [one for one, told in zip(observations, told_n, strict=True) if told]
+    L = len(landmarks_l3)
+    recordings = 1 + max((one.recording for one in observations), default=0)
+    hits_rl, looks_rl = np.zeros((recordings, L)), np.zeros((recordings, L))
+    frames_of = _frames_of(seen, L)
+    weights, hits, numbers = [], [], []
+    for landmark, frames in enumerate(frames_of):
+        centres_n3 = np.array([seen[n].T_map_camera[:3, 3] for n in frames]).reshape(-1, 3)
+        weights.append(novelty(centres_n3, landmarks_l3[landmark]))
+        hits.append(np.array([seen[n].answers.hit_l[landmark] for n in frames], bool))
+        numbers.append(np.array([seen[n].recording for n in frames], int))
+        np.add.at(looks_rl[:, landmark], numbers[-1], weights[-1])
+        np.add.at(hits_rl[:, landmark], numbers[-1], weights[-1] * hits[-1])
+    rates = [fit_rates(hits_rl[r], looks_rl[r], CHANCE) for r in range(recordings)]
+    looks_l, own_l, since = looks_rl.sum(axis=0), np.zeros(L), [None] * L
+    for landmark, frames in enumerate(frames_of):
+        if not frames:
+            continue
+        state = run_test(hits[landmark], weights[landmark], rates, numbers[landmark])
+        if state.since is None:
+            last = numbers[landmark][-1]
+            right, all_ = hits_rl[last, landmark], looks_rl[last, landmark]
+            own_l[landmark] = min(total_evidence(right, all_ - right, rates[last]), 0.0)
+        else:
+            own_l[landmark], since[landmark] = state.evidence, frames[state.since]
+    evidence_l = own_l + _neighbours_say(own_l, landmarks_l3, object_radius)
+    limit_l = np.array([errors.limit(looks) for looks in looks_l])
+    gone_l = (evidence_l >= limit_l) & (own_l > 0) & (looks_l >= MIN_TOLD)
+    drifts = {}
+    for landmark in np.flatnonzero(~gone_l & (looks_l >= MIN_TOLD)):
+        found = _drift(seen, frames_of[landmark], hits[landmark], weights[landmark], landmark, landmarks_l3[landmark])
+        if found is not None:
+            drifts[int(landmark)] = found
+    drifted = _moving_together({k: drift.offset_3 for k, (drift, _) in drifts.items()}, landmarks_l3, object_radius)
+    judged = []
+    for landmark, frames in enumerate(frames_of):
+        state = State.ALIVE if looks_l[landmark] >= MIN_TOLD else State.UNKNOWN
+        moved, to_3, first, point_3 = 0.0, None, None, landmarks_l3[landmark]
+        if gone_l[landmark]:
+            first, to_3 = since[landmark], _new_place(seen, landmark, min_score)
+            state = State.VANISHED if to_3 is None else State.MOVED
+        elif landmark in drifted:
+            drift, first = drifts[landmark]
+            state, to_3 = State.DRIFTED, point_3 + drift.offset_3
+        if to_3 is not None:
+            moved = float(np.linalg.norm(to_3 - point_3))
+        judged.append(LandmarkHealth(
+            landmark, state, len(frames), float(hits[landmark].mean()) if frames else float("nan"),
+            _precision(seen, frames, landmark, min_score), float(evidence_l[landmark]),
+            None if first is None else seen[first].stamp_s, None if first is None else seen[first].recording,
+            moved, to_3, _recall_by_view(seen, frames, hits[landmark], point_3, ground_23),
+        ))  # fmt: skip
+    return Judgement(judged, rates, told_n)
+
+
+def _frames_of(seen: Sequence[Observation], landmarks: int) -> list[list[int]]:
+    """Of each landmark the observations that ask it."""
+    frames: list[list[int]] = [[] for _ in range(landmarks)]
+    for number, one in enumerate(seen):
+        for landmark in np.flatnonzero(one.answers.told_l):
+            frames[landmark].append(number)
+    return frames
+
+
+def _neighbours_say(own_l: np.ndarray, landmarks_l3: np.ndarray, radius: float) -> np.ndarray:
+    """What the landmarks within `radius` add to the evidence (L,): the mean of theirs, nearer ones more."""
+    clipped_l = np.clip(own_l, -NEIGHBOUR_LIMIT, NEIGHBOUR_LIMIT)
+    added_l = np.zeros(len(own_l))
+    for landmark, near in enumerate(cKDTree(landmarks_l3).query_ball_point(landmarks_l3, radius)):
+        others = np.array([n for n in near if n != landmark], int)
+        if len(others) == 0:
+            continue
+        away_n = np.linalg.norm(landmarks_l3[others] - landmarks_l3[landmark], axis=1)
+        weight_n = np.exp(-0.5 * (away_n / (radius / 2)) ** 2)
+        # As many as three count whole: a crowd is not more independent than that.
+        added_l[landmark] = NEIGHBOUR_WEIGHT * (weight_n @ clipped_l[others]) / max(weight_n.sum() / 3, 1.0)
+    return added_l
+
+
+def _precision(seen: Sequence[Observation], frames: list[int], landmark: int, min_score: float) -> float:
+    """Of the landmark's detections in frames that ask it, the share that is where it should be."""
+    right = [_right(seen[n], landmark) for n in frames if seen[n].score_l[landmark] >= min_score]
+    return float(np.mean(right)) if right else float("nan")
+
+
+def _new_place(seen: Sequence[Observation], landmark: int, min_score: float) -> np.ndarray | None:
+    """Where it is found, in all frames with a pose, and not where it should be."""
+    elsewhere = [
+        Look(one.T_map_camera, one.camera, one.peak_l2[landmark])
+        for one in seen
+        if one.score_l[landmark] >= min_score and not _right(one, landmark)
+    ]
+    return new_place(elsewhere, landmark)
+
+
+def _moving_together(offsets: dict[int, np.ndarray], landmarks_l3: np.ndarray, radius: float) -> set[int]:
+    """The landmarks whose drift most of their neighbours share. A detector that is off by itself is no drift: a thing
+    that was pushed takes all of its landmarks along."""
+    numbers = np.array(sorted(offsets), int)
+    if len(numbers) < MIN_TOGETHER:
+        return set()
+    offset_n3 = np.stack([offsets[k] for k in numbers])
+    together, tree = set(), cKDTree(landmarks_l3[numbers])
+    for n, near in enumerate(tree.query_ball_point(landmarks_l3[numbers], radius)):
+        alike = [m for m in near if np.linalg.norm(offset_n3[m] - offset_n3[n]) < 0.5 * np.linalg.norm(offset_n3[n])]
+        if len(alike) >= max(MIN_TOGETHER, len(near) / 2):
+            together.add(int(numbers[n]))
+    return together
+
+
+def _right(one: Observation, landmark: int) -> bool:
+    off_2 = one.peak_l2[landmark] - one.predicted_l2[landmark]
+    return bool(np.isfinite(off_2).all() and np.linalg.norm(off_2) <= RIGHT_PX)
+
+
+def _drift(
+    seen: Sequence[Observation], frames: list[int], hit_n, weight_n, landmark: int, point_3: np.ndarray
+) -> tuple[Drift, int] | None:
+    """The drift in the newest recording that tells of one, where it is significant, and the first frame of the
+    recordings since which it is, without a gap."""
+    newest: tuple[Drift, int] | None = None
+    for recording in sorted({seen[n].recording for n in frames}, reverse=True):
+        chosen = [k for k, n in enumerate(frames) if hit_n[k] and seen[n].recording == recording]
+        looks = [
+            Look(seen[frames[k]].T_map_camera, seen[frames[k]].camera, seen[frames[k]].answers.pixels_l2[landmark])
+            for k in chosen
+        ]
+        drift = drift_of(point_3, looks, weight_n[chosen])
+        if drift is None:
+            continue
+        if not drift.significant:
+            break
+        newest = (newest[0] if newest else drift), frames[chosen[0]]
+    return newest
+
+
+def _recall_by_view(
+    seen: Sequence[Observation], frames: list[int], hit_n: np.ndarray, point_3: np.ndarray, ground_23: np.ndarray
+) -> tuple[float, ...]:
+    if not frames:
+        return (float("nan"),) * SECTORS
+    right_n, forward_n = ground_23 @ (np.array([seen[n].T_map_camera[:3, 3] for n in frames]) - point_3).T
+    sector_n = np.floor((np.arctan2(forward_n, right_n) / (2 * np.pi) + 0.5) * SECTORS).astype(int) % SECTORS
+    return tuple(float(hit_n[sector_n == k].mean()) if (sector_n == k).any() else float("nan") for k in range(SECTORS))
