@@ -17,8 +17,8 @@ from geo_perception.geometry import Camera, make_pose
 from geo_perception.localization.network import CELL_PX
 from geo_perception.localization.pnp import solve_pose
 
-CAMERA = Camera(480, 352, 340.0, 340.0, 239.5, 175.5)
-OBJECTS, EACH = 24, 6
+CAMERA = Camera(480, 352, 260.0, 260.0, 239.5, 175.5)
+OBJECTS, EACH = 32, 6
 RADIUS = 0.3  # of an object
 GROUND = np.eye(3)[:2]
 _AWAY, _FAINT = 6.0, -4.0
@@ -28,7 +28,7 @@ def landmarks() -> np.ndarray:
     """(L, 3): `EACH` landmarks on each of the objects that stand 3 m around the origin."""
     rng = np.random.default_rng(3)
     angle = np.arange(OBJECTS) / OBJECTS * 2 * np.pi
-    middles = np.stack([3 * np.cos(angle), 3 * np.sin(angle), np.full(OBJECTS, 1.4)], axis=1)
+    middles = np.stack([3 * np.cos(angle), 3 * np.sin(angle), 1.4 + 0.6 * (-1) ** np.arange(OBJECTS)], axis=1)
     return (middles[:, None] + rng.uniform(-0.25, 0.25, (OBJECTS, EACH, 3))).reshape(-1, 3)
 
 

@@ -11,6 +11,7 @@ from geo_training.experiments.depth_papers.commands import keypoint_table_comman
 from geo_training.experiments.incremental.commands import adapt_command, incremental_command
 from geo_training.experiments.landmark_papers.commands import evaluate_reference_command, reference_command
 from geo_training.fleet.command import fleet_command
+from geo_training.experiments.living.command import refresh_command
 from geo_training.localization.commands import app as localization
 from geo_training.mapping.commands import landmarks_command, map_command
 from geo_training.mapping.fusion.command import fuse_command
@@ -25,6 +26,7 @@ train.command("fuse")(fuse_command)
 train.command("landmarks")(landmarks_command)
 train.add_typer(localization, name="localization")
 localization.command("reference")(reference_command)
+localization.command("refresh")(refresh_command)
 
 train.add_typer(calibration, name="calibration")
 calibration.command("adapt")(adapt_command)

@@ -116,27 +116,29 @@ class LandmarkHead(nn.Module):
         """
         parts, fine_bdhw = [], None
         if self.has_learned:
-            trunk_bchw = self._trunk(features)
+            trunk_bchw = self.trunk(features)
             parts.append((self.heatmap, trunk_bchw))
             if self.has_fine:
-                fine_bdhw = self._fine(features, trunk_bchw)
+                fine_bdhw = self.fine(features, trunk_bchw)
         if self.has_linear:
-            parts.append((self.linear_heatmap, self._descriptors(features)))
+            parts.append((self.linear_heatmap, self.descriptors(features)))
         logits_blhw = _landmark_maps(parts, landmarks)
         return HeadMaps(logits_blhw, self.invisible_l if landmarks is None else self.invisible_l[landmarks], fine_bdhw)
 
-    def _trunk(self, features: list[torch.Tensor]) -> torch.Tensor:
+    def trunk(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """The learned part's map (B, width, H / 8, W / 8)."""
         # Finer maps keep their detail as channels of the cell.
         cells = [F.pixel_unshuffle(m, fold) if fold > 1 else m for fold, m in zip(self.fold, features, strict=True)]
         return self.blocks(F.relu(self.norm(self._projected_sum(self.project, cells))))
 
-    def _fine(self, features: list[torch.Tensor], trunk_bchw: torch.Tensor) -> torch.Tensor:
+    def fine(self, features: list[torch.Tensor], trunk_bchw: torch.Tensor) -> torch.Tensor:
+        """The fine map (B, D, H / 4, W / 4)."""
         finest = [f for f, stride in zip(features, self.config.strides, strict=True) if stride == FINE_PX]
         detail_bdhw = self.fine_detail(finest[0] if len(finest) == 1 else torch.cat(finest, dim=1))
         context_bdhw = _brought_to(self.fine_context(trunk_bchw), detail_bdhw.shape[-2:])
         return self.fine_mix(F.relu(self.fine_norm(detail_bdhw + context_bdhw)))
 
-    def _descriptors(self, features: list[torch.Tensor]) -> torch.Tensor:
+    def descriptors(self, features: list[torch.Tensor]) -> torch.Tensor:
         """The linear part's map: finer features are averaged over their cells."""
         cells = [F.avg_pool2d(m, fold) if fold > 1 else m for fold, m in zip(self.fold, features, strict=True)]
         return self._projected_sum(self.linear_project, cells)

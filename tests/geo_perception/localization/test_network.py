@@ -79,7 +79,7 @@ def test_maps_of_channels_last_give_the_same_logits_with_the_cells_of_a_landmark
     logits = head([f.to(memory_format=torch.channels_last) for f in features]).logits_blhw
     assert logits.is_contiguous()
     torch.testing.assert_close(logits, head(features).logits_blhw)
-    by_convolutions = head.heatmap(head._trunk(features)) + head.linear_heatmap(head._descriptors(features))
+    by_convolutions = head.heatmap(head.trunk(features)) + head.linear_heatmap(head.descriptors(features))
     torch.testing.assert_close(logits, by_convolutions)
     torch.testing.assert_close(head(features, torch.tensor([3, 1])).logits_blhw, by_convolutions[:, [3, 1]])
 

@@ -137,7 +137,17 @@ class LinearStatistics:
 def fill_not_visible(head: LandmarkHead, views: Sequence[PlainView]) -> None:
     """Sets the "not visible" logit of each landmark of an untrained `head` a little above what its map says, all cells
     together, in most views that cannot show it."""
-    totals_fl = torch.stack([head(view.features).logits_blhw[0].flatten(1).float().logsumexp(dim=1) for view in views])
-    hidden_fl = torch.from_numpy(np.stack([view.state_l == HIDDEN for view in views])).to(totals_fl.device)
+    head.invisible_l.copy_(not_visible(head, views))
+
+
+@torch.no_grad()
+def not_visible(head: LandmarkHead, views: Sequence[PlainView], landmarks: torch.Tensor | None = None) -> torch.Tensor:
+    """Those logits (L,), or of some `landmarks` (K,), which are then those of the views."""
+    device = head.invisible_l.device
+    totals_fl = torch.stack([
+        head([f.to(device, torch.float32) for f in view.features], landmarks).logits_blhw[0].flatten(1).logsumexp(dim=1)
+        for view in views
+    ])  # fmt: skip
+    hidden_fl = torch.from_numpy(np.stack([view.state_l == HIDDEN for view in views])).to(device)
     quantile_l = totals_fl.masked_fill(~hidden_fl, torch.nan).nanquantile(_HIDDEN_QUANTILE, dim=0)
-    head.invisible_l.copy_(torch.where(quantile_l.isnan(), totals_fl.amax(dim=0), quantile_l) + _HIDDEN_MARGIN)
+    return torch.where(quantile_l.isnan(), totals_fl.amax(dim=0), quantile_l) + _HIDDEN_MARGIN

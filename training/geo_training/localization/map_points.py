@@ -35,7 +35,7 @@ class MapPointBuilder:
     """Gathers, frame by frame, how the points of a map look in the backbone's maps of a cell or finer.
 
     `descriptors_nc` is how all points of the map look as keypoints, where that is known. With `like` they are described
-    in the space of those points, to which they are to be added; `descriptors_nc` are then in the space of its keypoints.
+    in the space of those points, to which they are to be added; `descriptors_nc` is then in the space of its keypoints.
     """
 
     def __init__(

@@ -115,7 +115,9 @@ def _rays(frame: PosedKeypoints) -> np.ndarray:
     return np.c_[frame.camera.normalize(frame.pixels_k2), np.ones(len(frame.pixels_k2))]
 
 
-def _triangulated(frames: Sequence[PosedKeypoints], keypoints: np.ndarray) -> tuple[np.ndarray, float, np.ndarray] | None:
+def _triangulated(
+    frames: Sequence[PosedKeypoints], keypoints: np.ndarray
+) -> tuple[np.ndarray, float, np.ndarray] | None:
     """The point of a track, its mean error in pixels, and which of the observations agree with it; None where they make
     none. First the point nearest to all rays, then Gauss-Newton on the reprojection errors."""
     pixels_m2 = np.stack([frame.pixels_k2[k] for frame, k in zip(frames, keypoints, strict=True)])

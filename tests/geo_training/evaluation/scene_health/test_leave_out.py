@@ -54,9 +54,9 @@ def test_an_object_that_bends_the_pose_is_predicted_by_the_others():
 
     told = own[np.isfinite(predicted_l2[own]).all(axis=1)]
     assert len(told) >= 3
-    np.testing.assert_allclose(predicted_l2[told], pixels_l2[told], atol=0.25)  # where it was before
+    np.testing.assert_allclose(predicted_l2[told], pixels_l2[told], atol=0.05)  # where it was before
     with_own_l2 = _seen(pulled.T_map_camera, points_l3)[0]
-    assert np.linalg.norm(with_own_l2[told] - pixels_l2[told], axis=1).min() > 0.3
+    assert np.linalg.norm(with_own_l2[told] - pixels_l2[told], axis=1).min() > 0.1
 
 
 def test_what_only_itself_is_seen_of_is_not_told():

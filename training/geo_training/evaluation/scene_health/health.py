@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geo_perception.errors import InputError
-from geo_training.datasets.scene import Frame, SceneDataset
+from geo_training.datasets.scene import SPLITS, Frame, SceneDataset
 from geo_training.evaluation.scene_health.ground import ground_axes
 from geo_training.evaluation.scene_health.judge import judge
 from geo_training.evaluation.scene_health.observe import (
@@ -22,19 +22,24 @@ MIN_FRAMES = 10
 
 
 def frames_of(roots: Sequence[Path], split: str | None, poses: PosesFrom) -> list[tuple[SceneDataset, list[Frame]]]:
-    """The frames that are asked of each recording, in order of time: all of them, or those of a split.
+    """The frames that are asked of each recording, in order of time: all of them, those of a split, or as `learned`
+    those that are not held out (val and test).
 
     Raises InputError where a recording has too few, or none of the poses that are asked for.
     """
     recordings = []
     for root in roots:
         dataset = SceneDataset(root)
-        frames = [f for f in dataset.frames if split in (None, "all") or f.split == split]
+        if split == "learned":
+            frames = [frame for frame in dataset.frames if frame.split not in ("val", "test")]
+        else:
+            frames = [frame for frame in dataset.frames if split in (None, "all", frame.split)]
         if poses == "recorded":
             frames = [frame for frame in frames if frame.T_world_camera is not None]
         if len(frames) < MIN_FRAMES:
             what = " with a recorded pose" if poses == "recorded" else ""
-            of = f" of the split {split}" if split not in (None, "all") else ""
+            of = f" of the split {split}" if split and split in SPLITS else ""
+            of = " outside the splits val and test" if split == "learned" else of
             raise InputError(
                 f"{root} has {len(frames)} frames{of}{what}, {MIN_FRAMES} are needed to judge anything; record more"
             )

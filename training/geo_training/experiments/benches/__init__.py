@@ -6,6 +6,7 @@ NAMES = {
     "localization-lost": "geo_training.experiments.benches.localization_lost",
     "localization-confidence": "geo_training.experiments.benches.localization_confidence",
     "scenes": "geo_training.experiments.benches.scenes",
+    "living": "geo_training.experiments.benches.living",
     "localization-fox": "geo_training.experiments.benches.localization_fox",
     "head-speed": "geo_training.experiments.benches.head_speed",
     "head-speed-full": "geo_training.experiments.benches.head_speed_full",
