@@ -13,7 +13,7 @@ from geo_training.evaluation.scene_health.answers import answers_at
 from geo_training.evaluation.scene_health.leave_out import Anchors, group_points, predict_without_own
 from geo_training.evaluation.scene_health.observe import Observation
 
-from geo_perception.geometry import Camera, make_pose
+from geo_perception.geometry import Camera, make_pose, so3_exp
 from geo_perception.localization.network import CELL_PX
 from geo_perception.localization.pnp import solve_pose
 
@@ -76,7 +76,7 @@ class World:
         predicted_l2 = np.full((len(mapped_l3), 2), np.nan)
         T_found = None if solution is None else solution.T_map_camera
         if wrong:
-            T_found = T @ make_pose(np.eye(3), np.array([0.5, 0.0, 0.4]))
+            T_found = T @ make_pose(so3_exp(np.array([0.0, 0.7, 0.0])), np.array([1.0, 0.0, 0.4]))
             local_l3 = (mapped_l3 - T_found[:3, 3]) @ T_found[:3, :3]
             pixels_l2 = CAMERA.project(local_l3)
             inside_l = (local_l3[:, 2] > 0.1) & CAMERA.contains(np.nan_to_num(pixels_l2, nan=-1e6))

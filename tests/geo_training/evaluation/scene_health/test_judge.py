@@ -72,10 +72,10 @@ def test_a_small_shift_is_a_drift_in_the_direction_that_it_has():
     judgement = _judged(moved.recording(0, 120))
 
     drifted = [n for n in on_object(2) if judgement.landmarks[n].state is State.DRIFTED]
-    assert len(drifted) >= 5
+    assert len(drifted) >= 4
     for landmark in drifted:
         offset_3 = judgement.landmarks[landmark].to_3 - landmarks()[landmark]
-        np.testing.assert_allclose(offset_3, [0.0, 0.0, 0.12], atol=0.05)
+        np.testing.assert_allclose(offset_3, [0.0, 0.0, 0.12], atol=0.03)
     others = [one.state for one in judgement.landmarks if one.landmark not in on_object(2)]
     assert not any(state.gone for state in others)
 
@@ -97,7 +97,7 @@ def test_dim_light_makes_landmarks_answer_less_and_accuses_none():
     recordings = recording_health(["day", "night"], observations, judgement)
     verdict, reasons = verdict_of(judgement, recordings)
 
-    assert judgement.gone_l.sum() <= 2  # of 192
+    assert judgement.gone_l.mean() <= 0.05  # as stated
     assert verdict is Verdict.GOOD
     assert any(reason.startswith("night is darker than day") for reason in reasons)
     assert recordings[1].living_answer_rate == pytest.approx(0.55, abs=0.06)
@@ -108,7 +108,7 @@ def test_the_verdict_follows_what_is_gone():
     for number in (1, 9):
         few.places_l3[on_object(number)] = np.nan
     for number in range(25):
-        many.places_l3[on_object(number)] += np.array([0.4, 0.3 * (-1) ** number, 0.3])
+        many.places_l3[on_object(number)] += [np.cos(number), np.sin(2 * number), 0.5 * np.cos(3 * number)]
 
     def verdict(world: World):
         observations = world.recording(0)

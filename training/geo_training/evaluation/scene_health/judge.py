@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 from scipy.spatial import cKDTree
 
+from geo_training.evaluation.scene_health.answers import CHANCE_G, GRADES
 from geo_training.evaluation.scene_health.motion import Drift, Look, drift_of, new_place
 from geo_training.evaluation.scene_health.observe import Observation
 from geo_training.evaluation.scene_health.sequential import (
@@ -20,12 +21,11 @@ from geo_training.evaluation.scene_health.sequential import (
     total_evidence,
 )
 
-CHANCE = 0.06  # how often a landmark that is gone answers: `answers.HIT_RANK`, and a little for things alike
 RIGHT_PX = 12.0  # of the network: nearer to its place a detection is right
 LOST_SHARE = 0.35  # of the middle frame's answers: a frame with fewer is lost, whatever its pose
-MIN_TOLD = 2.5  # looks, as they count, without which nothing is said of a landmark
+MIN_TOLD = 2.0  # looks, as they count, without which nothing is said of a landmark
 # Things are moved whole: what neighbours say counts, but less than what a landmark says itself, and never without it.
-NEIGHBOUR_WEIGHT, NEIGHBOUR_LIMIT = 0.6, 3.0
+NEIGHBOUR_WEIGHT, NEIGHBOUR_LIMIT = 1.0, 4.0
 MIN_TOGETHER = 3  # landmarks that drift alike
 SECTORS = 4  # of the directions from which a landmark is seen
 
@@ -107,33 +107,32 @@ def judge(
     reaches, in the unit of the map; `ground_23`: right and forward on the ground; `min_score`: of a detection."""
     told_n = not_lost(observations)
     seen = [one for one, told in zip(observations, told_n, strict=True) if told]
+    grade_nl = [one.answers.grade_l for one in seen]
     L = len(landmarks_l3)
     recordings = 1 + max((one.recording for one in observations), default=0)
-    hits_rl, looks_rl = np.zeros((recordings, L)), np.zeros((recordings, L))
+    counts_rlg = np.zeros((recordings, L, len(GRADES)))
     frames_of = _frames_of(seen, L)
-    weights, hits, numbers = [], [], []
+    weights, grades, numbers = [], [], []
     for landmark, frames in enumerate(frames_of):
         centres_n3 = np.array([seen[n].T_map_camera[:3, 3] for n in frames]).reshape(-1, 3)
         weights.append(novelty(centres_n3, landmarks_l3[landmark]))
-        hits.append(np.array([seen[n].answers.hit_l[landmark] for n in frames], bool))
+        grades.append(np.array([grade_nl[n][landmark] for n in frames], int))
         numbers.append(np.array([seen[n].recording for n in frames], int))
-        np.add.at(looks_rl[:, landmark], numbers[-1], weights[-1])
-        np.add.at(hits_rl[:, landmark], numbers[-1], weights[-1] * hits[-1])
-    rates = [fit_rates(hits_rl[r], looks_rl[r], CHANCE) for r in range(recordings)]
-    looks_l, own_l, since = looks_rl.sum(axis=0), np.zeros(L), [None] * L
-    for landmark, frames in enumerate(frames_of):
-        if not frames:
-            continue
-        state = run_test(hits[landmark], weights[landmark], rates, numbers[landmark])
-        if state.since is None:
-            last = numbers[landmark][-1]
-            right, all_ = hits_rl[last, landmark], looks_rl[last, landmark]
-            own_l[landmark] = min(total_evidence(right, all_ - right, rates[last]), 0.0)
-        else:
-            own_l[landmark], since[landmark] = state.evidence, frames[state.since]
-    evidence_l = own_l + _neighbours_say(own_l, landmarks_l3, object_radius)
-    limit_l = np.array([errors.limit(looks) for looks in looks_l])
-    gone_l = (evidence_l >= limit_l) & (own_l > 0) & (looks_l >= MIN_TOLD)
+        np.add.at(counts_rlg, (numbers[-1], landmark, grades[-1]), weights[-1])
+    rates = [fit_rates(counts_lg, CHANCE_G) for counts_lg in counts_rlg]
+    totals_rl = np.stack([total_evidence(counts, one) for counts, one in zip(counts_rlg, rates, strict=True)])
+    looks_l, own_l, states = counts_rlg.sum(axis=(0, 2)), np.zeros(L), []
+    for landmark in range(L):
+        state = run_test(grades[landmark], weights[landmark], rates, numbers[landmark])
+        states.append(state)
+        last = numbers[landmark][-1] if len(numbers[landmark]) else 0
+        own_l[landmark] = state.evidence if state.since is not None else min(totals_rl[last, landmark], 0.0)
+    added_l = _neighbours_say(own_l, landmarks_l3, object_radius)
+    evidence_l = own_l + added_l
+    gone_l = np.array([state.is_gone(errors, more) for state, more in zip(states, added_l, strict=True)])
+    since = [None if state.since is None else frames[state.since]
+             for state, frames in zip(states, frames_of, strict=True)]  # fmt: skip
+    hits = [np.array([seen[n].answers.hit_l[k] for n in frames], bool) for k, frames in enumerate(frames_of)]
     drifts = {}
     for landmark in np.flatnonzero(~gone_l & (looks_l >= MIN_TOLD)):
         found = _drift(seen, frames_of[landmark], hits[landmark], weights[landmark], landmark, landmarks_l3[landmark])

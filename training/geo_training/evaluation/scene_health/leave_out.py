@@ -63,22 +63,25 @@ def predict_without_own(
     first_l2 = camera.project((points_l3 - T_map_camera[:3, 3]) @ T_map_camera[:3, :3])
     candidate_l = ahead_l & camera.contains(np.where(ahead_l[:, None], first_l2, -1e6))
     information_a66, gradient_a6 = _parts(T_map_camera, camera, anchors)
-    tree = cKDTree(anchors.points_map_a3)
     object_a = group_points(anchors.points_map_a3, radius)
+    whole_66, whole_6 = information_a66.sum(axis=0), gradient_a6.sum(axis=0)
+    reach = float(np.median(np.linalg.norm(anchors.points_map_a3 - T_map_camera[:3, 3], axis=1)))
+    tree = cKDTree(anchors.points_map_a3)
+    own_l = dict(zip(index := np.flatnonzero(np.isin(group_l, group_l[candidate_l])),
+                     tree.query_ball_point(points_l3[index], radius), strict=True))  # fmt: skip
     for group in np.unique(group_l[candidate_l]):
         members = np.flatnonzero(candidate_l & (group_l == group))
-        own = tree.query_ball_point(points_l3[group_l == group], radius)
+        own = sorted(set().union(*(own_l[k] for k in np.flatnonzero(group_l == group))))
         rest_a = np.ones(len(anchors), bool)
-        rest_a[np.unique(np.concatenate([np.array(one, int) for one in own]))] = False
+        rest_a[own] = False
         if rest_a.sum() < MIN_ANCHORS or len(np.unique(object_a[rest_a])) < MIN_GROUPS:
             continue
-        H_66, g_6 = information_a66[rest_a].sum(axis=0), gradient_a6[rest_a].sum(axis=0)
+        H_66, g_6 = whole_66 - information_a66[own].sum(axis=0), whole_6 - gradient_a6[own].sum(axis=0)
         try:
             covariance_66 = np.linalg.inv(H_66)
         except np.linalg.LinAlgError:
             continue
         step_6 = -covariance_66 @ g_6
-        reach = np.median(np.linalg.norm(anchors.points_map_a3[rest_a] - T_map_camera[:3, 3], axis=1))
         if np.linalg.norm(step_6[:3]) > _MAX_SHIFT_SHARE * reach or np.linalg.norm(step_6[3:]) > _MAX_SHIFT_SHARE:
             continue
         T = make_pose(so3_exp(step_6[3:]) @ T_map_camera[:3, :3], T_map_camera[:3, 3] + step_6[:3])

@@ -14,7 +14,7 @@ from geo_training.evaluation.scene_health.leave_out import jacobians
 DRIFT_PX = 8.0  # as seen, of the network: less is within a cell of the landmark's map, and is not told
 _SURE = float(chi2.ppf(0.999, 3))
 _NEW_PLACE_PX, _NEW_PLACE_LOOKS, _NEW_PLACE_SHARE, _NEW_PLACE_RAD = 10.0, 4, 0.4, 0.1
-_PAIRS = 120
+_PAIRS = 60
 _MIN_SIGMA_PX = 1.0
 
 
@@ -25,11 +25,6 @@ class Look:
     T_map_camera: np.ndarray
     camera: Camera
     pixel_2: np.ndarray
-
-    @property
-    def ray_3(self) -> np.ndarray:
-        """The unit vector in the map along which it was seen."""
-        return self.T_map_camera[:3, :3] @ self.camera.bearings(self.pixel_2[None])[0]
 
 
 @dataclass(frozen=True)
@@ -81,16 +76,27 @@ def new_place(looks: Sequence[Look], seed: int = 0) -> np.ndarray | None:
         return None
     rng = np.random.default_rng(seed)
     centre_n3 = np.stack([look.T_map_camera[:3, 3] for look in looks])
-    ray_n3 = np.stack([look.ray_3 for look in looks])
-    pairs = np.array([(i, j) for i in range(len(looks)) for j in range(i)])
-    if len(pairs) > _PAIRS:
-        pairs = pairs[rng.choice(len(pairs), _PAIRS, replace=False)]
+    R_n33 = np.stack([look.T_map_camera[:3, :3] for look in looks])
+    K_n4 = np.array([[c.fx_px, c.fy_px, c.cx_px, c.cy_px] for c in (look.camera for look in looks)])
+    pixel_n2 = np.stack([look.pixel_2 for look in looks])
+    local_n3 = np.c_[(pixel_n2 - K_n4[:, 2:]) / K_n4[:, :2], np.ones(len(looks))]
+    ray_n3 = np.einsum("nij,nj->ni", R_n33, local_n3 / np.linalg.norm(local_n3, axis=1, keepdims=True))
+
+    def agree(point_3: np.ndarray) -> np.ndarray:
+        seen_n3 = np.einsum("nji,nj->ni", R_n33, point_3 - centre_n3)
+        ahead_n = seen_n3[:, 2] > 1e-6
+        found_n2 = K_n4[:, :2] * seen_n3[:, :2] / np.where(ahead_n, seen_n3[:, 2], 1.0)[:, None] + K_n4[:, 2:]
+        return ahead_n & (np.linalg.norm(found_n2 - pixel_n2, axis=1) <= _NEW_PLACE_PX)
+
+    i_p, j_p = np.triu_indices(len(looks), 1)
+    wide_p = np.flatnonzero((ray_n3[i_p] * ray_n3[j_p]).sum(axis=1) <= np.cos(_NEW_PLACE_RAD))
+    if len(wide_p) > _PAIRS:
+        wide_p = rng.choice(wide_p, _PAIRS, replace=False)
     best_n, best_3 = np.zeros(len(looks), bool), None
-    for i, j in pairs:
-        if ray_n3[i] @ ray_n3[j] > np.cos(_NEW_PLACE_RAD):
-            continue
-        point_3 = _meeting(centre_n3[[i, j]], ray_n3[[i, j]])
-        agree_n = _agree(point_3, looks)
+    for pair in wide_p:
+        both = [i_p[pair], j_p[pair]]
+        point_3 = _meeting(centre_n3[both], ray_n3[both])
+        agree_n = agree(point_3)
         if agree_n.sum() > best_n.sum():
             best_n, best_3 = agree_n, point_3
     if best_3 is None or best_n.sum() < max(_NEW_PLACE_LOOKS, _NEW_PLACE_SHARE * len(looks)):
@@ -102,12 +108,3 @@ def _meeting(centre_n3: np.ndarray, ray_n3: np.ndarray) -> np.ndarray:
     """The point nearest to all rays."""
     across_n33 = np.eye(3) - ray_n3[:, :, None] * ray_n3[:, None, :]
     return np.linalg.solve(across_n33.sum(axis=0), np.einsum("nij,nj->i", across_n33, centre_n3))
-
-
-def _agree(point_3: np.ndarray, looks: Sequence[Look]) -> np.ndarray:
-    off_n = np.full(len(looks), np.inf)
-    for n, look in enumerate(looks):
-        local_3 = (point_3 - look.T_map_camera[:3, 3]) @ look.T_map_camera[:3, :3]
-        if local_3[2] > 0:
-            off_n[n] = np.linalg.norm(look.camera.project(local_3[None])[0] - look.pixel_2)
-    return off_n <= _NEW_PLACE_PX

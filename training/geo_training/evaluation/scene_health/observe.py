@@ -26,7 +26,7 @@ from geo_training.evaluation.scene_health.expected import Visibility
 from geo_training.evaluation.scene_health.leave_out import Anchors, group_points, predict_without_own
 
 PosesFrom = Literal["landmarks", "recorded"]
-OBJECT_SHARE = 0.06  # of the middle distance of landmarks from where they were seen: about as far an object reaches
+OBJECT_SHARE = 0.1  # of the middle distance of landmarks from where they were seen: about as far an object reaches
 _KNOWN_SIGMA_PX = 0.5  # of what is predicted by a recorded pose
 
 

@@ -1,11 +1,11 @@
-"""When a landmark ceased to answer: a sequential test of hits and misses, with stated error rates.
+"""When a landmark ceased to answer: a sequential test of how well it answers, with stated error rates.
 
-Each time a landmark should be seen it answers or not. Alive, it answers with a rate of its own, drawn from the Beta
-distribution of all that are alive; gone, as often as chance has it. The logarithm of the Bayes factor of both grows
-with every observation; where it falls below zero, it begins anew (Page's CUSUM, "Continuous Inspection Schemes", 1954),
-and beyond Wald's limit log((1 - beta) / alpha) ("Sequential Tests of Statistical Hypotheses", 1945), with the logarithm
-of the number of looks added for the beginnings, the landmark is taken for gone, since the observation at which the sum
-last left zero.
+Each time a landmark should be seen, its answer has a grade, from best to none. Alive, it answers with shares of its
+own, drawn from the Dirichlet distribution of all that are alive; gone, as chance has it. The logarithm of the Bayes
+factor of both grows with every observation; where it falls below zero, the test begins anew (Page's CUSUM, "Continuous
+Inspection Schemes", 1954), and beyond Wald's limit log((1 - beta) / alpha) ("Sequential Tests of Statistical
+Hypotheses", 1945), with the logarithm of the beginnings added, the landmark is taken for gone, since the observation at
+which the sum last left zero.
 """
 
 from __future__ import annotations
@@ -14,108 +14,119 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaln
+from scipy.special import gammaln
 
-_ALIVE_MEANS, _ALIVE_COUNTS = np.linspace(0.25, 0.95, 15), (4.0, 8.0, 16.0)
-_GONE_COUNT = 30.0  # how sharply the rate of chance is known
-_ROUNDS = 60
+_ALIVE_COUNTS = (2.0, 4.0, 8.0, 16.0)
+_GONE_COUNT = 12.0  # how sharply the shares of chance are known
+_ROUNDS, _MOST_WEIGHT = 40, 8.0
+_LEAST_SHARE = 0.01  # of a grade
+MOST_OF_A_LOOK = 3.0  # evidence for gone: whoever always answered is hidden now and then, and that no model foresees
 _LEAST_GONE, _MOST_GONE = 0.005, 0.6  # of all landmarks, a priori
 
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """`false_alarm`: of a landmark that is alive, to be taken for gone; `missed`: the other way round."""
+    """`false_alarm`: of a landmark that is alive, to be taken for gone; `missed`: the other way round. `min_looks`: as
+    they count, since the landmark was last alive, without which it is not taken for gone: who steps before it hides it
+    for a moment."""
 
-    false_alarm: float = 0.01
+    false_alarm: float = 0.05
     missed: float = 0.05
+    min_looks: float = 2.0
 
-    def limit(self, looks: float = 1.0) -> float:
-        """Of the log Bayes factor, from which on a landmark is gone: Wald's, and as much more as so many looks have
-        chances to begin anew (a union bound over Ville's inequality for each beginning)."""
-        return float(np.log((1 - self.missed) / self.false_alarm * max(looks, 1.0)))
+    def limit(self, beginnings: int = 1) -> float:
+        """Of the log Bayes factor, from which on a landmark is gone: Wald's, and for each beginning of the test a
+        chance more to be wrong (Ville's inequality for each, a union bound over all)."""
+        return float(np.log((1 - self.missed) / self.false_alarm * max(beginnings, 1)))
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How often landmarks answer: Beta(`alive_hits`, `alive_misses`) of those that are alive, Beta(`gone_hits`,
-    `gone_misses`) of those that are not, and what share is not (`gone_share`)."""
+    """How often answers have each of G grades, the best first: Dirichlet(`alive_g`) of landmarks that are alive,
+    Dirichlet(`gone_g`) of those that are not, and what share of all is not (`gone_share`)."""
 
-    alive_hits: float
-    alive_misses: float
-    gone_hits: float
-    gone_misses: float
+    alive_g: np.ndarray
+    gone_g: np.ndarray
     gone_share: float
 
     @property
-    def alive_mean(self) -> float:
-        return self.alive_hits / (self.alive_hits + self.alive_misses)
+    def alive_mean_g(self) -> np.ndarray:
+        return self.alive_g / self.alive_g.sum()
 
 
 @dataclass(frozen=True)
-class TestState:
-    """Where the test stands: `evidence` for gone now, the highest `peak` it had, and `since`, the index of the
-    observation at which it last left zero; None where it is at zero."""
+class Standing:
+    """Where the test stands: `evidence` for gone now, `since`, the index of the observation at which it last left zero
+    (None where it is at zero), how many `looks` there were since, as they count, and how often it began."""
 
     evidence: float
-    peak: float
     since: int | None
+    looks: float
+    beginnings: int
+
+    def is_gone(self, errors: ErrorRates, more: float = 0.0) -> bool:
+        """Whether the landmark is taken for gone, with `more` evidence from elsewhere."""
+        if self.since is None or self.looks < errors.min_looks:
+            return False
+        return self.evidence + more >= errors.limit(self.beginnings)
 
 
-def fit_rates(hits_l: np.ndarray, seen_l: np.ndarray, chance: float) -> Rates:
-    """The rates by which the hits (L,) of so many observations (L,), weighted or not, are likeliest: a mixture of two
-    beta-binomial distributions. `chance` is how often a landmark answers that is not there."""
-    chance = float(np.clip(chance, 0.005, 0.3))
-    gone = chance * _GONE_COUNT, (1 - chance) * _GONE_COUNT
-    known_l = seen_l > 0
-    hits_l, misses_l = hits_l[known_l], (seen_l - hits_l)[known_l]
-    best, best_likelihood = Rates(0.7 * 3, 0.3 * 3, *gone, _LEAST_GONE), -np.inf
-    if not len(hits_l):
+def fit_rates(counts_lg: np.ndarray, chance_g: Sequence[float]) -> Rates:
+    """The rates by which the landmarks' grades, counted (L, G) with weights or without, are likeliest: a mixture of two
+    Dirichlet-multinomial distributions, by expectation maximization. `chance_g`: the shares of a landmark that is not
+    there, which what is observed may bend by half."""
+    chance_g = np.asarray(chance_g, float) / np.sum(chance_g)
+    counts_lg = counts_lg[counts_lg.sum(axis=1) > 0]
+    grades = len(chance_g)
+    usual_g = np.r_[0.85, np.full(grades - 1, 0.15 / (grades - 1))]
+    best, best_likelihood = Rates(usual_g * 4, chance_g * _GONE_COUNT, _LEAST_GONE), -np.inf
+    if not len(counts_lg):
         return best
-    gone_log_l = _log_likelihood(hits_l, misses_l, *gone)
-    for mean in _ALIVE_MEANS:
-        for count in _ALIVE_COUNTS:
-            alive_log_l = _log_likelihood(hits_l, misses_l, mean * count, (1 - mean) * count)
-            share = 0.1
-            for _ in range(_ROUNDS):
-                odds_l = np.exp(np.clip(gone_log_l - alive_log_l, -50, 50)) * share / (1 - share)
-                share = float(np.clip((odds_l / (1 + odds_l)).mean(), _LEAST_GONE, _MOST_GONE))
-            likelihood = float(np.logaddexp(gone_log_l + np.log(share), alive_log_l + np.log(1 - share)).sum())
-            if likelihood > best_likelihood:
-                best, best_likelihood = Rates(mean * count, (1 - mean) * count, *gone, share), likelihood
+    looks_l = counts_lg.sum(axis=1)
+    share_lg, weight_l = counts_lg / looks_l[:, None], np.minimum(looks_l, _MOST_WEIGHT)
+    for count in _ALIVE_COUNTS:
+        alive_g, gone_g, gone_share = usual_g, chance_g, 0.1
+        for _ in range(_ROUNDS):
+            gone_log_l = _log_likelihood(counts_lg, gone_g * _GONE_COUNT) + np.log(gone_share)
+            alive_log_l = _log_likelihood(counts_lg, alive_g * count) + np.log(1 - gone_share)
+            is_gone_l = 1 / (1 + np.exp(np.clip(alive_log_l - gone_log_l, -50, 50)))
+            gone_share = float(np.clip(is_gone_l.mean(), _LEAST_GONE, _MOST_GONE))
+            alive_g = _mean_share(share_lg, (1 - is_gone_l) * weight_l, usual_g)
+            gone_g = (_mean_share(share_lg, is_gone_l * weight_l, chance_g) + chance_g) / 2
+        likelihood = float(np.logaddexp(gone_log_l, alive_log_l).sum())
+        if likelihood > best_likelihood:
+            best, best_likelihood = Rates(alive_g * count, gone_g * _GONE_COUNT, gone_share), likelihood
     return best
 
 
 def run_test(
-    hit_n: np.ndarray, weight_n: np.ndarray, rates: Sequence[Rates], recording_n: np.ndarray | None = None
-) -> TestState:
-    """The test of one landmark over its N observations in order of time. `weight_n` is how much each counts: frames
-    that see it alike are not as many witnesses. `rates` are those of each recording, since in other light all
-    landmarks answer more or less often; `recording_n` says of which an observation is (None: of the first)."""
-    evidence, peak, since, recording = 0.0, 0.0, None, None
-    recording_n = np.zeros(len(hit_n), int) if recording_n is None else recording_n
-    for index, (hit, weight, number) in enumerate(zip(hit_n, weight_n, recording_n, strict=True)):
-        if number != recording:  # in other light a landmark's own rate is another, too
-            recording, own = number, rates[number]
-            alive_hits, alive_misses = own.alive_hits, own.alive_misses
-            gone_hits, gone_misses = own.gone_hits, own.gone_misses
-        alive = (alive_hits if hit else alive_misses) / (alive_hits + alive_misses)
-        gone = (gone_hits if hit else gone_misses) / (gone_hits + gone_misses)
-        if evidence <= 0:
-            evidence, since = 0.0, index
-        evidence += float(weight * np.log(gone / alive))
-        alive_hits, alive_misses = alive_hits + weight * hit, alive_misses + weight * (not hit)
-        gone_hits, gone_misses = gone_hits + weight * hit, gone_misses + weight * (not hit)
+    grade_n: np.ndarray, weight_n: np.ndarray, rates: Sequence[Rates], recording_n: np.ndarray | None = None
+) -> Standing:
+    """The test of one landmark over its N observations in order of time, each with its grade. `weight_n` is how much
+    each counts: frames that see it alike are not as many witnesses. `rates` are those of each recording, since in other
+    light all landmarks answer better or worse; `recording_n` says of which an observation is (None: of the first)."""
+    evidence, looks, beginnings, since = 0.0, 0.0, 0, None
+    recording_n = np.zeros(len(grade_n), int) if recording_n is None else recording_n
+    recording, alive_g, gone_g = None, np.zeros(0), np.zeros(0)
+    for index, (grade, weight, number) in enumerate(zip(grade_n, weight_n, recording_n, strict=True)):
+        if number != recording:  # in other light a landmark's own shares are others, too
+            recording, alive_g, gone_g = number, rates[number].alive_g.copy(), rates[number].gone_g.copy()
+        step = float(np.log(gone_g[grade] / gone_g.sum() / (alive_g[grade] / alive_g.sum())))
+        step = weight * min(step, MOST_OF_A_LOOK)
+        if since is None and step > 0:
+            since, looks, beginnings = index, 0.0, beginnings + 1
+        evidence, looks = max(evidence + step, 0.0), looks + weight
+        alive_g[grade] += weight
+        gone_g[grade] += weight
         if evidence <= 0:  # alive till now: what chance has it is not learned from a landmark that answers
-            gone_hits, gone_misses = own.gone_hits, own.gone_misses
-            since = None
-        peak = max(peak, evidence)
-    return TestState(max(evidence, 0.0), peak, since)
+            gone_g, since = rates[number].gone_g.copy(), None
+    return Standing(evidence, since, looks, beginnings)
 
 
-def total_evidence(hits: float, misses: float, rates: Rates) -> float:
-    """The log Bayes factor for gone of all hits and misses together; below zero where they speak for alive."""
-    return float(_log_likelihood(hits, misses, rates.gone_hits, rates.gone_misses)
-                 - _log_likelihood(hits, misses, rates.alive_hits, rates.alive_misses))  # fmt: skip
+def total_evidence(counts_lg: np.ndarray, rates: Rates) -> np.ndarray:
+    """The log Bayes factors (L,) for gone of all counted grades (L, G) together; below zero where they speak for
+    alive."""
+    return _log_likelihood(counts_lg, rates.gone_g) - _log_likelihood(counts_lg, rates.alive_g)
 
 
 def novelty(positions_n3: np.ndarray, point_3: np.ndarray, angle_rad: float = 0.1, least: float = 0.1) -> np.ndarray:
@@ -131,5 +142,13 @@ def novelty(positions_n3: np.ndarray, point_3: np.ndarray, angle_rad: float = 0.
     return weight_n
 
 
-def _log_likelihood(hits, misses, a: float, b: float):
-    return betaln(a + hits, b + misses) - betaln(a, b)
+def _mean_share(share_lg: np.ndarray, weight_l: np.ndarray, usual_g: np.ndarray) -> np.ndarray:
+    """The mean of shares, with one landmark more that has the usual ones."""
+    mean_g = np.maximum((weight_l @ share_lg + usual_g) / (weight_l.sum() + 1), _LEAST_SHARE)
+    return mean_g / mean_g.sum()
+
+
+def _log_likelihood(counts_lg: np.ndarray, prior_g: np.ndarray) -> np.ndarray:
+    """Of counted grades by a Dirichlet-multinomial distribution, without the factor that does not depend on it."""
+    total, looks_l = prior_g.sum(), counts_lg.sum(axis=1)
+    return gammaln(total) - gammaln(total + looks_l) + (gammaln(prior_g + counts_lg) - gammaln(prior_g)).sum(axis=1)

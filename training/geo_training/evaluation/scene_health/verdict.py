@@ -64,7 +64,10 @@ class SceneHealth:
             "verdict": self.verdict.value,
             "reasons": self.reasons,
             "figures": self.figures(),
-            "rates": [asdict(rates) for rates in self.judgement.rates],
+            "rates": [
+                {"alive": one.alive_g.tolist(), "gone": one.gone_g.tolist(), "gone_share": one.gone_share}
+                for one in self.judgement.rates
+            ],
             "recordings": [asdict(one) for one in self.recordings],
             "landmarks": [
                 asdict(one) | {"state": one.state.value, "to_3": None if one.to_3 is None else one.to_3.tolist()}

@@ -21,7 +21,7 @@ from geo_training.experiments.bench import Benchmark, BenchOptions, BenchResult,
 from geo_training.experiments.benches import localization_pipeline as pipeline
 from geo_training.experiments.living.refresh import never_worse, refresh_scene
 from geo_training.metrics.pose import recall
-from geo_training.synthetic.rearranging import moved_instances, third_moved
+from geo_training.synthetic.rearranging import bounds_of, moved_instances, third_moved
 from geo_training.synthetic.room import Room
 from geo_training.synthetic.visits import RoomVisit, write_visits
 from geo_training.synthetic.whereabouts import instances_at
@@ -31,6 +31,7 @@ SEEDS = (11, 12)
 LANDMARKS = 1200
 STEPS_A_MINUTE = 200  # of training, on two cores
 RIGHT_M, RIGHT_DEG = 0.05, 5.0
+TOUCHED_M = 0.03  # a landmark this near to where a moved thing stood or stands may be its, or hidden by it
 MAPPED_FRAMES, NEW_FRAMES, ASKED_FRAMES = 160, 120, 50
 SCENES = ("before", "refreshed", "anew", "old_before", "old_refreshed")
 HEALTH = ("moved_found", "moved_found_of_seen", "others_accused", "moved_landmarks", "stamped_right")
@@ -114,19 +115,29 @@ def health_stage(scene_path: Path, new: Path, seed: int, options: BenchOptions) 
     """The health by the new recording, against what the renderer knows."""
     scene = Scene.load(scene_path)
     health, _ = scene_health(SceneEye(scene, options.device), frames_of([new], "learned", "landmarks"))
-    return against_truth(health, moved_landmarks(scene.landmarks_map_l3, seed))
+    return against_truth(health, *moved_landmarks(scene.landmarks_map_l3, seed))
 
 
-def moved_landmarks(landmarks_l3: np.ndarray, seed: int) -> np.ndarray:
-    """Which landmarks (L,) lie on a thing that was moved or taken away."""
-    room = Room.generate(seed)
-    instance_l, _ = instances_at(room, landmarks_l3)
-    return np.isin(instance_l, sorted(moved_instances(room, third_moved(room, seed))))
+def moved_landmarks(landmarks_l3: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which landmarks (L,) lie on a thing that was moved or taken away, and which on one that stays where it was and is
+    neither at the edge of a moved thing nor covered by one now: of the rest nobody can say whether they are there."""
+    before = Room.generate(seed)
+    after = third_moved(before, seed)
+    moved = sorted(moved_instances(before, after))
+    instance_l, away_l = instances_at(before, landmarks_l3)
+    touched_l = away_l > TOUCHED_M  # on nothing: a contour, or placed badly
+    moved_l = np.isin(instance_l, moved) & ~touched_l
+    for room in (before, after):
+        for piece, (low_3, high_3) in bounds_of(room).items():
+            if piece.start in moved:
+                inside_l3 = (landmarks_l3 > low_3 - TOUCHED_M) & (landmarks_l3 < high_3 + TOUCHED_M)
+                touched_l |= inside_l3.all(axis=1)
+    return moved_l, ~moved_l & ~touched_l
 
 
-def against_truth(health: SceneHealth, moved_l: np.ndarray) -> dict[str, float]:
+def against_truth(health: SceneHealth, moved_l: np.ndarray, still_l: np.ndarray) -> dict[str, float]:
     """`moved_found`: of the landmarks that moved, those called gone; `..._of_seen`: of those of them that the recording
-    showed often enough. `others_accused`: of all others. `stamped_right`: of those found, the share dated to the
+    showed often enough. `others_accused`: of those that stayed. `stamped_right`: of those found, the share dated to the
     recording in which they were gone."""
     gone_l, known_l = health.judgement.gone_l, health.judgement.known_l
     dated = [one.since_recording == len(health.recordings) - 1
@@ -135,7 +146,8 @@ def against_truth(health: SceneHealth, moved_l: np.ndarray) -> dict[str, float]:
         "moved_landmarks": float(moved_l.sum()),
         "moved_found": float(gone_l[moved_l].mean()),
         "moved_found_of_seen": float(gone_l[moved_l & known_l].mean()),
-        "others_accused": float(gone_l[~moved_l].mean()),
+        "still_landmarks": float(still_l.sum()),
+        "others_accused": float(gone_l[still_l].mean()),
         "stamped_right": float(np.mean(dated)) if dated else float("nan"),
         "drifted": float(len(health.of_state(State.DRIFTED))),
     }

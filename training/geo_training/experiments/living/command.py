@@ -73,7 +73,8 @@ def refresh_command(
     refreshed.scene.save(out, embedded)
     figures["scene_bytes"] = out.stat().st_size
     write_json(json_path, {"scene": str(out), "figures": figures, "health": refreshed.health.as_json()})
+    before = f"{figures['before']:.1%} before, " if "before" in figures else ""
     say(
-        f"{out}: {figures['scene_bytes'] / 1e6:.2f} MB; old held-out frames {figures['before']:.1%} before, "
+        f"{out}: {figures['scene_bytes'] / 1e6:.2f} MB; of the old held-out frames it finds {before}"
         f"{figures['after']:.1%} now"
     )
