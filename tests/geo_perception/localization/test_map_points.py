@@ -111,3 +111,39 @@ def test_tensors_that_do_not_fit_together_are_an_error(name, part):
     tensors["points." + name] = tensors["points." + name][part]
     with pytest.raises(ValueError, match=r"map points|values|axis"):
         MapPoints.from_tensors(tensors)
+
+
+def described_points() -> MapPoints:
+    """The same, each point with a keypoint's descriptor that is its own number."""
+    points = map_points()
+    descriptors_pd = np.tile(np.arange(POINTS // 2, dtype=np.int8)[:, None], (1, CHANNELS))
+    keypoints = MapKeypoints(descriptors_pd, np.zeros((CHANNELS, 128), np.float32), np.zeros(CHANNELS, np.float32), 1.0)
+    return replace(points, keypoints=keypoints)
+
+
+def test_what_is_kept_keeps_its_keypoint_and_the_two_looks_of_its_point():
+    points, chosen_a = described_points(), np.arange(POINTS) >= 30
+    kept = points.kept(chosen_a)
+
+    np.testing.assert_array_equal(kept.points_map_a3, points.points_map_a3[30:])
+    np.testing.assert_array_equal(kept.point_a, np.arange(10) // 2)
+    np.testing.assert_array_equal(kept.keypoints.descriptors_pd[:, 0], np.arange(15, 20))
+
+
+def test_parts_that_are_put_together_again_are_the_whole():
+    points = described_points()
+    first = np.arange(POINTS) < 12
+    again = points.kept(first).with_more(points.kept(~first))
+
+    for name in ("points_map_a3", "point_a", "descriptors_ad", "direction_a3", "cone_rad_a", "range_a2"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(points, name))
+    np.testing.assert_array_equal(again.keypoints.descriptors_pd, points.keypoints.descriptors_pd)
+    assert MapPoints.from_tensors(again.to_tensors()) is not None
+
+
+def test_descriptors_of_others_in_the_same_space_take_its_steps():
+    keypoints = replace(described_points().keypoints, step=0.5)
+    others = keypoints.like_these(np.array([[1.0, -1.0, 0.24, 0.26, *([100.0] * (CHANNELS - 4))]]))
+
+    assert others.descriptors_pd[0, :5].tolist() == [2, -2, 0, 1, 127]
+    assert others.step == 0.5

@@ -102,7 +102,7 @@ def match(a: PosedKeypoints, b: PosedKeypoints) -> np.ndarray:
     apart_ab = np.linalg.norm(b.pixels_k2[None] - b.pixels_k2[best_a[index_a], None], axis=2)
     rivals_ab[apart_ab <= _ELSEWHERE_PX] = np.inf
     next_a = rivals_ab.min(axis=1)
-    clear_a = distance_ab[index_a, best_a[index_a]] <= MAX_RATIO**2 * next_a
+    clear_a = distance_ab[index_a, best_a[index_a]] + 1e-9 < MAX_RATIO**2 * next_a
     index_a = index_a[clear_a]
     matched_m2 = np.stack([index_a, best_a[index_a]], axis=1)
     F_33 = np.linalg.inv(b.camera.K).T @ E_33 @ np.linalg.inv(a.camera.K)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from exact_landmarks import GROUND, RADIUS, World, landmarks, on_object
 from geo_training.evaluation.scene_health.judge import State, judge, not_lost
 from geo_training.evaluation.scene_health.verdict import Verdict, recording_health, verdict_of
-
-from tests.support.exact_landmarks import GROUND, RADIUS, World, landmarks, on_object
 
 
 def _judged(observations):

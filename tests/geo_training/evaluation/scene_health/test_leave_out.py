@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from exact_landmarks import CAMERA, EACH, RADIUS, landmarks, maps_of, on_object, walk
 from geo_training.evaluation.scene_health.answers import HIT_RANK, answers_at
 from geo_training.evaluation.scene_health.expected import Visibility
 from geo_training.evaluation.scene_health.leave_out import (
@@ -17,7 +18,6 @@ from geo_training.evaluation.scene_health.motion import Look, drift_of, new_plac
 
 from geo_perception.geometry import make_pose, so3_exp
 from geo_perception.localization.pnp import refine_solution
-from tests.support.exact_landmarks import CAMERA, EACH, RADIUS, landmarks, maps_of, on_object, walk
 
 
 def _seen(T, points_l3):
