@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from exact_landmarks import GROUND, RADIUS, World, landmarks, on_object
+from exact_landmarks import GROUND, RADIUS, World, landmarks, on_object, walk
 from geo_training.evaluation.scene_health.judge import State, judge, not_lost
 from geo_training.evaluation.scene_health.verdict import Verdict, recording_health, verdict_of
 
@@ -87,6 +87,13 @@ def test_frames_of_a_robot_that_is_lost_say_nothing():
     assert told_n[: len(sound)].mean() > 0.9
     assert not told_n[len(sound) :].any()
     assert not _judged(sound + lost).gone_l.any()
+
+
+def test_a_recording_in_another_frame_accuses_nobody():
+    elsewhere = [World().observe(T, 0, float(n), n, wrong=True) for n, T in enumerate(walk(30))]
+
+    assert not_lost(elsewhere).mean() <= 0.1  # by chance
+    assert not _judged(elsewhere).gone_l.any()
 
 
 def test_dim_light_makes_landmarks_answer_less_and_accuses_none():

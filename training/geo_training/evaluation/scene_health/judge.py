@@ -23,6 +23,7 @@ from geo_training.evaluation.scene_health.sequential import (
 
 RIGHT_PX = 12.0  # of the network: nearer to its place a detection is right
 LOST_SHARE = 0.35  # of the middle frame's answers: a frame with fewer is lost, whatever its pose
+LEAST_ANSWERS = 0.15  # of those asked: chance alone has a twentieth
 MIN_TOLD = 2.0  # looks, as they count, without which nothing is said of a landmark
 # Things are moved whole: what neighbours say counts, but less than what a landmark says itself, and never without it.
 NEIGHBOUR_WEIGHT, NEIGHBOUR_LIMIT = 1.0, 4.0
@@ -85,14 +86,19 @@ class Judgement:
 
 
 def not_lost(observations: Sequence[Observation]) -> np.ndarray:
-    """Which frames (N,) tell something: they have a pose, and landmarks answer there about as they do elsewhere."""
+    """Which frames (N,) tell something: they have a pose, and landmarks answer there clearly oftener than by chance, and
+    about as they do elsewhere in the recording."""
     share_n = np.array([
         one.answers.hit_l.sum() / one.answers.told_l.sum() if one.answers.told_l.any() else np.nan
         for one in observations
     ])  # fmt: skip
-    if not np.isfinite(share_n).any():
-        return np.zeros(len(observations), bool)
-    return np.nan_to_num(share_n, nan=-1.0) >= LOST_SHARE * np.nanmedian(share_n)
+    recording_n = np.array([one.recording for one in observations], int)
+    told_n = np.zeros(len(observations), bool)
+    for recording in np.unique(recording_n):
+        own_n = (recording_n == recording) & np.isfinite(share_n)
+        if own_n.any():
+            told_n[own_n] = share_n[own_n] >= max(LOST_SHARE * float(np.median(share_n[own_n])), LEAST_ANSWERS)
+    return told_n
 
 
 def judge(
