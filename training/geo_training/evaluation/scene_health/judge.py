@@ -27,7 +27,8 @@ LEAST_ANSWERS = 0.15  # of those asked: chance alone has a twentieth
 MIN_TOLD = 2.0  # looks, as they count, without which nothing is said of a landmark
 # Things are moved whole: what neighbours say counts, but less than what a landmark says itself, and never without it.
 NEIGHBOUR_WEIGHT, NEIGHBOUR_LIMIT = 1.0, 4.0
-MIN_TOGETHER = 3  # landmarks that drift alike
+MIN_TOGETHER = 3  # landmarks that drift alike, or were carried to one place
+SAME_SHAPE = 0.25  # of an object's reach, by which distances on it may seem to differ afterwards
 SECTORS = 4  # of the directions from which a landmark is seen
 
 
@@ -86,8 +87,8 @@ class Judgement:
 
 
 def not_lost(observations: Sequence[Observation]) -> np.ndarray:
-    """Which frames (N,) tell something: they have a pose, and landmarks answer there clearly oftener than by chance, and
-    about as they do elsewhere in the recording."""
+    """Which frames (N,) tell something: they have a pose, and landmarks answer there clearly oftener than by chance,
+    and about as often as elsewhere in the recording."""
     share_n = np.array([
         one.answers.hit_l.sum() / one.answers.told_l.sum() if one.answers.told_l.any() else np.nan
         for one in observations
@@ -145,12 +146,14 @@ def judge(
         if found is not None:
             drifts[int(landmark)] = found
     drifted = _moving_together({k: drift.offset_3 for k, (drift, _) in drifts.items()}, landmarks_l3, object_radius)
+    to_of = {int(k): _new_place(seen, int(k), min_score) for k in np.flatnonzero(gone_l)}
+    to_of = _carried_together({k: to_3 for k, to_3 in to_of.items() if to_3 is not None}, landmarks_l3, object_radius)
     judged = []
     for landmark, frames in enumerate(frames_of):
         state = State.ALIVE if looks_l[landmark] >= MIN_TOLD else State.UNKNOWN
         moved, to_3, first, point_3 = 0.0, None, None, landmarks_l3[landmark]
         if gone_l[landmark]:
-            first, to_3 = since[landmark], _new_place(seen, landmark, min_score)
+            first, to_3 = since[landmark], to_of.get(landmark)
             state = State.VANISHED if to_3 is None else State.MOVED
         elif landmark in drifted:
             drift, first = drifts[landmark]
@@ -204,6 +207,22 @@ def _new_place(seen: Sequence[Observation], landmark: int, min_score: float) -> 
         if one.score_l[landmark] >= min_score and not _right(one, landmark)
     ]
     return new_place(elsewhere, landmark)
+
+
+def _carried_together(to_of: dict[int, np.ndarray], landmarks_l3: np.ndarray, radius: float) -> dict[int, np.ndarray]:
+    """Of the places where landmarks are found now, those that fit to the thing that was carried there: its landmarks
+    are as far from each other as before. By itself a landmark that is gone is found wherever something looks like it."""
+    numbers = np.array(sorted(to_of), int)
+    if len(numbers) < MIN_TOGETHER:
+        return {}
+    from_n3, to_n3 = landmarks_l3[numbers], np.stack([to_of[k] for k in numbers])
+    kept = {}
+    for n, near in enumerate(cKDTree(from_n3).query_ball_point(from_n3, 2 * radius)):
+        before_m = np.linalg.norm(from_n3[near] - from_n3[n], axis=1)
+        after_m = np.linalg.norm(to_n3[near] - to_n3[n], axis=1)
+        if (np.abs(after_m - before_m) <= SAME_SHAPE * radius).sum() >= MIN_TOGETHER:  # itself is one of them
+            kept[int(numbers[n])] = to_n3[n]
+    return kept
 
 
 def _moving_together(offsets: dict[int, np.ndarray], landmarks_l3: np.ndarray, radius: float) -> set[int]:
