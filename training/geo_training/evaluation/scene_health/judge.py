@@ -211,7 +211,7 @@ def _new_place(seen: Sequence[Observation], landmark: int, min_score: float) -> 
 
 def _carried_together(to_of: dict[int, np.ndarray], landmarks_l3: np.ndarray, radius: float) -> dict[int, np.ndarray]:
     """Of the places where landmarks are found now, those that fit to the thing that was carried there: its landmarks
-    are as far from each other as before. By itself a landmark that is gone is found wherever something looks like it."""
+    are as far from each other as before. Alone a landmark that is gone is found wherever something looks like it."""
     numbers = np.array(sorted(to_of), int)
     if len(numbers) < MIN_TOGETHER:
         return {}
