@@ -54,7 +54,7 @@ def test_whoever_answers_again_is_alive_again():
 
     assert state.evidence == 0.0
     assert state.since is None
-    assert not state.is_gone(ErrorRates(), more=100.0)
+    assert not state.is_gone(ErrorRates())
 
 
 def test_one_look_says_no_more_than_it_may_and_decides_nothing_alone():
@@ -62,7 +62,7 @@ def test_one_look_says_no_more_than_it_may_and_decides_nothing_alone():
     state = run_test(np.array([WRONG]), np.ones(1), [sharp])
 
     assert state.evidence == pytest.approx(MOST_OF_A_LOOK)
-    assert not state.is_gone(ErrorRates(), more=10.0)
+    assert not state.is_gone(ErrorRates(false_alarm=0.9))
 
 
 def test_a_landmark_that_always_answered_seldom_is_not_taken_for_gone_by_a_few_misses():

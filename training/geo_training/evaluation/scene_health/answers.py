@@ -15,10 +15,6 @@ import torch.nn.functional as F  # noqa: N812 - the field's name
 
 from geo_perception.localization.network import CELL_PX
 
-# Grades of an answer, the best first, by the share of other places that look at least as much like the landmark; and
-# how often chance has each, the best a little oftener than its share, for things that look alike.
-GRADES = (0.0, 0.02, 0.1, 0.3, 1.0)
-CHANCE_G = (0.03, 0.04, 0.09, 0.19, 0.65)
 HIT_RANK = 0.05  # a landmark answers where at most this share of the other places looks as much like it: so does chance
 APART_PX = 40.0  # of places that are compared
 _MIN_OTHERS = 10
@@ -36,12 +32,6 @@ class Answers:
     @property
     def hit_l(self) -> np.ndarray:
         return self.told_l & (np.nan_to_num(self.rank_l, nan=1.0) <= HIT_RANK)
-
-    @property
-    def grade_l(self) -> np.ndarray:
-        """The grade of each answer, an index of GRADES; the worst where nothing was asked."""
-        rank_l = np.nan_to_num(self.rank_l, nan=1.0)
-        return np.searchsorted(np.asarray(GRADES) + 1e-9, rank_l).clip(0, len(GRADES) - 1)
 
 
 def answers_at(logits_lhw: torch.Tensor, predicted_l2: np.ndarray, asked_l: np.ndarray) -> Answers:

@@ -63,7 +63,9 @@ def judged(eye: SceneEye, names: Sequence[str], observations: Sequence[Observati
     scene = eye.scene
     ground_23 = ground_axes(scene)
     min_score = eye.localizer.options.min_score
-    judgement = judge(observations, scene.landmarks_map_l3, eye.object_radius, ground_23, min_score)
+    judgement = judge(
+        observations, scene.landmarks_map_l3, eye.object_radius, ground_23, min_score, points=scene.points
+    )
     found = recording_health(names, observations, judgement)
     visible_kl = None if scene.places is None else scene.places.visible_kl
     verdict, reasons = verdict_of(judgement, found, visible_kl, scene.metric)

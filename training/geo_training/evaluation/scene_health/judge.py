@@ -9,12 +9,14 @@ from enum import Enum
 import numpy as np
 from scipy.spatial import cKDTree
 
-from geo_training.evaluation.scene_health.answers import CHANCE_G, GRADES
+from geo_perception.localization.map_points import MapPoints
 from geo_training.evaluation.scene_health.motion import Drift, Look, drift_of, new_place
 from geo_training.evaluation.scene_health.observe import Observation
+from geo_training.evaluation.scene_health.points import points_say, said_around
 from geo_training.evaluation.scene_health.sequential import (
     ErrorRates,
     Rates,
+    Standing,
     fit_rates,
     novelty,
     run_test,
@@ -22,11 +24,18 @@ from geo_training.evaluation.scene_health.sequential import (
 )
 
 RIGHT_PX = 12.0  # of the network: nearer to its place a detection is right
+# Grades of an answer, the best first: detected at its place; its map highest there, though too low to count; or else
+# its place among the best by the share of places that look as much like it (`Answers.rank_l`), up to these; or worse.
+# And how often chance has each.
+GRADE_RANKS = (0.02, 0.1)
+CHANCE_G = (0.01, 0.02, 0.07, 0.2, 0.7)
 LOST_SHARE = 0.35  # of the middle frame's answers: a frame with fewer is lost, whatever its pose
 LEAST_ANSWERS = 0.15  # of those asked: chance alone has a twentieth
 MIN_TOLD = 2.0  # looks, as they count, without which nothing is said of a landmark
-# Things are moved whole: what neighbours say counts, but less than what a landmark says itself, and never without it.
-NEIGHBOUR_WEIGHT, NEIGHBOUR_LIMIT = 1.0, 4.0
+# Things are moved whole: what neighbours say counts, and what map points around it say, since a detector knows its
+# surroundings, too, and may go on answering where another picture hangs. Against that its own answers count so much.
+NEIGHBOUR_LIMIT, ALIVE_LIMIT = 4.0, 6.0
+POINT_WEIGHT, POINT_REACH = 2.5, 0.6  # of an object's reach
 MIN_TOGETHER = 3  # landmarks that drift alike, or were carried to one place
 SAME_SHAPE = 0.25  # of an object's reach, by which distances on it may seem to differ afterwards
 SECTORS = 4  # of the directions from which a landmark is seen
@@ -102,6 +111,14 @@ def not_lost(observations: Sequence[Observation]) -> np.ndarray:
     return told_n
 
 
+def grades(one: Observation, min_score: float) -> np.ndarray:
+    """The grade of each landmark's answer in a frame (L,), the best 0; the worst where nothing was asked."""
+    off_l = np.nan_to_num(np.linalg.norm(one.peak_l2 - one.predicted_l2, axis=1), nan=np.inf)
+    right_l, rank_l = off_l <= RIGHT_PX, np.nan_to_num(one.answers.rank_l, nan=1.0)
+    ranked_l = 2 + np.searchsorted(np.asarray(GRADE_RANKS) + 1e-9, rank_l)
+    return np.where(right_l & (one.score_l >= min_score), 0, np.where(right_l, 1, ranked_l))
+
+
 def judge(
     observations: Sequence[Observation],
     landmarks_l3: np.ndarray,
@@ -109,36 +126,44 @@ def judge(
     ground_23: np.ndarray,
     min_score: float = 0.05,
     errors: ErrorRates = ErrorRates(),
+    points: MapPoints | None = None,
 ) -> Judgement:
     """Judges every landmark by the observations, which come in order of time. `object_radius`: how far an object about
-    reaches, in the unit of the map; `ground_23`: right and forward on the ground; `min_score`: of a detection."""
+    reaches, in the unit of the map; `ground_23`: right and forward on the ground; `min_score`: of a detection;
+    `points`: the map points of the scene, where it has some."""
     told_n = not_lost(observations)
     seen = [one for one, told in zip(observations, told_n, strict=True) if told]
-    grade_nl = [one.answers.grade_l for one in seen]
+    grade_nl = [grades(one, min_score) for one in seen]
     L = len(landmarks_l3)
     recordings = 1 + max((one.recording for one in observations), default=0)
-    counts_rlg = np.zeros((recordings, L, len(GRADES)))
+    counts_rlg = np.zeros((recordings, L, len(CHANCE_G)))
     frames_of = _frames_of(seen, L)
-    weights, grades, numbers = [], [], []
+    weights, grades_of, numbers = [], [], []
     for landmark, frames in enumerate(frames_of):
         centres_n3 = np.array([seen[n].T_map_camera[:3, 3] for n in frames]).reshape(-1, 3)
         weights.append(novelty(centres_n3, landmarks_l3[landmark]))
-        grades.append(np.array([grade_nl[n][landmark] for n in frames], int))
+        grades_of.append(np.array([grade_nl[n][landmark] for n in frames], int))
         numbers.append(np.array([seen[n].recording for n in frames], int))
-        np.add.at(counts_rlg, (numbers[-1], landmark, grades[-1]), weights[-1])
+        np.add.at(counts_rlg, (numbers[-1], landmark, grades_of[-1]), weights[-1])
     rates = [fit_rates(counts_lg, CHANCE_G) for counts_lg in counts_rlg]
     totals_rl = np.stack([total_evidence(counts, one) for counts, one in zip(counts_rlg, rates, strict=True)])
     looks_l, own_l, states = counts_rlg.sum(axis=(0, 2)), np.zeros(L), []
     for landmark in range(L):
-        state = run_test(grades[landmark], weights[landmark], rates, numbers[landmark])
+        state = run_test(grades_of[landmark], weights[landmark], rates, numbers[landmark])
         states.append(state)
+        # Short of an alarm of its own, all that it said in the newest recording that asked it counts.
         last = numbers[landmark][-1] if len(numbers[landmark]) else 0
-        own_l[landmark] = state.evidence if state.since is not None else min(totals_rl[last, landmark], 0.0)
-    added_l = _neighbours_say(own_l, landmarks_l3, object_radius)
-    evidence_l = own_l + added_l
-    gone_l = np.array([state.is_gone(errors, more) for state, more in zip(states, added_l, strict=True)])
-    since = [None if state.since is None else frames[state.since]
-             for state, frames in zip(states, frames_of, strict=True)]  # fmt: skip
+        said = max(totals_rl[last, landmark], -ALIVE_LIMIT)
+        own_l[landmark] = state.evidence if state.is_gone(errors) else said
+    newest = [one for one in seen if one.recording == recordings - 1]
+    around_l = np.zeros(L)
+    if points is not None:
+        around_l = POINT_WEIGHT * points_say(points, newest, landmarks_l3, POINT_REACH * object_radius)
+    said_l = own_l + around_l
+    evidence_l = said_l + said_around(landmarks_l3, landmarks_l3, said_l, object_radius, NEIGHBOUR_LIMIT, own=True)
+    limit_l = np.array([errors.limit(state.beginnings) for state in states])
+    gone_l = (evidence_l >= limit_l) & (counts_rlg[-1].sum(axis=1) >= errors.min_looks)
+    since = [_since(state, frames, seen) for state, frames in zip(states, frames_of, strict=True)]
     hits = [np.array([seen[n].answers.hit_l[k] for n in frames], bool) for k, frames in enumerate(frames_of)]
     drifts = {}
     for landmark in np.flatnonzero(~gone_l & (looks_l >= MIN_TOLD)):
@@ -169,6 +194,14 @@ def judge(
     return Judgement(judged, rates, told_n)
 
 
+def _since(state: Standing, frames: list[int], seen: Sequence[Observation]) -> int | None:
+    """The frame in which a landmark that is gone was gone first: by its own answers, or where these did not cease, the
+    first of the newest recording that asks it."""
+    if state.since is not None:
+        return frames[state.since]
+    return next((n for n in frames if seen[n].recording == seen[frames[-1]].recording), None) if frames else None
+
+
 def _frames_of(seen: Sequence[Observation], landmarks: int) -> list[list[int]]:
     """Of each landmark the observations that ask it."""
     frames: list[list[int]] = [[] for _ in range(landmarks)]
@@ -176,21 +209,6 @@ def _frames_of(seen: Sequence[Observation], landmarks: int) -> list[list[int]]:
         for landmark in np.flatnonzero(one.answers.told_l):
             frames[landmark].append(number)
     return frames
-
-
-def _neighbours_say(own_l: np.ndarray, landmarks_l3: np.ndarray, radius: float) -> np.ndarray:
-    """What the landmarks within `radius` add to the evidence (L,): the mean of theirs, nearer ones more."""
-    clipped_l = np.clip(own_l, -NEIGHBOUR_LIMIT, NEIGHBOUR_LIMIT)
-    added_l = np.zeros(len(own_l))
-    for landmark, near in enumerate(cKDTree(landmarks_l3).query_ball_point(landmarks_l3, radius)):
-        others = np.array([n for n in near if n != landmark], int)
-        if len(others) == 0:
-            continue
-        away_n = np.linalg.norm(landmarks_l3[others] - landmarks_l3[landmark], axis=1)
-        weight_n = np.exp(-0.5 * (away_n / (radius / 2)) ** 2)
-        # As many as three count whole: a crowd is not more independent than that.
-        added_l[landmark] = NEIGHBOUR_WEIGHT * (weight_n @ clipped_l[others]) / max(weight_n.sum() / 3, 1.0)
-    return added_l
 
 
 def _precision(seen: Sequence[Observation], frames: list[int], landmark: int, min_score: float) -> float:

@@ -30,7 +30,7 @@ class ErrorRates:
     they count, since the landmark was last alive, without which it is not taken for gone: who steps before it hides it
     for a moment."""
 
-    false_alarm: float = 0.05
+    false_alarm: float = 0.002
     missed: float = 0.05
     min_looks: float = 2.0
 
@@ -64,11 +64,10 @@ class Standing:
     looks: float
     beginnings: int
 
-    def is_gone(self, errors: ErrorRates, more: float = 0.0) -> bool:
-        """Whether the landmark is taken for gone, with `more` evidence from elsewhere."""
-        if self.since is None or self.looks < errors.min_looks:
-            return False
-        return self.evidence + more >= errors.limit(self.beginnings)
+    def is_gone(self, errors: ErrorRates) -> bool:
+        """Whether the landmark is taken for gone by its own answers."""
+        enough = self.since is not None and self.looks >= errors.min_looks
+        return enough and self.evidence >= errors.limit(self.beginnings)
 
 
 def fit_rates(counts_lg: np.ndarray, chance_g: Sequence[float]) -> Rates:

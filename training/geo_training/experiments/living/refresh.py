@@ -19,7 +19,7 @@ from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
 from geo_training.evaluation.scene_health.health import scene_health
 from geo_training.evaluation.scene_health.observe import Observation, SceneEye, usual_distance
-from geo_training.evaluation.scene_health.sequential import fit_rates, total_evidence
+from geo_training.evaluation.scene_health.points import point_evidence
 from geo_training.evaluation.scene_health.verdict import SceneHealth, Verdict
 from geo_training.experiments.living.surroundings import Keeper, NewSurroundings, SeenFrame, new_surroundings
 from geo_training.localization.closed_form import PlainView
@@ -32,7 +32,7 @@ MARGIN = 0.01  # of the recall on the old held-out frames that a refresh may cos
 GROWTH = 0.15  # of the file, that new map points may take beside the room of those that are gone
 MAX_FRAMES = 100  # of the recordings that are looked at, evenly
 MAX_PLACES = 255
-_POINT_CHANCE, _POINT_GONE, _LANDMARKS_SAY = 0.02, 1.0, 3.0
+_POINT_GONE, _LANDMARKS_SAY = 1.0, 3.0
 _MIN_LEARNED = 8  # frames
 
 
@@ -101,14 +101,7 @@ def points_that_stay(
 ) -> np.ndarray:
     """Which appearances (A,) stay: those of points that are found where they are looked for, or of which nothing is
     known and whose surroundings stand. What the landmarks around a point say counts beside its own answers."""
-    count = int(points.point_a.max(initial=-1)) + 1
-    asked_p, found_p = np.zeros(count), np.zeros(count)
-    for one in observations:
-        asked = np.union1d(points.point_a[one.point_asked_p], points.point_a[one.point_found_p])
-        asked_p[asked] += 1
-        found_p[np.unique(points.point_a[one.point_found_p])] += 1
-    counts_p2 = np.stack([found_p, asked_p - found_p], axis=1)
-    evidence_p = total_evidence(counts_p2, fit_rates(counts_p2, (_POINT_CHANCE, 1 - _POINT_CHANCE)))
+    evidence_p, _ = point_evidence(points, observations)
     gone_l, known_l = health.judgement.gone_l, health.judgement.known_l
     tree = cKDTree(landmarks_l3[known_l])
     _, first = np.unique(points.point_a, return_index=True)
