@@ -10,8 +10,8 @@ from geo_training.experiments.benches.commands import bench_command
 from geo_training.experiments.depth_papers.commands import keypoint_table_command, sweep_command
 from geo_training.experiments.incremental.commands import adapt_command, incremental_command
 from geo_training.experiments.landmark_papers.commands import evaluate_reference_command, reference_command
-from geo_training.fleet.command import fleet_command
 from geo_training.experiments.living.command import refresh_command
+from geo_training.fleet.command import fleet_command
 from geo_training.localization.commands import app as localization
 from geo_training.mapping.commands import landmarks_command, map_command
 from geo_training.mapping.fusion.command import fuse_command
