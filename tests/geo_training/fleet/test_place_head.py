@@ -1,7 +1,5 @@
 """The head of a place: its options, and several processes that train it together."""
 
-import shutil
-
 import board_walk
 import pytest
 from command_line import invoke
@@ -49,8 +47,3 @@ def test_what_torchruns_processes_are_refused_with_is_the_places_sentence(mapped
     with pytest.raises(InputError, match=r"the training in 2 processes failed: .*3") as wrong:
         head.train(mapped, tmp_path / "s.safetensors", config, processes=2)
     assert "\n" not in str(wrong.value)
-    empty = tmp_path / "empty"
-    shutil.copytree(mapped, empty)
-    (empty / "landmarks.safetensors").unlink()
-    with pytest.raises(InputError, match=r"failed: .*landmarks"):
-        head.train(empty, tmp_path / "s.safetensors", config, processes=2)
