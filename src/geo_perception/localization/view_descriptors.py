@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name
 RECIPE = 1  # of the descriptors; those by another one are not compared
 CHANNELS, PLACES = 160, 12  # of a descriptor, and descriptors of a mapping view
 MAX_VIEWS = 100  # that a scene carries, spread over its recording
-_MAX_ASKED = 64  # places of a frame that are looked for
+_MAX_ASKED = 48  # places of a frame that are looked for
 _SIDE = 3  # cells of the coarsest map that make a place
 _CODE_SIGMAS, _HALF = 2.5, 7.5  # what four bits reach to either side of the mean, and half of their steps
 _FLOOR = 1e-3  # of the largest variance, below which a direction is not enlarged any further
@@ -139,7 +139,10 @@ class ViewIndex:
         self._whitening_cc = (axes_cc / np.sqrt(np.maximum(variance_c, _FLOOR * variance_c.max() + 1e-12))).astype(
             np.float32
         )
-        self._scenes = [self._whitened(values_nc) for values_nc in described.values()]
+        # As one block, since one product is made sooner than many: scenes with fewer views have some of them twice.
+        most = max(len(values_nc) for values_nc in described.values())
+        filled = [np.resize(values_nc, (most, CHANNELS)) for values_nc in described.values()]
+        self._scenes_snc = torch.stack([self._whitened(values_nc) for values_nc in filled])
 
     def rank(self, described_nc: np.ndarray) -> list[tuple[str, float]]:
         """All scenes with their share, 0 to 1, of what the places (N, CHANNELS) of a frame say for any, the highest
@@ -148,7 +151,7 @@ class ViewIndex:
         if not self._names:
             return without
         asked_nc = self._whitened(described_nc)
-        alike_ns = torch.stack([(asked_nc @ scene_mc.T).amax(dim=1) for scene_mc in self._scenes], dim=1)
+        alike_ns = (self._scenes_snc.flatten(0, 1) @ asked_nc.T).unflatten(0, self._scenes_snc.shape[:2]).amax(dim=1).T
         votes_s = torch.ones(1)
         if len(self._names) > 1:  # each place speaks for one scene, by how much more alike it is there than in the next
             best_n2, scene_n2 = alike_ns.topk(2, dim=1)
