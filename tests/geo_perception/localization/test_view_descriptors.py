@@ -38,13 +38,13 @@ def test_a_view_is_described_by_places_of_the_last_map_in_some_hundred_bytes():
     views = described(Room(1))
     assert len(views) == 12
     assert views.bytes_per_view == PLACES * CHANNELS // 2 == 960
-    assert describe_frame(Room(1).view()).shape == (48, CHANNELS)
+    assert describe_frame(Room(1).view()).shape == (32, CHANNELS)
 
 
 def test_angles_between_places_are_kept_by_the_projection():
     rng = np.random.default_rng(3)
-    cells_nc = rng.uniform(0, 1, (40, 500)).astype(np.float32)
-    maps = [torch.from_numpy(cells_nc.T.reshape(1, 500, 1, 40).copy())]  # whose places are single cells
+    cells_nc = rng.uniform(0, 1, (30, 500)).astype(np.float32)
+    maps = [torch.from_numpy(cells_nc.T.reshape(1, 500, 1, 30).copy())]  # whose places are single cells
     projected_nc = describe_frame(maps)
     unit_nc = cells_nc / np.linalg.norm(cells_nc, axis=1, keepdims=True)
     off_nn = projected_nc @ projected_nc.T - unit_nc @ unit_nc.T
