@@ -85,7 +85,7 @@ class SceneChoice:
         and those last that cannot be proposed; `agree` compares the poses of two scenes, where it can. None where no
         scene can be used."""
         asking = _Asking(ask)
-        if self.present not in (one.scene for one in proposed):
+        if all(one.scene != self.present for one in proposed):
             self.present = None
         lost = self.present is None or self._missed >= self.options.lost_frames
         if self.present is not None and not lost:

@@ -111,7 +111,7 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_keys(where: str, content: dict, known: tuple[str, ...]) -> None:
+def _check_keys(where: str, content: dict[str, Any], known: tuple[str, ...]) -> None:
     strange = sorted(set(map(str, content)) - set(known))
     if strange:
         raise InputError(f"{where}: '{strange[0]}' is not known; it takes {', '.join(known)}")

@@ -42,13 +42,13 @@ def describe_view(maps: Sequence[torch.Tensor], number: int) -> np.ndarray:
 def _places(maps: Sequence[torch.Tensor], step: int) -> np.ndarray:
     """Mean and deviation of every map over some cells of the coarsest one, projected at random, which keeps angles: the
     fine maps tell one picture on a wall from another, the coarse ones what hangs there, in any light."""
-    size = min((tuple(map_bchw.shape[-2:]) for map_bchw in maps), key=lambda hw: hw[0] * hw[1])
-    side = min(_SIDE, *size)
+    height, width = min((map_bchw.shape[-2:] for map_bchw in maps), key=lambda hw: hw[0] * hw[1])
+    side = min(_SIDE, height, width)
     parts_nc = []
     for map_bchw in maps:
         values_bchw = map_bchw.float()
         moments_b2chw = torch.cat([values_bchw, values_bchw.square()], dim=1)
-        moments_n2c = F.avg_pool2d(F.adaptive_avg_pool2d(moments_b2chw, size), side, step)[0].flatten(1).T
+        moments_n2c = F.avg_pool2d(F.adaptive_avg_pool2d(moments_b2chw, (height, width)), side, step)[0].flatten(1).T
         mean_nc, square_nc = moments_n2c.chunk(2, dim=1)
         parts_nc += [F.normalize(mean_nc, dim=1), F.normalize((square_nc - mean_nc**2).clamp_min(0).sqrt(), dim=1)]
     found_nc = torch.cat(parts_nc, dim=1).cpu()
@@ -151,7 +151,8 @@ class ViewIndex:
         if not self._names:
             return without
         asked_nc = self._whitened(described_nc)
-        alike_ns = (self._scenes_snc.flatten(0, 1) @ asked_nc.T).unflatten(0, self._scenes_snc.shape[:2]).amax(dim=1).T
+        scenes, most, _ = self._scenes_snc.shape
+        alike_ns = (self._scenes_snc.flatten(0, 1) @ asked_nc.T).view(scenes, most, -1).amax(dim=1).T
         votes_s = torch.ones(1)
         if len(self._names) > 1:  # each place speaks for one scene, by how much more alike it is there than in the next
             best_n2, scene_n2 = alike_ns.topk(2, dim=1)
