@@ -185,8 +185,8 @@ class Localizer:
             return Localization(Verdict.BAD_IMAGE, str(problem))
         prepared_s = time.perf_counter()
         result = self.localize(image, camera, seed)
-        timings_s = {"prepare": prepared_s - started_s, **result.timings_s, "total": time.perf_counter() - started_s}
-        return replace(result, timings_s=timings_s)
+        timings_s = {"prepare": prepared_s - started_s, **result.timings_s}
+        return replace(result, timings_s=timings_s | {"total": sum(timings_s.values())})
 
     @torch.inference_mode()
     def localize(self, image: ImageLevels, camera: Camera, seed: int = 0) -> Localization:
