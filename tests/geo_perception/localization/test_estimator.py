@@ -146,7 +146,7 @@ def test_a_camera_of_another_size_and_focal_length_is_placed_too(localizer, quer
 def view_of(localizer, image, camera, monkeypatch) -> np.ndarray:
     """What the network sees of an image."""
     views = []
-    monkeypatch.setattr(localizer, "frozen", lambda view_hw3: views.append(view_hw3) or stop())
+    monkeypatch.setattr(localizer.viewer, "network", lambda view_hw3: views.append(view_hw3) or stop())
     with pytest.raises(StopIteration):
         localizer.estimate(image, camera)
     return views[0].astype(float)
