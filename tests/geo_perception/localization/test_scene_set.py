@@ -138,6 +138,20 @@ def test_a_frame_that_two_scenes_are_asked_for_is_looked_at_once_and_has_its_key
     assert len(detected) == 1
 
 
+@pytest.mark.parametrize(("factor", "shared"), [(1.03, True), (0.8, False)])
+def test_scenes_of_about_one_focal_length_are_looked_at_through_one_pinhole(two_scenes, tmp_path, factor, shared):
+    folder = two_scenes.copied(tmp_path / "s")
+
+    def zoomed(tensors, header) -> None:
+        header["network_focal_px"] *= factor
+
+    resaved(folder / f"{RIGHT}.safetensors", zoomed)
+    localizer = MultiSceneLocalizer.load(folder, "cpu", engine="torch")
+    left, right = localizer.localizer_of(LEFT).viewer, localizer.localizer_of(RIGHT).viewer
+    assert (left is right) is shared
+    assert left.network is right.network
+
+
 def test_where_nothing_is_placed_each_scene_has_a_frame_of_its_own(two_scenes, queries, tmp_path):
     localizer = MultiSceneLocalizer.load(two_scenes.copied(tmp_path / "s", placed=False), "cpu", engine="torch")
     image, T_room_camera = queries[RIGHT][0]
