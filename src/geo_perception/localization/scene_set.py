@@ -170,7 +170,7 @@ class MultiSceneLocalizer:
             localizer = self._shelf.take(name, self._choice.present)
             if localizer is None:
                 return None
-            localizer.options = self.options
+            localizer.options = self.options_for(name)
             try:
                 fitted, image = views.by(localizer.viewer)
             except UnusableError:
@@ -189,6 +189,18 @@ class MultiSceneLocalizer:
             "total": finished_s - started_s,
         }
         return replace(result, timings_s=timings_s)
+
+    def options_for(self, scene: str) -> LocalizerOptions:
+        """What counts as localized in a scene. In one that is not the present one a pose must be likelier by the number
+        of scenes in which it might have been looked for: any may be mistaken for the right one.
+
+        By odds, p / (1 - p): those of `min_confidence` times the number of scenes.
+        """
+        least = self.options.min_confidence
+        if scene == self._choice.present or not 0 < least < 1:
+            return self.options
+        odds = least / (1 - least) * len(self.folder.scenes)
+        return replace(self.options, min_confidence=odds / (1 + odds))
 
     def proposed(self, maps: list[torch.Tensor]) -> list[Proposed]:
         """All scenes by the backbone's maps of an image, the likeliest first, those last that have no views."""

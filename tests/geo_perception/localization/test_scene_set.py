@@ -152,6 +152,15 @@ def test_scenes_of_about_one_focal_length_are_looked_at_through_one_pinhole(two_
     assert left.network is right.network
 
 
+def test_a_pose_in_another_scene_than_the_present_one_must_be_likelier_by_the_number_of_scenes(localizer, queries):
+    usual = localizer.options.min_confidence
+    needed = localizer.options_for(LEFT).min_confidence
+    assert needed / (1 - needed) == pytest.approx(2 * usual / (1 - usual))
+    localizer.estimate(queries[LEFT][0][0], CAMERA)
+    assert localizer.options_for(LEFT).min_confidence == usual
+    assert localizer.options_for(RIGHT).min_confidence == pytest.approx(needed)
+
+
 def test_where_nothing_is_placed_each_scene_has_a_frame_of_its_own(two_scenes, queries, tmp_path):
     localizer = MultiSceneLocalizer.load(two_scenes.copied(tmp_path / "s", placed=False), "cpu", engine="torch")
     image, T_room_camera = queries[RIGHT][0]

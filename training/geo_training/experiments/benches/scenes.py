@@ -193,10 +193,14 @@ def _of_strangers(localizer: MultiSceneLocalizer, strange: Sequence[Query], seed
         image_hw3 = query.load()
         localizer.forget()
         refused.append(not localizer.estimate(image_hw3, query.camera, seed).localized)
-        singles = [localizer.localizer_of(name) for name in localizer.folder.scenes]
-        by_all.append(
-            not any(one.estimate(image_hw3, query.camera, seed).localized for one in singles if one is not None)
-        )
+        localizer.forget()
+        found = []
+        for name in localizer.folder.scenes:
+            single = localizer.localizer_of(name)
+            assert single is not None
+            single.options = localizer.options_for(name)
+            found.append(single.estimate(image_hw3, query.camera, seed).localized)
+        by_all.append(not any(found))
     return {"strange_refused_by_all": float(np.mean(by_all)), "strange_refused": float(np.mean(refused))}
 
 
