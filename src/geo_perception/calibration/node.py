@@ -183,11 +183,9 @@ class CalibrationNode(PerceptionNode):
         height_px, width_px = image_hw3.shape[:2]
         self._driver_camera = self._camera_of_driver(frame, width_px, height_px)
         self._recall_lens((width_px, height_px), frame.stamp_ns * 1e-9)
-        known, lens = None, self._lens
+        known, lens = None, self._lens if self._frees_of_lens else None
         if self._trusts_driver:
             known, lens = self._known(self._driver_camera), None
-        elif not self._frees_of_lens:
-            lens = None
         elif lens is not None and not lens.beyond:
             known = self._known().with_lens(lens, width_px, height_px)
         self._plain_hw3 = image_hw3 if known is None else known.plain_image(image_hw3)
@@ -253,10 +251,7 @@ class CalibrationNode(PerceptionNode):
             with self._lock:
                 if self._asks_lens and frame.epoch == self.epoch:
                     self._lens_said = said
-        self._follow_points(frame)
-
-    def _follow_points(self, frame: Frame) -> None:
-        """Images that follow fast need not all be looked at."""
+        # Images that follow fast need not all be looked at for points.
         turns, stamp_s = self._turns, frame.stamp_ns * 1e-9
         since_s = stamp_s - self._tracked_s
         if not self.value("use_turns") or 0 <= since_s < TRACKING_INTERVAL_S:

@@ -389,9 +389,7 @@ def test_a_file_of_another_program_is_refused(tmp_path):
 def test_the_header_tells_what_the_scene_is(tiny_scene):
     with safe_open(str(tiny_scene.scene_path), framework="numpy") as file:
         header = json.loads(file.metadata()["geo_perception"])
-    assert header["kind"] == "scene"
-    assert header["metric"] is True
-    assert header["frame_id"] == "map"
+    assert (header["kind"], header["metric"], header["frame_id"]) == ("scene", True, "map")
     assert header["backbone"]["name"] == "tf_efficientnet_lite0"
     assert len(header["backbone"]["sha256"]) == 64
 

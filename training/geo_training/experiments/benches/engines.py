@@ -49,13 +49,13 @@ def run(data_root: Path, stages: StageCache, options: BenchOptions) -> BenchResu
     core; `_speedup`: how many times faster than torch in the same run, in half precision where that is faster on this
     CPU; `_best_speedup`: of the fastest. What is off (`_focal_pct` ...) is so from torch in float32. Not known where an
     engine is not installed or gives other answers than torch."""
-    scene = _scene(data_root, stages, options)
     images = images_of_folder(data_root / "office" / "rgb", FRAMES)
     makers: dict[str, Callable[[], Subject]] = {
         CALIBRATION: lambda: CalibrationSubject(None),
         DEPTH: lambda: DepthSubject(None),
-        LOCALIZATION: lambda: SceneSubject(scene),
+        LOCALIZATION: lambda: SceneSubject(_scene(data_root, stages, options)),
     }
+    makers = {name: make for name, make in makers.items() if options.only in (None, name)}
     metrics: dict[str, float] = {}
     reasons: dict[str, str] = {}
     with one_core():
@@ -151,4 +151,5 @@ BENCHMARK = Benchmark(
         *(f"{name}_best_speedup" for name in DIFFERENCES),
     ),
     run=run,
+    parts=tuple(DIFFERENCES),
 )
