@@ -92,12 +92,25 @@ def test_durations_in_words(seconds, words):
 @pytest.mark.parametrize(
     ("app", "group", "order"),
     [
-        (train, None, ["dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export"]),
+        (
+            train,
+            None,
+            ["dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export", "fleet"],
+        ),
         (train, "dataset", ["from-bag", "from-video", "import", "check", "split", "to-bag"]),
         (
             evaluate,
             None,
-            ["localization", "replay", "calibration", "depth", "doctor", "bench", "localization-reference"],
+            [
+                "localization",
+                "scene-health",
+                "replay",
+                "calibration",
+                "depth",
+                "doctor",
+                "bench",
+                "localization-reference",
+            ],
         ),
     ],
 )

@@ -92,13 +92,18 @@ def test_a_turning_camera_is_calibrated_within_two_seconds_and_a_covered_lens_ch
         before = peer.focals[-1].data, camera_from_info(peer.camera_infos[-1]).fx_px
         attitudes, focals = len(peer.attitudes), len(peer.focals)
         peer.statuses.clear()
-        for seconds in (4.5, 2.0, 2.0, 2.0):  # on a busy machine the input may seem to have stopped for a moment
+        for seconds in (
+            4.5,
+            2.0,
+            2.0,
+            2.0,
+        ):  # on a busy machine late or lost images are told first
             play(itertools.repeat(np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.uint8)), seconds)
             told = [status for array in peer.statuses for status in array.status if status.level == b"\1"]
+            told = [status for status in told if "the image shows nothing to go by" in status.message]
             if told:
                 break
         assert told, peer.values()
-        assert "the image shows nothing to go by" in told[-1].message
         assert (len(peer.attitudes), len(peer.focals)) == (attitudes, focals)
         assert camera_from_info(peer.camera_infos[-1]).fx_px == pytest.approx(before[1], rel=1e-6)
 
