@@ -110,8 +110,12 @@ class DepthNetwork(RenamedModules, nn.Module):
         log_sigma = F.interpolate(log_sigma, size=image_b3hw.shape[-2:], mode="bilinear", align_corners=False)
         choice = None
         if self.sharpener is not None:
-            choice = self.sharpener(normalized_b3hw, logs[-1], states[1])
-            logs[-1] = choice.sharpened_b1hw()
+            asked = normalized_b3hw, logs[-1], states[1]
+            if self.training:  # whose loss is of the choice itself
+                choice = self.sharpener(*asked)
+                logs[-1] = choice.sharpened_b1hw()
+            else:
+                logs[-1] = self.sharpener.sharpened_b1hw(*asked)
         disparities = [torch.exp(log_b1hw.clamp(-_MAX_LOG, _MAX_LOG)) for log_b1hw in reversed(logs)]
         return DepthOutput(disparities, log_sigma, choice)
 

@@ -43,10 +43,8 @@ class DepthChoice:
         return (self.weight_bkhw * self.log_bkhw).sum(1, keepdim=True)
 
     def sharpened_b1hw(self) -> torch.Tensor:
-        """The weighted mean, less what it changes in whole regions: those are the coarse map's to say, which learned
-        from far more than edges, and in places unlike those that the sharpener knows it errs by regions first."""
-        mean_b1hw, coarse_b1hw = self.mean_b1hw(), self.log_bkhw[:, :1]
-        return mean_b1hw - _of_regions(mean_b1hw - coarse_b1hw)
+        """The coarse map as the weighted mean has it, less what that changes in whole regions."""
+        return _within_regions(self.mean_b1hw(), self.log_bkhw[:, :1])
 
 
 class EdgeSharpener(nn.Module):
@@ -69,6 +67,37 @@ class EdgeSharpener(nn.Module):
 
     def forward(self, image_b3hw: torch.Tensor, log_b1hw: torch.Tensor, features_bchw: torch.Tensor) -> DepthChoice:
         """`image_b3hw` normalized, `log_b1hw` the logarithm of the coarse disparity; sides are multiples of 8."""
+        named = F.pixel_shuffle(self._named(image_b3hw, log_b1hw, features_bchw), 2)
+        logit_bkhw, step_bchw = named[:, : -len(_OWN_STEPS)], named[:, -len(_OWN_STEPS) :]
+        weight_bkhw = torch.softmax(self._sharpness * logit_bkhw, 1)
+        return DepthChoice(torch.cat([_shifted(log_b1hw), log_b1hw + step_bchw], 1), weight_bkhw)
+
+    def sharpened_b1hw(
+        self, image_b3hw: torch.Tensor, log_b1hw: torch.Tensor, features_bchw: torch.Tensor
+    ) -> torch.Tensor:
+        """`DepthChoice.sharpened_b1hw` of what `forward` gives, in a third of its time: all candidates stay as they
+        come, four pixels in a place at half of the resolution, and only their mean is brought to the whole one."""
+        named = self._named(image_b3hw, log_b1hw, features_bchw)
+        batch, _, height, width = named.shape
+        named_bc4hw = named.view(batch, -1, 4, height, width)
+        logit_bk4hw, step_bc4hw = named_bc4hw[:, : -len(_OWN_STEPS)], named_bc4hw[:, -len(_OWN_STEPS) :]
+        weight_bk4hw = torch.softmax(self._sharpness * logit_bk4hw, 1)
+        around_b4hw = F.pixel_unshuffle(_padded(log_b1hw, REACH_PX), 2)  # all offsets are even
+        mean_b4hw = (weight_bk4hw[:, len(OFFSETS_PX) :] * step_bc4hw).sum(1)
+        own_b4hw = weight_bk4hw[:, len(OFFSETS_PX) :].sum(1)
+        for k, (dy, dx) in enumerate(OFFSETS_PX):
+            top, left = (REACH_PX + dy) // 2, (REACH_PX + dx) // 2
+            weight_b4hw = weight_bk4hw[:, k] + own_b4hw if (dy, dx) == (0, 0) else weight_bk4hw[:, k]
+            mean_b4hw = mean_b4hw + weight_b4hw * around_b4hw[:, :, top : top + height, left : left + width]
+        return _within_regions(F.pixel_shuffle(mean_b4hw, 2), log_b1hw)
+
+    @property
+    def _sharpness(self) -> float:
+        return 1.0 if self.training else _DECIDED
+
+    def _named(self, image_b3hw: torch.Tensor, log_b1hw: torch.Tensor, features_bchw: torch.Tensor) -> torch.Tensor:
+        """Of each place at half of the resolution, for the four pixels in it, the logit of every candidate and the
+        steps of those that it names itself."""
         relative_b1hw = log_b1hw - log_b1hw.mean((2, 3), keepdim=True)
         around_b1hw = F.avg_pool2d(_padded(relative_b1hw, _DETAIL_PX // 2), _DETAIL_PX, 1)
         seen = torch.cat([image_b3hw, relative_b1hw, _DETAIL_GAIN * (relative_b1hw - around_b1hw)], 1)
@@ -76,10 +105,7 @@ class EdgeSharpener(nn.Module):
         x2 = self.at_half(x1)
         x3 = self.leave_quarter(torch.cat([_doubled(self.at_quarter(x2)), x2], 1))
         named = self.choose(self.leave_half(torch.cat([_doubled(x3), x1], 1)))
-        named = F.pixel_shuffle(named.float().contiguous(), 2)
-        logit_bkhw, step_bchw = named[:, : -len(_OWN_STEPS)], named[:, -len(_OWN_STEPS) :]
-        weight_bkhw = torch.softmax(logit_bkhw if self.training else _DECIDED * logit_bkhw, 1)
-        return DepthChoice(torch.cat([_shifted(log_b1hw), log_b1hw + step_bchw], 1), weight_bkhw)
+        return named.to(torch.float32, memory_format=torch.contiguous_format)
 
 
 def _shifted(log_b1hw: torch.Tensor) -> torch.Tensor:
@@ -93,6 +119,12 @@ def _shifted(log_b1hw: torch.Tensor) -> torch.Tensor:
         ],
         1,
     )
+
+
+def _within_regions(sharp_b1hw: torch.Tensor, coarse_b1hw: torch.Tensor) -> torch.Tensor:
+    """A map less what it changes in whole regions: those are the coarse map's to say, which learned from far more than
+    edges, and in places unlike those that the sharpener knows it errs by regions first."""
+    return sharp_b1hw - _of_regions(sharp_b1hw - coarse_b1hw)
 
 
 def _of_regions(x_b1hw: torch.Tensor) -> torch.Tensor:

@@ -120,12 +120,23 @@ def test_a_network_with_one_gives_its_depth_and_is_made_again_by_its_config():
     image = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
         output, same = network(image), again(image)
+        learning = again.train()(image)
         network.sharpener = None
         plain = network(image)
     torch.testing.assert_close(same.disparity[0], output.disparity[0])
-    assert isinstance(output.choice, DepthChoice)
-    assert plain.choice is None
-    torch.testing.assert_close(output.disparity[0], torch.exp(output.choice.sharpened_b1hw()))
+    assert isinstance(learning.choice, DepthChoice)
+    assert (output.choice, plain.choice) == (None, None)  # only a loss asks for it
+    torch.testing.assert_close(learning.disparity[0], torch.exp(learning.choice.sharpened_b1hw()))
+    assert not torch.equal(output.disparity[0], plain.disparity[0])
     for one, other in zip(output.disparity[1:], plain.disparity[1:], strict=True):  # the coarser ones stay
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(output.log_sigma_b1hw, plain.log_sigma_b1hw)
+
+
+def test_the_quick_way_gives_what_the_choice_gives():
+    torch.manual_seed(0)
+    sharpener = EdgeSharpener(FEATURES, 8).eval()
+    torch.nn.init.normal_(sharpener.choose.weight, std=0.3)
+    asked = inputs(ramp() + 0.1 * torch.randn(2, 1, H, W))
+    with torch.no_grad():
+        torch.testing.assert_close(sharpener.sharpened_b1hw(*asked), sharpener(*asked).sharpened_b1hw())
