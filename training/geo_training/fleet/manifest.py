@@ -181,7 +181,7 @@ class Manifest(Strict):
         )
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(yaml.SafeLoader):  # makes plain values alone
     """YAML takes the last of two equal keys without a word: a place that is named twice would be lost."""
 
     def construct_mapping(self, node, deep=False):
@@ -194,7 +194,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(), _UniqueKeys)
+        content = _UniqueKeys(path.read_text()).get_single_data()
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else " ".join(str(error).split())
         raise UnusableManifest(f"{path} cannot be read as a manifest: {reason}; mend it") from None
