@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import ros_support
 from rclpy.node import NodeNameNonExistentError
 from ros_support import ENVIRONMENT, Peer, active_node
 
@@ -71,6 +72,9 @@ def test_the_policy_names_all_that_live_nodes_have(tiny_scene, tmp_path, monkeyp
     given = ["-p", f"scene:={tiny_scene.scene_path}", "-p", "lazy:=false", "-p", "use_sim_time:=true"]
     given += ["-p", "localization_node:tf_mode:=map_odom", "-r", "image:=/camera/image_raw"]
     monkeypatch.setitem(ENVIRONMENT, "PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    # A node of the same name that another test of this process has left would be asked in its stead.
+    monkeypatch.setattr(ros_support, "DOMAIN_ID", ros_support.DOMAIN_ID + 50)
+    monkeypatch.setitem(ENVIRONMENT, "ROS_DOMAIN_ID", str(ros_support.DOMAIN_ID))
     log = tmp_path / "nodes.log"
     with active_node("geo_perception.ros.container", "--ros-args", *given, log=log) as process, Peer("looker") as peer:
         for node in NODES:
