@@ -103,7 +103,7 @@ def skew(vectors_n3: np.ndarray) -> np.ndarray:
 
 
 def so3_exp(omega_3: np.ndarray) -> np.ndarray:
-    """Rotation matrix of a rotation vector in radians."""
+    """Rotation matrix of a rotation vector in radians, or matrices (N, 3, 3) of several (N, 3)."""
     return Rotation.from_rotvec(omega_3).as_matrix()
 
 
