@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name
 RECIPE = 1  # of the descriptors; those by another one are not compared
 CHANNELS, PLACES = 160, 12  # of a descriptor, and descriptors of a mapping view
 MAX_VIEWS = 100  # that a scene carries, spread over its recording
-_MAX_ASKED = 32  # places of a frame that are looked for
+_MAX_ASKED = 48  # places of a frame that are looked for
 _SIDE = 3  # cells of the coarsest map that make a place
 _CODE_SIGMAS, _HALF = 2.5, 7.5  # what four bits reach to either side of the mean, and half of their steps
 _FLOOR = 1e-3  # of the largest variance, below which a direction is not enlarged any further
