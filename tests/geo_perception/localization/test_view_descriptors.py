@@ -38,7 +38,7 @@ def test_a_view_is_described_by_places_of_the_last_map_in_some_hundred_bytes():
     views = described(Room(1))
     assert len(views) == 12
     assert views.bytes_per_view == PLACES * CHANNELS // 2 == 960
-    assert describe_frame(Room(1).view()).shape == (32, CHANNELS)
+    assert describe_frame(Room(1).view()).shape == (9 * 13, CHANNELS)  # each of 3 x 3 cells of 11 x 15
 
 
 def test_angles_between_places_are_kept_by_the_projection():

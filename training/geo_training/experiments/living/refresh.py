@@ -30,7 +30,7 @@ from geo_training.mapping.visibility import project_all
 
 MARGIN = 0.01  # of the recall on the old held-out frames that a refresh may cost
 GROWTH = 0.15  # of the file, that new map points may take beside the room of those that are gone
-MAX_FRAMES = 100  # of the recordings that are looked at, evenly
+MAX_FRAMES = 60  # of the recordings that are looked at, evenly
 MAX_PLACES = 255
 _POINT_GONE, _LANDMARKS_SAY = 1.0, 3.0
 _MIN_LEARNED = 8  # frames
