@@ -12,13 +12,14 @@ from geo_training.experiments.incremental.commands import adapt_command, increme
 from geo_training.experiments.landmark_papers.commands import evaluate_reference_command, reference_command
 from geo_training.experiments.living.command import refresh_command
 from geo_training.fleet.command import fleet_command
+from geo_training.fleet.fetch_command import fetch_command
 from geo_training.localization.commands import app as localization
 from geo_training.mapping.commands import landmarks_command, map_command
 from geo_training.mapping.fusion.command import fuse_command
 
 train = command_group(
     "From recordings to scenes: datasets, maps, landmarks, training.",
-    order=("dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export", "fleet"),
+    order=("dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export", "fleet", "fetch"),
 )
 train.add_typer(dataset, name="dataset")
 train.command("map")(map_command)
@@ -38,6 +39,7 @@ depth.command("keypoint-table")(keypoint_table_command)
 
 train.command("export")(export_command)
 train.command("fleet")(fleet_command)
+train.command("fetch")(fetch_command)
 
 evaluate.command("localization-reference")(evaluate_reference_command)
 evaluate.command("bench")(bench_command)

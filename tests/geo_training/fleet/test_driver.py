@@ -1,14 +1,16 @@
 """Places through their stages in one process: what is skipped, what is done again, and what stops nothing."""
 
 import shutil
+import threading
 import uuid
 
 import pytest
+from geo_training.fleet import remote
 from geo_training.fleet.driver import Fleet, open_fleet
 from geo_training.fleet.engine import Ended, InProcessEngine
 from geo_training.fleet.manifest import Needs, UnusableManifest
 from geo_training.fleet.registry import latest_version
-from geo_training.fleet.remote import open_filesystem
+from geo_training.fleet.remote import Folder, open_filesystem
 from geo_training.fleet.stages import STAGES
 from tiny_fleet import QuickStages, small_manifest
 
@@ -251,3 +253,41 @@ def test_one_stage_at_a_time_in_this_process():
     engine = InProcessEngine()
     assert engine.fits(Needs(cpu=64), [])
     assert not engine.fits(Needs(), [Needs()])
+
+
+def test_a_registry_that_cannot_be_written_says_nothing_of_the_place(tmp_path, quick, monkeypatch):
+    """Its next run publishes without being told to try again, and trains nothing."""
+    registry, store = tmp_path / "registry", tmp_path / "store"
+    fleet = open_fleet(str(registry), str(store), tmp_path / "cache", 10**9, several_processes=False)
+    put = Folder.put
+    manifest = small_manifest(tmp_path / "m")
+
+    def refused(self, source, name):
+        if self.url == str(registry):
+            with self._answering(name):
+                raise PermissionError(13, "Access Denied")
+        put(self, source, name)
+
+    monkeypatch.setattr(Folder, "put", refused)
+    failed = drive(fleet, manifest)["one"]
+    assert (failed.outcome, failed.ended_in) == ("failed", "publish")
+    assert "scene.safetensors cannot be used: Access Denied" in failed.sentence
+    monkeypatch.setattr(Folder, "put", put)
+    quick.ran.clear()
+    assert drive(fleet, manifest)["one"].outcome == "published"
+    assert quick.stages_of("one") == ["publish"]
+
+
+def test_a_registry_that_cannot_be_written_is_told_before_anything_is_done(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be used"):
+        open_fleet(str(tmp_path / "file"), str(tmp_path / "store"), tmp_path / "cache", 10**9, False)
+
+
+def test_a_silent_store_is_answered_in_time(tmp_path, monkeypatch):
+    ever = threading.Event()
+    monkeypatch.setattr(remote, "ANSWER_S", 0.1)
+    monkeypatch.setattr(Folder, "write", lambda *given, **more: ever.wait(20))
+    with pytest.raises(InputError, match=r"no answer within 0\.1 s"):
+        open_fleet(f"memory://{uuid.uuid4().hex}", None, tmp_path / "cache", 10**9, False)
+    ever.set()

@@ -1,10 +1,12 @@
 """Recordings and folders on a disk and in a filesystem that is none."""
 
+import threading
 import uuid
 
 import fsspec
 import pytest
-from geo_training.fleet.remote import Folder, fetch, look_at
+from geo_training.fleet import remote
+from geo_training.fleet.remote import Folder, UnreachableError, answered, fetch, look_at
 
 from geo_perception.errors import InputError
 
@@ -70,6 +72,49 @@ def test_a_recording_elsewhere_is_told_apart_and_fetched(memory, tmp_path):
     assert fetch(look_at(f"{memory}/bags/one.mcap"), tmp_path).read_bytes() == b"alone"
     fs.pipe(f"{memory}/bags/walk/x.mcap", b"1" * 69_999 + b"2")
     assert look_at(f"{memory}/bags/walk").digest != source.digest
+
+
+class MarkedFolders(fsspec.get_filesystem_class("memory")):
+    """As an object store in whose console somebody made folders: empty objects whose names end with a slash."""
+
+    protocol = "marked"
+
+    def find(self, path, maxdepth=None, withdirs=False, detail=False, **kwargs):
+        found = super().find(path, detail=True) | {
+            f"{path}/": {"name": f"{path}/", "size": 0, "type": "directory"},
+            f"{path}/sub/": {"name": f"{path}/sub/", "size": 0, "type": "file"},
+        }
+        return found if detail else sorted(found)
+
+
+def test_folders_made_in_a_console_are_no_files_of_a_recording(memory, tmp_path):
+    fsspec.register_implementation("marked", MarkedFolders, clobber=True)
+    url = memory.replace("memory://", "marked://")
+    fsspec.filesystem("marked").pipe(f"{url}/walk/sub/x.mcap", b"1234")
+    source = look_at(f"{url}/walk")
+    assert (source.files, source.size_bytes) == (1, 4)
+    assert (fetch(source, tmp_path) / "sub" / "x.mcap").read_bytes() == b"1234"
+
+
+def test_a_recording_that_changes_after_it_was_looked_at_is_not_taken_for_what_it_was(memory, tmp_path):
+    fs = fsspec.filesystem("memory")
+    fs.pipe(f"{memory}/walk/x.mcap", b"1" * 100)
+    source = look_at(f"{memory}/walk")
+    fs.pipe(f"{memory}/walk/x.mcap", b"2" * 100)
+    with pytest.raises(UnreachableError, match="has changed since it was looked at"):
+        fetch(source, tmp_path)
+
+
+def test_who_does_not_answer_is_not_waited_for(memory, monkeypatch):
+    ever = threading.Event()
+    monkeypatch.setattr(remote, "ANSWER_S", 0.1)
+    monkeypatch.setattr(remote, "_files", lambda fs, path: ever.wait(20))
+    with pytest.raises(UnreachableError, match=r"cannot be read: no answer within 0\.1 s"):
+        look_at(f"{memory}/walk")
+    ever.set()
+    assert answered(lambda: 7) == 7
+    with pytest.raises(KeyError):
+        answered(lambda: {}["x"])
 
 
 @pytest.mark.parametrize(

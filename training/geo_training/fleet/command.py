@@ -120,12 +120,12 @@ def fleet_command(
         engine.close()
     result = fleet_json(places, time.monotonic() - started_s, engine.words)
     page = fleet_page(result, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
-    fleet.registry.write(JSON, (json_text(result) + "\n").encode())
-    fleet.registry.write(PAGE, page.encode())
     write_json(json_path, result)
     if report is not None:
         report.write_text(page)
     Console().print(final_table(places))
+    fleet.registry.write(JSON, (json_text(result) + "\n").encode())  # the last: it may no longer be there
+    fleet.registry.write(PAGE, page.encode())
     say(f"written to {fleet.registry.path(PAGE)} and {fleet.registry.path(JSON)}")
     short = [state for state in places if state.outcome != PUBLISHED]
     if short:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from geo_perception.errors import InputError
 from geo_training.fleet.cache import DiskCache
@@ -15,11 +16,12 @@ from geo_training.fleet.engine import Ended, Engine
 from geo_training.fleet.ledger import FAILED, GATED, LOST, Ledger, StageRecord
 from geo_training.fleet.manifest import Manifest, Needs, Place, UnusableManifest
 from geo_training.fleet.registry import published_version
-from geo_training.fleet.remote import Folder, Source, is_local, look_at
+from geo_training.fleet.remote import Folder, Source, UnreachableError, answered, is_local, look_at
 from geo_training.fleet.stages import STAGES, fingerprints
 from geo_training.fleet.worker import StageTask
 
 PUBLISHED, WAITING, RUNNING = "published", "waiting", "running"
+STORE_NOTE = ".store.json"  # in a registry whose store lies elsewhere: where
 _LOOKERS = 32  # places that are looked at at a time: it is waiting, most of it
 _TURN_S = 0.5
 _MOST_LOST = 3  # times that outputs of a place may be gone before it is given up
@@ -193,17 +195,28 @@ def _take(state: PlaceState, ended: Ended) -> None:
 def open_fleet(registry: str, store: str | None, cache: Path, disk_bytes: int, several_processes: bool) -> Fleet:
     """The fleet that publishes into `registry`. Without a `store` it remembers below it, in `.fleet`.
 
-    Raises InputError when a place cannot be used, or not by several processes.
+    Raises InputError when a place cannot be used (written to, in bounded time), or not by several processes.
     """
-    registry = _absolute(registry)
-    folder = Folder(_absolute(store) if store else f"{registry}/.fleet")
+    registry = absolute_url(registry)
+    folder = Folder(absolute_url(store) if store else f"{registry}/.fleet")
     for url in (registry, folder.url):
         if several_processes and url.startswith("memory://"):
             raise InputError(f"{url} is seen by one process alone; give --workers 0, or another place")
     fleet = Fleet(Folder(registry), Ledger(folder), DiskCache(cache.absolute(), disk_bytes))
-    fleet.ledger.folder.write_json("fleet.json", {"registry": registry, "used_at": time.time()})
+    content = {"registry": registry, "store": folder.url, "used_at": time.time()}
+    _write_first(folder, "fleet.json", content)
+    if store:  # not found out when everything is trained
+        _write_first(fleet.registry, STORE_NOTE, content)
     return fleet
 
 
-def _absolute(url: str) -> str:
+def _write_first(folder: Folder, name: str, content: dict[str, Any]) -> None:
+    try:
+        answered(lambda: folder.write_json(name, content))
+    except TimeoutError as error:
+        raise UnreachableError(f"{folder.url} cannot be used: {error}; check the place") from None
+
+
+def absolute_url(url: str) -> str:
+    """A path as it is found from any folder; a URL as it is."""
     return str(Path(url).expanduser().absolute()) if is_local(url) else url.rstrip("/")

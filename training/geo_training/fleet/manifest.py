@@ -17,7 +17,7 @@ from geo_training.config import Strict
 from geo_training.fleet.remote import has_scheme
 from geo_training.options import parse_bytes
 
-_PLACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+PLACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class UnusableManifest(InputError):  # noqa: N818 (an InputError that is wrong usage: nothing was begun)
@@ -218,7 +218,7 @@ def _laid_over(below: dict, above: dict) -> dict:
 
 
 def _resolved(name: str, place: Place, folder: Path) -> Place:
-    if not _PLACE_NAME.fullmatch(name):
+    if not PLACE_NAME.fullmatch(name):
         raise UnusableManifest(f"place '{name}' cannot name a folder; use letters, digits, _ and -")
     recordings = tuple(_url(text, folder) for text in place.recordings)
     held_out = _url(place.held_out, folder)

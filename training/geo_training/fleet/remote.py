@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.files import partial_path, replace_bytes
@@ -17,6 +19,12 @@ from geo_training.storage.kept_json import from_kept_json, to_kept_json
 
 _MADE_BY = ("ETag", "etag", "md5Hash", "crc32c", "checksum")  # what object stores say of a file's content
 _END_BYTES = 1 << 16
+ANSWER_S = 60.0  # what a store gets to answer at first: s3fs asks one that is silent for more than ten minutes
+Result = TypeVar("Result")
+
+
+class UnreachableError(InputError):
+    """A place cannot be read or written now: nothing is wrong with anybody's data, and another time it may go well."""
 
 
 def has_scheme(text: str) -> bool:
@@ -36,9 +44,26 @@ def open_filesystem(url: str):
     try:
         return url_to_fs(url)
     except ImportError as error:
-        raise InputError(f"{url} cannot be opened: {error}; install what reads it") from None
+        raise UnreachableError(f"{url} cannot be opened: {error}; install what reads it") from None
     except ValueError as error:
         raise InputError(f"{url} cannot be opened: {error}; give a path, or a URL such as s3://bucket/folder") from None
+
+
+def answered(work: Callable[[], Result], timeout_s: float | None = None) -> Result:
+    """What `work` returns or raises, if it does in time (`ANSWER_S`); else it is left alone. Raises TimeoutError."""
+    timeout_s = ANSWER_S if timeout_s is None else timeout_s
+    answer: Future[Result] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()  # nobody waits for it at the end of the process
+    if not wait([answer], timeout_s).done:
+        raise TimeoutError(f"no answer within {timeout_s:g} s")
+    return answer.result()
 
 
 @dataclass(frozen=True)
@@ -59,11 +84,9 @@ def look_at(url: str) -> Source:
     """What lies at a path or URL. Hidden files do not count. Raises InputError when there is nothing, or no access."""
     fs, path = open_filesystem(url)
     try:
-        fs.invalidate_cache()
-        found = fs.find(path, detail=True)
+        files = _files(fs, path) if is_local(url) else answered(lambda: _files(fs, path))
     except Exception as error:  # every filesystem has exceptions of its own
-        raise InputError(f"{url} cannot be read: {_reason(error)}; check the path and the access") from None
-    files = {name: info for name, info in sorted(found.items()) if not _hidden(name, path)}
+        raise UnreachableError(f"{url} cannot be read: {_reason(error)}; check the path and the access") from None
     if not files:
         raise InputError(f"{url} does not exist or holds no file; check the path")
     local = is_local(url)
@@ -73,24 +96,40 @@ def look_at(url: str) -> Source:
             for name, info in files.items()
         ]
     except OSError as error:
-        raise InputError(f"{url} cannot be read: {_reason(error)}; check the access") from None
+        raise UnreachableError(f"{url} cannot be read: {_reason(error)}; check the access") from None
     total_bytes = sum(int(info.get("size") or 0) for info in files.values())
     return Source(url, digest_of(url.rpartition("/")[2], rows), len(files), total_bytes)
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """Copies a recording into `folder`, under its own name. Raises InputError when it cannot be read."""
+    """Copies a recording into `folder`, under its own name. Raises UnreachableError when it cannot be read, or is no
+    longer what was looked at."""
     fs, path = open_filesystem(source.url)
     target = folder / source.name
     try:
-        for name in fs.find(path):
-            if not _hidden(name, path):
-                place = target / _below(name, path) if _below(name, path) else target
-                place.parent.mkdir(parents=True, exist_ok=True)
-                fs.get_file(name, str(place))
+        for name in _files(fs, path):
+            place = target / _below(name, path) if _below(name, path) else target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fs.get_file(name, str(place))
     except Exception as error:
-        raise InputError(f"{source.url} cannot be fetched: {_reason(error)}; check the access") from None
+        raise UnreachableError(f"{source.url} cannot be fetched: {_reason(error)}; check the access") from None
+    if look_at(source.url).digest != source.digest:
+        raise UnreachableError(
+            f"{source.url} has changed since it was looked at; give the same command again when it is whole"
+        )
     return target
+
+
+def _files(fs, path: str) -> dict[str, dict[str, Any]]:
+    """What lies at a path now, no listing of before; without hidden files, and without the empty objects that consoles
+    of object stores leave in place of folders."""
+    fs.invalidate_cache()
+    found = fs.find(path, detail=True)
+    return {
+        name: info
+        for name, info in sorted(found.items())
+        if not (_hidden(name, path) or name.endswith("/") or info.get("type") == "directory")
+    }
 
 
 def file_digest_of(path: str) -> str:
@@ -179,7 +218,7 @@ class Folder:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"{self.path(name)} cannot be used: {_reason(error)}; check the place") from None
+            raise UnreachableError(f"{self.path(name)} cannot be used: {_reason(error)}; check the place") from None
 
 
 def _remote_digest(fs, name: str, info: dict[str, Any]) -> list[Any]:

@@ -18,7 +18,7 @@ from geo_perception.errors import InputError
 from geo_training.fleet.cache import DiskCache
 from geo_training.fleet.ledger import DONE, FAILED, FOUND, GATED, LOST, Ledger, StageRecord, measured
 from geo_training.fleet.manifest import Options
-from geo_training.fleet.remote import Folder, Source, fetch, is_local
+from geo_training.fleet.remote import Folder, Source, UnreachableError, fetch, is_local
 from geo_training.fleet.stages import OUTPUTS, RUN, STAGES, Gated, StageContext
 from geo_training.storage.kept_json import read_kept_json, to_kept_json
 
@@ -132,6 +132,8 @@ def _ended(
         return replace(record, figures=RUN[task.stage](context))
     except Gated as verdict:
         return replace(record, outcome=GATED, sentence=str(verdict))
+    except UnreachableError:  # the registry: it says nothing of the data
+        raise
     except InputError as error:
         sentence = " ".join(str(error).replace(f"{workspace}/", "").split())
         return replace(record, outcome=FAILED, sentence=sentence)
