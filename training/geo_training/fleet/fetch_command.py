@@ -20,7 +20,7 @@ def fetch_command(
         list[str] | None, typer.Argument(metavar="[PLACE]...", help="Places to fetch.", show_default="all")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="A folder of scenes, as the node's parameter scene takes it.")
+        Path, typer.Option("--out", metavar="FOLDER", help="A folder of scenes, such as the node takes.")
     ] = Path("scenes"),
     json_path: JsonOption = None,
 ) -> None:

@@ -57,7 +57,7 @@ def answered(work: Callable[[], Result], timeout_s: float | None = None) -> Resu
     def ask() -> None:
         try:
             answer.set_result(work())
-        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+        except BaseException as error:  # raised where it is waited for
             answer.set_exception(error)
 
     threading.Thread(target=ask, daemon=True).start()  # nobody waits for it at the end of the process
