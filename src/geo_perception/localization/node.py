@@ -75,6 +75,8 @@ PARAMETERS = (
          "pose", Change.UNCONFIGURED, low=1, high=1000),
     Spec("scene_switch_frames", 3, "of a folder: frames in a row in which another scene must be proposed before the "
          "present one, or have a pose alone, until it takes over", Change.UNCONFIGURED, low=1, high=1000),
+    Spec("scene_folder_period_s", 5.0, "of a folder: seconds between two looks at what was added to it, replaced or "
+         "removed while the node runs; 0: never", Change.UNCONFIGURED, low=0.0, high=86400.0),
     *STATE_PARAMETERS,
 )  # fmt: skip
 

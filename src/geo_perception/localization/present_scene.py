@@ -13,6 +13,7 @@ from geo_perception.ros.worker import Frame
 
 if TYPE_CHECKING:
     from geo_perception.localization.scene_set import MultiSceneLocalizer
+    from geo_perception.localization.scene_watch import FolderChange
 
 _KEEP_S = 1.0
 
@@ -30,9 +31,14 @@ class PresentScene:
         self._values: dict[str, str] = {}
 
     def adopt(self, localizer: MultiSceneLocalizer) -> None:
-        """Follows this one from now on, which may be the same on another device."""
+        """Follows this one from now on, which may be the same on another device, and its folder."""
+        if self._localizer is not None:
+            self._localizer.unwatch()
         self._localizer = localizer
         localizer.forget(self._scene or None)
+        period_s = self._node.value("scene_folder_period_s")
+        if period_s > 0:
+            localizer.watch(period_s, self._node.value("map_frame"))
         self._tell()
 
     def activated(self) -> None:
@@ -43,6 +49,8 @@ class PresentScene:
 
     def close(self) -> None:
         self._remembered.close()
+        if self._localizer is not None:
+            self._localizer.unwatch()
         self._localizer, self._scene, self._values = None, "", {}
 
     def forget(self) -> None:
@@ -51,8 +59,11 @@ class PresentScene:
         self._remembered.forget()
 
     def begin(self, frame: Frame) -> None:
-        """Before a frame is localized: after a reset any scene may be the one, after a restart that of before."""
+        """Before a frame is localized: after a reset any scene may be the one, after a restart that of before. What
+        changed in the folder is taken."""
         assert self._localizer is not None
+        for change in self._localizer.follow():
+            self._tell_change(change)
         if frame.epoch == self._epoch:
             return
         first, self._epoch = self._epoch < 0, frame.epoch
@@ -93,6 +104,14 @@ class PresentScene:
 
     def _take_state(self, state: dict[str, Any]) -> None:
         self._recalled = str(state["scene"]), number(state, "stamp_s")
+
+    def _tell_change(self, change: FolderChange) -> None:
+        log = self._node.get_logger()
+        for words, names in (("added", change.added), ("replaced", change.replaced), ("removed", change.removed)):
+            if names:
+                log.info(f"scenes {words}: {', '.join(names)}; {len(change.folder.scenes)} in {change.folder.path}")
+        if self._scene in change.replaced:
+            self._show()
 
     def _show(self) -> None:
         assert self._localizer is not None

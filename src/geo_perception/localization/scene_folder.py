@@ -90,6 +90,11 @@ def stamp_of(path: Path) -> Stamp | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+def scene_paths(folder: Path) -> list[Path]:
+    """The scene files of a folder, in the order of their names; hidden ones are not yet whole."""
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
+
+
 def read_scene_folder(folder: str | Path, map_frame: str = "") -> SceneFolder:
     """All scenes of a folder (`*.safetensors`) and its `scenes.yaml`. A file that cannot be used is kept among the
     problems, and the others go on without it.
@@ -97,7 +102,7 @@ def read_scene_folder(folder: str | Path, map_frame: str = "") -> SceneFolder:
     Raises InputError when no scene can be used, when they need different backbones, or where `scenes.yaml` is wrong.
     """
     folder = Path(folder)
-    paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
+    paths = scene_paths(folder)
     if not paths:
         raise InputError(f"{folder} holds no scene (*{SUFFIX}); give a scene file, or a folder of scenes")
     scenes, problems = {}, {}

@@ -20,8 +20,16 @@ from geo_perception.localization.look import ImageLevels
 from geo_perception.localization.result import Localization, Verdict
 from geo_perception.localization.scene import Scene
 from geo_perception.localization.scene_choice import Answer, Proposed, SceneChoice, SceneChoiceOptions
-from geo_perception.localization.scene_folder import NO_VIEWS, SceneFile, SceneFolder, read_scene_folder, stamp_of
+from geo_perception.localization.scene_folder import (
+    NO_VIEWS,
+    SceneFile,
+    SceneFolder,
+    Stamp,
+    read_scene_folder,
+    stamp_of,
+)
 from geo_perception.localization.scene_shelf import SceneShelf
+from geo_perception.localization.scene_watch import FolderChange, FolderWatch
 from geo_perception.localization.view_descriptors import ViewIndex, describe_frame
 from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.engine import Choice
@@ -81,7 +89,9 @@ class MultiSceneLocalizer:
         self._viewers: list[ImageViewer] = []
         self._choice = SceneChoice(set_options.choice)
         budget_bytes = round(set_options.memory_mb * 1e6)
-        self._shelf = SceneShelf(self._load, lambda name: stamp_of(self.folder.scenes[name].path), budget_bytes)
+        self._shelf = SceneShelf(self._load, self._stamp_of, budget_bytes)
+        self._watch: FolderWatch | None = None
+        self._on_disk, self._left_behind = folder, ""  # a scene that is used and no longer in the folder
         self._index = ViewIndex({name: scene.views for name, scene in folder.scenes.items()})
 
     @classmethod
@@ -141,6 +151,36 @@ class MultiSceneLocalizer:
         """The next frame may be of any scene; `present` is preferred, if it is one of the folder."""
         self._choice.forget(present if present in self.folder.scenes else None)
         self.standing = Standing(self._choice.present or "", "remembered" if self._choice.present else "")
+
+    def watch(self, period_s: float, map_frame: str = "") -> None:
+        """From now on the folder is looked at again every `period_s` seconds, in a thread of its own, until `unwatch`:
+        what `follow` then takes. `map_frame` as of `load`."""
+        self.unwatch()
+        self._watch = FolderWatch(self._on_disk, period_s, map_frame)
+
+    def unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def follow(self) -> list[FolderChange]:
+        """Takes what was added to the folder, replaced or removed since the last time, and returns it. A removed scene
+        in which the robot is stays until it has left it."""
+        changes = self._watch.take() if self._watch is not None else []
+        for change in changes:
+            self._on_disk = change.folder
+            for name in change.replaced:
+                self._shelf.again(name)
+        present = self._choice.present or ""
+        if changes or self._left_behind not in ("", present):
+            scenes = self._on_disk.scenes
+            self._left_behind = present if present in self.folder.scenes and present not in scenes else ""
+            if self._left_behind:
+                scenes = dict(sorted((scenes | {present: self.folder.scenes[present]}).items()))
+            self.folder = replace(self._on_disk, scenes=scenes)
+            self._shelf.keep(scenes)
+            self._index = ViewIndex({name: scene.views for name, scene in scenes.items()})
+        return changes
 
     def warm_up(self) -> None:
         """Runs the backbone once, so that the first image does not pay for set-up; scenes are loaded when asked."""
@@ -225,14 +265,19 @@ class MultiSceneLocalizer:
         return answer.result
 
     def _load(self, name: str) -> Localizer:
-        """A scene's localizer; where its file was replaced, its descriptors are read again, too."""
+        """A scene's localizer; where its file was replaced and nobody watches, its descriptors are read again, too."""
         known = self.folder.scenes[name]
-        if stamp_of(known.path) != known.stamp:
-            self.folder = self.folder.reread(name)
+        if self._watch is None and stamp_of(known.path) != known.stamp:
+            self.folder = self._on_disk = self.folder.reread(name)
             known = self.folder.scenes[name]
             self._index = ViewIndex({key: scene.views for key, scene in self.folder.scenes.items()})
         scene = Scene.load(known.path, backbone=self._backbone)
         return Localizer(scene, str(self.device), self.options, self._viewer_of(known))
+
+    def _stamp_of(self, name: str) -> Stamp | None:
+        """Of the file that counts: who watches waits until another one is whole."""
+        known = self.folder.scenes[name]
+        return stamp_of(known.path) if self._watch is None else known.stamp
 
     def _viewer_of(self, scene: SceneFile) -> ImageViewer:
         """What looks at images for a scene: one pinhole for all of about one focal length."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Generic, Protocol, TypeVar
 
 from geo_perception.errors import InputError
@@ -72,3 +72,15 @@ class SceneShelf(Generic[Held]):
             if self.held_bytes <= self.budget_bytes:
                 return
             del self._held[name]
+
+    def keep(self, names: Collection[str]) -> None:
+        """Lets go of every other scene."""
+        for name in [name for name in self._held if name not in names]:
+            del self._held[name]
+        for name in [name for name in (*self.problems, *self._refused) if name not in names]:
+            self.again(name)
+
+    def again(self, name: str) -> None:
+        """The file of a scene is another: what was wrong with the former one no longer counts."""
+        self.problems.pop(name, None)
+        self._refused.pop(name, None)
