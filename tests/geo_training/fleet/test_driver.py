@@ -1,13 +1,16 @@
 """Places through their stages in one process: what is skipped, what is done again, and what stops nothing."""
 
+import contextlib
 import shutil
 import threading
 import uuid
 
 import pytest
 from geo_training.fleet import remote
+from geo_training.fleet.cache import DiskCache
 from geo_training.fleet.driver import Fleet, open_fleet
 from geo_training.fleet.engine import Ended, InProcessEngine
+from geo_training.fleet.ledger import Ledger
 from geo_training.fleet.manifest import Needs, UnusableManifest
 from geo_training.fleet.registry import latest_version
 from geo_training.fleet.remote import Folder, open_filesystem
@@ -291,3 +294,22 @@ def test_a_silent_store_is_answered_in_time(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"no answer within 0\.1 s"):
         open_fleet(f"memory://{uuid.uuid4().hex}", None, tmp_path / "cache", 10**9, False)
     ever.set()
+
+
+def test_who_waits_for_the_same_stage_of_another_driver_finds_its_record(tmp_path, quick, fleet, monkeypatch):
+    """The record is there before the workspace is let go."""
+    held, kept = [], []
+    hold, keep = DiskCache.hold, Ledger.keep
+
+    @contextlib.contextmanager
+    def noted(self, key):
+        with hold(self, key) as place:
+            held.append(key)
+            yield place
+            held.remove(key)
+
+    monkeypatch.setattr(DiskCache, "hold", noted)
+    monkeypatch.setattr(Ledger, "keep", lambda self, record: kept.append(list(held)) or keep(self, record))
+    assert drive(fleet, small_manifest(tmp_path / "m"))["one"].outcome == "published"
+    assert len(kept) == len(STAGES)
+    assert all(kept)

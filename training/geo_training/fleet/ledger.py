@@ -112,15 +112,13 @@ class Spent:
     wall_s: float = 0.0
     cpu_s: float = 0.0
 
+    @classmethod
+    def begin(cls) -> Spent:
+        """Counts from now on; `until_now` fills it in."""
+        return cls(-time.perf_counter(), -_cpu_s())
 
-@contextmanager
-def measured() -> Iterator[Spent]:
-    """Yields what is filled in when the block ends, however it does."""
-    spent, started_s, before_s = Spent(), time.perf_counter(), _cpu_s()
-    try:
-        yield spent
-    finally:
-        spent.wall_s, spent.cpu_s = time.perf_counter() - started_s, _cpu_s() - before_s
+    def until_now(self) -> Spent:
+        return Spent(self.wall_s + time.perf_counter(), self.cpu_s + _cpu_s())
 
 
 def _cpu_s() -> float:

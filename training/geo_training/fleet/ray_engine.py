@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import socket
+import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +20,7 @@ OBJECTS_BYTES = 80 << 20  # stages pass on records; what they make goes through 
 INSTALL = "Ray is not installed; run pip install 'geo_perception[fleet]', or give --workers 0"
 _CONNECT_S = 10.0
 AHEAD = 2.0  # of a cluster that may grow: how many times what it has is asked for at once
+_ASK_HEAD_S, _SILENT_HEAD_S = 2.0, 10.0
 _LOST = (
     "its worker was lost {} times, killed or out of memory; give the stage more memory under `needs`, or look into "
     "Ray's log"
@@ -46,6 +50,7 @@ class RayEngine:
         url = getattr(context, "dashboard_url", "") or ""
         self.dashboard_url = f"http://{url}" if url and "://" not in url else url
         self._joined = address is not None
+        self._head = _HeadCheck(ray.get_runtime_context().gcs_address)
         self._total = ray.cluster_resources()
         nodes, cpus = sum(node["Alive"] for node in ray.nodes()), self._total.get("CPU", 0)
         self.words = f"on Ray, {nodes} node{'s' * (nodes != 1)} with {cpus:g} CPU{'s' * (cpus != 1)}"
@@ -66,7 +71,7 @@ class RayEngine:
     def fits(self, needs: Needs, running: list[Needs]) -> bool:
         if not running:
             return True
-        if self._joined:
+        if self._joined and self._head.answers():  # Ray waits for one that is gone
             self._total = self._ray.cluster_resources()
         ahead = AHEAD if self._joined else 1.0
         cpu, gpu = sum(other.cpu for other in running), sum(other.gpu for other in running)
@@ -85,14 +90,23 @@ class RayEngine:
         self._running[reference] = task
 
     def wait(self, timeout_s: float) -> list[Ended]:
+        """Raises InputError when the head of the cluster is gone: Ray itself would end this process after a minute."""
         if not self._running:
             return []
+        if not self._head.answers() and self._head.silent_s > _SILENT_HEAD_S:
+            raise InputError(
+                f"the Ray cluster at {self._head.address} no longer answers; start it again, then give the same "
+                "command to go on"
+            )
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         return [self._ended(reference) for reference in ready]
 
     def close(self) -> None:
         self._running.clear()
-        self._ray.shutdown()
+        if self._head.silent_s > _SILENT_HEAD_S:
+            atexit.register(_end_at_once)  # Ray would wait for the head, too, and then crash
+        else:
+            self._ray.shutdown()
 
     def _ended(self, reference: Any) -> Ended:
         task = self._running.pop(reference)
@@ -102,6 +116,37 @@ class RayEngine:
             return Ended(task, None, " ".join(str(error).split())[-500:])
         except self._ray.exceptions.RayError:  # crashed, out of memory, its node gone
             return Ended(task, None, _LOST.format(self._retries + 1))
+
+
+def _end_at_once() -> None:
+    """Ends the process as the error that it ends with does, without what others do at its end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+class _HeadCheck:
+    """Whether the head of a cluster can be connected to, asked every few seconds."""
+
+    def __init__(self, address: str):
+        self.address = address
+        self._heard_s = self._asked_s = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """How long it has not answered."""
+        return self._asked_s - self._heard_s
+
+    def answers(self) -> bool:
+        """Whether it did when it was asked last."""
+        if time.monotonic() - self._asked_s >= _ASK_HEAD_S:
+            host, _, port = self.address.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), _ASK_HEAD_S).close()
+                self._heard_s = self._asked_s = time.monotonic()
+            except OSError:
+                self._asked_s = time.monotonic()
+        return self._asked_s == self._heard_s
 
 
 def _load_ray() -> Any:

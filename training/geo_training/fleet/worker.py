@@ -16,7 +16,7 @@ from pathlib import Path
 
 from geo_perception.errors import InputError
 from geo_training.fleet.cache import DiskCache
-from geo_training.fleet.ledger import DONE, FAILED, FOUND, GATED, LOST, Ledger, StageRecord, measured
+from geo_training.fleet.ledger import DONE, FAILED, FOUND, GATED, LOST, Ledger, Spent, StageRecord
 from geo_training.fleet.manifest import Options
 from geo_training.fleet.remote import Folder, Source, UnreachableError, fetch, is_local
 from geo_training.fleet.stages import OUTPUTS, RUN, STAGES, Gated, StageContext
@@ -87,37 +87,38 @@ def run_stage(task: StageTask) -> StageRecord:
 def _run(task: StageTask) -> tuple[StageRecord, bool]:
     """The record, and whether another worker had made it meanwhile."""
     record = StageRecord(task.place, task.stage, task.fingerprint, DONE, host=socket.gethostname())
-    fetched_bytes = output_bytes = 0
-    with measured() as spent:
-        try:
-            with task.cache.hold(_workspace_key(task)) as workspace:
-                earlier = task.ledger.record(task.place, task.stage, task.fingerprint)
-                if earlier is not None and earlier.done and not task.redo:
-                    return earlier, True
-                fetched_bytes += _prepare(task, workspace)
-                with _recordings(task) as (recordings, held_out, more_bytes):
-                    fetched_bytes += more_bytes
-                    record = _ended(record, task, workspace, recordings, held_out)
-                if record.done:
-                    output_bytes = _keep_outputs(task, workspace)
-        except _OutputLost as lost:
-            record = replace(record, outcome=LOST, sentence=lost.stage, kept=False)
-        except InputError as error:  # of fetching and keeping: another time it may go well
-            record = replace(record, outcome=FAILED, sentence=str(error), kept=False)
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            sentence = f"{where}{error.strerror or error} on {record.host}; make room, or choose another place"
-            record = replace(record, outcome=FAILED, sentence=sentence, kept=False)
-        except Exception as error:
-            traceback.print_exc()
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            record = replace(record, outcome=FAILED, sentence=f"a defect in {task.stage}: {what}", kept=False)
-    record = replace(
-        record, wall_s=spent.wall_s, cpu_s=spent.cpu_s, fetched_bytes=fetched_bytes, output_bytes=output_bytes
-    )
-    if record.kept:
-        task.ledger.keep(record)
-    return record, False
+    began = Spent.begin()
+    try:
+        with task.cache.hold(_workspace_key(task)) as workspace:
+            earlier = task.ledger.record(task.place, task.stage, task.fingerprint)
+            if earlier is not None and earlier.done and not task.redo:
+                return earlier, True
+            fetched_bytes, output_bytes = _prepare(task, workspace), 0
+            with _recordings(task) as (recordings, held_out, more_bytes):
+                fetched_bytes += more_bytes
+                record = _ended(record, task, workspace, recordings, held_out)
+            if record.done:
+                output_bytes = _keep_outputs(task, workspace)
+            spent = began.until_now()
+            record = replace(
+                record, wall_s=spent.wall_s, cpu_s=spent.cpu_s, fetched_bytes=fetched_bytes, output_bytes=output_bytes
+            )
+            task.ledger.keep(record)  # while it is held: who waits for it, of another driver, is to find it
+            return record, False
+    except _OutputLost as lost:
+        record = replace(record, outcome=LOST, sentence=lost.stage)
+    except InputError as error:  # of fetching and keeping: another time it may go well
+        record = replace(record, outcome=FAILED, sentence=str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sentence = f"{where}{error.strerror or error} on {record.host}; make room, or choose another place"
+        record = replace(record, outcome=FAILED, sentence=sentence)
+    except Exception as error:
+        traceback.print_exc()
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        record = replace(record, outcome=FAILED, sentence=f"a defect in {task.stage}: {what}")
+    spent = began.until_now()
+    return replace(record, wall_s=spent.wall_s, cpu_s=spent.cpu_s, kept=False), False
 
 
 def _ended(
