@@ -29,6 +29,7 @@ from geo_training.evaluation.options import (
 from geo_training.evaluation.replay.bag_input import open_bag
 from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.replay import replay_bag
+from geo_training.evaluation.replay.scenes import with_scenes
 from geo_training.evaluation.scene_health.command import scene_health_command
 from geo_training.options import DeviceOption, JsonOption, SeedOption
 
@@ -196,7 +197,7 @@ def replay(
         scene_parts = localizer.landmarks_map_l3, localizer.metric
         title = f"Replay of {recording.sequence}"
         evaluation = replay_bag(localizer, recording, *scene_parts, resolved.seed, title, metadata, settings)
-        _say_scenes(evaluation)
+    evaluation = with_scenes(evaluation, localizer)
     _finish(evaluation, report, json_path, min_recall)
 
 
@@ -209,8 +210,8 @@ def _files_of(scene: Path) -> list[Path]:
 
 def _say_scenes(evaluation) -> None:
     """Which scenes of a folder answered how many frames."""
-    found = Counter(o.localization.scene for o in evaluation.outcomes if o.localized and o.localization is not None)
-    if any(found):
+    found = Counter(o.scene for o in evaluation.outcomes if o.scene)
+    if found:
         say(f"localized in {', '.join(f'{name} ({count})' for name, count in found.most_common())}")
 
 

@@ -106,6 +106,7 @@ class FrameOutcome:
     latency_s: float = float("nan")
     camera: Camera | None = None
     localization: Localization | None = field(default=None, repr=False, compare=False)
+    scene: str = ""  # of a folder of scenes, the one that answered
 
     def __post_init__(self) -> None:
         if self.T_estimated is not None and not np.isfinite(self.T_estimated).all():

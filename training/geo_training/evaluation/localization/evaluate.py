@@ -128,6 +128,7 @@ def outcome_of(query: Query, prediction: Prediction[Localization]) -> FrameOutco
         prediction.latency_s,
         query.camera,
         result,
+        result.scene if result.localized else "",
     )
 
 

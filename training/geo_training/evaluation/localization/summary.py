@@ -18,7 +18,8 @@ from geo_training.report.numbers import latency_label
 class Evaluation:
     """Everything a report shows.
 
-    `metrics` is flat; `by_sequence` holds the same for each sequence. `landmarks_map_l3` are the scene's landmarks.
+    `metrics` is flat; `by_sequence` holds the same for each sequence, `by_scene` for the frames that each scene of a
+    folder answered. `landmarks_map_l3` are the scene's landmarks.
     `up_map_3` points away from gravity, where that is known. `load_images` gives the RGB images of the named frames,
     for pictures. `metadata` are lines for the reader: the scene, the data, the command.
     """
@@ -34,6 +35,7 @@ class Evaluation:
     metadata: dict[str, str] = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     load_images: Callable[[list[str]], dict[str, np.ndarray]] | None = field(default=None, repr=False, compare=False)
+    by_scene: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def write_report(self, path: str | Path, command: str = "") -> Path:
         """Writes the page; `command` is the line that made it."""
@@ -53,6 +55,7 @@ class Evaluation:
             "unit": self.length_unit.label,
             "figures": self.metrics,
             "by_sequence": self.by_sequence,
+            **({"by_scene": self.by_scene} if self.by_scene else {}),
             "coverage": self.coverage_rows,
             "metadata": self.metadata,
             "config": self.config,
@@ -82,6 +85,10 @@ def make_evaluation(
     own = {name: summarize(members, length_unit) for name, members in by_sequence(outcomes).items()}
     metrics = summarize(outcomes, length_unit)
     rows = coverage_table(outcomes)
+    shown["by_scene"] = {
+        name: summarize([outcome for outcome in outcomes if outcome.scene == name], length_unit)
+        for name in sorted({outcome.scene for outcome in outcomes} - {""})
+    }
     return Evaluation(title, outcomes, length_unit, metrics, own, rows, landmarks_map_l3, **shown)
 
 
@@ -98,6 +105,7 @@ def frame_row(outcome: FrameOutcome, length_unit: LengthUnit) -> dict:
         "error_deg": degrees,
         "inliers": outcome.inliers,
         "latency_ms": 1e3 * outcome.latency_s,
+        **({"scene": outcome.scene} if outcome.scene else {}),
     }
 
 

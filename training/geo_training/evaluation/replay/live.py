@@ -29,6 +29,7 @@ from geo_training.evaluation.replay.config import ReplayConfig
 from geo_training.evaluation.replay.patience import Deadline
 from geo_training.evaluation.replay.process import Process, graph_of_its_own
 from geo_training.evaluation.replay.replay import evaluation_of, explain
+from geo_training.evaluation.replay.scenes import scene_at
 from geo_training.metrics.pose import FrameOutcome, LengthUnit
 
 NODE = "localization_node"
@@ -42,13 +43,15 @@ _ASK_S = 2.0
 @dataclass
 class LiveRun:
     """What a live run gave. Times are seconds on the monotonic clock, by image stamp in nanoseconds; `counts` are the
-    node's own (received, processed, replaced, rejected)."""
+    node's own (received, processed, replaced, rejected); `scenes_since_s` says of a folder of scenes since which image
+    it was in each, as its diagnostics did once a second."""
 
     published_s: dict[int, float] = field(default_factory=dict)
     received_s: dict[int, float] = field(default_factory=dict)
     poses: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     depth: live_depth.DepthRun = field(default_factory=live_depth.DepthRun)
+    scenes_since_s: dict[float, str] = field(default_factory=dict)
 
 
 def run_live(bag: BagInput, config: ReplayConfig) -> LiveRun:
@@ -116,7 +119,7 @@ def live_outcomes(bag: BagInput, run: LiveRun) -> list[FrameOutcome]:
         outcomes.append(
             FrameOutcome(
                 name, bag.sequence, stamp, verdict, bag.true_pose(stamp), T_estimated, covariance_66,
-                latency_s=latency_s,
+                latency_s=latency_s, scene=scene_at(stamp, run.scenes_since_s) if T_estimated is not None else "",
             )
         )  # fmt: skip
     return outcomes
@@ -275,6 +278,8 @@ class _Client:
         for status in message.status:
             if NODE in status.name:
                 values = {value.key: value.value for value in status.values}
+                with contextlib.suppress(KeyError, ValueError):  # of one scene, or of none yet
+                    self.run.scenes_since_s[float(values["scene since (s)"])] = values["scene"]
                 self.run.counts |= {key: int(value) for key, value in values.items() if value.isdigit()}
                 self.counted_s = time.monotonic()
 
