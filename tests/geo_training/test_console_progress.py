@@ -95,7 +95,7 @@ def test_durations_in_words(seconds, words):
         (
             train,
             None,
-            ["dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export", "fleet"],
+            ["dataset", "map", "fuse", "landmarks", "localization", "calibration", "depth", "export", "fleet", "fetch"],
         ),
         (train, "dataset", ["from-bag", "from-video", "import", "check", "split", "to-bag"]),
         (

@@ -107,3 +107,5 @@ def test_the_command_makes_a_folder_that_the_node_takes(two_scenes, tmp_path):
     publish(registry, RIGHT, "v2", b"no scene at all")
     wrong = invoke(train, "fetch", registry.url, "--out", out)
     assert (wrong.exit_code, "cannot be used" in wrong.output) == (1, True)
+    into_itself = invoke(train, "fetch", registry.url, "--out", registry.url)
+    assert (into_itself.exit_code, "it is the registry itself" in into_itself.output) == (2, True)

@@ -42,6 +42,8 @@ def fetch_command(
     from geo_training.fleet.remote import Folder
 
     folder = Folder(absolute_url(registry))
+    if folder.url == absolute_url(str(out)):
+        raise typer.BadParameter("it is the registry itself; give another folder", param_hint="--out")
     names = list(dict.fromkeys(places or ())) or published_places(folder)
     out.mkdir(parents=True, exist_ok=True)
     fetched = []

@@ -46,7 +46,8 @@ class RayEngine:
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
             where = f"there is no Ray cluster at {address}" if address else "Ray cannot start here"
-            raise InputError(f"{where}: {reason}") from None
+            token = "; start one, or give this machine its token (~/.ray/auth_token)" if address else ""
+            raise InputError(f"{where}: {reason}{token}") from None
         url = getattr(context, "dashboard_url", "") or ""
         self.dashboard_url = f"http://{url}" if url and "://" not in url else url
         self._joined = address is not None
