@@ -74,6 +74,30 @@ def test_a_recording_elsewhere_is_told_apart_and_fetched(memory, tmp_path):
     assert look_at(f"{memory}/bags/walk").digest != source.digest
 
 
+class SilentStore(fsspec.get_filesystem_class("memory")):
+    """As s3fs before a store that takes requests to write and never answers them."""
+
+    protocol, ever = "silent", threading.Event()
+
+    def pipe_file(self, path, value, **kwargs):
+        self.ever.wait(20)
+
+    def put_file(self, lpath, rpath, **kwargs):
+        self.ever.wait(20)
+
+
+def test_what_a_silent_store_is_to_keep_is_given_up_and_a_large_file_gets_longer(memory, tmp_path, monkeypatch):
+    fsspec.register_implementation("silent", SilentStore, clobber=True)
+    monkeypatch.setattr(remote, "_WRITE_S", 0.1)
+    folder = Folder(memory.replace("memory://", "silent://"))
+    (tmp_path / "x").write_bytes(b"1" * 20_000)
+    with pytest.raises(UnreachableError, match=r"a\.json cannot be used: no answer within 0\.1 s"):
+        folder.write("a.json", b"")
+    with pytest.raises(UnreachableError, match=r"x cannot be used: no answer within 0\.3 s"):
+        folder.put(tmp_path / "x", "x")
+    SilentStore.ever.set()
+
+
 class MarkedFolders(fsspec.get_filesystem_class("memory")):
     """As an object store in whose console somebody made folders: empty objects whose names end with a slash."""
 

@@ -20,6 +20,7 @@ from geo_training.storage.kept_json import from_kept_json, to_kept_json
 _MADE_BY = ("ETag", "etag", "md5Hash", "crc32c", "checksum")  # what object stores say of a file's content
 _END_BYTES = 1 << 16
 ANSWER_S = 60.0  # what a store gets to answer at first: s3fs asks one that is silent for more than ten minutes
+_WRITE_S, _SLOWEST_BYTES_PER_S = 300.0, 1e5  # s3fs waits without end where its request to write is not answered
 Result = TypeVar("Result")
 
 
@@ -179,7 +180,7 @@ class Folder:
                     part.write_bytes(data)
                     os.replace(part, path)
             else:
-                fs.pipe_file(path, data)
+                answered(lambda: fs.pipe_file(path, data), _WRITE_S + len(data) / _SLOWEST_BYTES_PER_S)
 
     def write_json(self, name: str, content: dict[str, Any], lasting: bool = True) -> None:
         self.write(name, to_kept_json(content).encode(), lasting)
@@ -187,9 +188,12 @@ class Folder:
     def put(self, source: Path, name: str) -> None:
         """Copies a local file there. Only what a file that is written later names counts as there."""
         with self._answering(name) as (fs, path):
-            if is_local(self.url):  # object stores have no folders
+            if is_local(self.url):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-            fs.put_file(str(source), path)
+                fs.put_file(str(source), path)
+            else:  # which has no folders
+                timeout_s = _WRITE_S + source.stat().st_size / _SLOWEST_BYTES_PER_S
+                answered(lambda: fs.put_file(str(source), path), timeout_s)
 
     def get(self, name: str, target: Path) -> bool:
         """Copies a file from there; False where there is none."""
