@@ -10,6 +10,8 @@ from geo_perception.errors import InputError
 from geo_perception.localization.scene_folder import SUFFIX, SceneFile, SceneFolder, Stamp, scene_paths, stamp_of
 from geo_perception.localization.scene_frames import FILE_NAME, SceneFrames, read_scene_frames
 
+LEAST_PERIOD_S = 0.05
+
 
 @dataclass(frozen=True)
 class FolderChange:
@@ -102,7 +104,7 @@ class FolderWatch:
     """Looks at a folder every `period_s` seconds, in a thread of its own, and keeps what changed until it is taken."""
 
     def __init__(self, folder: SceneFolder, period_s: float, map_frame: str = ""):
-        self._look, self._period_s = FolderLook(folder, map_frame), period_s
+        self._look, self._period_s = FolderLook(folder, map_frame), max(period_s, LEAST_PERIOD_S)
         self._changes: list[FolderChange] = []
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="scene_folder", daemon=True)
@@ -127,6 +129,10 @@ class FolderWatch:
 
 
 def _stamps_in(folder: Path) -> dict[str, Stamp | None]:
-    """The scenes of a folder and its `scenes.yaml`, by file name, with their stamps."""
-    stamps = {path.name: stamp_of(path) for path in [*scene_paths(folder), folder / FILE_NAME]}
+    """The scenes of a folder and its `scenes.yaml`, by file name, with their stamps; none where it cannot be read."""
+    try:
+        paths = [*scene_paths(folder), folder / FILE_NAME]
+    except OSError:  # a disk that is gone
+        return {}
+    stamps = {path.name: stamp_of(path) for path in paths}
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}
