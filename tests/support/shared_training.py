@@ -35,9 +35,8 @@ class SharedConfig(Strict):
 class SharedTask:
     """Learns the mean of an image where a mask is set; row r of a batch has r rows of its mask set."""
 
-    fingerprint = "shared"
-
-    def __init__(self, config: SharedConfig, failing_rank: int, failing_by: str):
+    def __init__(self, config: SharedConfig, failing_rank: int = -1, failing_by: str = "", data: str = "the same"):
+        self.fingerprint = data
         self.config, self.failing = config, failing_by if rank() == failing_rank else ""
         # Weights of their own: the main process's count.
         torch.manual_seed(rank())
@@ -90,10 +89,10 @@ def _group() -> None:
 
 
 @app.command()
-def fit(out: Path, batch: int = 4, failing_rank: int = -1, failing_by: str = "") -> None:
+def fit(out: Path, batch: int = 4, failing_rank: int = -1, failing_by: str = "", data: str = "the same") -> None:
     """Trains in float32; process `failing_rank` fails at its fifth step."""
     config = SharedConfig(batch=batch)
-    result = run_fit(config, out, lambda *_: SharedTask(config, failing_rank, failing_by), half=False)
+    result = run_fit(config, out, lambda *_: SharedTask(config, failing_rank, failing_by, data), half=False)
     say(f"{result.path}: done in {len(result.history)} looks")
 
 

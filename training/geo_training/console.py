@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperCommand, TyperGroup
 
 from geo_perception.errors import InputError
-from geo_training.processes import first_to_fail, is_main
+from geo_training.processes import first_to_fail, is_main, tell_of_failure
 
 Item = TypeVar("Item")
 
@@ -38,6 +38,14 @@ class _Answering:
     `typer.Exit` is raised rather than an exception of click: newer typers bring a click of their own, which knows no
     other.
     """
+
+    def main(self, *args, **kwargs):
+        try:
+            return super().main(*args, **kwargs)
+        except BaseException as end:
+            if getattr(end, "code", 1):
+                tell_of_failure()
+            raise
 
     def invoke(self, ctx):
         code = 1

@@ -1,6 +1,5 @@
 """Several processes take the steps of one, of which one writes; and when one fails, all end."""
 
-import json
 import os
 import signal
 import time
@@ -8,10 +7,8 @@ from pathlib import Path
 
 import pytest
 import shared_training
-import torch
 from command_line import invoke
-from safetensors.torch import load_file
-from several_processes import own_lines, started
+from several_processes import assert_same, own_lines, started
 
 SCRIPT = Path(shared_training.__file__)
 
@@ -27,20 +24,6 @@ def alone(tmp_path_factory):
     out = tmp_path_factory.mktemp("alone") / "n.safetensors"
     fit_alone(out)
     return out
-
-
-def history_of(out):
-    lines = (out.with_name(out.name + ".run") / "history.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
-
-
-def assert_same(found, expected):
-    for one, other in zip(history_of(found), history_of(expected), strict=True):
-        assert one == pytest.approx(other, rel=1e-5)
-    tensors = load_file(found)
-    assert tensors.keys() == load_file(expected).keys()
-    for name, value in load_file(expected).items():  # weights, and the running statistics of the normalization
-        torch.testing.assert_close(tensors[name], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -35,7 +35,8 @@ from geo_training.engine.loop import LoopResult
 from geo_training.engine.precision import strided_depthwise_in_float32
 from geo_training.engine.run import FitResult, finite, run_fit
 from geo_training.engine.schedule import backbone_groups
-from geo_training.engine.whole_batch import rank
+from geo_training.engine.shared_folder import shared_folder
+from geo_training.engine.whole_batch import once
 from geo_training.storage.fingerprints import digest_of, digest_of_files, file_digest
 from geo_training.synthetic.panorama_set import training_panoramas
 
@@ -203,13 +204,12 @@ def fit_calibration(config: CalibrationTrainingConfig, out: str | Path, overwrit
 
 
 def _synthetic(config: CalibrationTrainingConfig, run_dir: Path) -> list[Panorama]:
-    """Rendered beside the run, once; of several processes by the main one, which comes first."""
+    """Rendered beside the run, once; of several processes by the main one."""
     if config.synthetic.count == 0 or config.synthetic.share == 0:
         return []
     folder = config.synthetic.folder or run_dir / "synthetic"
-    if rank() == 0:
-        training_panoramas(folder, config.synthetic.count, config.synthetic.seed)
-    return list_panoramas(folder)
+    once(lambda: training_panoramas(folder, config.synthetic.count, config.synthetic.seed))
+    return list_panoramas(shared_folder(folder))
 
 
 def _photographs(config: CalibrationTrainingConfig) -> list[CalibrationExample]:

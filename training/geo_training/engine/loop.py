@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import Any, Literal, Protocol
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs, gather_object, set_seed
+from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs, set_seed
 
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import half_precision
@@ -29,7 +28,7 @@ from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.checkpoint import moments_of, read_checkpoint, restore_moments, save_checkpoint
 from geo_training.engine.schedule import Plateau, schedule_factor
 from geo_training.engine.step import OptimizerStep
-from geo_training.engine.whole_batch import WholeBatch, ends_with_the_others, once, share_weights
+from geo_training.engine.whole_batch import WholeBatch, ends_with_the_others, gathered, once, share_weights
 from geo_training.storage.output_file import check_room
 
 _BYTES_A_WEIGHT = 4 * 4  # the weight, its average and two moments
@@ -97,14 +96,17 @@ def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
     several: by NCCL, each on a GPU of its own, or by gloo on a CPU.
 
     Without `half` all is computed in float32. One that was made before is not to be used any more. Raises InputError
-    where the processes are more than the GPUs, or `device` is one certain GPU for all of them.
+    where the processes of a machine are more than its GPUs, `device` is one certain GPU for all of them, or some of the
+    processes have ended before or do not come.
     """
     if processes.world() > 1 and device.type == "cuda":
-        here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        here, gpus = processes.world_here(), torch.cuda.device_count()
         if here > gpus:
             raise InputError(f"{here} processes cannot share {gpus} GPUs; start one for each, or give --device cpu")
         if device.index is not None:
             raise InputError(f"several processes cannot share {device}; give --device cuda, each takes one of its own")
+    processes.meet()
+    processes.choose_interface()
     dtype = half_precision(device) if half else None
     precision = {torch.float16: "fp16", torch.bfloat16: "bf16", None: "no"}[dtype]
     # Accelerate keeps one precision for the whole process and refuses a second; it has no public call to change it. The
@@ -138,23 +140,21 @@ def run_loop(
 
     A batch whose loss or gradient is not finite counts as no step: weights, their average and the schedule stay.
 
-    Several processes take the steps of one with the whole batch; the main one measures and writes, the others wait.
+    Several processes take the steps of one with the whole batch; the main one measures, reads and writes `run_dir`, the
+    others wait: it may be on another machine than theirs.
 
     Raises InputError when the checkpoint is damaged or of another training and `overwrite` is not set, when the disk
     has no room for the next one, when there is no batch to learn from, when training diverges, or when the figure that
     the plateau schedule watches is not among the history's.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / CHECKPOINT_NAME
-    checkpoint = read_checkpoint(path, fingerprint, overwrite)
+    checkpoint = once(lambda: read_checkpoint(path, fingerprint, overwrite))
     metadata = checkpoint.metadata if checkpoint else {}
     set_seed(config.seed)
     share_weights(task.network)
     network = task.network.to(accelerator.device)
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    # The next checkpoint is written beside the last.
-    needed_bytes = 2 * _BYTES_A_WEIGHT * sum(value.numel() for value in network.state_dict().values())
-    check_room(run_dir, needed_bytes, "two checkpoints of this training")
+    once(lambda: _check_room(run_dir, network))
     optimizer = _optimizer(task, network, config)
     restore_moments(network, optimizer, moments or {})
     plateau = Plateau(config.plateau_factor, config.plateau_patience)
@@ -163,6 +163,7 @@ def run_loop(
     plateau.restore(metadata.get("plateau", {}))
     step, history, before_s = metadata.get("step", 0), metadata.get("history", []), metadata.get("seconds", 0.0)
     if accelerator.is_main_process:
+        run_dir.mkdir(parents=True, exist_ok=True)
         _write_history(run_dir, history)
     if not history and (begun := once(lambda: _figures_of_start(task))) is not None:
         history = [{"step": 0, "seconds": 0.0, "skipped_steps": 0} | begun]
@@ -216,6 +217,12 @@ def run_loop(
     learned = moments_of(accelerator.unwrap_model(network), optimizer.optimizer)
     seconds = before_s + time.perf_counter() - started_s
     return LoopResult(average, history, seconds, learned, stepper.skipped)
+
+
+def _check_room(run_dir: Path, network: torch.nn.Module) -> None:
+    # The next checkpoint is written beside the last.
+    needed_bytes = 2 * _BYTES_A_WEIGHT * sum(value.numel() for value in network.state_dict().values())
+    check_room(run_dir, needed_bytes, "two checkpoints of this training")
 
 
 def _figures_of_start(task: Task) -> dict[str, float] | None:
@@ -289,7 +296,7 @@ class _Means:
         self.count += 1
 
     def take(self) -> dict[str, float]:
-        sums = gather_object([self.sums])
+        sums = gathered(self.sums)
         means = {name: sum(own.get(name, 0.0) for own in sums) / len(sums) / max(self.count, 1) for name in self.sums}
         self.sums, self.count = {}, 0
         return means

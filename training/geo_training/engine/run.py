@@ -16,12 +16,13 @@ from accelerate import Accelerator
 from geo_perception.errors import InputError
 from geo_perception.runtime.device import pick_device
 from geo_perception.runtime.files import replace_text
+from geo_training import processes
 from geo_training.config import Strict
 from geo_training.engine.checkpoint import NAME as CHECKPOINT_NAME
 from geo_training.engine.checkpoint import read_checkpoint
 from geo_training.engine.curves import check_charts, write_curves
 from geo_training.engine.loop import LoopConfig, LoopResult, Task, make_accelerator, run_loop
-from geo_training.engine.whole_batch import ends_with_the_others, once, own_rows
+from geo_training.engine.whole_batch import ends_with_the_others, gathered, once, own_rows
 from geo_training.storage.output_file import check_folder_takes_files, check_output_file
 
 SUFFIX = ".safetensors"
@@ -69,35 +70,55 @@ def run_fit(
     """Trains what `make_task(run folder, device, accelerator)` gives and writes `out`.
 
     `config` also holds the loop's settings by their names, and perhaps `batch`, the rows of a whole batch: several
-    processes share it, and the main one writes. `make_task` is called by the main process first. `beside` are files
-    that the task writes, too. The run's folder (`<out>.run`) keeps the config, the history and curves and, until it is
-    done, a checkpoint: the same call resumes after an interruption.
+    processes share it, and the main one reads and writes. Those of other machines have the data at paths of their own
+    and need not see what it writes: `make_task`, which all call, takes what lies in the run's folder from
+    `shared_folder`. `beside` are files that the task writes, too. The run's folder (`<out>.run`) keeps the config, the
+    history and curves and, until it is done, a checkpoint: the same call resumes after an interruption.
 
     Raises InputError, before anything is learned, as `check_training_output` and `make_task` do, when the processes
     cannot share the batch evenly, or when a checkpoint is of another training and `overwrite` is not set.
     """
     out = Path(out)
-    run_dir = check_training_output(out, overwrite, beside)
+    run_dir = run_folder(out)
+    if processes.is_main():
+        check_training_output(out, overwrite, beside)
     device = pick_device(config.device)
     accelerator = make_accelerator(device, half)
     own_rows(getattr(config, "batch", accelerator.num_processes))  # refused before anything is made
     if accelerator.num_processes > 1:
         device = accelerator.device
-    with accelerator.main_process_first():  # what a task makes beside its data the others find made
-        task = make_task(run_dir, device, accelerator)
-    fingerprint = once(lambda: task.fingerprint)
-    checkpoint = read_checkpoint(run_dir / CHECKPOINT_NAME, fingerprint, overwrite)
+    task = make_task(run_dir, device, accelerator)
+    fingerprint = _same_everywhere(task)
+    epoch = once(lambda: _epoch_to_begin_in(run_dir, fingerprint, overwrite))
     if accelerator.is_main_process:
         run_dir.mkdir(parents=True, exist_ok=True)  # nothing is left behind of what cannot be trained
         _save_config(run_dir / config_name, config)
     if hasattr(task, "prepare"):
-        task.prepare(checkpoint.metadata["place"][0] if checkpoint else 0)
+        task.prepare(epoch)
     moments = getattr(task, "moments", None)
     result = run_loop(task, _loop_config(config), run_dir, accelerator, fingerprint, moments, overwrite)
     metrics = once(lambda: _saved(task, out, run_dir, result))
     if accelerator.num_processes > 1:
         atexit.register(accelerator.state.destroy_process_group)  # another training may come before
     return FitResult(out, run_dir, metrics, result.history, tuple(beside))
+
+
+def _same_everywhere(task: FitTask) -> str:
+    """The main process's fingerprint of the training. Raises InputError where that of another machine is not the same:
+    its processes would learn from other data, or wait for batches that do not come."""
+    found = gathered(task.fingerprint if processes.is_first_here() else None)
+    for number, fingerprint in enumerate(found):
+        if fingerprint not in (None, found[0]):
+            raise InputError(
+                f"process {number} is on a machine with another config, other data or other starting weights than the "
+                "first one's; give all machines the same"
+            )
+    return found[0]
+
+
+def _epoch_to_begin_in(run_dir: Path, fingerprint: str, overwrite: bool) -> int:
+    checkpoint = read_checkpoint(run_dir / CHECKPOINT_NAME, fingerprint, overwrite)
+    return checkpoint.metadata["place"][0] if checkpoint else 0
 
 
 def _saved(task: FitTask, out: Path, run_dir: Path, result: LoopResult) -> dict[str, float]:

@@ -20,6 +20,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name
 from torch.overrides import TorchFunctionMode
 
 from geo_perception.errors import InputError
+from geo_training import processes
 
 Made = TypeVar("Made")
 
@@ -36,12 +37,10 @@ def rank() -> int:
 
 def own_rows(batch: int) -> slice:
     """This process's rows of a whole batch. Raises InputError where the processes cannot share it evenly."""
-    processes = world()
-    if batch % processes:
-        raise InputError(
-            f"a batch of {batch} cannot be shared evenly by {processes} processes; give a multiple of {processes}"
-        )
-    share = batch // processes
+    count = world()
+    if batch % count:
+        raise InputError(f"a batch of {batch} cannot be shared evenly by {count} processes; give a multiple of {count}")
+    share = batch // count
     return slice(rank() * share, (rank() + 1) * share)
 
 
@@ -68,18 +67,20 @@ def in_any(mask: torch.Tensor) -> torch.Tensor:
     return count > 0
 
 
-def wait_for_all() -> None:
-    """Goes on when every process has come here."""
-    if world() > 1:
-        dist.barrier()
-
-
 def once(make: Callable[[], Made]) -> Made:
     """What `make` returns in the main process, alone; the others wait for it and get it, too."""
     box = [make() if rank() == 0 else None]
     if world() > 1:
         dist.broadcast_object_list(box)
     return box[0]
+
+
+def gathered(own: Made) -> list[Made]:
+    """What each process gives here, in their order."""
+    found = [own] * world()
+    if world() > 1:
+        dist.all_gather_object(found, own)
+    return found
 
 
 def share_weights(network: torch.nn.Module) -> None:
@@ -98,10 +99,10 @@ def ends_with_the_others(function):
                 return function(*arguments, **options)
         except RuntimeError as error:
             of_backend = isinstance(error, dist.DistError)
-            if world() == 1 or not (of_backend or any(sign in str(error) for sign in _LOST)):
+            if processes.world() == 1 or not (of_backend or any(sign in str(error) for sign in _LOST)):
                 raise
             detail = f" ({str(error).splitlines()[0]})" if of_backend and str(error) else ""
-            raise InputError(_ANOTHER_ENDED.format(detail)) from None
+            raise InputError(processes.ANOTHER_ENDED.format(detail)) from None
 
     return call
 
@@ -117,7 +118,7 @@ def _told_by_the_launcher() -> Iterator[None]:
 
     def raise_ended(*_):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise InputError(_ANOTHER_ENDED.format(""))
+        raise InputError(processes.ANOTHER_ENDED.format(""))
 
     earlier = signal.signal(signal.SIGTERM, raise_ended)
     try:
@@ -128,7 +129,6 @@ def _told_by_the_launcher() -> Iterator[None]:
     signal.signal(signal.SIGTERM, earlier)
 
 
-_ANOTHER_ENDED = "another process of the training has ended{}; run the same command again to go on"
 _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # as gloo puts it
 
 

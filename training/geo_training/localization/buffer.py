@@ -17,6 +17,7 @@ from geo_perception.errors import InputError
 from geo_perception.runtime.frozen import FrozenNetwork
 from geo_training.engine.whole_batch import own_rows, world
 from geo_training.localization.views import View
+from geo_training.processes import world_here
 from geo_training.storage.output_file import check_room
 
 # make_view(frame index, view index, generation) -> View
@@ -170,7 +171,9 @@ class FeatureBuffer:
         needed_bytes = self.bytes_a_view * self.views
         if place == "device":
             return needed_bytes / world(), _DEVICE_SHARE * torch.cuda.mem_get_info(self._device)[0]
-        return needed_bytes, _HOST_SHARE * psutil.virtual_memory().available  # of all the processes
+        # Of all the processes of this machine.
+        needed_bytes *= min(world_here(), world()) / world()
+        return needed_bytes, _HOST_SHARE * psutil.virtual_memory().available
 
     def _collate(self, slots: list[_Slot]) -> FeatureBatch:
         levels = zip(*(slot.features for slot in slots), strict=True)

@@ -15,7 +15,8 @@ from geo_perception.runtime.files import replaced_file
 from geo_training.console import progress_bar
 from geo_training.datasets.scene import Frame, SceneDataset, camera_to_dict
 from geo_training.depth.losses.teacher_loss import TeacherKind
-from geo_training.engine.whole_batch import rank, wait_for_all, world
+from geo_training.engine.shared_folder import shared_folder
+from geo_training.engine.whole_batch import gathered, once, rank, world
 from geo_training.storage.fingerprints import digest_of, file_digest, sample_digest
 
 VERSION = 1  # of what is kept
@@ -44,23 +45,29 @@ class Teacher:
 
     def prepare(self, targets: Iterable[tuple[SceneDataset, Frame]], folder: Path) -> None:
         """Looks at every frame that it has not seen, and keeps what it says below `folder`; an answer that is kept for
-        the same image, camera and teacher is not made again. Processes share the frames, and each waits for all.
+        the same image, camera and teacher is not made again. Processes share the frames; the main one looks what is
+        kept, and writes.
 
         The network is not held any longer. Raises InputError when an image cannot be read.
         """
         assert self._estimator is not None
         self._folder = folder / FOLDER / self.checksum[:16]
-        self._folder.mkdir(parents=True, exist_ok=True)
-        by_path = {self._path(dataset, frame): (dataset, frame) for dataset, frame in targets}
-        missing = [(path, by_path[path]) for path in sorted(by_path) if not path.is_file()]
-        wait_for_all()  # all have looked before the first writes
-        with progress_bar(f"asking {self.name}", len(missing[rank() :: world()])) as advance:
-            for path, (dataset, frame) in missing[rank() :: world()]:
-                with replaced_file(path) as work, work.open("wb") as file:
-                    np.save(file, self._asked(dataset, frame), allow_pickle=False)
-                advance()
+        by_name = {self._path(dataset, frame).name: (dataset, frame) for dataset, frame in targets}
+        missing = once(lambda: [name for name in sorted(by_name) if not (self._folder / name).is_file()])
+        if rank() == 0:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        with progress_bar(f"asking {self.name}", len(missing)) as advance:
+            for first in range(0, len(missing), world()):
+                names = missing[first : first + world()]
+                own = self._asked(*by_name[names[rank()]]) if rank() < len(names) else None
+                for name, answer in zip(names, gathered(own), strict=False):
+                    if rank() == 0:
+                        with replaced_file(self._folder / name) as work, work.open("wb") as file:
+                            np.save(file, answer, allow_pickle=False)
+                advance(len(names))
         self._estimator = None
-        wait_for_all()
+        self._folder = shared_folder(self._folder)
+        self._paths.clear()
 
     def inverse_depth_path(self, dataset: SceneDataset, frame: Frame) -> Path:
         """Where the answer for a frame is kept; only after `prepare`."""
