@@ -4,6 +4,7 @@ checkpoints and the history are here."""
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import math
 import time
@@ -105,6 +106,10 @@ def make_accelerator(device: torch.device, half: bool = True) -> Accelerator:
             raise InputError(f"{here} processes cannot share {gpus} GPUs; start one for each, or give --device cpu")
         if device.index is not None:
             raise InputError(f"several processes cannot share {device}; give --device cuda, each takes one of its own")
+    if processes.world() > 1:
+        # Before there is a connection: what DistributedDataParallel imports takes it as defaults of functions, and its
+        # threads would live on while Python ends (see `run_fit`).
+        importlib.import_module("torch.distributed.nn.functional")
     processes.meet()
     processes.choose_interface()
     dtype = half_precision(device) if half else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -99,7 +100,7 @@ def run_fit(
     result = run_loop(task, _loop_config(config), run_dir, accelerator, fingerprint, moments, overwrite)
     metrics = once(lambda: _saved(task, out, run_dir, result))
     if accelerator.num_processes > 1:
-        atexit.register(accelerator.state.destroy_process_group)  # another training may come before
+        atexit.register(_let_go, accelerator)  # another training may come before
     return FitResult(out, run_dir, metrics, result.history, tuple(beside))
 
 
@@ -119,6 +120,14 @@ def _same_everywhere(task: FitTask) -> str:
 def _epoch_to_begin_in(run_dir: Path, fingerprint: str, overwrite: bool) -> int:
     checkpoint = read_checkpoint(run_dir / CHECKPOINT_NAME, fingerprint, overwrite)
     return checkpoint.metadata["place"][0] if checkpoint else 0
+
+
+def _let_go(accelerator: Accelerator) -> None:
+    """Ends the threads of the processes' connection: one that still puts a tensor away while Python ends would abort
+    the process. They end with the last that holds the connection, which is the network that learned."""
+    accelerator.free_memory()
+    gc.collect()
+    accelerator.state.destroy_process_group()
 
 
 def _saved(task: FitTask, out: Path, run_dir: Path, result: LoopResult) -> dict[str, float]:

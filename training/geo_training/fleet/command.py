@@ -91,7 +91,7 @@ def fleet_command(
     # pydantic, the datasets and what reads bags: a second.
     from geo_perception.runtime.engine_cache import cache_folder
     from geo_training.fleet.driver import PUBLISHED, open_fleet
-    from geo_training.fleet.engine import Engine, InProcessEngine
+    from geo_training.fleet.engine import InProcessEngine
     from geo_training.fleet.manifest import Manifest, UnusableManifest
     from geo_training.fleet.summary import JSON, PAGE, fleet_json, fleet_page
     from geo_training.fleet.table import final_table, shown
@@ -106,10 +106,9 @@ def fleet_command(
     fleet = open_fleet(registry, store, cache or cache_folder() / "fleet", disk_bytes, on_ray)
     places = fleet.places(content, again)
     started_s = time.monotonic()
-    engine: Engine = InProcessEngine()
     left = [state for state in places if state.stage is not None]
-    if left and on_ray:
-        engine = _ray_engine(workers, address, retries, left)
+    engine = _ray_engine(workers, address, retries) if left and on_ray else InProcessEngine()
+    _check(engine, left)
     if engine.dashboard_url:
         say(f"dashboard: {engine.dashboard_url}")
     say(f"{len(places)} places, {len(places) - len(left)} of them are done; {engine.words}")
@@ -134,11 +133,16 @@ def fleet_command(
         raise NotGoodEnough(f"{len(short)} of {len(places)} places are not published: {named}{more}")
 
 
-def _ray_engine(workers: int, address: str | None, retries: int, places: list):
+def _ray_engine(workers: int, address: str | None, retries: int):
     from geo_training.fleet.ray_engine import RayEngine
+
+    return RayEngine(workers, address, retries)
+
+
+def _check(engine, places: list) -> None:
+    """Raises InputError when a stage of the places can never run on the engine, which is closed then."""
     from geo_training.fleet.stages import STAGES
 
-    engine = RayEngine(workers, address, retries)
     try:
         for state in places:
             for stage in STAGES:
@@ -146,4 +150,3 @@ def _ray_engine(workers: int, address: str | None, retries: int, places: list):
     except InputError:
         engine.close()
         raise
-    return engine

@@ -6,14 +6,15 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from geo_training.fleet.ledger import StageRecord
+from geo_perception.errors import InputError
+from geo_training.fleet.ledger import KILLED, StageRecord
 from geo_training.fleet.manifest import Needs
 from geo_training.fleet.worker import StageTask, run_stage
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A stage that ended: its record, or, where no worker lived to its end, why."""
+    """A stage that ended: its record, or, where it was not lived to its end, why."""
 
     task: StageTask
     record: StageRecord | None
@@ -26,6 +27,9 @@ class Engine(Protocol):
     words: str
     dashboard_url: str
     watched: bool  # whether stages run elsewhere, so that this process can show a live table
+
+    def check(self, stage: str, needs: Needs) -> None:
+        """Raises InputError when this can never be run here."""
 
     def fits(self, needs: Needs, running: list[Needs]) -> bool:
         """Whether a stage with these needs should be given to it while others run."""
@@ -48,6 +52,13 @@ class InProcessEngine:
     def __init__(self) -> None:
         self._tasks: deque[StageTask] = deque()
 
+    def check(self, stage: str, needs: Needs) -> None:
+        if needs.nodes > 1:
+            raise InputError(
+                f"needs.{stage} asks for {needs.nodes} nodes, and without Ray there is this machine alone; join a "
+                "cluster of several by --address, or leave nodes out"
+            )
+
     def fits(self, needs: Needs, running: list[Needs]) -> bool:
         return not running
 
@@ -58,7 +69,8 @@ class InProcessEngine:
         if not self._tasks:
             return []
         task = self._tasks.popleft()
-        return [Ended(task, run_stage(task))]
+        record = run_stage(task)
+        return [Ended(task, None, record.sentence) if record.outcome == KILLED else Ended(task, record)]
 
     def close(self) -> None:
         self._tasks.clear()

@@ -17,6 +17,7 @@ from geo_training.fleet.remote import Folder
 
 FORMAT_VERSION = 1
 DONE, FAILED, GATED, LOST = "done", "failed", "gated", "lost"
+KILLED = "killed"  # a process that it had started, here or on another machine: it may be run again
 FOUND = "found"  # of a run: what it was to do was done by another meanwhile
 _SHOWN = 16  # of a fingerprint, in names
 
@@ -24,7 +25,8 @@ _SHOWN = 16  # of a fingerprint, in names
 @dataclass(frozen=True)
 class StageRecord:
     """How a stage ended. `outcome`: done; failed, by its data, or gated, with the sentence that says why; lost: what
-    the stage named in `sentence` had left is gone. `kept` is False for what the next run tries again."""
+    the stage named in `sentence` had left is gone; killed: processes of it ended, not by its data. `kept` is False for
+    what the next run tries again."""
 
     place: str
     stage: str
@@ -80,12 +82,12 @@ class Ledger:
         return sorted((run for run in found if run is not None), key=lambda run: run.get("started_at", 0.0))
 
     @contextmanager
-    def run(self, place: str, stage: str, fingerprint: str) -> Iterator[RunNote]:
-        """Notes that a run begins, and how it ended."""
+    def run(self, place: str, stage: str, fingerprint: str, node: int = 0) -> Iterator[RunNote]:
+        """Notes that a run begins, and how it ended; of several machines that run it each notes its own."""
         name = f"{_name(place, 'runs', stage, fingerprint)}-{uuid.uuid4().hex[:8]}.json"
         note = RunNote(self.folder, name, {
             "place": place, "stage": stage, "fingerprint": fingerprint, "host": socket.gethostname(),
-            "pid": os.getpid(), "started_at": time.time(),
+            "node": node, "pid": os.getpid(), "started_at": time.time(),
         })  # fmt: skip
         note.write()
         yield note

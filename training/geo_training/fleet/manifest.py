@@ -37,8 +37,10 @@ def _size(value: Any) -> Any:
 
 
 class Needs(Strict):
-    """What one stage takes of a machine: CPUs, GPUs (a share of one, or a whole number), bytes of memory."""
+    """What one stage takes of a machine: CPUs, GPUs (a share of one, or a whole number), bytes of memory; and how many
+    such machines (`nodes`)."""
 
+    nodes: int = Field(1, ge=1)
     cpu: float = Field(1.0, gt=0)
     gpu: float = Field(0.0, ge=0)
     memory: int | None = Field(None, ge=1)
@@ -85,7 +87,7 @@ class LandmarksOptions(Strict):
 
 class HeadOptions(Strict):
     """As of `geo-train localization head`; `config` are its training options, as a YAML file or in place. `processes`:
-    how many train together, where they are not as many as the stage has GPUs."""
+    how many train together on each machine, where they are not as many as the stage has GPUs there."""
 
     config: dict[str, Any] | str | None = None
     steps: int | None = Field(None, ge=0)
@@ -130,6 +132,13 @@ class StageNeeds(Strict):
     evaluation: Needs = Needs()
     gate: Needs = Needs(cpu=0.1)
     publish: Needs = Needs(cpu=0.1)
+
+    @model_validator(mode="after")
+    def _several_machines_train(self) -> StageNeeds:
+        for stage in type(self).model_fields:
+            if stage != "head" and getattr(self, stage).nodes > 1:
+                raise ValueError(f"{stage} runs on one machine; only the head is trained on several nodes")
+        return self
 
 
 class Options(Strict):

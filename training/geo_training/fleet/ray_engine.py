@@ -14,6 +14,7 @@ from typing import Any
 from geo_perception.errors import InputError
 from geo_training.fleet.engine import Ended
 from geo_training.fleet.manifest import Needs
+from geo_training.fleet.ray_attempt import Attempt
 from geo_training.fleet.worker import StageTask, run_stage
 
 OBJECTS_BYTES = 80 << 20  # stages pass on records; what they make goes through the filesystem
@@ -56,11 +57,16 @@ class RayEngine:
         nodes, cpus = sum(node["Alive"] for node in ray.nodes()), self._total.get("CPU", 0)
         self.words = f"on Ray, {nodes} node{'s' * (nodes != 1)} with {cpus:g} CPU{'s' * (cpus != 1)}"
         self._function = ray.remote(run_stage)
-        self._running: dict[Any, StageTask] = {}
+        self._running: list[Attempt] = []
 
     def check(self, stage: str, needs: Needs) -> None:
-        """Raises InputError when no machine of the local cluster can ever run this. A cluster that was joined may
-        grow."""
+        """Raises InputError when the local cluster, which is one machine, can never run this. A cluster that was joined
+        may grow."""
+        if not self._joined and needs.nodes > 1:
+            raise InputError(
+                f"needs.{stage} asks for {needs.nodes} nodes, and a cluster that starts by itself has this machine "
+                "alone; join a cluster of several by --address, or leave nodes out"
+            )
         for key, needed in (("CPU", needs.cpu), ("GPU", needs.gpu), ("memory", needs.memory or 0)):
             if not self._joined and needed > self._total.get(key, 0):
                 has = self._total.get(key, 0)
@@ -75,32 +81,28 @@ class RayEngine:
         if self._joined and self._head.answers():  # Ray waits for one that is gone
             self._total = self._ray.cluster_resources()
         ahead = AHEAD if self._joined else 1.0
-        cpu, gpu = sum(other.cpu for other in running), sum(other.gpu for other in running)
-        memory = sum(other.memory or 0 for other in running)
-        wanted = (("CPU", cpu + needs.cpu), ("GPU", gpu + needs.gpu), ("memory", memory + (needs.memory or 0)))
+        together = [*running, needs]
+        cpu, gpu = sum(one.nodes * one.cpu for one in together), sum(one.nodes * one.gpu for one in together)
+        wanted = (("CPU", cpu), ("GPU", gpu), ("memory", sum(one.nodes * (one.memory or 0) for one in together)))
         return all(amount <= ahead * self._total.get(key, 0) + 1e-9 or not amount for key, amount in wanted)
 
     def submit(self, task: StageTask) -> None:
         needs: Needs = getattr(task.options.needs, task.stage)
-        device = "auto" if needs.gpu else "cpu"
-        task = replace(task, quiet=True, device=device)
-        reference = self._function.options(
-            num_cpus=needs.cpu, num_gpus=needs.gpu, memory=needs.memory, name=task.title,
-            max_retries=self._retries, retry_exceptions=False,
-        ).remote(task)  # fmt: skip
-        self._running[reference] = task
+        self._begin(replace(task, quiet=True, device="auto" if needs.gpu else "cpu"), 1)
 
     def wait(self, timeout_s: float) -> list[Ended]:
         """Raises InputError when the head of the cluster is gone: Ray itself would end this process after a minute."""
-        if not self._running:
-            return []
-        if not self._head.answers() and self._head.silent_s > _SILENT_HEAD_S:
-            raise InputError(
-                f"the Ray cluster at {self._head.address} no longer answers; start it again, then give the same "
-                "command to go on"
-            )
-        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
-        return [self._ended(reference) for reference in ready]
+        attempts = {reference: attempt for attempt in self._running for reference in attempt.references}
+        if attempts:
+            if not self._head.answers() and self._head.silent_s > _SILENT_HEAD_S:
+                raise InputError(
+                    f"the Ray cluster at {self._head.address} no longer answers; start it again, then give the same "
+                    "command to go on"
+                )
+            ready, _ = self._ray.wait(list(attempts), num_returns=1, timeout=timeout_s)
+            for reference in ready:
+                attempts[reference].take(reference)
+        return [end for attempt in list(self._running) if (end := self._ended(attempt)) is not None]
 
     def close(self) -> None:
         self._running.clear()
@@ -109,14 +111,23 @@ class RayEngine:
         else:
             self._ray.shutdown()
 
-    def _ended(self, reference: Any) -> Ended:
-        task = self._running.pop(reference)
-        try:
-            return Ended(task, self._ray.get(reference))
-        except self._ray.exceptions.RayTaskError as error:
-            return Ended(task, None, " ".join(str(error).split())[-500:])
-        except self._ray.exceptions.RayError:  # crashed, out of memory, its node gone
-            return Ended(task, None, _LOST.format(self._retries + 1))
+    def _begin(self, task: StageTask, number: int) -> None:
+        needs = getattr(task.options.needs, task.stage)
+        self._running.append(Attempt(self._ray, self._function, task, needs, number))
+
+    def _ended(self, attempt: Attempt) -> Ended | None:
+        """How the stage ended, where it has; what was lost is begun again, all of it."""
+        end = attempt.ended()
+        if end is None:
+            return None
+        self._running.remove(attempt)
+        attempt.end()
+        if end.record is not None or attempt.defect:
+            return end
+        if attempt.number > self._retries:
+            return replace(end, lost=end.lost or _LOST.format(attempt.number))
+        self._begin(attempt.task, attempt.number + 1)
+        return None
 
 
 def _end_at_once() -> None:

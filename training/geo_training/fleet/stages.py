@@ -16,6 +16,7 @@ from geo_training.console import say, write_json
 from geo_training.datasets.check.check import check_dataset
 from geo_training.datasets.check.findings import Severity
 from geo_training.datasets.scene import SceneDataset
+from geo_training.fleet.head import ALONE, Node, head_config, train
 from geo_training.fleet.ledger import StageRecord
 from geo_training.fleet.manifest import Options
 from geo_training.fleet.place_dataset import make_place_dataset
@@ -59,6 +60,7 @@ class StageContext:
     fingerprint: str = ""
     sources: tuple[Source, ...] = ()
     records: tuple[StageRecord, ...] = ()
+    node: Node = ALONE
 
     @property
     def dataset(self) -> Path:
@@ -142,13 +144,12 @@ def choose_landmarks(context: StageContext) -> dict[str, Any]:
 
 
 def train_head(context: StageContext) -> dict[str, Any]:
-    """As `geo-train localization head`, in one process, or by torchrun in as many as the stage has GPUs."""
-    from geo_training.fleet.head import head_config, train
-
+    """As `geo-train localization head`, in one process, or by torchrun in as many as the stage has GPUs, on each of its
+    machines."""
     chosen = context.options.head
     processes = chosen.processes or max(1, int(context.options.needs.head.gpu))
     config = head_config(chosen, context.device)
-    figures = train(context.dataset, context.scene, config, chosen.embed_backbone, processes)
+    figures = train(context.dataset, context.scene, config, chosen.embed_backbone, processes, context.node)
     return {name: figures[name] for name in ("train_s", "map_points", "scene_bytes") if name in figures}
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from geo_perception.errors import InputError
 from geo_training.fleet.cache import DiskCache
-from geo_training.fleet.ledger import DONE, FAILED, FOUND, GATED, LOST, Ledger, Spent, StageRecord
+from geo_training.fleet.head import ALONE, Node, TrainingLost
+from geo_training.fleet.ledger import DONE, FAILED, FOUND, GATED, KILLED, LOST, Ledger, Spent, StageRecord
 from geo_training.fleet.manifest import Options
 from geo_training.fleet.remote import Folder, Source, UnreachableError, fetch, is_local
 from geo_training.fleet.stages import OUTPUTS, RUN, STAGES, Gated, StageContext
@@ -62,17 +63,18 @@ class _OutputLost(Exception):  # noqa: N818
         self.stage = stage
 
 
-def run_stage(task: StageTask) -> StageRecord:
+def run_stage(task: StageTask, node: Node = ALONE) -> StageRecord:
     """Runs a stage, unless its record is there, and returns the record. Raises nothing but interruptions: bad data, a
-    full disk and defects of ours are how it ended."""
+    full disk and defects of ours are how it ended. Of several machines each runs it as the `node` that it is: the first
+    one keeps record and outputs, the others help."""
     with _threads(task), contextlib.ExitStack() as stack:
         said = io.StringIO()
         if task.quiet:
             stack.enter_context(contextlib.redirect_stdout(said))
             stack.enter_context(contextlib.redirect_stderr(said))
         try:
-            with task.ledger.run(task.place, task.stage, task.fingerprint) as note:
-                record, found = _run(task)
+            with task.ledger.run(task.place, task.stage, task.fingerprint, node.rank) as note:
+                record, found = _run(task, node)
                 note.content |= {
                     "outcome": FOUND if found else record.outcome,
                     "sentence": record.sentence,
@@ -84,26 +86,28 @@ def run_stage(task: StageTask) -> StageRecord:
     return record
 
 
-def _run(task: StageTask) -> tuple[StageRecord, bool]:
+def _run(task: StageTask, node: Node) -> tuple[StageRecord, bool]:
     """The record, and whether another worker had made it meanwhile."""
-    record = StageRecord(task.place, task.stage, task.fingerprint, DONE, host=socket.gethostname())
+    leads = node.rank == 0
+    record = StageRecord(task.place, task.stage, task.fingerprint, DONE, host=socket.gethostname(), kept=leads)
     began = Spent.begin()
     try:
-        with task.cache.hold(_workspace_key(task)) as workspace:
+        with task.cache.hold(_workspace_key(task, node)) as workspace:
             earlier = task.ledger.record(task.place, task.stage, task.fingerprint)
-            if earlier is not None and earlier.done and not task.redo:
+            if leads and earlier is not None and earlier.done and not task.redo:
                 return earlier, True
             fetched_bytes, output_bytes = _prepare(task, workspace), 0
             with _recordings(task) as (recordings, held_out, more_bytes):
                 fetched_bytes += more_bytes
-                record = _ended(record, task, workspace, recordings, held_out)
-            if record.done:
+                record = _ended(record, task, node, workspace, recordings, held_out)
+            if leads and record.done:
                 output_bytes = _keep_outputs(task, workspace)
             spent = began.until_now()
             record = replace(
                 record, wall_s=spent.wall_s, cpu_s=spent.cpu_s, fetched_bytes=fetched_bytes, output_bytes=output_bytes
             )
-            task.ledger.keep(record)  # while it is held: who waits for it, of another driver, is to find it
+            if record.kept:
+                task.ledger.keep(record)  # while it is held: who waits for it, of another driver, is to find it
             return record, False
     except _OutputLost as lost:
         record = replace(record, outcome=LOST, sentence=lost.stage)
@@ -122,12 +126,17 @@ def _run(task: StageTask) -> tuple[StageRecord, bool]:
 
 
 def _ended(
-    record: StageRecord, task: StageTask, workspace: Path, recordings: tuple[Path, ...], held_out: Path | None
+    record: StageRecord,
+    task: StageTask,
+    node: Node,
+    workspace: Path,
+    recordings: tuple[Path, ...],
+    held_out: Path | None,
 ) -> StageRecord:
     """Runs the stage itself: what its data is answered with is how it ended, and is so every time."""
     context = StageContext(
         task.place, workspace, task.options, recordings, held_out, task.device, task.registry, task.fingerprint,
-        (*task.recordings, task.held_out), task.records,
+        (*task.recordings, task.held_out), task.records, node,
     )  # fmt: skip
     try:
         return replace(record, figures=RUN[task.stage](context))
@@ -137,11 +146,15 @@ def _ended(
         raise
     except InputError as error:
         sentence = " ".join(str(error).replace(f"{workspace}/", "").split())
+        if isinstance(error, TrainingLost):
+            return replace(record, outcome=KILLED, sentence=sentence, kept=False)
         return replace(record, outcome=FAILED, sentence=sentence)
 
 
-def _workspace_key(task: StageTask) -> str:
-    return f"{task.place}-{task.fingerprints['dataset'][:_KEY_CHARACTERS]}"
+def _workspace_key(task: StageTask, node: Node) -> str:
+    """One that helps has a workspace of its own: two workers of a machine may be two nodes of a cluster."""
+    helping = f"-{node.rank}" if node.rank else ""
+    return f"{task.place}-{task.fingerprints['dataset'][:_KEY_CHARACTERS]}{helping}"
 
 
 def _prepare(task: StageTask, workspace: Path) -> int:

@@ -1,0 +1,177 @@
+"""The head of a place on a real Ray cluster of two nodes, each with a raylet of its own: what one process learns, and
+what becomes of it when one of the two ends."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+import torch
+from geo_training.fleet.driver import open_fleet
+from geo_training.fleet.manifest import Manifest
+from geo_training.fleet.ray_engine import RayEngine, _load_ray
+from tiny_fleet import OPTIONS, record_place, write_manifest
+
+from geo_perception.localization.scene import Scene
+
+HEAD = {
+    "steps": 24,
+    "config": {"network_width_px": 320, "width": 32, "dilations": [1, 2], "fine_width": 16, "views": 2, "batch": 4,
+               "evaluations": 12, "held_out": 0.0, "closed_form_frames": 12},
+}  # fmt: skip
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of one node."""
+    _load_ray()
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # In float32, as the other test of several processes.
+        for name, value in {"ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}.items():
+            monkeypatch.setenv(name, value)
+        cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def one_process(cluster, tmp_path_factory):
+    """A place that one process has taken to its scene: its recordings, the fleet that remembers it, and the scene."""
+    folder = tmp_path_factory.mktemp("one_process")
+    recording, held_out = record_place(folder, "hall", 0)
+    places = {"hall": {"recordings": [str(recording)], "held_out": str(held_out)}}
+    engine = RayEngine(0, cluster.address, retries=0)
+    state = drive(folder, places, engine)
+    engine.close()
+    assert state.outcome == "published", state.sentence
+    return folder, places, scene_of(folder, state)
+
+
+@pytest.fixture
+def engine(cluster):
+    engine = RayEngine(0, cluster.address, retries=1)
+    yield engine
+    engine.close()
+
+
+class Growing:
+    """An engine whose cluster grows to two nodes when it has waited for a while."""
+
+    def __init__(self, engine, cluster, folder):
+        self._engine, self._cluster, self._folder = engine, cluster, folder
+        self.fits, self.submit, self._waits = engine.fits, engine.submit, 0
+
+    def wait(self, timeout_s):
+        self._waits += 1
+        if self._waits == 10:
+            assert runs_of_head(self._folder) == []
+            self._cluster.add_node(**NODE)
+        return self._engine.wait(timeout_s)
+
+
+def drive(folder, places, engine, **needs):
+    options = OPTIONS | {"head": HEAD, "needs": {"head": needs}}
+    manifest = Manifest.read(write_manifest(folder / "manifest.yaml", places, options))
+    fleet = open_fleet(str(folder / "registry"), None, folder / "cache", 10**9, several_processes=True)
+    (state,) = fleet.places(manifest)
+    fleet.run([state], engine, lambda state: None)
+    return state
+
+
+def scene_of(folder, state):
+    return folder / "registry" / state.name / state.version / "scene.safetensors"
+
+
+def without_its_head(one_process, folder):
+    """The place with all that was done of it before the head, in a store of its own."""
+    source, places, _ = one_process
+    store = folder / "registry" / ".fleet"
+    shutil.copytree(source / "registry" / ".fleet", store)
+    shutil.rmtree(store / "hall" / "runs")
+    for stage in ("head", "evaluation", "gate", "publish"):
+        for path in store.glob(f"hall/*/{stage}-*"):
+            path.unlink()
+    return places
+
+
+def runs_of_head(folder):
+    runs = [json.loads(path.read_text()) for path in (folder / "registry" / ".fleet" / "hall" / "runs").glob("head-*")]
+    return sorted(runs, key=lambda run: (run["node"], run["started_at"]))
+
+
+def assert_same_scene(found, expected):
+    found, expected = Scene.load(found), Scene.load(expected)
+    one_n, other_n = (
+        torch.nn.utils.parameters_to_vector(scene.head.parameters()).detach() for scene in (found, expected)
+    )
+    assert float((other_n - one_n).norm()) < 0.02 * float(one_n.norm())
+    assert len(found.points) == len(expected.points)
+
+
+@pytest.mark.slow
+def test_two_machines_train_the_head_of_one_process_when_the_second_has_come(one_process, engine, cluster, tmp_path):
+    places = without_its_head(one_process, tmp_path)
+    state = drive(tmp_path, places, Growing(engine, cluster, tmp_path), nodes=2)
+    assert state.outcome == "published", state.sentence
+    assert state.ran == ["head", "evaluation", "gate", "publish"]  # what it needs of machines changes nothing before it
+    assert_same_scene(scene_of(tmp_path, state), one_process[2])
+    runs = runs_of_head(tmp_path)
+    assert [(run["node"], run["outcome"]) for run in runs] == [(0, "done"), (1, "done")]
+    # The helper had only what the store has, and wrote nothing.
+    (first, second) = sorted((tmp_path / "cache").glob("hall-*/"), key=lambda path: len(path.name))
+    assert (first / "scene.safetensors").is_file()
+    assert {path.name for path in second.iterdir()} == {"have.json", "dataset", "check.json", "scene.config.yaml"}
+    # Nothing starts twice.
+    again = drive(tmp_path, places, engine, nodes=2)
+    assert (again.outcome, again.ran) == ("published", [])
+
+
+def wait_for(found, timeout_s=120):
+    deadline_s = time.monotonic() + timeout_s
+    while not (value := found()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    return value
+
+
+def history(folder):
+    (path,) = (folder / "cache").glob("hall-*/scene.safetensors.run/history.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("node", "what"), [(1, "worker"), (1, "process"), (0, "worker")])
+def test_what_is_killed_goes_on_from_the_first_ones_checkpoint(one_process, engine, cluster, tmp_path, node, what):
+    places = without_its_head(one_process, tmp_path)
+    if len(cluster.list_all_nodes()) == 1:
+        cluster.add_node(**NODE)
+    before = []
+
+    def kill():
+        wait_for(lambda: list((tmp_path / "cache").glob("hall-*/scene.safetensors.run/checkpoint.safetensors")))
+        worker = psutil.Process(next(run["pid"] for run in runs_of_head(tmp_path) if run["node"] == node))
+        trains = [one for one in worker.children(recursive=True) if "torch.distributed.run" not in one.cmdline()]
+        os.kill(worker.pid if what == "worker" else trains[0].pid, signal.SIGKILL)
+        before.extend(history(tmp_path)[:2])
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    state = drive(tmp_path, places, engine, nodes=2)
+    killer.join()
+    assert state.outcome == "published", state.sentence
+    assert_same_scene(scene_of(tmp_path, state), one_process[2])
+    runs = runs_of_head(tmp_path)
+    assert [run["node"] for run in runs] == [0, 0, 1, 1]
+    assert [run.get("outcome") for run in runs][1::2] == ["done", "done"]
+    assert "done" not in [run.get("outcome") for run in runs][::2]
+    # The steps before are those of the first attempt, with the seconds that they took then.
+    assert before == history(tmp_path)[:2]
+    assert [row["step"] for row in history(tmp_path)] == [0, *range(2, 25, 2)]
+    assert not [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(one.info["cmdline"] or ())]
