@@ -1,6 +1,7 @@
 """`geo-train calibration fit` by two processes: what one learns, written once."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from several_processes import started
+from several_processes import history_of, started, started_on_machines
 from tiny_panoramas import TINY_BACKBONE, make_tiny_panoramas
 
 from geo_perception.calibration.estimator import Calibrator
@@ -32,25 +33,52 @@ def config(tmp_path_factory):
     return folder / "c.yaml"
 
 
-@pytest.mark.slow
-def test_two_processes_learn_what_one_does(config, tmp_path):
-    histories, files = [], []
-    for launch in (), ("--no-python",):
-        out = tmp_path / f"{len(launch)}" / "c.safetensors"
-        out.parent.mkdir()
-        command = (*launch, GEO_TRAIN, "calibration", "fit", config, "--out", out)
-        process = started(*command, processes=2 if launch else 1)
-        _, stderr = process.communicate(timeout=300)
-        assert process.returncode == 0, stderr
-        assert stderr.count(f"{out}: ") == stderr.count("panoramas: 2 to learn from") == 1, stderr
-        rows = map(json.loads, (out.parent / "c.safetensors.run" / "history.jsonl").read_text().splitlines())
-        histories.append([{k: v for k, v in row.items() if k != "seconds"} for row in rows])
-        files.append(sorted(str(path.relative_to(out.parent)) for path in out.parent.rglob("*")))
-        Calibrator.load(out, "cpu")
+def ends_of(processes):
+    ends = [(*process.communicate(timeout=300), process.returncode) for process in processes]
+    assert [code for _, _, code in ends] == [0] * len(ends), ends[0][1]
+    return [stderr for _, stderr, _ in ends]
+
+
+@pytest.fixture(scope="module")
+def alone(config, tmp_path_factory):
+    """What one process learns."""
+    out = tmp_path_factory.mktemp("alone") / "c.safetensors"
+    ends_of([started(GEO_TRAIN, "calibration", "fit", config, "--out", out)])
+    return out
+
+
+def assert_same(out, alone):
+    files = [sorted(str(path.relative_to(one.parent)) for path in one.parent.rglob("*")) for one in (out, alone)]
     assert files[0] == files[1]
-    alone, shared = histories
-    assert [row["step"] for row in alone] == [1, 2, 3]
-    for one, other in zip(alone, shared, strict=True):
+    Calibrator.load(out, "cpu")
+    rows = history_of(alone)
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    for one, other in zip(rows, history_of(out), strict=True):
         terms = [key for key in one if key in ("loss", "up", "latitude", "cells", "fields", "fused", "direct")]
         assert len(terms) == 7
         assert [other[key] for key in terms] == pytest.approx([one[key] for key in terms], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(config, alone, tmp_path):
+    out = tmp_path / "c.safetensors"
+    command = ("--no-python", GEO_TRAIN, "calibration", "fit", config, "--out", out)
+    (stderr,) = ends_of([started(*command, processes=2)])
+    assert stderr.count(f"{out}: ") == stderr.count("panoramas: 2 to learn from") == 1, stderr
+    assert_same(out, alone)
+
+
+@pytest.mark.slow
+def test_a_machine_that_does_not_see_what_the_first_has_rendered_gets_it(config, alone, tmp_path):
+    options = json.loads(config.read_text())
+    shutil.copytree(options["panoramas"], tmp_path / "panoramas")
+    (tmp_path / "second.yaml").write_text(json.dumps(options | {"panoramas": str(tmp_path / "panoramas")}))
+    outs = [tmp_path / name / "c.safetensors" for name in ("first", "second")]
+    commands = []
+    for out, own_config in zip(outs, (config, tmp_path / "second.yaml"), strict=True):
+        out.parent.mkdir()
+        commands.append(("--no-python", GEO_TRAIN, "calibration", "fit", own_config, "--out", out))
+    first, second = ends_of(started_on_machines(*commands))
+    assert f"{outs[0]}: " in first
+    assert (second, list(outs[1].parent.iterdir())) == ("", [])
+    assert_same(outs[0], alone)

@@ -10,6 +10,7 @@ from geo_training.fleet import remote
 from geo_training.fleet.cache import DiskCache
 from geo_training.fleet.driver import Fleet, open_fleet
 from geo_training.fleet.engine import Ended, InProcessEngine
+from geo_training.fleet.head import TrainingLost
 from geo_training.fleet.ledger import Ledger
 from geo_training.fleet.manifest import Needs, UnusableManifest
 from geo_training.fleet.registry import latest_version
@@ -107,6 +108,7 @@ def test_bad_data_fails_its_place_with_its_sentence_and_stops_no_other(fleet, qu
     [
         (OSError(28, "No space left on device"), "No space left"),
         (RuntimeError("what?"), "a defect in head: RuntimeErr"),
+        (TrainingLost("another process of the training has ended"), "another process of the training has ended"),
     ],
 )
 def test_what_is_not_the_datas_fault_is_tried_again_by_the_next_run(fleet, quick, tmp_path, error, words):

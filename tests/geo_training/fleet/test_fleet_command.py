@@ -71,6 +71,14 @@ def test_wrong_usage_is_exit_2_with_one_line(fleet, tmp_path):
     assert fleet("--address", "auto", "--workers", "7").exit_code == 2
 
 
+def test_without_ray_no_second_machine_is_waited_for(fleet, tmp_path):
+    small_manifest(tmp_path / "m", ("one", "two"), needs={"head": {"nodes": 2}})
+    refused = fleet()
+    assert (refused.exit_code, fleet.quick.ran) == (1, [])
+    assert refused.output.startswith("error: needs.head asks for 2 nodes, and without Ray there is this machine alone")
+    assert refused.output.count("\n") == 1
+
+
 def test_an_interruption_is_one_line_and_the_next_run_goes_on(fleet):
     fleet.quick.raises["one", "head"] = KeyboardInterrupt()
     stopped = fleet()

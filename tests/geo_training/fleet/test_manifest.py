@@ -61,6 +61,7 @@ WRONG = {
     f"places: {{a: {PLACE}, options: {{dataset: {{fps: fast}}}}}}}}": "'places.a.options.dataset.fps'",
     f"options: {{needs: {{head: {{memory: lots}}}}}}\nplaces: {{a: {PLACE}}}}}": "'lots' is not a size",
     f"options: {{needs: {{head: {{gpu: 1.5}}}}}}\nplaces: {{a: {PLACE}}}}}": "must be a whole number",
+    f"options: {{needs: {{map: {{nodes: 2}}}}}}\nplaces: {{a: {PLACE}}}}}": "map runs on one machine; only the head",
     f"places: {{a: {PLACE}, options: {{head: {{config: {{widht: 3}}}}}}}}}}": "'widht' is not known",
     f"places: {{a: {PLACE}, options: {{head: {{config: no.yaml}}}}}}}}": "no.yaml cannot be read as YAML",
     f"places:\n  a: {PLACE}}}\n  a: {PLACE}}}": "'a' stands there 2 times",

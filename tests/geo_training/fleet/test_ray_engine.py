@@ -46,10 +46,13 @@ def test_what_the_machine_has_not_is_refused_and_the_rest_fits_side_by_side(engi
         engine.check("map", Needs(cpu=3))
     with pytest.raises(InputError, match=r"needs.map asks for 1e\+15 memory"):
         engine.check("map", Needs(memory=10**15))
+    with pytest.raises(InputError, match=r"needs.head asks for 2 nodes, and a cluster that starts by itself has this"):
+        engine.check("head", Needs(nodes=2))
     one = Needs()
     assert engine.fits(one, [one])
     assert not engine.fits(one, [one, one])
     assert engine.fits(Needs(cpu=0.1), [one, Needs(cpu=0.9)])
+    assert not engine.fits(Needs(nodes=2, cpu=0.6), [one])
 
 
 @pytest.mark.slow
