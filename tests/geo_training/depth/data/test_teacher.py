@@ -1,5 +1,8 @@
 """What a teacher says: asked once, kept, and cut like the image that it was said of."""
 
+import shutil
+
+import asked_teacher
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from geo_training.depth.config import DepthTrainingConfig
 from geo_training.depth.data import teacher as teacher_module
 from geo_training.depth.data.clip_data import ClipStream, _Cut, _inverse_depth, clip_sources
 from geo_training.depth.data.teacher import Teacher
-from geo_training.engine import whole_batch
+from several_processes import started_on_machines
 from tiny_onnx import write_network
 from tiny_walk import CAMERA, make_walk
 
@@ -98,20 +101,28 @@ def test_another_image_of_the_same_name_is_asked_about_again(tmp_path, monkeypat
     assert asked.times == 9
 
 
-def test_processes_share_the_frames(walk, tmp_path, monkeypatch):
-    asked = Counted(monkeypatch)
-    monkeypatch.setattr(whole_batch.dist, "barrier", lambda: None)
-    for module in (whole_batch, teacher_module):
-        monkeypatch.setattr(module, "world", lambda: 2)
-    first, second = (teacher_of(tmp_path / "a") for _ in range(2))
-    monkeypatch.setattr(teacher_module, "rank", lambda: 0)
-    first.prepare(all_of(walk), tmp_path / "run")
-    assert asked.times == 4
-    monkeypatch.setattr(teacher_module, "rank", lambda: 1)
-    monkeypatch.setattr(teacher_module.Path, "is_file", lambda path: False)  # looked before the first had written
-    second.prepare(all_of(walk), tmp_path / "run")
-    assert asked.times == 8
-    assert all(first.inverse_depth(walk, frame).shape == (64, 64) for frame in walk.frames)
+@pytest.mark.slow
+def test_processes_share_the_frames_and_a_machine_that_sees_no_answers_gets_them(walk, tmp_path):
+    network = write_network(tmp_path, CARD.format(output="depth"))
+    shutil.copytree(walk.root, tmp_path / "second" / "walk")
+    roots, runs = (walk.root, tmp_path / "second" / "walk"), (tmp_path / "run", tmp_path / "second" / "run")
+
+    def both():
+        commands = [(asked_teacher.__file__, root, network, run) for root, run in zip(roots, runs, strict=True)]
+        ends = [(*process.communicate(timeout=120), process.returncode) for process in started_on_machines(*commands)]
+        assert [code for _, _, code in ends] == [0, 0], ends
+        (asked, told), (asked_by_other, told_other) = (stdout.splitlines() for stdout, _, _ in ends)
+        assert told == told_other
+        assert not runs[1].exists()
+        return told, asked, asked_by_other
+
+    told, *asked = both()
+    assert asked == ["asked 4", "asked 4"]
+    kept = sorted(runs[0].rglob("*.npy"))
+    assert len(kept) == 8
+    # What is kept is not asked again, and the first one says what is.
+    kept[0].unlink()
+    assert both() == (told, "asked 1", "asked 0")
 
 
 def test_an_answer_that_is_damaged_is_named(walk, tmp_path):
