@@ -158,6 +158,8 @@ def test_what_is_lost_goes_on_from_the_first_ones_checkpoint(one_process, engine
             (other,) = [one for one in cluster.list_all_nodes() if one is not cluster.head_node]
             if not any(one.pid == other.all_processes["raylet"][0].process.pid for one in worker.parents()):
                 pytest.skip("the first one is on the second node: what is lost would be its checkpoint's machine")
+            for one in [*worker.children(recursive=True), worker]:  # at once, as on a machine without power
+                one.kill()
             cluster.remove_node(other, allow_graceful=False)
             cluster.add_node(**NODE)
         elif what == "worker":

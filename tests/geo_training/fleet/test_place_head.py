@@ -1,6 +1,10 @@
 """The head of a place: its options, and several processes that train it together."""
 
+import threading
+import time
+
 import board_walk
+import psutil
 import pytest
 from command_line import invoke
 from geo_training.cli import train as geo_train
@@ -47,3 +51,20 @@ def test_what_torchruns_processes_are_refused_with_is_the_places_sentence(mapped
     with pytest.raises(InputError, match=r"the training in 2 processes failed: .*3") as wrong:
         head.train(mapped, tmp_path / "s.safetensors", config, processes=2)
     assert "\n" not in str(wrong.value)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_no_fault_of_the_data(mapped, tmp_path):
+    config = head.head_config(HeadOptions(config=CONFIG | {"batch": 2, "evaluations": 40}, steps=400), "cpu")
+
+    def kill():
+        while not (tmp_path / "s.safetensors.run" / "checkpoint.safetensors").exists():
+            time.sleep(0.05)
+        (launcher,) = [one for one in psutil.Process().children() if "torch.distributed.run" in one.cmdline()]
+        launcher.children()[0].kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    with pytest.raises(head.TrainingLost, match="the training in 2 processes failed: another process of the training"):
+        head.train(mapped, tmp_path / "s.safetensors", config, processes=2)
+    killer.join()
