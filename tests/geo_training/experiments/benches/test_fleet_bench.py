@@ -49,10 +49,10 @@ def test_places_an_hour_and_the_engine_beside_the_plain_commands(commands, tmp_p
     assert metrics["plain_s"] == pytest.approx(7 * 0.02, rel=0.3)
     assert metrics["overhead_share"] == pytest.approx(0.2 / 0.14 - 1, abs=0.3)
     assert metrics["place_cpu_s"] == 16
-    assert (metrics["recorded_bytes"], metrics["store_bytes"], metrics["registry_bytes"]) == (1000, 200, 100)
-    # Both sides of the comparison are on one core, and nothing else is.
+    assert (metrics["recorded_bytes"], metrics["store_bytes"], metrics["registry_bytes"]) == (1000, 100, 50)
+    # All is on one core, both sides of the comparison as well, but for two workers.
     assert {core is None for _, name, core in commands if name != "fleet"} == {False}
-    assert [core is None for _, name, core in commands if name == "fleet"] == [True, True, False]
+    assert [core is None for _, name, core in commands if name == "fleet"] == [False, True, False]
 
 
 def test_one_part_alone_leaves_the_others_unknown(commands, tmp_path):
