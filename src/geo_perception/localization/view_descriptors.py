@@ -156,7 +156,7 @@ class ViewIndex:
             return without
         asked_nc = self._whitened(described_nc).to(self._dtype)
         scenes, most, _ = self._scenes_snc.shape
-        alike_ns = (self._scenes_snc.flatten(0, 1) @ asked_nc.T).view(scenes, most, -1).amax(dim=1).T.float()
+        alike_ns = (asked_nc @ self._scenes_snc.flatten(0, 1).T).float().view(-1, scenes, most).amax(dim=2)
         votes_s = torch.ones(1)
         if len(self._names) > 1:  # each place speaks for one scene, by how much more alike it is there than in the next
             best_n2, scene_n2 = alike_ns.topk(2, dim=1)
