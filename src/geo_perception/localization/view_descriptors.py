@@ -136,11 +136,10 @@ class ViewIndex:
         if not described:
             return
         all_nc = np.concatenate(list(described.values()))
-        self._mean_c = all_nc.mean(axis=0)
+        self._mean_c = torch.from_numpy(all_nc.mean(axis=0))
         variance_c, axes_cc = np.linalg.eigh(np.cov(all_nc.T))
-        self._whitening_cc = (axes_cc / np.sqrt(np.maximum(variance_c, _FLOOR * variance_c.max() + 1e-12))).astype(
-            np.float32
-        )
+        scale_c = np.sqrt(np.maximum(variance_c, _FLOOR * variance_c.max() + 1e-12))
+        self._whitening_cc = torch.from_numpy((axes_cc / scale_c).astype(np.float32))
         # As one block, since one product is made sooner than many: scenes with fewer views have some of them twice.
         most = max(len(values_nc) for values_nc in described.values())
         filled = [np.resize(values_nc, (most, CHANNELS)) for values_nc in described.values()]
@@ -165,4 +164,5 @@ class ViewIndex:
         return [(self._names[n], float(share_s[n])) for n in np.argsort(-share_s, kind="stable")] + without
 
     def _whitened(self, values_nc: np.ndarray) -> torch.Tensor:
-        return F.normalize(torch.from_numpy((values_nc - self._mean_c) @ self._whitening_cc), dim=1)
+        # By torch: threads of numpy's own products would be in the way of those of the next one.
+        return F.normalize((torch.from_numpy(values_nc) - self._mean_c) @ self._whitening_cc, dim=1)
