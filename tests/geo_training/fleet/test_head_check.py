@@ -1,6 +1,7 @@
 """The head of a Ray cluster that stands: asked every few seconds, and told when it is gone."""
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 from geo_training.fleet import ray_engine
@@ -36,7 +37,8 @@ def test_a_fleet_ends_when_its_cluster_has_no_head_any_more(clock, monkeypatch):
     engine = object.__new__(RayEngine)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    engine._head, engine._running = _HeadCheck(f"127.0.0.1:{port}"), {"reference": "task"}
+    runs = SimpleNamespace(references=["reference"], ended=lambda: None)
+    engine._head, engine._running = _HeadCheck(f"127.0.0.1:{port}"), [runs]
     engine._ray = type("NoRay", (), {"wait": lambda *given, **more: ([], [])})
     clock[0] += 9
     assert engine.wait(0.0) == []  # it may come back
