@@ -142,7 +142,7 @@ def history(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("node", "what"), [(1, "worker"), (1, "process"), (0, "worker"), (None, "machine")])
+@pytest.mark.parametrize(("node", "what"), [(1, "process"), (0, "worker"), (None, "machine")])
 def test_what_is_lost_goes_on_from_the_first_ones_checkpoint(one_process, engine, cluster, tmp_path, node, what):
     places = without_its_head(one_process, tmp_path)
     if len(cluster.list_all_nodes()) == 1:
