@@ -79,7 +79,6 @@ class MultiSceneLocalizer:
         self.options = options or LocalizerOptions()
         self.device = pick_device(device)
         self.standing = Standing()
-        self.size_bytes = sum(scene.path.stat().st_size for scene in folder.scenes.values())
         set_options = set_options or SceneSetOptions()
         width_px, height_px = first.network_size_px
         self._backbone, self._probe_hw = first.backbone, (height_px, width_px)
@@ -120,6 +119,12 @@ class MultiSceneLocalizer:
     def metric(self) -> bool:
         """Whether the scale of every scene is known."""
         return all(scene.metric for scene in self.folder.scenes.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the files of all scenes that are there."""
+        stamps = [stamp_of(scene.path) for scene in self.folder.scenes.values()]
+        return sum(size for _, size, _ in filter(None, stamps))
 
     @property
     def landmarks_map_l3(self) -> np.ndarray:

@@ -3,7 +3,6 @@ graph, named benchmarks."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -210,9 +209,9 @@ def _files_of(scene: Path) -> list[Path]:
 
 def _say_scenes(evaluation) -> None:
     """Which scenes of a folder answered how many frames."""
-    found = Counter(o.scene for o in evaluation.outcomes if o.scene)
+    found = {name: figures["frames"] for name, figures in evaluation.by_scene.items()}
     if found:
-        say(f"localized in {', '.join(f'{name} ({count})' for name, count in found.most_common())}")
+        say(f"localized in {', '.join(f'{name} ({found[name]})' for name in sorted(found, key=lambda n: -found[n]))}")
 
 
 def _finish(evaluation, report: Path | None, json_path: Path | None, min_recall: float | None) -> None:

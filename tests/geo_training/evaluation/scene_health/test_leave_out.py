@@ -149,3 +149,11 @@ def test_a_drift_is_measured_and_one_below_a_cell_is_none():
     assert far.significant
     assert not near.significant
     assert drift_of(point_3, _looks(point_3, poses)[:3], np.ones(3)) is None
+
+
+def test_where_all_anchors_are_of_one_object_nothing_is_told():
+    points_l3, T = landmarks(), walk(24)[3]
+    pixels_l2, seen_l = _seen(T, points_l3)
+    index = np.flatnonzero(seen_l)
+    anchors = Anchors(pixels_l2[index], np.tile(points_l3[index[0]], (len(index), 1)), np.ones(len(index)))
+    assert np.isnan(predict_without_own(T, CAMERA, anchors, points_l3, np.zeros(len(points_l3), int), RADIUS)).all()

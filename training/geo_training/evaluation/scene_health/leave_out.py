@@ -100,9 +100,8 @@ def _poses_without(
     is_of_ao = object_a[:, None] == np.arange(object_a.max() + 1)
     rest_ga = ~own_ga
     known_g = (rest_ga.sum(axis=1) >= MIN_ANCHORS) & ((rest_ga @ is_of_ao).sum(axis=1) >= MIN_GROUPS)
-    own_ga = own_ga.astype(float)
-    H_g66 = information_a66.sum(axis=0) - np.tensordot(own_ga, information_a66, axes=1)
-    g_g6 = gradient_a6.sum(axis=0) - own_ga @ gradient_a6
+    H_g66 = np.tensordot(rest_ga.astype(float), information_a66, axes=1)
+    g_g6 = rest_ga.astype(float) @ gradient_a6
     known_g &= np.linalg.slogdet(H_g66)[0] > 0
     H_g66[~known_g] = np.eye(6)
     covariance_g66 = np.linalg.inv(H_g66)
