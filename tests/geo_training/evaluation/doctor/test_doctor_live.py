@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from geo_training.evaluation.doctor.graph import NAME
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from node_peer import HostingPeer, NodePeer
 from rclpy.lifecycle import LifecycleNode
@@ -124,8 +125,14 @@ def test_ends_that_are_not_connected_and_publishers_that_are_mute(two_nodes, sta
 
 
 def test_images_that_do_not_reach_a_node(two_nodes, stage, examine):
+    def doctor_listens() -> bool:
+        return any(end.node_name.startswith(NAME) for end in robot.node.get_subscriptions_info_by_topic(IMAGE))
+
     def pause() -> None:
-        time.sleep(4.5)
+        # The doctor must count before and after the pause, however long a busy machine takes to let it begin.
+        if not robot.spin_until(doctor_listens, 20):
+            return
+        robot.spin_for(2.5)
         two_nodes.process.send_signal(signal.SIGSTOP)
         time.sleep(2.5)
         two_nodes.process.send_signal(signal.SIGCONT)
@@ -134,8 +141,9 @@ def test_images_that_do_not_reach_a_node(two_nodes, stage, examine):
         robot.wait_for(lambda values: int(values["received"]) > 0, 30)
         pausing = threading.Thread(target=pause)
         pausing.start()
-        found = examine(10.0)
+        found = examine(16.0)
         pausing.join()
+    assert "images-lost" in found.codes, found.output
     finding = found.of("images-lost")[0]
     assert finding["where"] == IMAGE
     assert "did not reach /localization_node" in finding["what"]
