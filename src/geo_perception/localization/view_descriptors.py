@@ -1,8 +1,9 @@
 """What mapping views look like, in some hundred bytes each: by it the scenes of a folder are proposed.
 
-A view is described by some places of the backbone's maps, which a localization makes anyway. A frame speaks for the
-scenes in which its own places are found most alike, as in "Local Naive Bayes Nearest Neighbor for Image Classification"
-(algorithm 2: what a nearest neighbour has over the background), with a scene for a class.
+Views are described by places of the backbone's maps, which a localization makes anyway, and a scene keeps what stands
+for all places of its views. A frame speaks for the scenes in which its own places are found most alike, as in "Local
+Naive Bayes Nearest Neighbor for Image Classification" (algorithm 2: what a nearest neighbour has over the background),
+with a scene for a class.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import torch.nn.functional as F  # noqa: N812 - the field's name
 from geo_perception.runtime.device import half_precision
 
 RECIPE = 1  # of the descriptors; those by another one are not compared
-CHANNELS, PLACES = 160, 12  # of a descriptor, and descriptors of a mapping view
-MAX_VIEWS = 100  # that a scene carries, spread over its recording
+CHANNELS, PLACES = 160, 12  # of a descriptor, and descriptors that a scene keeps for a mapping view
+MAX_VIEWS = 100  # for which a scene keeps any
 _MAX_ASKED = 128  # places of a frame that are looked for
 _SIDE = 3  # cells of the coarsest map that make a place
 _CODE_SIGMAS, _HALF = 2.5, 7.5  # what four bits reach to either side of the mean, and half of their steps
 _FLOOR = 1e-3  # of the largest variance, below which a direction is not enlarged any further
+_ROUNDS = 3  # of k-means; more change next to nothing
 
 
 def describe_frame(maps: Sequence[torch.Tensor]) -> np.ndarray:
@@ -33,12 +35,10 @@ def describe_frame(maps: Sequence[torch.Tensor]) -> np.ndarray:
     return found_nc[chosen]
 
 
-def describe_view(maps: Sequence[torch.Tensor], number: int) -> np.ndarray:
-    """Descriptors (PLACES, CHANNELS) of a mapping view. Its `number` draws which places, since neighbours show the
-    same ones."""
-    found_nc = _places(maps, 2)
-    rng = np.random.default_rng(number)
-    return found_nc[rng.choice(len(found_nc), PLACES, replace=len(found_nc) < PLACES)]
+def describe_view(maps: Sequence[torch.Tensor]) -> np.ndarray:
+    """Descriptors (N, CHANNELS) of the places of a mapping view, every other one of each row and column: neighbours
+    share two thirds of their cells."""
+    return _places(maps, 2)
 
 
 def _places(maps: Sequence[torch.Tensor], step: int) -> np.ndarray:
@@ -55,6 +55,45 @@ def _places(maps: Sequence[torch.Tensor], step: int) -> np.ndarray:
         parts_nc += [F.normalize(mean_nc, dim=1), F.normalize((square_nc - mean_nc**2).clamp_min(0).sqrt(), dim=1)]
     found_nc = torch.cat(parts_nc, dim=1).cpu()
     return (found_nc @ _projection(found_nc.shape[1])).numpy()
+
+
+class _Whitening:
+    """By descriptors (N, CHANNELS): directions in which all of them differ alike count no more than others."""
+
+    def __init__(self, values_nc: np.ndarray):
+        self._mean_c = torch.from_numpy(values_nc.mean(axis=0))
+        variance_c, axes_cc = np.linalg.eigh(np.cov(values_nc.T))
+        scale_c = np.sqrt(np.maximum(variance_c, _FLOOR * variance_c.max() + 1e-12))
+        self._whitening_cc = torch.from_numpy((axes_cc / scale_c).astype(np.float32))
+
+    def unit(self, values_nc: np.ndarray) -> torch.Tensor:
+        """Whitened, of length one."""
+        # By torch: threads of numpy's own products would be in the way of those of the next one.
+        return F.normalize((torch.from_numpy(values_nc) - self._mean_c) @ self._whitening_cc, dim=1)
+
+
+def _representatives(told_nc: np.ndarray, count: int) -> np.ndarray:
+    """What stands for the descriptors (N, CHANNELS): `count` means of those that are alike once they are whitened.
+
+    K-means of their directions that begins with those farthest from each other, so that the wall in every view takes
+    no more room than a picture in a few.
+    """
+    if len(told_nc) <= count:
+        return np.resize(told_nc, (count, CHANNELS))
+    unit_nc = _Whitening(told_nc).unit(told_nc)
+    centres_kc = torch.empty(count, CHANNELS)
+    centres_kc[0] = unit_nc[0]
+    alike_n = unit_nc @ centres_kc[0]
+    for n in range(1, count):
+        centres_kc[n] = unit_nc[alike_n.argmin()]
+        alike_n = torch.maximum(alike_n, unit_nc @ centres_kc[n])
+    for _ in range(_ROUNDS):
+        nearest_n = (unit_nc @ centres_kc.T).argmax(dim=1)
+        centres_kc = F.normalize(torch.zeros_like(centres_kc).index_add_(0, nearest_n, unit_nc), dim=1)
+    members_k = torch.bincount(nearest_n, minlength=count)
+    sums_kc = torch.zeros_like(centres_kc).index_add_(0, nearest_n, torch.from_numpy(told_nc))
+    means_kc = (sums_kc / members_k[:, None])[members_k > 0]
+    return np.resize(means_kc.numpy(), (count, CHANNELS))
 
 
 @lru_cache(maxsize=4)
@@ -86,13 +125,14 @@ class ViewDescriptors:
         return sum(array.nbytes for array in self.to_tensors().values())
 
     @classmethod
-    def of(cls, described_vnc: Sequence[np.ndarray]) -> ViewDescriptors | None:
-        """Of what `describe_view` says of views in the order in which they were taken; some of the whole recording
-        where there are more than MAX_VIEWS. None without a view."""
-        if not len(described_vnc):
+    def of(cls, described: Sequence[np.ndarray]) -> ViewDescriptors | None:
+        """Of what `describe_view` says of each view, PLACES for a view, at most MAX_VIEWS times as many. None without a
+        view."""
+        if not len(described):
             return None
-        chosen = np.linspace(0, len(described_vnc) - 1, min(len(described_vnc), MAX_VIEWS)).round().astype(int)
-        values_vnc = np.stack([described_vnc[n] for n in chosen])
+        views = min(len(described), MAX_VIEWS)
+        told_nc = np.concatenate(described).astype(np.float32)
+        values_vnc = _representatives(told_nc, views * PLACES).reshape(views, PLACES, CHANNELS)
         mean_c = values_vnc.mean(axis=(0, 1))
         scale_c = _CODE_SIGMAS / _HALF * values_vnc.std(axis=(0, 1)) + 1e-12
         codes_vnc = np.round((values_vnc - mean_c) / scale_c + _HALF).clip(0, 2 * _HALF).astype(np.uint8)
@@ -135,17 +175,13 @@ class ViewIndex:
         self._names, self._without = list(described), [name for name in views if name not in described]
         if not described:
             return
-        all_nc = np.concatenate(list(described.values()))
-        self._mean_c = torch.from_numpy(all_nc.mean(axis=0))
-        variance_c, axes_cc = np.linalg.eigh(np.cov(all_nc.T))
-        scale_c = np.sqrt(np.maximum(variance_c, _FLOOR * variance_c.max() + 1e-12))
-        self._whitening_cc = torch.from_numpy((axes_cc / scale_c).astype(np.float32))
+        self._whitening = _Whitening(np.concatenate(list(described.values())))
         # As one block, since one product is made sooner than many: scenes with fewer views have some of them twice.
         most = max(len(values_nc) for values_nc in described.values())
         filled = [np.resize(values_nc, (most, CHANNELS)) for values_nc in described.values()]
         # In half precision the product takes a sixth of the time, and the same scenes come first.
         self._dtype = half_precision(torch.device("cpu")) or torch.float32
-        self._scenes_snc = torch.stack([self._whitened(values_nc) for values_nc in filled]).to(self._dtype)
+        self._scenes_snc = torch.stack([self._whitening.unit(values_nc) for values_nc in filled]).to(self._dtype)
 
     def rank(self, described_nc: np.ndarray) -> list[tuple[str, float]]:
         """All scenes with their share, 0 to 1, of what the places (N, CHANNELS) of a frame say for any, the highest
@@ -153,7 +189,7 @@ class ViewIndex:
         without = [(name, float("nan")) for name in self._without]
         if not self._names:
             return without
-        asked_nc = self._whitened(described_nc).to(self._dtype)
+        asked_nc = self._whitening.unit(described_nc).to(self._dtype)
         scenes, most, _ = self._scenes_snc.shape
         alike_ns = (asked_nc @ self._scenes_snc.flatten(0, 1).T).float().view(-1, scenes, most).amax(dim=2)
         votes_s = torch.ones(1)
@@ -162,7 +198,3 @@ class ViewIndex:
             votes_s = torch.zeros(len(self._names)).index_add_(0, scene_n2[:, 0], best_n2[:, 0] - best_n2[:, 1])
         share_s = (votes_s / votes_s.sum().clamp_min(1e-9)).numpy()
         return [(self._names[n], float(share_s[n])) for n in np.argsort(-share_s, kind="stable")] + without
-
-    def _whitened(self, values_nc: np.ndarray) -> torch.Tensor:
-        # By torch: threads of numpy's own products would be in the way of those of the next one.
-        return F.normalize((torch.from_numpy(values_nc) - self._mean_c) @ self._whitening_cc, dim=1)

@@ -113,10 +113,9 @@ class TestWhatCannotBeUsed:
         assert peer.spin_until(lambda: len(peer.camera_infos) == 2)
         peer.spin_for(0.2)
         heard = len(peer.attitudes), len(peer.focals)
-        for _ in range(3):
+        for processed in ("7", "8", "9"):  # one after the other, or a busy node takes the newest alone
             peer.show(DARK)
-            peer.spin_for(0.3)
-        values = peer.wait_for(lambda values: values["processed"] == "9")
+            values = peer.wait_for(lambda values, processed=processed: values["processed"] == processed)
         assert values["engine"] in ("openvino", "torch")
         assert values["last verdict"].startswith("the image shows nothing to go by")
         assert "is the lens covered?" in values["last verdict"]

@@ -167,6 +167,7 @@ def test_a_callback_that_lacks_memory_is_told_in_a_line(camera, capfd):
     def lacking(*_) -> None:
         raise MemoryError("std::bad_alloc")
 
+    camera.show_until("cuda whole")  # or its diagnostics would say after a while that there are none
     capfd.readouterr()
     for _ in range(3):
         camera.hosted.guard(lacking)()

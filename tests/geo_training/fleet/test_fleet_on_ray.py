@@ -48,7 +48,7 @@ class Drive:
                 env=os.environ | {"NO_COLOR": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
 
-    def end(self, timeout_s=240):
+    def end(self, timeout_s=600):
         self.process.wait(timeout_s)
         return self.log_path.read_text()
 

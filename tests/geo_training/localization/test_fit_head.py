@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,9 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import pose_error
 from geo_perception.localization.estimator import Localizer
 from geo_perception.localization.scene import Scene
+from geo_perception.localization.view_descriptors import ViewDescriptors, ViewIndex, describe_frame, describe_view
 from geo_perception.runtime.backbone import create_backbone
+from geo_perception.runtime.frozen import FrozenNetwork
 
 
 def mapped(root, config):
@@ -136,6 +139,33 @@ def test_a_scene_carries_how_each_view_that_it_was_made_from_looks(tiny_scene, c
     assert len(views) == len(mapped(tiny_scene.dataset_root, CLOSED_FORM).training)
     assert views.bytes_per_view < 1000
     assert (views.codes_vnk[0] != views.codes_vnk[1]).any()
+
+
+def test_a_close_up_is_a_part_of_the_frame_magnified(tiny_scene):
+    data = mapped(tiny_scene.dataset_root, CLOSED_FORM)
+    whole_hw3 = data.view(3, 0, 0).image_hw3
+    height_px, width_px = (side // 2 for side in whole_hw3.shape[:2])
+    close_hw3 = data.close_up_hw3(3, 2.0, np.random.default_rng(5))
+    assert close_hw3.shape == whole_hw3.shape
+    smaller_hw3 = cv2.resize(close_hw3, (width_px, height_px), interpolation=cv2.INTER_AREA).astype(float)
+    rng = np.random.default_rng(5)
+    left_px, top_px = rng.integers(whole_hw3.shape[1] - width_px + 1), rng.integers(whole_hw3.shape[0] - height_px + 1)
+    off_hw3 = np.abs(smaller_hw3 - whole_hw3[top_px : top_px + height_px, left_px : left_px + width_px])
+    assert off_hw3.mean() < 3
+    assert np.abs(smaller_hw3 - whole_hw3[:height_px, :width_px]).mean() > 3 * off_hw3.mean()
+
+
+def test_a_scene_knows_what_it_saw_from_nearer_than_it_was_seen(tiny_scene, closed_form):
+    data, scene = mapped(tiny_scene.dataset_root, CLOSED_FORM), Scene.load(closed_form.path)
+    network = FrozenNetwork(scene.backbone, torch.device("cpu"))
+    with torch.inference_mode():
+        plain = ViewDescriptors.of([describe_view(network(data.view(n, 0, 0).image_hw3)) for n in data.training])
+        index = ViewIndex({"it": scene.views, "the same without close-ups": plain})
+        shares = [
+            dict(index.rank(describe_frame(network(data.close_up_hw3(n, 1.75, np.random.default_rng(99))))))["it"]
+            for n in data.training
+        ]
+    assert np.mean(shares) > 0.6
 
 
 def test_map_points_fill_what_the_head_leaves_and_half_of_what_is_usual_at_least(tiny_scene):

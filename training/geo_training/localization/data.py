@@ -10,6 +10,7 @@ from geo_perception.errors import InputError
 from geo_perception.geometry import Camera
 from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.scene import NoiseModel
+from geo_perception.runtime.image import Resampler
 from geo_training.datasets.scene import SceneDataset, camera_to_dict
 from geo_training.localization.config import HeadTrainingConfig
 from geo_training.localization.views import View, make_view, scene_focal_px
@@ -94,6 +95,16 @@ class HeadData:
             None if plain else self.config.augmentation,
             rng,
         )
+
+    def close_up_hw3(self, frame_index: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
+        """A part of a frame, drawn at random, as the network would see it `zoom` times as large: an image of the plain
+        view's size, from all the pixels that the frame has there."""
+        frame, whole = self.frames[frame_index], self.network_camera(frame_index)
+        width_px, height_px = round(whole.width_px / zoom), round(whole.height_px / zoom)
+        left_px = rng.integers(whole.width_px - width_px + 1)
+        top_px = rng.integers(whole.height_px - height_px + 1)
+        part = whole.cropped(left_px, top_px, width_px, height_px).resized(whole.width_px, whole.height_px)
+        return Resampler(self.map.cameras[frame.name], part).image(self.dataset.image(frame))
 
 
 def held_out_frames(frames: int, share: float, blocks: int = 5) -> list[int]:

@@ -22,7 +22,7 @@ from geo_perception.localization.network_view import network_camera_at
 from geo_perception.localization.places import group_views
 from geo_perception.localization.scene import NoiseModel, Scene
 from geo_perception.localization.second_look import SecondLooker
-from geo_perception.localization.view_descriptors import ViewDescriptors, describe_view
+from geo_perception.localization.view_descriptors import MAX_VIEWS, ViewDescriptors, describe_view
 from geo_perception.runtime.backbone import create_backbone
 from geo_perception.runtime.device import half_autocast
 from geo_perception.runtime.frozen import FrozenNetwork
@@ -58,6 +58,7 @@ TRAINING_VERSION = 6  # of what is learned from a dataset; a checkpoint of anoth
 _CALIBRATION_VIEWS = 4
 _SECONDS_VIEWS, _SECONDS_HELD_OUT = 2, 32  # of a scene in seconds: it has no time for more
 _NOT_VISIBLE_VIEWS = 48  # of which the closed form takes the landmarks' "not visible"
+_CLOSE_UPS = (2.0, 1.5)  # by turns: a robot may wake nearer to things than it ever was while it mapped them
 
 
 class HeadTask:
@@ -133,12 +134,14 @@ class HeadTask:
         kept_every = max(1, len(chosen) // _NOT_VISIBLE_VIEWS)
         kept = []
         looked_at = made_ahead(lambda index: self._looked(index, 0), chosen)
+        described = set(np.linspace(0, len(chosen) - 1, min(len(chosen), MAX_VIEWS)).round().astype(int))
         for number, (index, (view, features)) in enumerate(zip(track(chosen, "closed form"), looked_at, strict=True)):
             plain = PlainView(features, view.pixels_l2, view.state_l)
             if self.network.has_linear:
                 statistics.add(plain)
             self._points.add(data.frames[index].name, plain.features, view.camera, view.T_world_camera)
-            self._views.append(describe_view(features, number))
+            if number in described:
+                self._views.append(np.concatenate([describe_view(features), self._close_up(index, len(self._views))]))
             if number % kept_every == 0:
                 kept.append(plain)
         if self.network.has_linear:
@@ -159,6 +162,12 @@ class HeadTask:
     def _looked(self, index: int, number: int) -> tuple[View, list[torch.Tensor]]:
         view = self.data.view(index, number, 0)
         return view, self._features_of(view.image_hw3)
+
+    def _close_up(self, index: int, number: int) -> np.ndarray:
+        """Descriptors (N, C) of a part of a frame, seen from nearer."""
+        rng = np.random.default_rng([self.config.seed, number])
+        image_hw3 = self.data.close_up_hw3(index, _CLOSE_UPS[number % len(_CLOSE_UPS)], rng)
+        return describe_view(self._features_of(image_hw3))
 
     def _features_of(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
         return [feature.float().cpu() for feature in self._features(image_hw3)]
