@@ -58,7 +58,7 @@ TRAINING_VERSION = 6  # of what is learned from a dataset; a checkpoint of anoth
 _CALIBRATION_VIEWS = 4
 _SECONDS_VIEWS, _SECONDS_HELD_OUT = 2, 32  # of a scene in seconds: it has no time for more
 _NOT_VISIBLE_VIEWS = 48  # of which the closed form takes the landmarks' "not visible"
-_CLOSE_UPS = (2.0, 1.5)  # by turns: a robot may wake nearer to things than it ever was while it mapped them
+_CLOSE_UPS = (2.5, 1.5)  # by turns: a robot may wake nearer to things than it ever was while it mapped them
 
 
 class HeadTask:
@@ -133,15 +133,20 @@ class HeadTask:
         chosen = [data.training[n] for n in np.linspace(0, len(data.training) - 1, count).round().astype(int)]
         kept_every = max(1, len(chosen) // _NOT_VISIBLE_VIEWS)
         kept = []
-        looked_at = made_ahead(lambda index: self._looked(index, 0), chosen)
-        described = set(np.linspace(0, len(chosen) - 1, min(len(chosen), MAX_VIEWS)).round().astype(int))
-        for number, (index, (view, features)) in enumerate(zip(track(chosen, "closed form"), looked_at, strict=True)):
+        described = np.linspace(0, len(chosen) - 1, min(len(chosen), MAX_VIEWS)).round().astype(int).tolist()
+
+        def look(number: int) -> tuple[View, list[torch.Tensor], list[torch.Tensor]]:
+            close_up = self._close_up(chosen[number], described.index(number)) if number in described else []
+            return *self._looked(chosen[number], 0), close_up
+
+        looked_at = made_ahead(look, range(len(chosen)))
+        for number, (view, features, close_up) in enumerate(track(looked_at, "closed form", len(chosen))):
             plain = PlainView(features, view.pixels_l2, view.state_l)
             if self.network.has_linear:
                 statistics.add(plain)
-            self._points.add(data.frames[index].name, plain.features, view.camera, view.T_world_camera)
-            if number in described:
-                self._views.append(np.concatenate([describe_view(features), self._close_up(index, len(self._views))]))
+            self._points.add(data.frames[chosen[number]].name, plain.features, view.camera, view.T_world_camera)
+            if close_up:
+                self._views.append(np.concatenate([describe_view(features), describe_view(close_up)]))
             if number % kept_every == 0:
                 kept.append(plain)
         if self.network.has_linear:
@@ -163,11 +168,10 @@ class HeadTask:
         view = self.data.view(index, number, 0)
         return view, self._features_of(view.image_hw3)
 
-    def _close_up(self, index: int, number: int) -> np.ndarray:
-        """Descriptors (N, C) of a part of a frame, seen from nearer."""
+    def _close_up(self, index: int, number: int) -> list[torch.Tensor]:
+        """What the backbone says of a part of a frame, seen from nearer."""
         rng = np.random.default_rng([self.config.seed, number])
-        image_hw3 = self.data.close_up_hw3(index, _CLOSE_UPS[number % len(_CLOSE_UPS)], rng)
-        return describe_view(self._features_of(image_hw3))
+        return self._features_of(self.data.close_up_hw3(index, _CLOSE_UPS[number % len(_CLOSE_UPS)], rng))
 
     def _features_of(self, image_hw3: np.ndarray) -> list[torch.Tensor]:
         return [feature.float().cpu() for feature in self._features(image_hw3)]
