@@ -139,6 +139,15 @@ class ViewDescriptors:
         packed_vnk = codes_vnc[..., ::2] | codes_vnc[..., 1::2] << 4
         return cls(packed_vnk, mean_c.astype(np.float32), scale_c.astype(np.float32))
 
+    def with_more(self, described: Sequence[np.ndarray]) -> ViewDescriptors:
+        """These as they are, and what stands for further views by what `describe_view` says of them; what stands for
+        all of them where they would be more than MAX_VIEWS."""
+        parts = [self, ViewDescriptors.of(described)]
+        kept = [values_kc for part in parts if part for values_kc in np.split(part.values_nc, len(part))]
+        both = ViewDescriptors.of(kept)
+        assert both is not None
+        return both
+
     @property
     def values_nc(self) -> np.ndarray:
         """All of them (V * PLACES, CHANNELS), nearly as `describe_view` gave them."""

@@ -125,6 +125,21 @@ def test_of_very_many_views_no_more_is_kept_and_the_same_ones_again():
     assert ViewDescriptors.of([]) is None
 
 
+def test_further_views_stand_beside_those_that_are_there_up_to_as_many_as_a_scene_keeps():
+    rng = np.random.default_rng(7)
+    there = ViewDescriptors.of(list(rng.normal(size=(4, 30, CHANNELS))))
+    more = list(1 + rng.normal(size=(3, 30, CHANNELS)))
+    grown = there.with_more(more)
+    assert len(grown) == 7
+    off_nc = np.abs(grown.values_nc[: 4 * PLACES] - there.values_nc)
+    assert (off_nc <= 0.51 * grown.scale_c).mean() > 0.95  # but for what is beyond what four bits reach
+    assert grown.values_nc[4 * PLACES :].mean() == pytest.approx(1, abs=0.1)
+    assert len(there.with_more([])) == 4
+    full = ViewDescriptors.of(list(rng.normal(size=(MAX_VIEWS, PLACES, CHANNELS)))).with_more(more)
+    assert len(full) == MAX_VIEWS
+    assert (full.values_nc.mean(axis=1) > 0.5).any()
+
+
 def test_the_room_that_a_frame_was_taken_in_is_proposed_first_and_scenes_without_views_last():
     rooms = {name: Room(seed) for seed, name in enumerate("abcdef", start=1)}
     views = {name: described(room, 8 + ord(name) % 5) for name, room in rooms.items()}

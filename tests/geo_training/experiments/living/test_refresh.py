@@ -24,6 +24,8 @@ from geo_training.synthetic.room import Room
 from tiny_scene import CAMERA, landmarks_of, make_dataset, map_of
 
 from geo_perception.localization.scene import Scene
+from geo_perception.localization.view_descriptors import ViewIndex, describe_frame
+from geo_perception.runtime.frozen import FrozenNetwork
 
 pytestmark = pytest.mark.slow  # a scene and a recording are rendered
 ROOM, FRAMES = 4, 40
@@ -105,6 +107,17 @@ def test_places_show_no_landmark_that_is_gone(refreshed):
     assert len(new.places) >= len(old.places)
     assert not new.places.visible_kl[: len(old.places), gone].any()
     assert new.places.visible_kl.shape[1] == len(new.landmarks_map_l3)
+
+
+def test_it_is_proposed_by_how_the_place_looks_now(refreshed):
+    old, new, place = refreshed
+    network, dataset = FrozenNetwork(new.backbone, torch.device("cpu")), SceneDataset(place / "new")
+    index = ViewIndex({"old": old.views, "new": new.views})
+    shown = [dataset.image(frame) for frame in dataset.frames[::8]]
+    shares = [dict(index.rank(describe_frame(network(image_hw3))))["new"] for image_hw3 in shown]
+
+    assert len(new.views) > len(old.views)
+    assert np.mean(shares) > 0.6
 
 
 def test_the_figures_say_what_was_done(refreshed):

@@ -14,6 +14,7 @@ from geo_perception.localization.estimator import Localizer
 from geo_perception.localization.map_points import MapPoints
 from geo_perception.localization.places import Places, group_views
 from geo_perception.localization.scene import Scene
+from geo_perception.localization.view_descriptors import describe_view
 from geo_training.console import NotGoodEnough, say, warn
 from geo_training.datasets.scene import Frame, SceneDataset
 from geo_training.evaluation.localization.evaluate import evaluate_dataset
@@ -78,6 +79,8 @@ def refresh_scene(
     mapped_s = time.perf_counter() - started_s - looked_s
     new, solved = _with_landmarks(scene, slots, frames, around)
     new.points = _with_points(scene, known, frames, around)
+    if scene.views is not None:  # in a folder of scenes it is proposed by how it looks now, too
+        new.views = scene.views.with_more([describe_view(frame.features) for frame in frames])
     new.places = _with_places(scene, gone_l, slots[: len(solved)][solved], frames, around, solved)
     figures = {
         "frames": len(observations),
