@@ -32,10 +32,10 @@ demo: setup
 	$(BIN)/python -m geo_training.demo --out demo
 
 # A worker for each core but no more than four: nodes that are tested need time of their own. Files stay whole, since
-# their tests share nodes, and in the order of tests/conftest.py.
+# their tests share nodes.
 WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10 --durations-min=1
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --durations=10 --durations-min=1
 
 # Faults at random: first none that ends the process, so that its memory can be followed, then kill -9, too; so many
 # hostile messages in bursts. Memory and recovery as JSON at the end. Not a part of the tests: it takes its time.

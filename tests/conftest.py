@@ -10,12 +10,6 @@ from two_scenes import TwoScenes, make_two_scenes
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that no worker is left alone with one of them at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def engine_cache(request):
     """What engines compile stays with the tests, not with the user; nodes in processes of their own find it, too."""

@@ -150,7 +150,7 @@ class ViewDescriptors:
 
     @property
     def values_nc(self) -> np.ndarray:
-        """All of them (V * PLACES, CHANNELS), nearly as `describe_view` gave them."""
+        """All of them (V * PLACES, CHANNELS), nearly as they were before they were coded."""
         codes_nkt = np.stack([self.codes_vnk & 15, self.codes_vnk >> 4], axis=-1)
         codes_nc = codes_nkt.reshape(-1, CHANNELS).astype(np.float32)
         return (codes_nc - np.float32(_HALF)) * self.scale_c + self.mean_c

@@ -23,8 +23,8 @@ _SPIN_S = 0.05
 def node_states(names: Sequence[str], timeout_s: float) -> dict[str, str]:
     """The lifecycle states of these nodes by their full names; empty for one that does not answer in time.
 
-    Without names, those of all perception nodes that are found. A name without a slash is one outside any namespace.
-    Raises InputError where ROS does not start, or for a name that no node can have.
+    Without names, those of all perception nodes that are found and stay. A name without a slash is one outside any
+    namespace. Raises InputError where ROS does not start, or for a name that no node can have.
     """
     import rclpy
     from rclpy.context import Context
@@ -61,9 +61,13 @@ def _asked(node: Any, executor: Any, wanted: list[str], deadline_s: float) -> di
     questions = {name: _Question(node, name) for name in wanted}
     changed_s = time.monotonic()
     while time.monotonic() < deadline_s:
-        for name in [] if wanted else _found(node):
-            if name not in states:
-                states[name], questions[name], changed_s = "", _Question(node, name), time.monotonic()
+        if not wanted:
+            found = _found(node)
+            for name in found:
+                if name not in states:
+                    states[name], questions[name], changed_s = "", _Question(node, name), time.monotonic()
+            for name in set(states).difference(found):  # one that was just being ended, or has died
+                del states[name], questions[name]
         for name, question in questions.items():
             states[name] = states[name] or question.go_on()
         answered = bool(states) and all(states.values())
@@ -74,10 +78,10 @@ def _asked(node: Any, executor: Any, wanted: list[str], deadline_s: float) -> di
 
 
 def _found(node: Any) -> list[str]:
-    """The full names of the perception nodes of this graph."""
-    services = (name for name, _ in node.get_service_names_and_types() if name.endswith(_GET_STATE))
-    names = (service.removesuffix(_GET_STATE) for service in services)
-    return sorted(name for name in names if name.rsplit("/", 1)[-1] in PERCEPTION_NODES)
+    """The full names of the perception nodes of this graph. Not by its services: one that only a client asks for is
+    listed as well."""
+    present = node.get_node_names_and_namespaces()
+    return sorted({f"{namespace.rstrip('/')}/{name}" for name, namespace in present if name in PERCEPTION_NODES})
 
 
 class _Question:

@@ -7,8 +7,9 @@ import time
 
 import pytest
 from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import GetState
 from node_peer import HostingPeer, NodePeer
-from ros_support import ENVIRONMENT, node_process
+from ros_support import ENVIRONMENT, Peer, node_process
 from slow_node import SlowNode
 
 from geo_perception.ros.container import NODES
@@ -58,6 +59,27 @@ def test_one_that_is_not_there_is_enough():
         assert peer.spin_until(lambda: started.poll() is not None, 60)
         assert started.returncode == 1
         assert told(started.stdout.read()) == ["/slow_node: active", "/depth_node: no answer"]
+
+
+def test_one_that_was_found_and_is_gone_before_it_answers_is_not_waited_for():
+    with Peer("depth_node", namespace="/dying") as peer:
+        peer.node.create_service(GetState, "~/get_state", lambda _, answer: answer)
+        started = subprocess.Popen(
+            [sys.executable, "-m", "geo_perception.ros.health_check", "--timeout", "12"],
+            env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while started.poll() is None and not peer.node.count_clients("/dying/depth_node/get_state"):
+            time.sleep(0.05)  # it is not spun, so nothing is answered
+    assert started.wait(60) == 1
+    assert told(started.stdout.read()) == ["no perception node was found in 12 s"]
+
+
+def test_one_that_somebody_waits_for_is_not_there():
+    with NodePeer("/missing/depth_node") as peer:
+        client = peer.node.create_client(GetState, "/missing/depth_node/get_state")
+        said = check("--timeout", "3")
+        assert (said.returncode, told(said.stdout)) == (1, ["no perception node was found in 3 s"])
+        peer.node.destroy_client(client)
 
 
 def test_without_any_perception_node_nothing_is_well():
