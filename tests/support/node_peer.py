@@ -49,9 +49,11 @@ class NodePeer(Peer):
         return self.values(name)
 
     def wait_for_listeners(self, *publishers, timeout_s: float = 60.0) -> None:
-        """Waits until somebody listens to each of these publishers."""
+        """Waits until somebody listens to each of these publishers, and a little more: a publisher knows of a listener
+        somewhat before the listener hears it."""
         ready = self.spin_until(lambda: all(p.get_subscription_count() > 0 for p in publishers), timeout_s)
         assert ready, f"nobody listens to {[p.topic_name for p in publishers if not p.get_subscription_count()]}"
+        self.spin_for(0.2)
 
     def call_reset(self) -> Trigger.Response:
         return self.call(Trigger, f"{self.name}/reset", Trigger.Request())

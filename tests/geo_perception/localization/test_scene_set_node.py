@@ -54,11 +54,12 @@ class Walker(Robot):
         return self.second
 
     def wait_until_processed(self, count: int) -> dict[str, str]:
-        """Until the node has worked on so many images; shows the last one again, since nobody sends again what a busy
-        machine lost of a large one."""
+        """Until the node has worked on so many images; shows the last one again, with its camera, since nobody sends
+        again what a busy machine lost, or sent before it had found a listener."""
         for _ in range(5):
             if self.spin_until(lambda: self.values().get("processed") == str(count), 4.0):
                 break
+            self.infos.publish(self.info(self._shown.header))
             self.images.publish(self._shown)
         return self.wait_for(lambda values: values["processed"] == str(count))
 
