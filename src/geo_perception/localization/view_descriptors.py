@@ -106,8 +106,8 @@ def _projection(channels: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class ViewDescriptors:
-    """What stands for the places of V mapping views, in four bits a number, two to a byte: `codes_vnk` (V, PLACES, CHANNELS / 2) uint8,
-    steps of `scale_c` about `mean_c` (CHANNELS,)."""
+    """What stands for the places of V mapping views, in four bits a number, two to a byte: `codes_vnk` (V, PLACES,
+    CHANNELS / 2) uint8, steps of `scale_c` about `mean_c` (CHANNELS,)."""
 
     codes_vnk: np.ndarray
     mean_c: np.ndarray
