@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from node_peer import NodePeer
-from rclpy.qos import qos_profile_sensor_data
-from ros_support import stamped
+from ros_support import CAMERA_QOS, stamped
 from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_msgs.msg import Float64
 
@@ -59,8 +58,8 @@ class CameraPeer(NodePeer):
 
     def __init__(self, namespace: str = ""):
         super().__init__(f"{namespace}{NAME}", "camera")
-        self.images = self.node.create_publisher(Image, "/camera/image_raw", qos_profile_sensor_data)
-        self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
+        self.images = self.node.create_publisher(Image, "/camera/image_raw", CAMERA_QOS)
+        self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", CAMERA_QOS)
         self.camera_infos = self.collect(CameraInfo, f"{self.name}/camera_info")
         self.attitudes = self.collect(Imu, f"{self.name}/attitude")
         self.focals, self.pitches, self.rolls = (

@@ -9,7 +9,7 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from node_peer import NodePeer
-from rclpy.qos import qos_profile_sensor_data
+from ros_support import CAMERA_QOS
 from sensor_msgs.msg import CameraInfo, Image, Imu, PointCloud2
 from std_msgs.msg import Float64, Header
 
@@ -58,8 +58,8 @@ class RobotPeer(NodePeer):
     def __init__(self, name: str = NAME):
         super().__init__(name, "robot")
         create = self.node.create_publisher
-        self.images = create(Image, "/camera/image_raw", qos_profile_sensor_data)
-        self.infos = create(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
+        self.images = create(Image, "/camera/image_raw", CAMERA_QOS)
+        self.infos = create(CameraInfo, "/camera/camera_info", CAMERA_QOS)
         self.landmarks = create(PointCloud2, "/matched_landmarks", 10)
         self.attitudes = create(Imu, "/attitude", 10)
         self.odometry = create(Odometry, "/odometry", 100)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from node_peer import NodePeer
-from rclpy.qos import qos_profile_sensor_data
-from ros_support import stamped
+from ros_support import CAMERA_QOS, stamped
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from geo_perception.ros.camera_info import info_fields
@@ -25,11 +24,9 @@ class Robot(NodePeer):
         self.pictures = [dataset.image(frame) for frame in self.frames]
         self.depth = lambda index: dataset.depth_m(self.frames[index])
         self.camera = dataset.camera(self.frames[0])
-        self.images = self.node.create_publisher(Image, "/camera/image_raw", qos_profile_sensor_data)
-        self.compressed = self.node.create_publisher(
-            CompressedImage, "/camera/image_raw/compressed", qos_profile_sensor_data
-        )
-        self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
+        self.images = self.node.create_publisher(Image, "/camera/image_raw", CAMERA_QOS)
+        self.compressed = self.node.create_publisher(CompressedImage, "/camera/image_raw/compressed", CAMERA_QOS)
+        self.infos = self.node.create_publisher(CameraInfo, "/camera/camera_info", CAMERA_QOS)
         self.poses: list[PoseWithCovarianceStamped] = []
         self.listening = False
         self.second = 100

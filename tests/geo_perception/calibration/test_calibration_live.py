@@ -71,9 +71,17 @@ def test_a_turning_camera_is_calibrated_within_two_seconds_and_a_covered_lens_ch
                 while len(arrived) < len(peer.focals):
                     arrived.append((first_s - 100.0, peer.focals[len(arrived)].data))
 
-        play(itertools.cycle(images), PAN_S)
+        def late_focals_px() -> np.ndarray:
+            return np.array([focal_px for seconds, focal_px in arrived[IMAGES_NEEDED:] if seconds >= 2.0])
+
+        turning = itertools.cycle(images)
+        play(turning, PAN_S)
+        for _ in range(6):  # the node of a busy machine leaves images out
+            if len(late_focals_px()) > 10 and peer.camera_infos:
+                break
+            play(turning, PAN_S)
         assert process.running(), process.text
-        late = np.array([focal_px for seconds, focal_px in arrived[IMAGES_NEEDED:] if seconds >= 2.0])
+        late = late_focals_px()
         assert len(late) > 10, peer.values()
         errors = np.abs(late / FOCAL_PX - 1)
         assert errors.max() < 0.05, f"focal lengths {late.round(1).tolist()}, true {FOCAL_PX:.1f}"
@@ -93,12 +101,7 @@ def test_a_turning_camera_is_calibrated_within_two_seconds_and_a_covered_lens_ch
         before = peer.focals[-1].data, camera_from_info(peer.camera_infos[-1]).fx_px
         attitudes, focals = len(peer.attitudes), len(peer.focals)
         peer.statuses.clear()
-        for seconds in (
-            4.5,
-            2.0,
-            2.0,
-            2.0,
-        ):  # on a busy machine late or lost images are told first
+        for seconds in (4.5, 2.0, 2.0, 2.0, 4.0, 8.0):  # on a busy machine late images are told first
             play(itertools.repeat(np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.uint8)), seconds)
             told = [status for array in peer.statuses for status in array.status if status.level == b"\1"]
             told = [status for status in told if "the image shows nothing to go by" in status.message]
@@ -108,9 +111,9 @@ def test_a_turning_camera_is_calibrated_within_two_seconds_and_a_covered_lens_ch
         assert (len(peer.attitudes), len(peer.focals)) == (attitudes, focals)
         assert camera_from_info(peer.camera_infos[-1]).fx_px == pytest.approx(before[1], rel=1e-6)
 
-        play(itertools.cycle(images), 2.0)
+        play(turning, 2.0)
+        assert peer.spin_until(lambda: len(peer.focals) > focals, 10.0), peer.values()
         peer.spin_for(1.0)
-        assert len(peer.focals) > focals
         assert peer.focals[-1].data == pytest.approx(before[0], rel=0.03)
         assert process.stop(timeout_s=60) == 0
         assert "Traceback" not in process.text

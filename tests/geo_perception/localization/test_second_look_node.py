@@ -11,8 +11,7 @@ from geo_training.mapping.scene_map import SceneMap, Tracks
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from localization_peer import NAME
 from node_peer import HostingPeer
-from rclpy.qos import qos_profile_sensor_data
-from ros_support import stamped
+from ros_support import CAMERA_QOS, stamped
 from sensor_msgs.msg import Image
 
 from geo_perception.localization.node import LocalizationNode
@@ -56,7 +55,7 @@ def told(tiny_scene, scene_path: Path, **parameters) -> dict[str, str]:
     }  # fmt: skip
     with HostingPeer(LocalizationNode, **given, **parameters) as peer:
         assert peer.name == NAME
-        images = peer.node.create_publisher(Image, "image", qos_profile_sensor_data)
+        images = peer.node.create_publisher(Image, "image", CAMERA_QOS)
         peer.start(images)
         images.publish(stamped(fill_image(Image(), dataset.image(frame)), 10 * 10**9, "camera"))
         values = peer.wait_for(lambda values: values["processed"] == "1")
@@ -99,7 +98,7 @@ def test_a_pose_is_published_when_a_second_frame_agrees_and_again_after_being_lo
         "camera.height_px": camera.height_px, "scene": str(tiny_scene.scene_path), "lazy": False, "device": "cpu",
     }  # fmt: skip
     with HostingPeer(LocalizationNode, **given) as peer:
-        images = peer.node.create_publisher(Image, "image", qos_profile_sensor_data)
+        images = peer.node.create_publisher(Image, "image", CAMERA_QOS)
         poses = peer.collect(PoseWithCovarianceStamped, f"{NAME}/pose")
         peer.start(images)
         verdicts = []
