@@ -35,7 +35,7 @@ demo: setup
 # their tests share nodes.
 WORKERS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores : 4)))
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --durations=10 --durations-min=1
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --max-worker-restart 1 --durations=10 --durations-min=1
 
 # Faults at random: first none that ends the process, so that its memory can be followed, then kill -9, too; so many
 # hostile messages in bursts. Memory and recovery as JSON at the end. Not a part of the tests: it takes its time.

@@ -59,20 +59,27 @@ class TestWorker:
         assert worked == ["first", "fourth"]
 
     def test_work_begins_at_once_though_who_handed_it_over_goes_on_computing(self):
+        """A system that is busy with others may wake the worker too late for that: it has ten tries."""
         interval_s, began_s = sys.getswitchinterval(), []
         worker = Worker(lambda frame: began_s.append(time.perf_counter()))
         worker.start()
-        time.sleep(0.05)  # the worker waits
-        sys.setswitchinterval(10.0)  # who computes is not interrupted
-        try:
-            worker.put(Frame("one", 0.0, 0))
-            handed_s = time.perf_counter()
-            while time.perf_counter() - handed_s < 0.3:
-                pass
-        finally:
-            sys.setswitchinterval(interval_s)
+        delays_s = []
+        while len(delays_s) < 10 and min(delays_s, default=1.0) > 0.05:
+            time.sleep(0.05)  # the worker waits
+            sys.setswitchinterval(10.0)  # who computes is not interrupted
+            try:
+                worker.put(Frame("one", 0.0, 0))
+                handed_s = time.perf_counter()
+                while time.perf_counter() - handed_s < 0.1:
+                    pass
+            finally:
+                sys.setswitchinterval(interval_s)
+            deadline_s = time.perf_counter() + 10.0
+            while len(began_s) == len(delays_s) and time.perf_counter() < deadline_s:
+                time.sleep(0.001)
+            delays_s.append(began_s[-1] - handed_s)
         assert worker.stop(5)
-        assert began_s[0] - handed_s < 0.15
+        assert min(delays_s) < 0.05, delays_s
 
     def test_work_that_hangs_is_left_behind_and_nothing_starts_beside_it(self):
         hang, begun, worked = threading.Event(), threading.Event(), []
