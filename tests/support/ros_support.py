@@ -21,11 +21,14 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
     "RCUTILS_COLORIZED_OUTPUT": "0",
+    # Without the shared memory of Fast DDS: of a process that is killed, ports and buffers stay there in use, and what
+    # is sent to the process that comes next may then be lost for good.
+    "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
 }
 # How a test's camera publishes, where nothing else is its subject: reliably, ten messages deep. Nobody sends again what
 # a busy machine loses of a best-effort image, and the nodes take what is offered reliably that way.
 CAMERA_QOS = 10
-for _key in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE"):  # before rclpy reads them
+for _key in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTDDS_BUILTIN_TRANSPORTS"):  # before rclpy reads them
     os.environ[_key] = ENVIRONMENT[_key]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import soak_faults
+from ros_support import ENVIRONMENT
 from soak_robot import START_S, SoakRobot
 from tiny_scene import make_tiny_scene
 
@@ -185,6 +186,8 @@ def main() -> int:
     given = parser.parse_args()
     chosen = [fault for fault in soak_faults.FAULTS if not given.only or fault.__name__ in given.only]
     # As docs/nodes.md advises: in the segment that Fast DDS has by itself, what killed readers held leaves no room.
+    for environment in (os.environ, ENVIRONMENT):
+        environment.pop("FASTDDS_BUILTIN_TRANSPORTS")
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(PROFILE))
     kills = given.kills if given.kills is not None else KILLS_LEFT if given.minutes >= 20 else 0
     with tempfile.TemporaryDirectory(prefix="soak_") as folder:

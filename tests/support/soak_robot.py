@@ -15,8 +15,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry
 from node_peer import NodePeer
-from rclpy.qos import qos_profile_sensor_data
-from ros_support import NodeProcess
+from ros_support import CAMERA_QOS, NodeProcess
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float64
 
@@ -52,9 +51,9 @@ class SoakRobot(NodePeer):
         self.stamp_ns, self.position_m = 10**12, 0.0
         self.hostile = 0  # messages sent that nobody means
         create = self.node.create_publisher
-        self.images = create(Image, "/camera/image_raw", qos_profile_sensor_data)
-        self.infos = create(CameraInfo, "/camera/camera_info", qos_profile_sensor_data)
-        self.compressed = create(CompressedImage, "/camera/image_raw/compressed", qos_profile_sensor_data)
+        self.images = create(Image, "/camera/image_raw", CAMERA_QOS)
+        self.infos = create(CameraInfo, "/camera/camera_info", CAMERA_QOS)
+        self.compressed = create(CompressedImage, "/camera/image_raw/compressed", CAMERA_QOS)
         self.odometry = create(Odometry, "/odometry", 10)
         self.landmarks = create(PointCloud2, "/matched_landmarks", 10)
         self.results = {

@@ -28,7 +28,7 @@ rclpy.shutdown()
 
 def largest_segment_bytes(**variables):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FASTDDS_", "FASTRTPS_"))}
-    environment |= ENVIRONMENT | variables
+    environment |= ENVIRONMENT | {"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"} | variables
     done = subprocess.run(
         [sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
