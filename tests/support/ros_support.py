@@ -17,19 +17,24 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 DOMAIN_ID = 1 + (os.getppid() + int(_WORKER.removeprefix("gw")) if _WORKER else os.getpid()) % 50
 ENVIRONMENT = {
     "ROS_DOMAIN_ID": str(DOMAIN_ID),
-    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    "OMP_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
     "RCUTILS_COLORIZED_OUTPUT": "0",
-    # Without the shared memory of Fast DDS: of a process that is killed, ports and buffers stay there in use, and what
-    # is sent to the process that comes next may then be lost for good.
-    "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
 }
+if "fastrtps" in os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"):
+    # rmw_fastrtps adds shared memory to every participant of the range LOCALHOST, whatever its profile says.
+    _PROFILE = str(Path(__file__).with_name("fastdds_loopback.xml"))
+    _DISCOVERY = {
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": _PROFILE, "FASTDDS_DEFAULT_PROFILES_FILE": _PROFILE,
+    }  # fmt: skip
+else:
+    _DISCOVERY = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+ENVIRONMENT |= _DISCOVERY
 # How a test's camera publishes, where nothing else is its subject: reliably, ten messages deep. Nobody sends again what
 # a busy machine loses of a best-effort image, and the nodes take what is offered reliably that way.
 CAMERA_QOS = 10
-for _key in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTDDS_BUILTIN_TRANSPORTS"):  # before rclpy reads them
-    os.environ[_key] = ENVIRONMENT[_key]
+os.environ |= {"ROS_DOMAIN_ID": str(DOMAIN_ID)} | _DISCOVERY  # before rclpy reads them
 
 
 class NodeProcess:

@@ -27,8 +27,8 @@ rclpy.shutdown()
 
 
 def largest_segment_bytes(**variables):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FASTDDS_", "FASTRTPS_"))}
-    environment |= ENVIRONMENT | {"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT"} | variables
+    given = os.environ | ENVIRONMENT | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    environment = {k: v for k, v in given.items() if not k.startswith(("FASTDDS_", "FASTRTPS_"))} | variables
     done = subprocess.run(
         [sys.executable, "-c", LOOK], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
