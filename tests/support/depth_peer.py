@@ -114,7 +114,7 @@ class RobotPeer(NodePeer):
         for _ in range(10):
             if self.spin_until(lambda: self.newest(self.relatives) == stamp, 2):
                 break
-            self.images.publish(self._shown)  # nobody sends again what a busy machine lost of a large image
+            self.images.publish(self._shown)  # sent before a node that has just begun heard it
         assert self.newest(self.relatives) == stamp, self.values()
         self.spin_for(0.05)  # what else was published of it
         return numbers(self.relatives[-1])

@@ -17,17 +17,16 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 DOMAIN_ID = 1 + (os.getppid() + int(_WORKER.removeprefix("gw")) if _WORKER else os.getpid()) % 50
 ENVIRONMENT = {
     "ROS_DOMAIN_ID": str(DOMAIN_ID),
-    "PYTHONUNBUFFERED": "1",
     "OMP_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
     "RCUTILS_COLORIZED_OUTPUT": "0",
 }
+PROFILE_VARIABLES = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"  # until Jazzy, from Kilted on
 if "fastrtps" in os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"):
     # rmw_fastrtps adds shared memory to every participant of the range LOCALHOST, whatever its profile says.
-    _PROFILE = str(Path(__file__).with_name("fastdds_loopback.xml"))
-    _DISCOVERY = {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": _PROFILE, "FASTDDS_DEFAULT_PROFILES_FILE": _PROFILE,
-    }  # fmt: skip
+    # This one has the loopback interface only, so that its subnet is this host.
+    _DISCOVERY = dict.fromkeys(PROFILE_VARIABLES, str(Path(__file__).with_name("fastdds_loopback.xml")))
+    _DISCOVERY["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
 else:
     _DISCOVERY = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 ENVIRONMENT |= _DISCOVERY

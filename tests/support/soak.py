@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import soak_faults
-from ros_support import ENVIRONMENT
+from ros_support import ENVIRONMENT, PROFILE_VARIABLES
 from soak_robot import START_S, SoakRobot
 from tiny_scene import make_tiny_scene
 
@@ -30,7 +30,6 @@ CALM_SHARE = 0.6  # of the time nothing is killed, so that one life is long enou
 KILLS_LEFT = 20  # how many follow in the rest, where there is time for them
 _WARM_UP_S = 180.0
 PROFILE = Path(__file__).resolve().parents[2] / "config" / "fastdds_shared_memory.xml"
-PROFILE_NAMES = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
 _UNHANDLED = ("Traceback", "a callback failed", "a callback of rclpy failed", "defect of the node")
 
 
@@ -188,7 +187,7 @@ def main() -> int:
     chosen = [fault for fault in soak_faults.FAULTS if not given.only or fault.__name__ in given.only]
     # As docs/nodes.md advises: in the segment that Fast DDS has by itself, what killed readers held leaves no room.
     for environment in (os.environ, ENVIRONMENT):
-        environment |= {name: str(PROFILE) for name in PROFILE_NAMES} | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        environment |= dict.fromkeys(PROFILE_VARIABLES, str(PROFILE)) | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     kills = given.kills if given.kills is not None else KILLS_LEFT if given.minutes >= 20 else 0
     with tempfile.TemporaryDirectory(prefix="soak_") as folder:
         print("making a small scene")

@@ -55,7 +55,7 @@ class Walker(Robot):
 
     def wait_until_processed(self, count: int) -> dict[str, str]:
         """Until the node has worked on so many images; shows the last one again, with its camera, since nobody sends
-        again what a busy machine lost, or sent before it had found a listener."""
+        again what was sent before a listener was found."""
         for _ in range(5):
             if self.spin_until(lambda: self.values().get("processed") == str(count), 4.0):
                 break

@@ -77,6 +77,7 @@ class TestWorker:
             deadline_s = time.perf_counter() + 10.0
             while len(began_s) == len(delays_s) and time.perf_counter() < deadline_s:
                 time.sleep(0.001)
+            assert len(began_s) == len(delays_s) + 1
             delays_s.append(began_s[-1] - handed_s)
         assert worker.stop(5)
         assert min(delays_s) < 0.05, delays_s

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ros_support import ENVIRONMENT
+from ros_support import ENVIRONMENT, PROFILE_VARIABLES
 
 PROFILE = Path(__file__).resolve().parents[3] / "config" / "fastdds_shared_memory.xml"
 SEGMENTS = Path("/dev/shm")
@@ -41,7 +41,5 @@ def test_the_profile_makes_room_for_raw_images():
     if not usual:
         pytest.skip("this middleware has no shared memory of Fast DDS")
     assert usual < RAW_IMAGE_BYTES  # what the profile is for
-    given = largest_segment_bytes(
-        FASTRTPS_DEFAULT_PROFILES_FILE=str(PROFILE), FASTDDS_DEFAULT_PROFILES_FILE=str(PROFILE)
-    )
+    given = largest_segment_bytes(**dict.fromkeys(PROFILE_VARIABLES, str(PROFILE)))
     assert given > 10 * RAW_IMAGE_BYTES
